@@ -1,0 +1,245 @@
+"""A slim model on disk, and the only strict way back.
+
+Stock `from_pretrained` cannot load a cut model, and with `ignore_mismatched_sizes` it silently
+fills in random weights. Here the dense skeleton is built without memory, given the recorded
+shapes, and every tensor is assigned by name; anything missing, extra or of another shape is an
+error.
+
+    config.json           the dense model's configuration
+    slim.json             format, unit counts, plan, provenance
+    model.safetensors     the cut weights
+    tokenizer, preprocessor and generation files as in any Hugging Face folder
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+
+from whisperslim.core.families import UnitGroup, family_of
+from whisperslim.core.files import renamed_into_place
+from whisperslim.core.plan import PruningPlan
+from whisperslim.core.shrink import resize
+from whisperslim.errors import CheckpointError, PlanError
+
+FORMAT = 1
+SLIM_FILE = "slim.json"
+WEIGHTS_FILE = "model.safetensors"
+_SIDE_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "normalizer.json",
+    "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
+    "generation_config.json",
+)  # fmt: skip
+_TIED = "proj_out.weight"
+
+
+@dataclass(frozen=True)
+class SlimRecord:
+    """What `slim.json` says beside the weights.
+
+    Attributes:
+        base: Name of the dense model.
+        counts: Unit group key -> units present.
+        dense_counts: Unit group key -> units of the dense model.
+        dense_parameters: Parameters of the dense model, tied ones counted once.
+        removed: Share of the dense model's prunable weights cut out.
+        language: The language it was tuned for, or empty.
+    """
+
+    base: str
+    counts: Mapping[str, int]
+    dense_counts: Mapping[str, int]
+    dense_parameters: int
+    removed: float
+    language: str = ""
+    format: int = FORMAT
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Elements of all parameters; the tied output projection is counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def describe_cut(
+    base: str,
+    dense_groups: Sequence[UnitGroup],
+    dense_parameters: int,
+    plan: PruningPlan,
+    language: str,
+) -> SlimRecord:
+    """The record of a model cut by `plan` from a dense one with `dense_groups`."""
+    return SlimRecord(
+        base=base,
+        counts={group.key: len(plan.keep[group.key]) for group in dense_groups},
+        dense_counts={group.key: group.count for group in dense_groups},
+        dense_parameters=dense_parameters,
+        removed=plan.removed,
+        language=language,
+    )
+
+
+def save_slim(
+    folder: Path,
+    model: WhisperForConditionalGeneration,
+    record: SlimRecord,
+    *,
+    side_files: Path,
+    dtype: torch.dtype = torch.float32,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write a slim folder beside its place and rename it there.
+
+    Args:
+        folder: Where it goes; replaced as a whole when it exists.
+        model: The cut model.
+        record: Its shapes and provenance.
+        side_files: A model folder to copy tokenizer and preprocessor files from.
+        dtype: Precision on disk; float16 halves the file and rounds the weights.
+        extra: File name -> text, stored along (recipe, plan).
+    """
+    with renamed_into_place(folder) as temporary:
+        _write_weights(temporary, model, dtype)
+        model.config.to_json_file(temporary / "config.json", use_diff=False)
+        (temporary / SLIM_FILE).write_text(json.dumps(asdict(record), indent=1), "utf-8")
+        copy_side_files(side_files, temporary)
+        for name, text in (extra or {}).items():
+            (temporary / name).write_text(text, "utf-8")
+
+
+def save_dense(
+    folder: Path,
+    model: WhisperForConditionalGeneration,
+    *,
+    side_files: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write an uncut model as an ordinary Hugging Face folder."""
+    with renamed_into_place(folder) as temporary:
+        _write_weights(temporary, model, dtype)
+        model.config.to_json_file(temporary / "config.json", use_diff=False)
+        copy_side_files(side_files, temporary)
+
+
+def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
+    """Rebuild a slim model exactly.
+
+    Raises:
+        CheckpointError: for a missing file, another format, or any tensor that does not fit.
+    """
+    record = read_record(folder)
+    model = empty_model(folder)
+    try:
+        resize(model, record.counts)
+    except PlanError as error:
+        raise CheckpointError(f"{folder / SLIM_FILE} does not fit its config: {error}") from error
+    assign_weights(model, folder / WEIGHTS_FILE, dtype)
+    return model
+
+
+def load_dense(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
+    """Load an ordinary Whisper folder, as strictly as a slim one."""
+    model = empty_model(folder)
+    assign_weights(model, folder / WEIGHTS_FILE, dtype)
+    return model
+
+
+def read_record(folder: Path) -> SlimRecord:
+    """The contents of `slim.json`."""
+    try:
+        raw: dict[str, Any] = json.loads((folder / SLIM_FILE).read_text("utf-8"))
+        record = SlimRecord(**raw)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / SLIM_FILE} cannot be read: {error}") from error
+    if record.format != FORMAT:
+        raise CheckpointError(
+            f"{folder} has slim format {record.format}; this version reads format {FORMAT}"
+        )
+    return record
+
+
+def empty_model(folder: Path) -> WhisperForConditionalGeneration:
+    """The architecture of `config.json` on the meta device: shapes without weights."""
+    try:
+        config = WhisperConfig.from_json_file(folder / "config.json")
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} cannot be read: {error}") from error
+    if config.model_type != "whisper":
+        raise CheckpointError(f"{folder} holds a {config.model_type!r} model, not a Whisper")
+    with torch.device("meta"):
+        model = WhisperForConditionalGeneration(config)
+    if (folder / "generation_config.json").is_file():
+        # Suppressed tokens live here, not in the model's own configuration.
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model
+
+
+def assign_weights(model: WhisperForConditionalGeneration, file: Path, dtype: torch.dtype) -> None:
+    """Give `model` the tensors of `file`; every parameter must be there with its exact shape."""
+    tensors = read_tensors(file)
+    tensors.pop(_TIED, None)
+    expected = {name: p for name, p in model.named_parameters() if name != _TIED}
+    _check_names(expected, tensors, file)
+    trainable = {name: parameter.requires_grad for name, parameter in expected.items()}
+    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
+    tensors[_TIED] = tensors["model.decoder.embed_tokens.weight"]
+    model.load_state_dict(tensors, strict=True, assign=True)
+    model.tie_weights()
+    for name, wanted in trainable.items():
+        model.get_parameter(name).requires_grad_(wanted)
+    model.eval()
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file. Raises `CheckpointError` when it is damaged."""
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} is missing or damaged ({error}); fetch or make it again"
+        ) from error
+
+
+def copy_side_files(source: Path, folder: Path) -> None:
+    """Copy tokenizer, preprocessor and generation files that `source` has."""
+    for name in _SIDE_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def family_groups(model: nn.Module) -> tuple[UnitGroup, ...]:
+    """Unit groups of a model, by its family."""
+    return family_of(model).unit_groups(model)
+
+
+def _write_weights(folder: Path, model: nn.Module, dtype: torch.dtype) -> None:
+    tensors = {
+        name: parameter.detach().to("cpu", dtype).contiguous()
+        for name, parameter in model.named_parameters()
+        if name != _TIED
+    }
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def _check_names(
+    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], file: Path
+) -> None:
+    missing = sorted(set(expected) - set(found))
+    extra = sorted(set(found) - set(expected))
+    shapes = [
+        f"{name} is {tuple(found[name].shape)}, should be {tuple(expected[name].shape)}"
+        for name in sorted(set(expected) & set(found))
+        if found[name].shape != expected[name].shape
+    ]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"{file} does not fit its model: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(extra)} unknown {extra[:3]}, {len(shapes)} of another shape {shapes[:3]}"
+        )

@@ -1,0 +1,92 @@
+"""What a model architecture must tell the rest of the package about itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The part of one parameter that a unit owns.
+
+    Unit `u` owns indices `[u * block, (u + 1) * block)` of `parameter` along `dim`.
+    """
+
+    parameter: str
+    dim: int
+    block: int
+
+
+@dataclass(frozen=True)
+class UnitGroup:
+    """Units of one kind in one place that are interchangeable and can be removed one by one.
+
+    Attributes:
+        key: Stable name, for example `encoder.3.self_attn.heads`.
+        kind: `heads` or `ffn`.
+        stack: `encoder` or `decoder`.
+        count: Number of units present in the model the group was read from.
+        width: Activation channels per unit at the gate (head dimension; 1 for an FFN unit).
+        slices: Everything a unit owns; removing a unit removes exactly this.
+        gate: Module whose *input* carries the units' activations, `(..., count * width)`.
+        weights_per_unit: Elements of prunable weight matrices one unit owns (biases not counted).
+        parameters_per_unit: All elements one unit owns, biases included.
+    """
+
+    key: str
+    kind: str
+    stack: str
+    count: int
+    width: int
+    slices: tuple[Slice, ...]
+    gate: str
+    weights_per_unit: int
+    parameters_per_unit: int
+
+    @property
+    def flops_per_position(self) -> int:
+        """Multiply-adds, counted as two, per unit and position; attention scores excluded."""
+        return 2 * self.weights_per_unit
+
+
+class Family(Protocol):
+    """One architecture. The only place where its module names may appear."""
+
+    model_type: str
+
+    def unit_groups(self, model: nn.Module) -> tuple[UnitGroup, ...]:
+        """Every group of removable units, encoder first, in layer order."""
+        ...
+
+    def prunable_weights(self, model: nn.Module) -> dict[str, str]:
+        """Parameter name -> stack, for the weight matrices that count as prunable."""
+        ...
+
+    def set_unit_count(self, model: nn.Module, group: UnitGroup, count: int) -> None:
+        """Tell the modules of `group` that they now hold `count` units. Changes no tensor."""
+        ...
+
+    def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+        """Encoder states for log-mel features of any even length up to the model's maximum."""
+        ...
+
+    def set_dropout(self, model: nn.Module, rate: float) -> None:
+        """Set the residual dropout rate of every layer."""
+        ...
+
+    def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:
+        """Stop the gradient of the whole encoder, of the token embedding, or of both."""
+        ...
+
+
+def group_by_key(groups: tuple[UnitGroup, ...]) -> Mapping[str, UnitGroup]:
+    """Groups indexed by their key."""
+    return {group.key: group for group in groups}
+
+
+def prunable_total(groups: tuple[UnitGroup, ...]) -> int:
+    """Prunable weight elements in all groups: the denominator of every sparsity."""
+    return sum(group.count * group.weights_per_unit for group in groups)

@@ -1,0 +1,134 @@
+"""Whisper: where its removable units are, and an encoder that takes any window length."""
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import WhisperForConditionalGeneration
+
+from whisperslim.core.families.base import Slice, UnitGroup
+
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+_STACKS = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
+
+
+class WhisperFamily:
+    """Attention heads and FFN units of every encoder and decoder layer."""
+
+    model_type = "whisper"
+
+    def unit_groups(self, model: nn.Module) -> tuple[UnitGroup, ...]:
+        """One `heads` group per attention module and one `ffn` group per layer."""
+        groups = []
+        for stack, attentions in _STACKS.items():
+            for index in range(len(_layers(model, stack))):
+                prefix = f"model.{stack}.layers.{index}"
+                for attention in attentions:
+                    groups.append(_head_group(model, stack, index, f"{prefix}.{attention}"))
+                groups.append(_ffn_group(model, stack, index, prefix))
+        return tuple(groups)
+
+    def prunable_weights(self, model: nn.Module) -> dict[str, str]:
+        """The matrices of q, k, v, out, fc1 and fc2; embeddings, convolutions and norms are not."""
+        return {
+            part.parameter: group.stack
+            for group in self.unit_groups(model)
+            for part in group.slices
+            if part.parameter.endswith(".weight")
+        }
+
+    def set_unit_count(self, model: nn.Module, group: UnitGroup, count: int) -> None:
+        """Heads: the attention module's `num_heads`. FFN widths live in the matrices alone."""
+        if group.kind == "heads":
+            attention = model.get_submodule(group.gate.removesuffix(".out_proj"))
+            attention.num_heads = cast(Any, count)
+
+    def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+        """Run the encoder on a window that need not be 30 s.
+
+        Args:
+            model: A `WhisperForConditionalGeneration`, whole or cut.
+            features: Log-mel `(batch, n_mels, frames)`, frames even and at most 3000.
+
+        Returns:
+            States `(batch, frames / 2, d_model)`. At 3000 frames equal to the stock encoder.
+        """
+        encoder: Any = _whisper(model).model.encoder
+        limit = 2 * encoder.max_source_positions
+        frames = features.shape[-1]
+        if frames % 2 or not 0 < frames <= limit:
+            raise ValueError(f"features have {frames} frames; an even number up to {limit} is due")
+        hidden = F.gelu(encoder.conv1(features))
+        hidden = F.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        hidden = F.dropout(hidden, p=encoder.dropout, training=encoder.training)
+        for layer in encoder.layers:
+            hidden = layer(hidden, None)
+        return encoder.layer_norm(hidden)
+
+    def set_dropout(self, model: nn.Module, rate: float) -> None:
+        """Residual dropout, as in Whisper's own configuration field of that name."""
+        whisper: Any = _whisper(model).model
+        for stack in (whisper.encoder, whisper.decoder):
+            stack.dropout = rate
+            for layer in stack.layers:
+                layer.dropout = rate
+
+    def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:
+        """Freeze parts for tuning. The sinusoidal encoder positions are frozen always."""
+        whisper: Any = _whisper(model).model
+        if encoder:
+            whisper.encoder.requires_grad_(False)
+        whisper.encoder.embed_positions.requires_grad_(False)
+        if embeddings:
+            whisper.decoder.embed_tokens.requires_grad_(False)
+
+
+def _whisper(model: nn.Module) -> WhisperForConditionalGeneration:
+    return cast(WhisperForConditionalGeneration, model)
+
+
+def _layers(model: nn.Module, stack: str) -> nn.ModuleList:
+    return cast(nn.ModuleList, model.get_submodule(f"model.{stack}.layers"))
+
+
+def _head_group(model: nn.Module, stack: str, index: int, attention: str) -> UnitGroup:
+    module: Any = model.get_submodule(attention)
+    head, inner = module.head_dim, module.q_proj.in_features
+    slices = [Slice(f"{attention}.{name}.weight", 0, head) for name in _PROJECTIONS]
+    # Whisper's key projection has no bias.
+    slices += [Slice(f"{attention}.{name}.bias", 0, head) for name in ("q_proj", "v_proj")]
+    slices.append(Slice(f"{attention}.out_proj.weight", 1, head))
+    weights = 4 * head * inner
+    return UnitGroup(
+        key=f"{stack}.{index}.{attention.rsplit('.', 1)[1]}.heads",
+        kind="heads",
+        stack=stack,
+        count=module.num_heads,
+        width=head,
+        slices=tuple(slices),
+        gate=f"{attention}.out_proj",
+        weights_per_unit=weights,
+        parameters_per_unit=weights + 2 * head,
+    )
+
+
+def _ffn_group(model: nn.Module, stack: str, index: int, layer: str) -> UnitGroup:
+    fc1 = cast(nn.Linear, model.get_submodule(f"{layer}.fc1"))
+    weights = 2 * fc1.in_features
+    return UnitGroup(
+        key=f"{stack}.{index}.ffn",
+        kind="ffn",
+        stack=stack,
+        count=fc1.out_features,
+        width=1,
+        slices=(
+            Slice(f"{layer}.fc1.weight", 0, 1),
+            Slice(f"{layer}.fc1.bias", 0, 1),
+            Slice(f"{layer}.fc2.weight", 1, 1),
+        ),
+        gate=f"{layer}.fc2",
+        weights_per_unit=weights,
+        parameters_per_unit=weights + 1,
+    )

@@ -1,0 +1,71 @@
+"""A model by name, ready to run: weights, tokens, family."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import WhisperForConditionalGeneration
+
+from whisperslim.core.checkpoint import load_dense, load_slim
+from whisperslim.core.families import Family, UnitGroup, family_of
+from whisperslim.core.sources import ResolvedModel, resolve
+from whisperslim.core.tokens import TokenCodec, load_tokens
+from whisperslim.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class SpeechModel:
+    """A loaded model and all that is needed to use it. `info` says where the weights came from."""
+
+    name: str
+    path: Path
+    model: WhisperForConditionalGeneration
+    tokens: TokenCodec
+    family: Family
+    info: ResolvedModel
+
+    @property
+    def n_mels(self) -> int:
+        """Mel bins the model listens to."""
+        return int(self.model.config.num_mel_bins)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.model.encoder.conv1.weight.device
+
+    def groups(self) -> tuple[UnitGroup, ...]:
+        """Its removable units."""
+        return self.family.unit_groups(self.model)
+
+
+def load_model(
+    name: str,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    announce: Callable[[str], None] = lambda message: None,
+    offline: bool = False,
+) -> SpeechModel:
+    """Resolve, load strictly and move to `device`. The model is in evaluation mode.
+
+    Raises:
+        SourceError, CheckpointError: when the name or the folder is no usable model.
+        DeviceError: when the device is not there.
+    """
+    check_device(device)
+    info = resolve(name, announce=announce, offline=offline)
+    load = load_slim if info.kind == "slim" else load_dense
+    model = load(info.path, dtype)
+    torch.nn.Module.to(model, device)
+    tokens = load_tokens(info.path)
+    return SpeechModel(name, info.path, model, tokens, family_of(model), info)
+
+
+def check_device(device: str) -> None:
+    """Raise `DeviceError` for a device this machine does not have."""
+    if device not in ("cpu", "cuda"):
+        raise DeviceError(f"unknown device {device!r}; use cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device is available here; use device cpu")

@@ -1,0 +1,157 @@
+"""Which units stay and which weights become zero: decided here, applied by `shrink`.
+
+A sparsity is always a fraction of the prunable weights of the *dense* model. A plan is plain
+values: it can be stored as JSON, compared and printed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from whisperslim.core.families.base import UnitGroup, prunable_total
+from whisperslim.errors import PlanError
+
+Scores = Mapping[str, torch.Tensor]
+"""Group key -> one importance per unit, shape `(count,)`. Lower is dropped first; values must be
+comparable across groups."""
+
+
+@dataclass(frozen=True)
+class ZeroRule:
+    """Zero the elements `w` of one parameter with `|w - centre| < radius`."""
+
+    centre: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """What to keep of each group, and which elements of what is left become zero.
+
+    Attributes:
+        keep: Group key -> indices of the units that stay, ascending, never empty.
+        zero: Parameter name -> rule, applied to the weights *after* the cut.
+        target: Asked-for share of prunable weights to remove.
+        removed: Share of prunable weights that `keep` removes.
+    """
+
+    keep: Mapping[str, tuple[int, ...]]
+    zero: Mapping[str, ZeroRule] = field(default_factory=dict)
+    target: float = 0.0
+    removed: float = 0.0
+
+    def to_json(self) -> str:
+        """Stable, human-readable JSON."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> "PruningPlan":
+        """Inverse of `to_json`. Raises `PlanError` when a field is missing or malformed."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            keep = {key: tuple(int(i) for i in units) for key, units in raw["keep"].items()}
+            zero = {name: ZeroRule(**rule) for name, rule in raw["zero"].items()}
+            return PruningPlan(keep, zero, float(raw["target"]), float(raw["removed"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"this is not a pruning plan: {error}") from error
+
+    def describe(self, groups: Sequence[UnitGroup]) -> str:
+        """One line per group: units kept of units present."""
+        rows = [f"{g.key:34s} keep {len(self.keep[g.key]):5d} of {g.count:5d}" for g in groups]
+        return "\n".join([*rows, f"removed {self.removed:.4f} of the prunable weights"])
+
+
+def keep_everything(groups: Sequence[UnitGroup]) -> PruningPlan:
+    """The plan that changes nothing."""
+    return PruningPlan({group.key: tuple(range(group.count)) for group in groups})
+
+
+def reachable(groups: Sequence[UnitGroup]) -> float:
+    """Largest share of prunable weights that can be removed: one unit must stay in every group."""
+    floor = sum(group.weights_per_unit for group in groups)
+    return 1.0 - floor / prunable_total(tuple(groups))
+
+
+def check_target(target: float, groups: Sequence[UnitGroup]) -> None:
+    """Raise `PlanError` with the reachable range when `target` cannot be met."""
+    limit = reachable(groups)
+    if not 0.0 <= target <= limit:
+        raise PlanError(
+            f"a removal target of {target} cannot be met: this model allows 0 to {limit:.4f} of "
+            "its prunable weights (one head and one FFN unit must stay in every place)"
+        )
+
+
+def check_scores(scores: Scores, groups: Sequence[UnitGroup]) -> None:
+    """Raise `PlanError` unless every group has one finite score per unit."""
+    for group in groups:
+        values = scores.get(group.key)
+        if values is None or tuple(values.shape) != (group.count,):
+            found = "none" if values is None else str(tuple(values.shape))
+            raise PlanError(f"{group.key} needs {group.count} scores, found {found}")
+        if not bool(torch.isfinite(values).all()):
+            raise PlanError(f"{group.key} has scores that are not finite")
+
+
+def plan_to_budget(scores: Scores, groups: Sequence[UnitGroup], target: float) -> PruningPlan:
+    """Drop the least important units until `target` of the prunable weights is gone.
+
+    Units leave in one global order, so the result overshoots by less than one unit, and a higher
+    target always drops a superset: a larger target never gives a larger model. The best unit of
+    each group is never in the order.
+
+    Raises:
+        PlanError: when the target is out of reach or the scores do not fit the groups.
+    """
+    check_target(target, groups)
+    check_scores(scores, groups)
+    sizes = torch.cat([torch.full((g.count - 1,), g.weights_per_unit) for g in groups])
+    order, owner, unit = _order_of_death(scores, groups)
+    needed = target * prunable_total(tuple(groups))
+    gone = torch.cumsum(sizes[order], 0)
+    # A relative slack, so that a target met exactly in arithmetic is not missed in floating point.
+    dropped = int((gone < needed * (1 - 1e-12)).sum()) + 1 if needed > 0 else 0
+    return _without(groups, owner[order[:dropped]], unit[order[:dropped]], target)
+
+
+def plan_below(scores: Scores, groups: Sequence[UnitGroup], threshold: float) -> PruningPlan:
+    """Drop every unit whose score is below `threshold`, save the best one of each group."""
+    check_scores(scores, groups)
+    order, owner, unit = _order_of_death(scores, groups)
+    ranked = torch.tensor(
+        [float(scores[groups[int(o)].key][u]) for o, u in zip(owner, unit, strict=True)]
+    )
+    chosen = order[ranked[order] < threshold]
+    plan = _without(groups, owner[chosen], unit[chosen], 0.0)
+    return PruningPlan(plan.keep, plan.zero, plan.removed, plan.removed)
+
+
+def _order_of_death(
+    scores: Scores, groups: Sequence[UnitGroup]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    owners, units, values = [], [], []
+    for index, group in enumerate(groups):
+        own = scores[group.key].detach().to("cpu", torch.float64)
+        spared = int(torch.argmax(own))
+        left = torch.tensor([u for u in range(group.count) if u != spared], dtype=torch.long)
+        owners.append(torch.full((len(left),), index))
+        units.append(left)
+        values.append(own[left])
+    # Stable: ties leave in a fixed order, so equal inputs give equal plans.
+    order = torch.argsort(torch.cat(values), stable=True)
+    return order, torch.cat(owners), torch.cat(units)
+
+
+def _without(
+    groups: Sequence[UnitGroup], owners: torch.Tensor, units: torch.Tensor, target: float
+) -> PruningPlan:
+    keep: dict[str, tuple[int, ...]] = {}
+    gone = 0
+    for index, group in enumerate(groups):
+        dropped = set(units[owners == index].tolist())
+        keep[group.key] = tuple(u for u in range(group.count) if u not in dropped)
+        gone += len(dropped) * group.weights_per_unit
+    return PruningPlan(keep, target=target, removed=gone / prunable_total(tuple(groups)))

@@ -1,0 +1,89 @@
+"""Apply a pruning plan. The only file of the package that changes a tensor's shape."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import UnitGroup, family_of
+from whisperslim.core.plan import PruningPlan, ZeroRule
+from whisperslim.errors import PlanError
+
+
+@torch.no_grad()
+def cut(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
+    """Remove the units the plan drops, in place, then zero what its rules name.
+
+    Args:
+        model: The model `groups` was read from; its linear layers become narrower.
+        groups: Every unit group of `model`.
+        plan: Must name every group and keep at least one unit of each.
+
+    Raises:
+        PlanError: when the plan does not fit the model; nothing has been changed then.
+    """
+    _check_fit(groups, plan)
+    for group in groups:
+        _keep_units(model, group, plan.keep[group.key])
+    zero_elements(model, plan.zero)
+
+
+@torch.no_grad()
+def zero_elements(model: nn.Module, rules: Mapping[str, ZeroRule]) -> None:
+    """Set elements close to a rule's centre to exactly zero; shapes stay."""
+    for name, rule in rules.items():
+        weight = model.get_parameter(name)
+        weight[(weight - rule.centre).abs() < rule.radius] = 0.0
+
+
+def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
+    """Give a model on the meta device the shapes of a cut one, before weights are assigned.
+
+    Raises:
+        PlanError: when a group is unknown or a count is outside 1 to the present count.
+    """
+    groups = family_of(model).unit_groups(model)
+    known = {group.key for group in groups}
+    if known != set(counts):
+        raise PlanError(f"unit groups do not match this model: {sorted(known ^ set(counts))}")
+    plan = PruningPlan({group.key: tuple(range(counts[group.key])) for group in groups})
+    _check_fit(groups, plan)
+    with torch.no_grad():
+        for group in groups:
+            _keep_units(model, group, plan.keep[group.key])
+
+
+def _check_fit(groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
+    for group in groups:
+        units = plan.keep.get(group.key)
+        if units is None:
+            raise PlanError(f"the plan does not mention {group.key}")
+        if not units or list(units) != sorted(set(units)):
+            raise PlanError(
+                f"the plan for {group.key} must keep distinct units in order, one at least"
+            )
+        if units[0] < 0 or units[-1] >= group.count:
+            raise PlanError(f"the plan for {group.key} names units outside 0 to {group.count - 1}")
+
+
+def _keep_units(model: nn.Module, group: UnitGroup, units: Sequence[int]) -> None:
+    if len(units) == group.count:
+        return
+    for part in group.slices:
+        _select(model, part.parameter, part.dim, _elements(units, part.block))
+    family_of(model).set_unit_count(model, group, len(units))
+
+
+def _elements(units: Iterable[int], block: int) -> torch.Tensor:
+    starts = torch.tensor(list(units), dtype=torch.long) * block
+    return (starts[:, None] + torch.arange(block)).flatten()
+
+
+def _select(model: nn.Module, name: str, dim: int, index: torch.Tensor) -> None:
+    owner, leaf = name.rsplit(".", 1)
+    module = model.get_submodule(owner)
+    old = getattr(module, leaf)
+    chosen = old.detach().index_select(dim, index.to(old.device)).contiguous()
+    setattr(module, leaf, nn.Parameter(chosen, requires_grad=old.requires_grad))
+    if isinstance(module, nn.Linear) and leaf == "weight":
+        module.out_features, module.in_features = chosen.shape

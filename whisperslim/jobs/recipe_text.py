@@ -1,0 +1,118 @@
+"""Recipes as text: strict YAML in, complete YAML out, `--set a.b=c`."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whisperslim.errors import RecipeError
+
+_TRUTH = {"true": True, "false": False}
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key given twice, of which plain YAML silently keeps the last."""
+
+
+def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is not text", key_node.start_mark
+            )
+        if key in mapping:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is there twice", key_node.start_mark
+            )
+        mapping[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+    return mapping
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def from_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises `RecipeError` when it is anything else."""
+    try:
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError({str(path): f"cannot be read: {error}"}) from error
+    except yaml.YAMLError as error:
+        raise RecipeError({str(path): f"not valid YAML: {error}"}) from error
+    if not isinstance(loaded, dict):
+        raise RecipeError({str(path): "is not a recipe; expected sections such as `data:`"})
+    return loaded
+
+
+def to_text(mapping: Mapping[str, Any]) -> str:
+    """Nested plain values as YAML, in their own order."""
+    text: str = yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True, width=1000)
+    return text
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """An options instance as YAML's own types: tuples become lists."""
+    values = dataclasses.asdict(options)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def flatten(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`, one level deep as recipes are."""
+    flat: dict[str, Any] = {}
+    for name, value in mapping.items():
+        inner = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {}
+        flat |= inner if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
+    """`["train.steps=30"]` as `{"train.steps": "30"}`. Raises `RecipeError`; a later one wins."""
+    values, wrong = {}, {}
+    for text in overrides:
+        name, mark, value = text.partition("=")
+        if not mark or not name.strip():
+            wrong[text] = "write section.key=value, for example train.steps=100"
+        values[name.strip()] = value.strip()
+    if wrong:
+        raise RecipeError(wrong)
+    return values
+
+
+def coerce(value: Any, default: Any, *, from_text: bool = False) -> Any:
+    """`value` in the type of `default` where that loses nothing; otherwise as it is.
+
+    YAML 1.1 reads `3e-5` as text, and has no tuples. With `from_text`, the value was typed on a
+    command line: numbers, true/false and comma-separated lists are read from the text.
+    """
+    if isinstance(default, tuple):
+        return _as_tuple(value, from_text)
+    if isinstance(default, bool):
+        return _TRUTH.get(value.lower(), value) if from_text else value
+    if isinstance(default, int) and from_text:
+        return _number(value, int)
+    if isinstance(default, float):
+        return _as_float(value)
+    return value
+
+
+def _as_tuple(value: Any, from_text: bool) -> Any:
+    if isinstance(value, str):
+        parts = value.strip("[] ").split(",") if from_text else [value]
+        return tuple(part.strip() for part in parts if part.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_float(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return _number(value, float) if whole or isinstance(value, str) else value
+
+
+def _number(value: Any, kind: type[int] | type[float]) -> Any:
+    try:
+        return kind(value)
+    except (ValueError, OverflowError):
+        return value

@@ -1,0 +1,122 @@
+"""Knobs of a whole run that belong to no single part of it: data, target, export, machine."""
+
+from dataclasses import dataclass
+
+from whisperslim.errors import RecipeError
+from whisperslim.fields import check, option, problems
+
+MOST_PRUNED = 0.95  # our choice: beyond it every group is down to its last unit
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which recordings are for what. A source is `PATH`, `PATH#SPLIT` or `hub:OWNER/NAME#SPLIT`."""
+
+    train: tuple[str, ...] = option(
+        (), "Recordings to train on: PATH or PATH#SPLIT.", label="Training data", advanced=False
+    )
+    dev: tuple[str, ...] = option(
+        (), "Recordings to steer training by; empty holds some out of train.", label="Dev data"
+    )
+    test: tuple[str, ...] = option(
+        (), "Recordings for the final scores only.", label="Test data", advanced=False
+    )
+    dev_fraction: float = option(
+        0.1,
+        "Share of train held out as dev set when dev is empty; 0 is no dev set.",
+        minimum=0.0,
+        maximum=0.5,
+        step=0.05,
+    )
+    hold_out_by: str = option(
+        "speaker",
+        "What train and the held-out dev set must not share: speaker, text, key (each clip by "
+        "itself), or another column of the manifest.",
+    )
+    max_seconds: float = option(
+        30.0, "Longest clip used.", unit="s", minimum=1.0, maximum=30.0, step=1.0
+    )
+    on_problem: str = option(
+        "stop",
+        "Clips that cannot be used (missing, unreadable, too long, without text): stop the run, "
+        "or skip them and say so.",
+        choices=("stop", "skip"),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """How much goes, as shares of the dense model's prunable weights."""
+
+    removed: float = option(
+        0.3,
+        "Share of the prunable weights that is cut out: the model is really smaller and faster.",
+        label="Removed",
+        minimum=0.0,
+        maximum=MOST_PRUNED,
+        step=0.01,
+        advanced=False,
+    )
+    zeroed: float = option(
+        0.1,
+        "Share of the prunable weights set to zero where they stand: same shapes, same speed.",
+        label="Zeroed",
+        minimum=0.0,
+        maximum=MOST_PRUNED,
+        step=0.01,
+        advanced=False,
+    )
+
+    def __post_init__(self) -> None:
+        found = problems(self)
+        if not found and self.removed + self.zeroed > MOST_PRUNED:
+            total = f"{self.removed:g} removed and {self.zeroed:g} zeroed"
+            found["zeroed"] = f"{total} is over {MOST_PRUNED} together; lower one of them"
+        if found:
+            raise RecipeError(found)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the slim folder holds."""
+
+    dtype: str = option(
+        "float16", "Number format of the saved weights.", choices=("float16", "float32")
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Where and how the work is done."""
+
+    device: str = option(
+        "auto",
+        "auto takes the GPU when there is one, and says which it took.",
+        choices=("auto", "cpu", "cuda"),
+        advanced=False,
+    )
+    precision: str = option(
+        "fp32", "Arithmetic of training; bf16 needs a GPU.", choices=("fp32", "bf16")
+    )
+    threads: int = option(
+        0, "CPU threads; 0 is one per core.", unit="threads", minimum=0, maximum=1024
+    )
+    seed: int = option(
+        0,
+        "Seed of everything random: same seed, same run.",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+
+    def __post_init__(self) -> None:
+        found = problems(self)
+        if self.precision == "bf16" and self.device == "cpu":
+            found["precision"] = "bf16 is for GPUs; use fp32 on the cpu"
+        if found:
+            raise RecipeError(found)

@@ -1,0 +1,123 @@
+"""What a compression method is, and the register of those that exist."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.plan import PruningPlan, Scores
+from whisperslim.errors import UsageError
+
+LossTerms = Mapping[str, torch.Tensor]
+"""Ordered name -> scalar. The sum is backpropagated; the names go to the log unchanged."""
+
+
+@dataclass(frozen=True)
+class StepOutputs:
+    """What one student forward pass gives a method to work with.
+
+    Attributes:
+        cross_entropy: Mean over target tokens, scalar.
+        logits: At the target tokens only, `(tokens, vocabulary)`.
+        targets: Token ids, `(tokens,)`.
+    """
+
+    cross_entropy: torch.Tensor
+    logits: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """Asked-for shares of the dense model's prunable weights."""
+
+    removed: float
+    zeroed: float
+
+
+class CompressionMethod(Protocol):
+    """One way of finding out what a model can do without.
+
+    The loop calls, per optimizer step: forward (the method acts through hooks), `loss_terms`,
+    backward, optimizer, `after_step`. After training: `scores`, then `finish` for the plan.
+    """
+
+    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+        """Start acting on `model`. Changes no output until training begins."""
+        ...
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Extra optimizer groups for parameters the method owns."""
+        ...
+
+    def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
+        """The method's own terms, added to the data terms."""
+        ...
+
+    def after_step(self, learning_rate: float, step: int) -> None:
+        """Called when the optimizer has stepped; `step` counts from 1."""
+        ...
+
+    def scores(self) -> Scores:
+        """One finite importance per unit of every group, comparable across groups."""
+        ...
+
+    def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
+        """Decide what goes. `evaluate` gives the dev WER of a plan, for methods that search."""
+        ...
+
+    def detach(self) -> None:
+        """Remove every hook. Weights keep whatever training made of them."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to continue bit for bit: tensors, numbers, strings, lists, dicts."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`, after `attach`."""
+        ...
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method's options class and how to build it from options, target and dense weights."""
+
+    options: type
+    build: Callable[[Any, Target], CompressionMethod]
+    summary: str
+
+
+_METHODS: dict[str, MethodEntry] = {}
+
+
+def register(name: str, entry: MethodEntry) -> None:
+    """Add a method. Refuses a name that is taken."""
+    if name in _METHODS:
+        raise UsageError(f"a method named {name!r} is registered already")
+    _METHODS[name] = entry
+
+
+def unregister(name: str) -> None:
+    """Remove a method, for tests and plug-ins that come and go."""
+    del _METHODS[get_name(name)]
+
+
+def get(name: str) -> MethodEntry:
+    """The entry of a method. Unknown names list the known ones."""
+    return _METHODS[get_name(name)]
+
+
+def get_name(name: str) -> str:
+    """`name` itself when it is known; raises `UsageError` naming the known ones otherwise."""
+    if name not in _METHODS:
+        raise UsageError(f"no method named {name!r}; known: {', '.join(names())}")
+    return name
+
+
+def names() -> tuple[str, ...]:
+    """Registered names, sorted."""
+    return tuple(sorted(_METHODS))

@@ -1,0 +1,69 @@
+"""No compression: plain fine-tuning, for the tuned baseline and for recovery with fixed zeros."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.plan import PruningPlan, Scores, keep_everything
+from whisperslim.methods.base import LossTerms, StepOutputs, Target
+
+SUMMARY = "plain fine-tuning, nothing pruned"
+
+
+@dataclass(frozen=True)
+class PlainOptions:
+    """Plain fine-tuning has no options of its own."""
+
+
+class Plain:
+    """Fine-tuning that keeps elements that are exactly zero at exactly zero, if `hold_zeros`."""
+
+    def __init__(self, options: PlainOptions, target: Target, *, hold_zeros: bool = False) -> None:
+        self._hold_zeros = hold_zeros
+        self._zeros: dict[str, torch.Tensor] = {}
+        self._groups: tuple[UnitGroup, ...] = ()
+        self._model: nn.Module | None = None
+
+    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+        """Remember which prunable elements are zero, when zeros are to be held."""
+        self._model, self._groups = model, tuple(groups)
+        if self._hold_zeros:
+            self._zeros = {
+                part.parameter: model.get_parameter(part.parameter).detach() == 0
+                for group in groups
+                for part in group.slices
+                if part.parameter.endswith(".weight")
+            }
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        return []
+
+    def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
+        return {}
+
+    @torch.no_grad()
+    def after_step(self, learning_rate: float, step: int) -> None:
+        """AdamW moves zeros too; put them back."""
+        if self._model is not None:
+            for name, zeros in self._zeros.items():
+                self._model.get_parameter(name).masked_fill_(zeros, 0.0)
+
+    def scores(self) -> Scores:
+        """All units equally important."""
+        return {group.key: torch.ones(group.count) for group in self._groups}
+
+    def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
+        return keep_everything(self._groups)
+
+    def detach(self) -> None:
+        self._model = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"zeros": self._zeros}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._zeros = dict(state["zeros"])

@@ -1,0 +1,264 @@
+"""Recordings become mono 16 kHz float32 arrays, and those become log-mel features.
+
+This is the only place that decodes or resamples. Everything after it counts in samples of
+`SAMPLE_RATE` or in frames of `HOP_LENGTH` samples.
+"""
+
+import io
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import av
+import librosa
+import numpy as np
+import soxr
+import torch
+from av.audio.frame import format_dtypes
+
+from whisperslim.errors import AudioError
+
+# The front end of Whisper (Radford et al. 2022, section 2.2). Not knobs: the weights expect them.
+SAMPLE_RATE = 16_000  # Hz
+N_FFT = 400  # samples: 25 ms
+HOP_LENGTH = 160  # samples: 10 ms
+FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
+N_MELS = 80  # bands; whisper-large-v3 has 128
+CHUNK_SECONDS = 30  # longest stretch the position embedding covers
+MAX_FRAMES = CHUNK_SECONDS * FRAMES_PER_SECOND  # 3000
+
+# Our limits on what counts as a recording of speech.
+MAX_SECONDS = 3 * 3600.0
+SLOWEST_RATE, FASTEST_RATE = 4_000, 768_000  # Hz
+MAX_AMPLITUDE = 4.0  # full scale is 1; up to here it is overshoot or a hot mix, and is clipped
+SILENCE_DBFS = -50.0  # dB below full scale; reads of quiet rooms in our data sit at -45 to -65
+MIN_SPEECH_SECONDS = 0.1  # less than one short syllable
+
+# Demuxers that only read the bytes they are given. A playlist (hls, concat) would make the decoder
+# open other files and addresses, which an uploaded "recording" must never do.
+_CONTAINERS = "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,amr,mov,matroska,webm,asf,avi,mpegts"
+_ACCEPTED = "WAV, FLAC, Ogg (Vorbis or Opus), MP3, M4A/MP4 and WebM recordings are accepted"
+_BLOCK_SAMPLES = 1 << 16  # per channel: what is mixed and resampled at a time
+
+
+def decode(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
+    """The whole recording as mono float32 in [-1, 1] at 16 kHz, shape (samples,).
+
+    `source` is a path or the bytes of a file; the format is told from the content, never from the
+    name. Channels are averaged, then resampled once (soxr, high quality). Works block by block, so
+    memory is that of the result. A damaged or cut-off file gives what is readable.
+    Raises `AudioError` when there is no such file, nothing decodable, samples that are not finite
+    or far over full scale, or more than `max_seconds` of audio.
+    """
+    name = _name(source)
+    most = round(max_seconds * SAMPLE_RATE)
+    samples = bytearray()  # grows in place: no second copy of a two-hour recording
+    with _file(source, name) as file, _container(file, name) as container:
+        blocks = _mono_blocks(container, name)
+        for block in _resampled(blocks):
+            samples.extend(np.clip(block, -1.0, 1.0).tobytes())
+            if len(samples) > most * block.itemsize:
+                raise AudioError(f"{name} is longer than the {max_seconds:g} s allowed: cut it")
+    if not samples:
+        raise AudioError(f"{name} holds no decodable audio: it is empty or damaged. {_ACCEPTED}")
+    return np.frombuffer(samples, dtype=np.float32)
+
+
+def duration_seconds(path: Path | str) -> float:
+    """Length in seconds as the container states it; by decoding where it states none.
+
+    Stated lengths may be off by a codec's padding (tens of ms), or more for an MP3 without a
+    header or a cut-off file. Raises `AudioError` as `decode` does.
+    """
+    name = _name(path)
+    with _file(path, name) as file, _container(file, name) as container:
+        stream = _audio_stream(container, name)
+        if stream.duration and stream.time_base:
+            stated = float(stream.duration * stream.time_base)
+        else:
+            stated = (container.duration or 0) / av.time_base
+    return stated if stated > 0 else len(decode(path)) / SAMPLE_RATE
+
+
+def log_mel(audio: np.ndarray, frames: int, n_mels: int = N_MELS) -> np.ndarray:
+    """Whisper's input features, float32 of shape (n_mels, frames).
+
+    `audio` (float32, 16 kHz, shape (samples,)) is padded with zeros or cut to `frames` hops.
+    At `frames=3000` these are the original model's features. Fewer frames are our choice: where
+    the sound ends 20 ms before the window does they equal the first `frames` of the 3000; otherwise
+    the last two frames see the sound mirrored, and a loudest sound that was cut moves the floor.
+    """
+    if audio.ndim != 1 or frames < 2:
+        raise ValueError(f"need 1-D audio and at least 2 frames: {audio.shape}, {frames}")
+    wanted = frames * HOP_LENGTH
+    wave = torch.zeros(wanted)
+    kept = np.array(audio[:wanted], dtype=np.float32)
+    wave[: len(kept)] = torch.from_numpy(kept)
+    spectrum = torch.stft(wave, N_FFT, HOP_LENGTH, window=_window(), return_complex=True)
+    # One frame too many comes out because of the centring; Whisper drops the last.
+    power = spectrum[:, :-1].abs().square().contiguous()
+    log = (_mel_filters(n_mels) @ power).clamp_(min=1e-10).log10_()
+    return torch.maximum(log, log.max() - 8.0).add_(4.0).div_(4.0).numpy()
+
+
+def frame_levels(audio: np.ndarray) -> np.ndarray:
+    """Level of each whole 10 ms frame in dB relative to full scale, shape (samples // 160,).
+
+    A constant offset, common with cheap sound cards, does not count. Silence is -100 dB.
+    """
+    frames = audio[: len(audio) // HOP_LENGTH * HOP_LENGTH].reshape(-1, HOP_LENGTH)
+    power = np.einsum("ij,ij->i", frames, frames) / HOP_LENGTH - frames.mean(axis=1) ** 2
+    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
+
+
+def silence_fraction(audio: np.ndarray) -> float:
+    """Share of 10 ms frames below `SILENCE_DBFS`, 0 to 1; 1 for less than one frame of audio."""
+    levels = frame_levels(audio)
+    return float(np.mean(levels < SILENCE_DBFS)) if len(levels) else 1.0
+
+
+def is_silent(audio: np.ndarray) -> bool:
+    """True when less than `MIN_SPEECH_SECONDS` is above `SILENCE_DBFS`: no speech can be there.
+
+    Goes by level only: False does not mean that the sound is speech.
+    """
+    loud = int(np.count_nonzero(frame_levels(audio) >= SILENCE_DBFS))
+    return loud < MIN_SPEECH_SECONDS * FRAMES_PER_SECOND
+
+
+@lru_cache(maxsize=4)
+def _mel_filters(n_mels: int) -> torch.Tensor:
+    """(n_mels, N_FFT // 2 + 1) triangular filters on Slaney's mel scale, as Whisper's own."""
+    filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels, norm="slaney")
+    return torch.from_numpy(filters)
+
+
+@lru_cache(maxsize=1)
+def _window() -> torch.Tensor:
+    return torch.hann_window(N_FFT)
+
+
+def _name(source: Path | str | bytes) -> str:
+    return "the recording" if isinstance(source, bytes) else str(source)
+
+
+def _file(source: Path | str | bytes, name: str) -> BinaryIO:
+    """An open file. The decoder gets this, not the path, so that it can open nothing by itself."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        return Path(source).open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"cannot open {name}: {reason}. Check the path") from error
+
+
+def _container(file: BinaryIO, name: str) -> av.container.InputContainer:
+    if not file.read(1):
+        raise AudioError(f"{name} is an empty file. {_ACCEPTED}")
+    file.seek(0)
+    try:
+        return av.open(
+            file,
+            mode="r",
+            container_options={"format_whitelist": _CONTAINERS},
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{name} is not audio that can be read ({reason}). {_ACCEPTED}") from error
+
+
+def _audio_stream(container: av.container.InputContainer, name: str) -> av.AudioStream:
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise AudioError(f"{name} has no audio track. {_ACCEPTED}")
+    return cast(av.AudioStream, stream)
+
+
+def _mono_blocks(
+    container: av.container.InputContainer, name: str
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate in Hz, mono float32 block) in order; a block ends early only where the rate changes."""
+    held: list[np.ndarray] = []
+    count = rate = 0
+    for frame in _frames(container, _audio_stream(container, name)):
+        if held and (count >= _BLOCK_SAMPLES or frame.sample_rate != rate):
+            yield rate, _checked(np.concatenate(held), name)
+            held, count = [], 0
+        rate = _checked_rate(frame.sample_rate, name)
+        held.append(_mono(frame, name))
+        count += frame.samples
+    if held:
+        yield rate, _checked(np.concatenate(held), name)
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> Iterator[av.AudioFrame]:
+    """Decoded frames; packets that are damaged are left out, and a broken container ends it."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError, OSError):
+            return
+        try:
+            yield from packet.decode()
+        except av.FFmpegError:
+            continue
+
+
+def _mono(frame: av.AudioFrame, name: str) -> np.ndarray:
+    """The mean of the channels, float32 of shape (samples,), full scale 1."""
+    if frame.format.name not in format_dtypes:
+        raise AudioError(
+            f"{name} has samples of the kind {frame.format.name}, which cannot be read;"
+            " export it as 16-bit WAV or FLAC"
+        )
+    raw = frame.to_ndarray()
+    by_channel = raw if frame.format.is_planar else raw.reshape(frame.samples, -1).T
+    mean = by_channel.mean(axis=0, dtype=np.float64)
+    if raw.dtype == np.uint8:
+        mean = (mean - 128.0) / 128.0
+    elif raw.dtype.kind == "i":
+        mean /= 2.0 ** (8 * raw.dtype.itemsize - 1)
+    return mean.astype(np.float32)
+
+
+def _checked(block: np.ndarray, name: str) -> np.ndarray:
+    peak = float(np.abs(block).max(initial=0.0))
+    if not math.isfinite(peak):
+        raise AudioError(f"{name} has samples that are not numbers (NaN or infinite): export again")
+    if peak > MAX_AMPLITUDE:
+        raise AudioError(
+            f"{name} has samples up to {peak:.3g}; floating-point samples must lie within -1 and 1:"
+            " scale them and export again"
+        )
+    return block
+
+
+def _checked_rate(rate: int, name: str) -> int:
+    if not SLOWEST_RATE <= rate <= FASTEST_RATE:
+        raise AudioError(
+            f"{name} claims {rate} samples a second; {SLOWEST_RATE} to {FASTEST_RATE} are accepted"
+        )
+    return rate
+
+
+def _resampled(blocks: Iterator[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
+    """The blocks at 16 kHz. One filter runs through all blocks of a rate, so there are no seams."""
+    nothing = np.zeros(0, dtype=np.float32)
+    resampler, current = None, SAMPLE_RATE
+    for rate, block in blocks:
+        if rate != current:
+            if resampler is not None:
+                yield resampler.resample_chunk(nothing, last=True)
+            current = rate
+            same = rate == SAMPLE_RATE
+            resampler = None if same else soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32")
+        yield block if resampler is None else resampler.resample_chunk(block)
+    if resampler is not None:
+        yield resampler.resample_chunk(nothing, last=True)

@@ -1,0 +1,263 @@
+"""Read the files that list recordings: TSV, CSV, JSON lines, Common Voice folders, hub data sets.
+
+Every reader returns a `Table` of texts, column names as found; `dataset` gives them meaning.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from whisperslim.errors import DataError
+
+MANIFEST_SUFFIXES = (".tsv", ".csv", ".jsonl")
+PATH_COLUMNS = ("path", "audio", "file", "filename", "file_name")
+TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription")
+SPEAKER_COLUMNS = ("speaker", "client_id", "speaker_id")
+
+Row = tuple[int, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A list of recordings as written: `rows` are (line number from 1, column -> text).
+
+    `audio_root` is what the paths in the table are relative to. `splits` is filled when the split
+    is the choice of a file rather than a column.
+    """
+
+    source: str
+    audio_root: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    splits: tuple[str, ...] = ()
+
+
+def read_manifest(path: Path) -> Table:
+    """The table in one .tsv, .csv or .jsonl file. Raises `DataError` naming the line at fault."""
+    readers: dict[str, Callable[[Path], tuple[tuple[str, ...], tuple[Row, ...]]]] = {
+        ".tsv": _read_tsv,
+        ".csv": _read_csv,
+        ".jsonl": _read_jsonl,
+    }
+    if path.suffix.lower() not in readers:
+        accepted = ", ".join(MANIFEST_SUFFIXES)
+        raise DataError(f"{path}: not a manifest; accepted are files ending in {accepted}")
+    columns, rows = readers[path.suffix.lower()](path)
+    if not rows:
+        raise DataError(f"{path}: lists no recordings; a header and one line for each are needed")
+    return Table(str(path), path.parent, columns, rows)
+
+
+def find_manifest(folder: Path) -> Path:
+    """`manifest.*` in a folder, or its only CSV or TSV file. Raises `DataError` otherwise."""
+    named = [p for p in (folder / f"manifest{s}" for s in MANIFEST_SUFFIXES) if p.is_file()]
+    if len(named) > 1:
+        names = ", ".join(p.name for p in named)
+        raise DataError(f"{folder}: holds {names}; name the one to use, for example {named[0]}")
+    if named:
+        return named[0]
+    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".tsv", ".csv"))
+    if len(tables) == 1:
+        return tables[0]
+    found = ", ".join(p.name for p in tables) or "none"
+    raise DataError(
+        f"{folder}: needs a manifest.tsv, manifest.csv or manifest.jsonl, or exactly one CSV or "
+        f"TSV file (found: {found}); name the file itself to choose one"
+    )
+
+
+def common_voice_splits(folder: Path) -> tuple[str, ...]:
+    """Names of the splits of a Common Voice release folder; empty when it is not one.
+
+    A release has `clips/` and one TSV for each split beside tables that list no clips to train on
+    (`reported.tsv`, `clip_durations.tsv`), told apart by their header.
+    """
+    if not (folder / "clips").is_dir():
+        return ()
+    return tuple(sorted(p.stem for p in folder.glob("*.tsv") if _is_common_voice_table(p)))
+
+
+def read_common_voice(folder: Path, split: str) -> Table:
+    """One split of a Common Voice release folder as downloaded."""
+    splits = common_voice_splits(folder)
+    if split not in splits:
+        wrong = f"has no split {split!r}" if split else "needs a split (they overlap)"
+        raise DataError(
+            f"{folder}: this Common Voice folder {wrong}; known: {', '.join(splits)}. "
+            f"Write for example {folder}#{splits[0]}"
+        )
+    table = read_manifest(folder / f"{split}.tsv")
+    return Table(table.source, folder / "clips", table.columns, table.rows, splits)
+
+
+def read_hub(name: str, split: str) -> Table:
+    """One split of a hub data set, `OWNER/NAME[:CONFIG]`, through the optional `datasets` package.
+
+    Encoded audio is written once into that package's cache folder, under the hash of its bytes.
+    Raises `DataError` when the package is missing or the hub does not give the data set.
+    """
+    datasets = _import_datasets()
+    source, config = f"hub:{name}", name.partition(":")[2] or None
+    if not split:
+        raise DataError(f"{source}: needs a split; write for example {source}#train")
+    # OSError covers ConnectionError and "not found", ValueError an unknown config or split.
+    errors = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
+    try:
+        data = datasets.load_dataset(name.partition(":")[0], config, split=split)
+    except errors as error:
+        # A failed preparation says only that it failed; what was wrong is its cause.
+        reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        raise DataError(
+            f"{source}#{split}: the hub did not give this data set ({reason}). Check the name, the "
+            "config, the split, the network and, for a gated set, your login; or download it and "
+            "give the folder"
+        ) from error
+    root = Path(datasets.config.HF_DATASETS_CACHE) / "whisperslim"
+    rows = tuple(_hub_rows(data, datasets, root, source))
+    if not rows:
+        raise DataError(f"{source}#{split}: this split holds no recordings")
+    return Table(source, root, tuple(rows[0][1]), rows, (split,))
+
+
+def decode_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file without line ends and byte-order mark. Raises `DataError` by line."""
+    raw = _read_bytes(path)
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: is UTF-16; save it as UTF-8")
+    # Only "\n" ends a line: str.splitlines would also cut at U+2028 inside a transcript.
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        try:
+            yield line.removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02x}); "
+                "save the file as UTF-8"
+            ) from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_common_voice_table(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            header = file.readline().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return {"path", "sentence"} <= set(header.rstrip("\r\n").split("\t"))
+
+
+def _read_tsv(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    # Quotes are ordinary characters in a TSV: a transcript may open one and never close it.
+    numbered = ((n, line.split("\t")) for n, line in enumerate(decode_lines(path), start=1))
+    return _with_header(path, numbered)
+
+
+def _read_csv(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    return _with_header(path, _csv_cells(path))
+
+
+def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    text = io.StringIO("\n".join(decode_lines(path)), newline="")
+    reader = csv.reader(text, strict=True)
+    try:
+        yield from ((reader.line_num, cells) for cells in reader)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not a correct CSV ({error})") from error
+
+
+def _with_header(
+    path: Path, numbered: Iterator[tuple[int, list[str]]]
+) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    filled = ((n, cells) for n, cells in numbered if any(cell.strip() for cell in cells))
+    _, header = next(filled, (0, []))
+    columns = tuple(name.strip() for name in header)
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{path}: a column name is given twice in {', '.join(columns)}")
+    return columns, tuple(_rows(path, columns, filled))
+
+
+def _rows(
+    path: Path, columns: tuple[str, ...], numbered: Iterator[tuple[int, list[str]]]
+) -> Iterator[Row]:
+    for number, cells in numbered:
+        if len(cells) != len(columns):
+            raise DataError(
+                f"{path}, line {number}: has {len(cells)} cells where the header has "
+                f"{len(columns)}; a tab or comma too many, or one missing"
+            )
+        yield number, dict(zip(columns, cells, strict=True))
+
+
+def _read_jsonl(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    rows = tuple(
+        (number, _json_row(path, number, line))
+        for number, line in enumerate(decode_lines(path), start=1)
+        if line.strip()
+    )
+    return tuple(dict.fromkeys(name for _, row in rows for name in row)), rows
+
+
+def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}, line {number}: not a JSON object; write {{...}} on each line")
+    return {name: _plain(value) for name, value in record.items()}
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _import_datasets() -> Any:
+    try:
+        import datasets
+        import datasets.exceptions
+    except ImportError as error:
+        raise DataError(
+            "a hub: data set needs the optional package `datasets`: pip install 'datasets[audio]'; "
+            "or download the data and give its folder"
+        ) from error
+    return datasets
+
+
+def _hub_rows(data: Any, datasets: Any, root: Path, source: str) -> Iterator[Row]:
+    sounds = [n for n, f in data.features.items() if isinstance(f, datasets.Audio)]
+    if len(sounds) != 1:
+        found = ", ".join(data.column_names)
+        raise DataError(f"{source}: needs exactly one audio column; its columns are {found}")
+    # decode=False hands over the encoded file: decoding is ours, the same for every source.
+    for number, row in enumerate(data.cast_column(sounds[0], datasets.Audio(decode=False)), 1):
+        plain = {name: _plain(v) for name, v in row.items() if name not in (*sounds, "path")}
+        yield number, {**plain, "path": _store(row[sounds[0]], root, number)}
+
+
+def _store(audio: dict[str, Any], root: Path, number: int) -> str:
+    """Write one encoded recording; the row number keeps two equal recordings apart."""
+    name = str(audio.get("path") or "")
+    data = audio.get("bytes") or _read_bytes(Path(name))
+    target = root / f"{number:06d}-{hashlib.sha256(data).hexdigest()[:32]}{Path(name).suffix}"
+    try:
+        if not target.exists() or target.stat().st_size != len(data):
+            root.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror}); {len(data) / 1e6:.2f} MB are needed "
+            "for this clip. Make room, or set HF_HOME to a folder on another disk"
+        ) from error
+    return target.name

@@ -1,0 +1,129 @@
+"""Loss and word error rate of a model on a set, with everything that qualifies the figures."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from whisperslim.core.decoding import DecodingOptions, greedy_from_states
+from whisperslim.core.loading import SpeechModel
+from whisperslim.speech.audio_cache import AudioCache
+from whisperslim.speech.batching import Batch, evaluation_batches, make_batch
+from whisperslim.speech.dataset import Item, manifest_hash
+from whisperslim.speech.significance import bootstrap_interval
+from whisperslim.speech.wer import Score, score_all_ways
+from whisperslim.speech.window import WindowPolicy
+from whisperslim.train.forward import decode_targets, encode_batch, make_targets
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """One model on one set.
+
+    Attributes:
+        data: Name of the set.
+        n: Clips scored.
+        scores: Normaliser name -> score.
+        loss: Cross entropy per target token, teacher-forced, nats.
+        seconds: Wall time of encoding and decoding.
+        audio_seconds: Length of the recordings.
+        window, decoding, language, manifest_sha256: What the figures depend on.
+        keys, references, hypotheses: Row by row.
+    """
+
+    data: str
+    n: int
+    scores: dict[str, Score]
+    loss: float
+    seconds: float
+    audio_seconds: float
+    window: str
+    decoding: str
+    language: str
+    manifest_sha256: str
+    batch_size: int
+    keys: tuple[str, ...] = field(repr=False)
+    references: tuple[str, ...] = field(repr=False)
+    hypotheses: tuple[str, ...] = field(repr=False)
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON, rows left out, an interval with every WER."""
+        scores = {}
+        for name, score in self.scores.items():
+            errors = [u.errors for u in score.utterances]
+            words = [u.words for u in score.utterances]
+            interval = bootstrap_interval(errors, words)
+            scores[name] = {
+                **score.to_record(),
+                "wer_interval_95": [interval.low, interval.high],
+            }
+        names = ("data", "n", "loss", "seconds", "audio_seconds", "window", "decoding", "language",
+                 "manifest_sha256", "batch_size")  # fmt: skip
+        return {**{name: getattr(self, name) for name in names}, "scores": scores}
+
+    def rows(self) -> str:
+        """Tab-separated key, reference, hypothesis, with a header."""
+        lines = ["key\treference\thypothesis"]
+        for row in zip(self.keys, self.references, self.hypotheses, strict=True):
+            lines.append("\t".join(" ".join(cell.split()) for cell in row))
+        return "\n".join(lines) + "\n"
+
+
+def evaluate(
+    speech: SpeechModel,
+    items: Sequence[Item],
+    *,
+    data: str,
+    language: str,
+    policy: WindowPolicy,
+    cache_folder: Path,
+    batch_size: int = 16,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> EvalResult:
+    """Transcribe and score `items`. A clip's result does not depend on the others or the batch."""
+    cache = AudioCache(cache_folder)
+    durations = cache.durations(items)
+    texts: dict[str, str] = {}
+    lost, counted, started = 0.0, 0, time.perf_counter()
+    for indices in evaluation_batches(items, durations, policy, batch_size):
+        chosen = [items[i] for i in indices]
+        batch = make_batch(
+            chosen, [cache.load(item) for item in chosen], policy, n_mels=speech.n_mels
+        )
+        hypotheses, loss, tokens = _one_batch(speech, batch, language)
+        texts.update(zip(batch.keys, hypotheses, strict=True))
+        lost, counted = lost + loss, counted + tokens
+        progress(len(texts), len(items))
+    seconds = time.perf_counter() - started
+    references = [item.text for item in items]
+    found = [texts[item.key] for item in items]
+    return EvalResult(
+        data=data,
+        n=len(items),
+        scores=score_all_ways(references, found, language),
+        loss=lost / max(1, counted),
+        seconds=seconds,
+        audio_seconds=sum(durations),
+        window=policy.describe(),
+        decoding=DecodingOptions().describe(),
+        language=language,
+        manifest_sha256=manifest_hash(items),
+        batch_size=batch_size,
+        keys=tuple(item.key for item in items),
+        references=tuple(references),
+        hypotheses=tuple(found),
+    )
+
+
+@torch.no_grad()
+def _one_batch(speech: SpeechModel, batch: Batch, language: str) -> tuple[list[str], float, int]:
+    positions = int(speech.model.config.max_target_positions)
+    states = encode_batch(speech, batch)
+    targets = make_targets(speech.tokens, batch.texts, batch.keys, language, positions)
+    outputs = decode_targets(speech, states, targets)
+    tokens = len(outputs.targets)
+    ids = greedy_from_states(speech.model, speech.tokens, states, batch.seconds, language)
+    return [speech.tokens.decode(row) for row in ids], float(outputs.cross_entropy) * tokens, tokens

@@ -1,0 +1,292 @@
+"""The one training loop: a generator of events that knows no method by name."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from torch import nn
+
+from whisperslim.core.loading import SpeechModel
+from whisperslim.errors import TrainingError
+from whisperslim.events import CheckpointSaved, Evaluated, Event, Notice, StepDone, Stopped
+from whisperslim.methods.base import CompressionMethod
+from whisperslim.speech.batching import Batch
+from whisperslim.train.averaging import swapped_in, update_average
+from whisperslim.train.batches import BatchSource
+from whisperslim.train.distill import Teacher
+from whisperslim.train.forward import decode_targets, encode_batch, make_targets
+from whisperslim.train.options import TrainOptions
+from whisperslim.train.sparsity import measure_sparsity
+from whisperslim.train.state import (
+    Counters,
+    list_checkpoints,
+    load_best,
+    load_checkpoint,
+    save_best,
+    save_checkpoint,
+)
+
+_SPARSITY_EVERY_REPORTS = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one stage of training works with.
+
+    Attributes:
+        stage: Name for events, `tune` or `recover`.
+        student: The model that is trained, in place.
+        method: Acts on the student through hooks and after each step.
+        batches: Supply of training data.
+        options: Steps, rates and rhythms.
+        checkpoints: Folder for this stage's checkpoints.
+        language: Language code of the texts.
+        precision: `fp32`, or `bf16` for autocast on a GPU.
+        teacher: Model to learn from, or None.
+        evaluate: Dev evaluation of the student as it stands, given the step; or None.
+        stop: Asked before each step; true ends the stage after a checkpoint.
+    """
+
+    stage: str
+    student: SpeechModel
+    method: CompressionMethod
+    batches: BatchSource
+    options: TrainOptions
+    checkpoints: Path
+    language: str
+    precision: str = "fp32"
+    teacher: Teacher | None = None
+    evaluate: Callable[[int], Evaluated] | None = None
+    stop: Callable[[], bool] = lambda: False
+
+
+def fit(job: Job) -> Iterator[Event]:
+    """Train from the newest checkpoint, or from the start, to the last step.
+
+    The student ends as the stage's result: the last weights, the running average, or the best
+    ones, as the options say. A `Stopped` event is the last one when a stop was asked for; the
+    same call then continues later.
+
+    Raises:
+        TrainingError: when the loss is not finite; names the last good checkpoint.
+        RunError: when a checkpoint cannot be written.
+    """
+    options, counters = job.options, Counters()
+    # The method sees the model before resuming: what it remembers of it must be the start's.
+    job.method.attach(job.student.model, job.student.groups(), options.steps)
+    try:
+        optimizer = make_optimizer(job.student.model, job.method, options)
+        parts = {"optimizer": optimizer, "batches": job.batches, "method": job.method}
+        yield from _restore(job, counters, parts)
+        job.student.model.train()
+        yield from _steps(job, counters, optimizer, parts)
+    finally:
+        job.method.detach()
+        job.student.model.eval()
+
+
+def make_optimizer(
+    model: nn.Module, method: CompressionMethod, options: TrainOptions
+) -> torch.optim.AdamW:
+    """AdamW; biases and norms without weight decay; the method's own groups behind."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        *method.param_groups(),
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=options.learning_rate, fused=True
+    )
+
+
+def learning_rate_at(options: TrainOptions, step: int) -> float:
+    """Learning rate of optimizer step `step`, counted from 1: linear warm-up, then decay to 0."""
+    peak, warmup = options.learning_rate, min(options.warmup_steps, options.steps)
+    if step <= warmup:
+        return peak * step / warmup
+    left = (options.steps - step + 1) / max(1, options.steps - warmup)
+    if options.schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * (1 - left)))
+    return peak * left if options.schedule == "linear" else peak
+
+
+def _restore(job: Job, counters: Counters, parts: dict) -> Iterator[Event]:
+    found = list_checkpoints(job.checkpoints)
+    if found:
+        load_checkpoint(found[-1], job.student.model, counters, parts)
+        yield Notice(f"{job.stage} continues after step {counters.step} of {job.options.steps}")
+
+
+def _steps(
+    job: Job, counters: Counters, optimizer: torch.optim.AdamW, parts: dict
+) -> Iterator[Event]:
+    options, pace = job.options, _Pace()
+    while counters.step < options.steps:
+        if job.stop():
+            yield _checkpoint(job, counters, parts)
+            yield Stopped(stage=job.stage, step=counters.step)
+            return
+        counters.step += 1
+        with pace.step():
+            losses, norm = _one_step(job, counters, optimizer)
+        if _due(counters.step, options.report_every, options.steps):
+            yield _report(job, counters, losses, norm, optimizer, pace)
+        if _due(counters.step, options.report_every * _SPARSITY_EVERY_REPORTS, options.steps):
+            yield measure_sparsity(job.stage, counters.step, job.student)
+        evaluated = _due(counters.step, options.evaluate_every, options.steps)
+        if evaluated and job.evaluate is not None:
+            yield from _evaluate(job, counters)
+        if _out_of_patience(options, counters):
+            yield Notice(f"no better dev loss for {options.patience} evaluations; {job.stage} ends")
+            counters.step = options.steps
+        if _due(counters.step, options.checkpoint_every, options.steps):
+            _check_finite(job, losses)
+            yield _checkpoint(job, counters, parts)
+    _hand_on(job, counters)
+
+
+def _one_step(
+    job: Job, counters: Counters, optimizer: torch.optim.AdamW
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    options = job.options
+    rate = learning_rate_at(options, counters.step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate_factor", 1.0)
+    optimizer.zero_grad(set_to_none=True)
+    losses: dict[str, torch.Tensor] = {}
+    for _ in range(options.accumulate):
+        terms = _losses(job, job.batches.draw(), counters.step)
+        torch.stack([term for term in terms.values()]).sum().div(options.accumulate).backward()
+        for name, term in terms.items():
+            losses[name] = losses.get(name, 0.0) + term.detach() / options.accumulate
+    norm = nn.utils.clip_grad_norm_(
+        [p for p in job.student.model.parameters() if p.grad is not None],
+        options.clip_norm or math.inf,
+    )
+    optimizer.step()
+    job.method.after_step(rate, counters.step)
+    if options.average:
+        update_average(counters, job.student.model, options.average)
+    return losses, norm
+
+
+def _losses(job: Job, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+    speech = job.student
+    positions = int(speech.model.config.max_target_positions)
+    targets = make_targets(speech.tokens, batch.texts, batch.keys, job.language, positions)
+    with _autocast(job.precision, speech.device):
+        states = encode_batch(speech, batch)
+        outputs = decode_targets(speech, states, targets, job.options.label_smoothing)
+        terms = {"cross_entropy": outputs.cross_entropy}
+        if job.teacher is not None:
+            logits = job.teacher.logits(batch, targets, states.detach())
+            terms["distillation"] = job.teacher.loss(outputs, logits)
+    return {**terms, **job.method.loss_terms(outputs, step)}
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return every > 0 and (step % every == 0 or step == last)
+
+
+def _report(
+    job: Job,
+    counters: Counters,
+    losses: dict[str, torch.Tensor],
+    norm: torch.Tensor,
+    optimizer: torch.optim.AdamW,
+    pace: "_Pace",
+) -> StepDone:
+    _check_finite(job, losses)
+    return StepDone(
+        stage=job.stage,
+        step=counters.step,
+        total=job.options.steps,
+        losses={name: float(value) for name, value in losses.items()},
+        learning_rate=float(optimizer.param_groups[0]["lr"]),
+        grad_norm=min(float(norm), 1e30),
+        seconds_per_step=pace.mean(),
+        peak_memory_bytes=_memory(job.student.device),
+    )
+
+
+def _check_finite(job: Job, losses: dict[str, torch.Tensor]) -> None:
+    broken = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
+    if broken:
+        found = list_checkpoints(job.checkpoints)
+        good = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+        raise TrainingError(
+            f"{', '.join(broken)} is not finite in {job.stage}; {good}. Lower the learning rate or "
+            "the penalties and start a new run"
+        )
+
+
+def _evaluate(job: Job, counters: Counters) -> Iterator[Event]:
+    if job.evaluate is None:
+        return
+    model = job.student.model
+    model.eval()
+    with swapped_in(counters, model):
+        result = job.evaluate(counters.step)
+        better = result.loss is not None and result.loss < counters.best_loss
+        if better and job.options.take == "best":
+            save_best(job.checkpoints, model)
+    model.train()
+    counters.worse_in_a_row = 0 if better else counters.worse_in_a_row + 1
+    if better and result.loss is not None:
+        counters.best_loss = result.loss
+    yield result
+
+
+def _out_of_patience(options: TrainOptions, counters: Counters) -> bool:
+    return bool(options.patience) and counters.worse_in_a_row >= options.patience
+
+
+def _checkpoint(job: Job, counters: Counters, parts: dict) -> CheckpointSaved:
+    folder = save_checkpoint(
+        job.checkpoints, job.student.model, counters, parts, job.options.keep_checkpoints
+    )
+    return CheckpointSaved(stage=job.stage, step=counters.step, path=str(folder))
+
+
+def _hand_on(job: Job, counters: Counters) -> None:
+    model = job.student.model
+    if job.options.take == "best" and load_best(job.checkpoints, model):
+        return
+    for name, value in counters.average.items():
+        model.get_parameter(name).data.copy_(value)
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
+
+
+class _Pace:
+    """Mean seconds per step since the last report; evaluations and checkpoints left out."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._seconds.append(time.perf_counter() - started)
+
+    def mean(self) -> float:
+        mean = sum(self._seconds) / max(1, len(self._seconds))
+        self._seconds = []
+        return mean

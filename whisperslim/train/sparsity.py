@@ -1,0 +1,24 @@
+"""How much of a model is exactly zero at the moment, per unit group."""
+
+import torch
+
+from whisperslim.core.loading import SpeechModel
+from whisperslim.events import SparsityMeasured
+from whisperslim.methods.unit_norms import unit_norms
+
+
+@torch.no_grad()
+def measure_sparsity(stage: str, step: int, speech: SpeechModel) -> SparsityMeasured:
+    """Dead units (every weight zero) and zero elements of each group, as fractions."""
+    dead, zero = {}, {}
+    for group in speech.groups():
+        norms = unit_norms(speech.model, group)
+        dead[group.key] = float((norms == 0).float().mean())
+        weights = [
+            speech.model.get_parameter(part.parameter)
+            for part in group.slices
+            if part.parameter.endswith(".weight")
+        ]
+        zeros = sum(int((weight == 0).sum()) for weight in weights)
+        zero[group.key] = zeros / sum(weight.numel() for weight in weights)
+    return SparsityMeasured(stage=stage, step=step, dead_units=dead, zero_elements=zero)
