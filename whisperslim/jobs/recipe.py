@@ -14,11 +14,7 @@ from typing import Any
 from whisperslim import methods
 from whisperslim.errors import RecipeError
 from whisperslim.fields import FieldSpec, option, problems, specs
-from whisperslim.jobs.presets import (
-    preset_names,
-    preset_path,
-    suggestion,
-)
+from whisperslim.jobs.presets import preset_names, preset_path, suggestion
 from whisperslim.jobs.recipe_text import coerce, flatten, from_yaml, parse_overrides, plain, to_text
 from whisperslim.jobs.run_options import DataOptions, ExportOptions, RuntimeOptions, TargetOptions
 from whisperslim.speech.augment import AugmentOptions
@@ -30,6 +26,7 @@ __all__ = [
     "Recipe",
     "RuntimeOptions",
     "TargetOptions",
+    "dotted_defaults",
     "dotted_specs",
     "dotted_values",
     "from_mapping",
@@ -101,7 +98,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     mapping = from_yaml(_recipe_file(str(source)))
     values = parse_overrides(overrides)
     _drop_other_methods_options(mapping, values)
-    known = _dotted_defaults(_method_of(mapping, values))
+    known = dotted_defaults(_method_of(mapping, values))
     for name, text in values.items():
         _set(mapping, name, coerce(text, known.get(name), from_text=True))
     return from_mapping(mapping)
@@ -152,6 +149,18 @@ def dotted_specs(method: str = DEFAULT_METHOD) -> dict[str, FieldSpec]:
     return found
 
 
+def dotted_defaults(method: str = DEFAULT_METHOD) -> dict[str, Any]:
+    """The default of every knob by dotted name; without the method's own when it is unknown."""
+    known: dict[str, Any] = {**_TOP_DEFAULTS, "method.name": method}
+    sections = dict(_SECTIONS)
+    if method in methods.names():
+        sections["method"] = methods.get(method).options()
+    for section, defaults in sections.items():
+        for item in dataclasses.fields(defaults):
+            known[f"{section}.{item.name}"] = getattr(defaults, item.name)
+    return known
+
+
 def dotted_values(recipe: Recipe) -> dict[str, Any]:
     """Every value of the recipe by dotted name, in the order and by the names of `dotted_specs`."""
     return flatten(_to_mapping(recipe))
@@ -162,11 +171,8 @@ def _recipe_file(source: str) -> Path:
         return preset_path(source)
     path = Path(source).expanduser()
     if not path.is_file():
-        raise RecipeError(
-            {
-                source: f"no preset and no recipe file of that name{suggestion(source, preset_names())}"
-            }
-        )
+        known = suggestion(source, preset_names())
+        raise RecipeError({source: f"no preset and no recipe file of that name{known}"})
     return path
 
 
@@ -189,17 +195,6 @@ def _drop_other_methods_options(mapping: dict[str, Any], values: Mapping[str, An
         mapping["method"] = {"name": chosen}
 
 
-def _dotted_defaults(method: str) -> dict[str, Any]:
-    known: dict[str, Any] = {**_TOP_DEFAULTS, "method.name": DEFAULT_METHOD}
-    sections = dict(_SECTIONS)
-    if method in methods.names():
-        sections["method"] = methods.get(method).options()
-    for section, defaults in sections.items():
-        for item in dataclasses.fields(defaults):
-            known[f"{section}.{item.name}"] = getattr(defaults, item.name)
-    return known
-
-
 def _set(mapping: dict[str, Any], dotted: str, value: Any) -> None:
     section, _, key = dotted.rpartition(".")
     if dotted == "method":
@@ -214,12 +209,16 @@ def _set(mapping: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _method_section(given: Any, found: dict[str, str]) -> tuple[str, Any]:
-    section = {"name": given} if isinstance(given, str) else dict(given or {})
-    name = section.pop("name", DEFAULT_METHOD)
+    section = {"name": given} if isinstance(given, str) else {} if given is None else given
+    if not isinstance(section, Mapping):
+        found["method"] = f"{given!r} is not a name, nor a section with a name and options"
+        return DEFAULT_METHOD, None
+    name = section.get("name", DEFAULT_METHOD)
     if name not in methods.names():
         found["method.name"] = f"no method named {name!r}{suggestion(str(name), methods.names())}"
         return DEFAULT_METHOD, None
-    return name, _section("method", section, methods.get(name).options(), found)
+    knobs = {key: value for key, value in section.items() if key != "name"}
+    return name, _section("method", knobs, methods.get(name).options(), found)
 
 
 def _section(name: str, given: Any, defaults: Any, found: dict[str, str]) -> Any:
@@ -271,15 +270,14 @@ def _between_sections(recipe: Recipe) -> dict[str, str]:
         if not getattr(recipe, name):
             found[name] = "is empty"
     if recipe.method == "none" and (recipe.target.removed or recipe.target.zeroed):
-        found["target"] = "method none prunes nothing; set target.removed and target.zeroed to 0"
+        found["target.removed"] = "method none prunes nothing; set removed and zeroed to 0"
     return found
 
 
 def _data_problems(recipe: Recipe) -> dict[str, str]:
     data, found = recipe.data, {}
-    for name in ("train", "test"):
-        if not getattr(data, name):
-            found[f"data.{name}"] = "is empty; name at least one set as PATH or PATH#SPLIT"
+    if not data.train:
+        found["data.train"] = "is empty; name at least one set as PATH or PATH#SPLIT"
     seen = sorted((set(data.train) | set(data.dev)) & set(data.test))
     if seen:
         found["data.test"] = f"{seen[0]} is also trained or tuned on; scores on it prove nothing"

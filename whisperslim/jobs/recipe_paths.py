@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from whisperslim.errors import RecipeError
 from whisperslim.jobs.presets import PROJECT_ROOT
@@ -16,7 +17,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     naming every source that is in neither.
     """
     missing: dict[str, str] = {}
-    sets = {
+    sets: dict[str, Any] = {
         name: tuple(_source(text, f"data.{name}", missing) for text in getattr(recipe.data, name))
         for name in ("train", "dev", "test")
     }

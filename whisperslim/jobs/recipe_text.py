@@ -19,7 +19,7 @@ class _StrictLoader(yaml.SafeLoader):
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {key!r} is not text", key_node.start_mark
@@ -28,7 +28,7 @@ def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, 
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {key!r} is there twice", key_node.start_mark
             )
-        mapping[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+        mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
 
 
@@ -38,7 +38,7 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _u
 def from_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises `RecipeError` when it is anything else."""
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError({str(path): f"cannot be read: {error}"}) from error
     except yaml.YAMLError as error:
@@ -64,8 +64,10 @@ def flatten(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`, one level deep as recipes are."""
     flat: dict[str, Any] = {}
     for name, value in mapping.items():
-        inner = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {}
-        flat |= inner if isinstance(value, dict) else {name: value}
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            flat[name] = value
     return flat
 
 

@@ -21,7 +21,7 @@ from whisperslim.jobs.eventlog import last_event
 if TYPE_CHECKING:  # a recipe knows all methods and so loads torch, which listing runs need not
     from whisperslim.jobs.recipe import Recipe
 
-_MARKS = ("recipe.yaml", "events.jsonl", "stages", "checkpoints")
+_MARKS = ("recipe.yaml", "events.jsonl", "stages")
 # Looking whether a run is busy takes the lock for a moment; a worker tries again that long.
 _LOCK_PATIENCE_SECONDS = 1.0
 

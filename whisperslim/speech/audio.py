@@ -200,15 +200,26 @@ def _frames(
 ) -> Iterator[av.AudioFrame]:
     """Decoded frames; packets that are damaged are left out, and a broken container ends it."""
     packets = container.demux(stream)
+    decoder = _decoder(stream)
     while True:
         try:
             packet = next(packets)
         except (StopIteration, av.FFmpegError, OSError):
             return
         try:
-            yield from packet.decode()
+            yield from decoder.decode(packet)
         except av.FFmpegError:
             continue
+
+
+def _decoder(stream: av.AudioStream) -> av.AudioCodecContext:
+    # FFmpeg's own Opus decoder blows up on some SILK frames (peaks of 19 where libopus has 0.38).
+    if stream.codec_context.name != "opus" or "libopus" not in av.codecs_available:
+        return stream.codec_context
+    decoder = av.CodecContext.create("libopus", "r")
+    decoder.extradata = stream.codec_context.extradata
+    decoder.sample_rate = stream.codec_context.sample_rate
+    return decoder
 
 
 def _mono(frame: av.AudioFrame, name: str) -> np.ndarray:

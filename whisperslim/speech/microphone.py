@@ -46,7 +46,7 @@ class InputDevice:
 
 
 def list_devices() -> list[InputDevice]:
-    """Every input PortAudio knows; empty when there is none. Raises `MicrophoneError` without it."""
+    """Every input PortAudio knows, perhaps none. Raises `MicrophoneError` without PortAudio."""
     sd = _sounddevice()
     try:
         found = [dict(info) for info in sd.query_devices()]

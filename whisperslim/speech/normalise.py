@@ -183,8 +183,9 @@ class HindiNormalizer:
     """Hindi text for scoring: spelling variants unified, vowel signs and all other marks kept.
 
     `steps` names the rules that are on. They run in the order of `HINDI_STEPS` whatever order they
-    are named in. Applying it twice changes nothing more, and a word that holds a letter or a digit
-    never becomes empty. Raises `UsageError` for an unknown step.
+    are named in. A word that holds a letter or a digit never becomes empty. Applying it twice
+    changes nothing more for the sets of steps that `by_name` knows; other sets, such as number
+    words without punctuation, may need a second pass. Raises `UsageError` for an unknown step.
     """
 
     steps: tuple[str, ...] = DEFAULT_HINDI_STEPS

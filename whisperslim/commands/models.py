@@ -1,0 +1,183 @@
+"""Commands about models: score them, run them, compare them, look inside, fetch them."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whisperslim.commands.terminal import (
+    AsJson,
+    Language,
+    Window,
+    announce,
+    megabytes,
+    millions,
+    print_json,
+    print_table,
+    to_json,
+)
+from whisperslim.errors import AudioError, UsageError
+
+if TYPE_CHECKING:
+    from whisperslim.engines.torch_engine import TorchTranscriber
+
+MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
+    data: Annotated[str, typer.Option(help="Manifest or corpus folder.")],
+    split: Annotated[str, typer.Option(help="Split of the data; empty is all of it.")] = "test",
+    language: Language = "hi",
+    window: Window = "fit",
+    limit: Annotated[int, typer.Option(help="Clips scored; 0 is all.", min=0)] = 0,
+    batch_size: Annotated[int, typer.Option(help="Clips decoded together.", min=1)] = 16,
+    out: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="File for the full record.")
+    ] = None,
+) -> None:
+    """Word and character error rate of a model on a data set."""
+    from whisperslim.jobs.evaluation import evaluate_model
+    from whisperslim.speech.window import parse_window
+
+    parse_window(window)
+    record = evaluate_model(model, data, split, language, window, limit, batch_size)
+    if out is not None:
+        from whisperslim.core.files import write_text_atomically
+
+        write_text_atomically(out, to_json(record) + "\n")
+    shown = {name: value for name, value in record.items() if not isinstance(value, (list, dict))}
+    print_table(("", ""), [(name, _figure(name, value)) for name, value in shown.items()])
+
+
+def transcribe(
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
+    files: Files,
+    language: Language = "hi",
+    window: Window = "fit",
+    as_json: AsJson = False,
+) -> None:
+    """Write down what is said in recordings: one line each, `file: text`."""
+    from whisperslim.speech.audio import decode
+
+    engine = _transcriber(model, window)
+    records, failed = [], False
+    for file in files:
+        try:
+            transcript = engine.transcribe(decode(file), language)
+        except AudioError as error:  # the other recordings are still wanted
+            announce(f"error: {error}")
+            failed = True
+            continue
+        records.append({"file": str(file), **asdict(transcript)})
+        if not as_json:
+            typer.echo(f"{file}: {transcript.text}")
+    if as_json:
+        print_json(records)
+    if failed:
+        raise typer.Exit(1)
+
+
+def compare(
+    dense: Annotated[str, typer.Option(help="The model compression started from.")],
+    slim: Annotated[str, typer.Option(help="The compressed model, or its run's slim folder.")],
+    files: Files,
+    language: Language = "hi",
+    window: Window = "fit",
+    reference: Annotated[
+        str, typer.Option(help="What is really said; then both are scored. One file only.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Give the same recordings to a dense and a slim model, and show what differs."""
+    from whisperslim.engines.comparison import compare as compare_sides
+    from whisperslim.speech.audio import decode
+
+    if reference and len(files) > 1:
+        raise UsageError("--reference is the text of one recording; give one FILE with it")
+    sides = _transcriber(dense, window), _transcriber(slim, window)
+    records = []
+    for file in files:
+        found = compare_sides(
+            *sides, decode(file), language=language, reference=reference or None
+        ).to_record()
+        records.append({"file": str(file), **found})
+    if as_json:
+        print_json(records)
+    else:
+        for record in records:
+            _print_comparison(record)
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    as_json: AsJson = False,
+) -> None:
+    """Parameters, size and cost of a model, part by part; removed and zeroed apart."""
+    from whisperslim.core.cost import inspect_model
+
+    report = inspect_model(model)
+    if as_json:
+        print_json(report.to_record())
+        return
+    rows = [
+        (
+            row.key, f"{row.units}/{row.units_dense}", millions(row.parameters),
+            millions(row.removed), millions(row.zeroed),
+        )
+        for row in report.rows
+    ]  # fmt: skip
+    print_table(("part", "units", "parameters", "removed", "zeroed"), rows)
+    typer.echo(
+        f"\n{report.name}: {millions(report.parameters)} parameters "
+        f"({millions(report.prunable)} prunable), {millions(report.removed)} removed, "
+        f"{millions(report.zeroed)} zeroed, {megabytes(report.bytes_on_disk)} on disk, "
+        f"{report.flops / 1e9:.2f} GFLOPs ({report.flops_note})"
+    )
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model to fetch, as a hub id.")],
+) -> None:
+    """Fetch a model's weights and check them, so that later work needs no network."""
+    from whisperslim.core.sources import resolve
+
+    found = resolve(name, announce=announce)
+    typer.echo(str(found.path))
+
+
+def _transcriber(model: str, window: str) -> "TorchTranscriber":
+    from whisperslim.core.loading import load_model
+    from whisperslim.engines.torch_engine import TorchTranscriber
+    from whisperslim.speech.window import parse_window
+
+    policy = parse_window(window)
+    return TorchTranscriber(load_model(model, announce=announce), policy)
+
+
+def _figure(name: str, value: Any) -> str:
+    rate = name in ("wer", "cer") and isinstance(value, float)
+    return f"{value:.2%}" if rate else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _print_comparison(record: dict[str, Any]) -> None:
+    typer.echo(record["file"])
+    rows = [_side_row(which, record[which], record) for which in ("dense", "slim")]
+    print_table(("", "text", "seconds", "size", "WER"), rows)
+
+
+def _side_row(which: str, side: dict[str, Any], record: dict[str, Any]) -> tuple[str, ...]:
+    transcript, scores = side["transcript"], record.get("scores")
+    return (
+        which,
+        transcript["text"],
+        f"{transcript['seconds']:.2f}",
+        megabytes(side["bytes_on_disk"]),
+        _wer_text(scores[which]) if scores else "-",
+    )
+
+
+def _wer_text(scores: dict[str, Any]) -> str:
+    return ", ".join(f"{pair[0]:.2%} ({normaliser})" for normaliser, pair in scores.items())

@@ -1,0 +1,163 @@
+"""Commands about runs: start, go on, stop, list, and the recipes to start from."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from whisperslim.commands.terminal import (
+    DEFAULT_RUNS,
+    AsJson,
+    RunsFolder,
+    announce,
+    print_json,
+    print_table,
+)
+from whisperslim.jobs import process
+from whisperslim.jobs.console import ConsoleView, duration
+from whisperslim.jobs.eventlog import read_events
+from whisperslim.jobs.live import RunView, fold
+from whisperslim.jobs.presets import preset_names, preset_path, preset_summary
+from whisperslim.jobs.rundir import RunDir, RunStatus, find_run, list_runs
+from whisperslim.jobs.worker import run_worker
+
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder, or its name in the runs folder.")
+]
+
+
+def compress(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A preset's name or a recipe file (YAML).")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one value of the recipe, for example train.steps=100; may be repeated. "
+            "`whisperslim presets --keys` lists the keys with their units.",
+        ),
+    ] = None,
+    runs_folder: RunsFolder = DEFAULT_RUNS,
+) -> None:
+    """Compress a model by a recipe, here and now. Ctrl-C stops in good order."""
+    from whisperslim.jobs.recipe import load_recipe
+
+    run = RunDir.create(runs_folder, load_recipe(recipe, settings or ()))
+    announce(f"run: {run.path}")
+    _work_in_foreground(run)
+
+
+def resume(run: RunName, runs_folder: RunsFolder = DEFAULT_RUNS) -> None:
+    """Go on with a run that was stopped, failed or died, from its last checkpoint."""
+    _work_in_foreground(find_run(run, runs_folder))
+
+
+def stop(
+    run: RunName,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Kill it at once; work since the last checkpoint is lost."),
+    ] = False,
+    runs_folder: RunsFolder = DEFAULT_RUNS,
+) -> None:
+    """Ask a running run to stop after its current step."""
+    found = find_run(run, runs_folder)
+    process.stop(found, force)
+    what = "killed" if force else "will stop after its current step"
+    announce(f"{found.name} {what}; go on with: whisperslim resume {found.path}")
+
+
+def runs(runs_folder: RunsFolder = DEFAULT_RUNS, as_json: AsJson = False) -> None:
+    """List runs, newest first."""
+    records = [_record(run) for run in list_runs(runs_folder)]
+    if as_json:
+        print_json(records)
+    elif not records:
+        announce(f"no runs in {runs_folder}; start one: whisperslim compress quick-demo")
+    else:
+        print_table(("run", "status", "where", "WER dense", "WER slim"), [_row(r) for r in records])
+
+
+def presets(
+    keys: Annotated[
+        bool, typer.Option("--keys", help="List every key of a recipe with range and unit.")
+    ] = False,
+    method: Annotated[
+        str, typer.Option(help="Method whose own keys are listed with --keys.")
+    ] = "sgl",
+    show: Annotated[
+        str, typer.Option("--show", metavar="NAME", help="Print a preset's file, to start from.")
+    ] = "",
+) -> None:
+    """List the recipes that ship with WhisperSlim, and what can be set in them."""
+    if show:
+        typer.echo(preset_path(show).read_text(encoding="utf-8"), nl=False)
+    elif keys:
+        _print_keys(method)
+    else:
+        rows = [(name, preset_summary(name)) for name in preset_names()]
+        print_table(("preset", "what it is for"), rows)
+
+
+def _work_in_foreground(run: RunDir) -> None:
+    view = ConsoleView(Console())
+    try:
+        with view.shown():
+            code = run_worker(run, [view])
+    except KeyboardInterrupt:
+        announce("interrupted; work since the last checkpoint is lost")
+        code = 130  # what shells expect of a program ended by Ctrl-C
+    if run.status() in (RunStatus.STOPPED, RunStatus.DIED, RunStatus.FAILED):
+        announce(f"to go on: whisperslim resume {run.path}")
+    raise typer.Exit(code)
+
+
+def _record(run: RunDir) -> dict[str, Any]:
+    found, _ = read_events(run.events_path)
+    view = fold(RunView(), found)
+    dense, slim = view.latest("dense"), view.latest("recovered") or view.latest("slim")
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "status": run.status().value,
+        "stage": view.stage,
+        "step": view.step.step if view.step else None,
+        "steps": view.step.total if view.step else None,
+        "eta_seconds": view.eta_seconds,
+        "seconds": view.seconds,
+        "wer_dense": dense.wer if dense else None,
+        "wer_slim": slim.wer if slim else None,
+        "slim": view.slim or None,
+        "error": view.error,
+    }
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    wers = [record["wer_dense"], record["wer_slim"]]
+    scores = ["-" if wer is None else f"{wer:.2%}" for wer in wers]
+    return (record["name"], record["status"], _where(record), *scores)
+
+
+def _where(record: dict[str, Any]) -> str:
+    if record["status"] == RunStatus.FAILED:
+        return str(record["error"])
+    if record["status"] == RunStatus.FINISHED:
+        return f"took {duration(record['seconds'])}"
+    step = f" {record['step']}/{record['steps']}" if record["step"] else ""
+    left = f", about {duration(record['eta_seconds'])} left" if record["eta_seconds"] else ""
+    return f"{record['stage']}{step}{left}"
+
+
+def _print_keys(method: str) -> None:
+    from whisperslim.jobs.recipe import dotted_defaults, dotted_specs
+
+    defaults = dotted_defaults(method)
+    rows = []
+    for name, spec in dotted_specs(method).items():
+        allowed = ", ".join(spec.choices)
+        if spec.minimum is not None or spec.maximum is not None:
+            allowed = f"{spec.minimum:g} to {spec.maximum:g}".strip()
+        rows.append((name, f"{defaults[name]}", f"{allowed} {spec.unit}".strip(), spec.help))
+    print_table(("key", "default", "accepted", "what it does"), rows)

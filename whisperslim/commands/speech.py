@@ -1,0 +1,80 @@
+"""Commands about recordings: what a data set holds, and making a recording."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whisperslim.commands.terminal import AsJson, Language, announce, counting, print_json
+from whisperslim.errors import UsageError
+
+_METER_WIDTH = 40
+
+
+def data(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="PATH or PATH#SPLIT of a manifest or corpus.")
+    ],
+    language: Language = "hi",
+    max_seconds: Annotated[
+        float, typer.Option(help="Longest usable clip, in seconds.", min=1.0, max=30.0)
+    ] = 30.0,
+    against: Annotated[
+        str, typer.Option(metavar="DATA", help="Test set that must share nothing with it.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Decode every clip of a data set, look at every text, and say what is wrong."""
+    from whisperslim.speech.data_report import examine
+    from whisperslim.speech.dataset import load_items
+
+    items, others = load_items(source), load_items(against) if against else []
+    with counting("clips") as progress:
+        report = examine(
+            items, language=language, max_seconds=max_seconds, against=others, progress=progress
+        )
+    if as_json:
+        print_json(report.to_record())
+    else:
+        typer.echo("\n".join(report.lines()))
+
+
+def record(
+    out: Annotated[
+        Path | None, typer.Argument(metavar="[OUT.wav]", help="WAV file to write.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="Length in seconds; Ctrl-C ends it earlier.", min=0.1)
+    ] = 10.0,
+    device: Annotated[
+        int | None, typer.Option(help="Number of the input device, as --list shows it.")
+    ] = None,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="List the input devices and record nothing.")
+    ] = False,
+) -> None:
+    """Record from this computer's microphone."""
+    from whisperslim.speech import microphone
+
+    if list_only:
+        for found in microphone.list_devices():
+            mark = "  (default)" if found.is_default else ""
+            typer.echo(f"{found.index}  {found.name}  {found.rate} Hz{mark}")
+        return
+    if out is None:
+        raise UsageError("name the WAV file to write, for example: whisperslim record me.wav")
+    enough = threading.Event()
+    usual = signal.signal(signal.SIGINT, lambda number, frame: enough.set())
+    try:
+        microphone.record(seconds, out, device=device, on_level=_show_level, stop=enough)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    announce(f"\n{out}")
+
+
+def _show_level(level: float) -> None:
+    # Square root: speech sits at a few hundredths of full scale, and should move the bar.
+    bar = "#" * round(min(1.0, level) ** 0.5 * _METER_WIDTH)
+    typer.echo(f"\r[{bar:<{_METER_WIDTH}}]", err=True, nl=False)

@@ -1,0 +1,69 @@
+"""How commands talk to a terminal: results on stdout, everything else on stderr."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+DEFAULT_RUNS = Path("runs")
+
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Language = Annotated[str, typer.Option(help="Language spoken, as Whisper's code.")]
+Window = Annotated[
+    str,
+    typer.Option(help="Encoder window: `fit` follows the audio, `30s` is stock Whisper's."),
+]
+
+
+def announce(message: str) -> None:
+    """A remark for the reader, out of the way of the result."""
+    typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Plain values as JSON on stdout."""
+    typer.echo(to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """Plain values as indented JSON; letters as they are, not-a-number refused."""
+    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str)
+
+
+def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table on stdout; figures belong in columns after the first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    # In a file nothing has a width, and cut columns would lose words.
+    console.print(table, width=None if console.is_terminal else 1000)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr; yields the function to call with (done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def megabytes(count: int) -> str:
+    """Bytes as MB of a million, or GB."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def millions(count: int) -> str:
+    """Parameters as people count them."""
+    return f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count:,}"

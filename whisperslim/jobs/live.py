@@ -1,0 +1,211 @@
+"""What is to be seen of a run at this moment, folded from its events. Drawn by app and terminal."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+
+from whisperslim import events
+from whisperslim.events import Event
+
+MOST_POINTS = 1000  # per series: more than a chart has pixels for
+MOST_NOTICES = 200
+
+
+@dataclass(frozen=True)
+class StageView:
+    """`status` is waiting, running, done, skipped, stopped or failed; `seconds` once it is over."""
+
+    name: str
+    status: str = "waiting"
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """A curve of at most `MOST_POINTS` points. `stride`: one of so many reports is kept."""
+
+    steps: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    stride: int = 1
+    skipped: int = 0
+
+    def with_point(self, step: int, value: float) -> "Series":
+        """With one more point. Points at or after `step` go: a resumed run does them again."""
+        if self.steps and step <= self.steps[-1]:
+            keep = sum(known < step for known in self.steps)
+            steps, values = (*self.steps[:keep], step), (*self.values[:keep], value)
+            return Series(steps, values, self.stride)
+        if self.steps and self.skipped + 1 < self.stride:
+            return replace(self, skipped=self.skipped + 1)
+        steps, values = (*self.steps, step), (*self.values, value)
+        if len(steps) <= MOST_POINTS:
+            return Series(steps, values, self.stride)
+        return Series(steps[::2], values[::2], self.stride * 2)
+
+
+@dataclass(frozen=True)
+class RunView:
+    """The state of a run as far as its events tell.
+
+    Attributes:
+        state: queued, running, stopped, failed or finished. A worker that was killed left no
+            event: ask `RunDir.status`, too.
+        stages: In order, as the latest attempt listed them.
+        losses: "stage/term" -> curve.
+        evaluations: Every score, by "stage/label/data", in order; a repeated step replaces.
+        eta_seconds: Estimate for the current stage, not for the run; None when unknown.
+        updated_at: Unix time of the latest event, seconds.
+    """
+
+    state: str = "queued"
+    name: str = ""
+    pid: int | None = None
+    stages: tuple[StageView, ...] = ()
+    progress: events.Progress | None = None
+    progress_began: events.Progress | None = None
+    step: events.StepDone | None = None
+    losses: Mapping[str, Series] = field(default_factory=dict)
+    evaluations: Mapping[str, tuple[events.Evaluated, ...]] = field(default_factory=dict)
+    sparsity: events.SparsityMeasured | None = None
+    plan: events.Planned | None = None
+    checkpoint: events.CheckpointSaved | None = None
+    notices: tuple[str, ...] = ()
+    error: str | None = None
+    slim: str = ""
+    seconds: float | None = None
+    eta_seconds: float | None = None
+    updated_at: float | None = None
+
+    @property
+    def stage(self) -> str:
+        """The stage being worked on, "" between stages."""
+        return next((stage.name for stage in self.stages if stage.status == "running"), "")
+
+    def latest(self, label: str) -> events.Evaluated | None:
+        """The latest score of one model (dense, masked, slim, recovered)."""
+        found = [scores[-1] for scores in self.evaluations.values() if scores[-1].label == label]
+        return max(found, key=lambda score: score.at, default=None)
+
+
+def fold(view: RunView, new: Iterable[Event]) -> RunView:
+    """`view` with further events taken in, in order."""
+    for event in new:
+        view = replace(_apply(event, view), updated_at=event.at)
+    return view
+
+
+@singledispatch
+def _apply(event: Event, view: RunView) -> RunView:
+    return view  # a kind that changes nothing to be seen
+
+
+@_apply.register
+def _(event: events.RunStarted, view: RunView) -> RunView:
+    known = {stage.name: stage for stage in view.stages if stage.status in ("done", "skipped")}
+    stages = tuple(known.get(name, StageView(name)) for name in event.stages)
+    return replace(
+        _idle(view), state="running", name=event.name, pid=event.pid, stages=stages, error=None
+    )
+
+
+@_apply.register
+def _(event: events.StageStarted, view: RunView) -> RunView:
+    return replace(_idle(view), stages=_stage(view, event.stage, "running"), step=None)
+
+
+@_apply.register
+def _(event: events.StageFinished, view: RunView) -> RunView:
+    status = "skipped" if event.skipped else "done"
+    return replace(_idle(view), stages=_stage(view, event.stage, status, event.seconds))
+
+
+@_apply.register
+def _(event: events.Progress, view: RunView) -> RunView:
+    began = view.progress_began
+    if began is None or not _continues(began, event):
+        return replace(view, progress=event, progress_began=event, eta_seconds=None)
+    return replace(view, progress=event, eta_seconds=_time_left(began, event))
+
+
+@_apply.register
+def _(event: events.StepDone, view: RunView) -> RunView:
+    losses = dict(view.losses)
+    for term, value in event.losses.items():
+        name = f"{event.stage}/{term}"
+        losses[name] = losses.get(name, Series()).with_point(event.step, value)
+    left = (event.total - event.step) * event.seconds_per_step
+    return replace(view, step=event, losses=losses, progress=None, eta_seconds=left)
+
+
+@_apply.register
+def _(event: events.SparsityMeasured, view: RunView) -> RunView:
+    return replace(view, sparsity=event)
+
+
+@_apply.register
+def _(event: events.Evaluated, view: RunView) -> RunView:
+    name = f"{event.stage}/{event.label}/{event.data}"
+    before = [score for score in view.evaluations.get(name, ()) if score.step < event.step]
+    kept = (*before, event)[-MOST_POINTS:]
+    return replace(view, evaluations={**view.evaluations, name: kept})
+
+
+@_apply.register
+def _(event: events.CheckpointSaved, view: RunView) -> RunView:
+    return replace(view, checkpoint=event)
+
+
+@_apply.register
+def _(event: events.Planned, view: RunView) -> RunView:
+    return replace(view, plan=event)
+
+
+@_apply.register
+def _(event: events.Notice, view: RunView) -> RunView:
+    return replace(view, notices=(*view.notices, event.message)[-MOST_NOTICES:])
+
+
+@_apply.register
+def _(event: events.Stopped, view: RunView) -> RunView:
+    return replace(_idle(view), state="stopped", stages=_running_becomes(view, "stopped"))
+
+
+@_apply.register
+def _(event: events.Failed, view: RunView) -> RunView:
+    stages = _running_becomes(view, "failed")
+    return replace(_idle(view), state="failed", error=event.error, stages=stages)
+
+
+@_apply.register
+def _(event: events.Finished, view: RunView) -> RunView:
+    return replace(_idle(view), state="finished", seconds=event.seconds, slim=event.slim)
+
+
+def _idle(view: RunView) -> RunView:
+    return replace(view, progress=None, progress_began=None, eta_seconds=None)
+
+
+def _stage(
+    view: RunView, name: str, status: str, seconds: float | None = None
+) -> tuple[StageView, ...]:
+    changed = StageView(name, status, seconds)
+    if name not in [stage.name for stage in view.stages]:
+        return (*view.stages, changed)
+    return tuple(changed if stage.name == name else stage for stage in view.stages)
+
+
+def _running_becomes(view: RunView, status: str) -> tuple[StageView, ...]:
+    return tuple(
+        replace(stage, status=status) if stage.status == "running" else stage
+        for stage in view.stages
+    )
+
+
+def _continues(began: events.Progress, now: events.Progress) -> bool:
+    same = (began.stage, began.what, began.total) == (now.stage, now.what, now.total)
+    return same and now.done >= began.done
+
+
+def _time_left(began: events.Progress, now: events.Progress) -> float | None:
+    done, seconds = now.done - began.done, now.at - began.at
+    return (now.total - now.done) * seconds / done if done > 0 and seconds > 0 else None

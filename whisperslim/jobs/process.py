@@ -1,0 +1,104 @@
+"""Workers as processes of their own: closing the app or the terminal does not end a run."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+
+from whisperslim.errors import RunError
+from whisperslim.jobs.presets import PROJECT_ROOT
+from whisperslim.jobs.rundir import RunDir
+
+# A worker takes the lock before it loads torch, so this is long even on a busy machine.
+_START_SECONDS = 30.0
+_KILL_SECONDS = 10.0
+_LOG_TAIL_BYTES = 2000
+
+
+def start_worker(run: RunDir) -> int:
+    """Go on with a run in a detached process, whose output goes to `log.txt`. Returns its id.
+
+    Returns when the worker holds the run. Raises `RunError` when the run is busy, or when the
+    process ends before it could take the run.
+    """
+    if is_alive(run):
+        raise RunError(f"the run {run.name} is being worked on already")
+    with run.log_path.open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "whisperslim", "resume", str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(),
+        )
+    _wait_until_held(run, child)
+    # Someone has to collect the exit code, or the ended worker stays in the process table.
+    threading.Thread(target=child.wait, daemon=True).start()
+    return child.pid
+
+
+def is_alive(run: RunDir) -> bool:
+    """Whether a process is working on the run."""
+    return run.worker_pid() is not None
+
+
+def stop(run: RunDir, force: bool = False) -> None:
+    """Ask the worker to stop after its current step, or with `force` kill it at once.
+
+    A killed run goes on from its last checkpoint. Raises `RunError` when nothing runs.
+    """
+    pid = run.worker_pid()
+    if pid is None:
+        raise RunError(f"the run {run.name} is not running: it is {run.status()}")
+    run.request_stop()
+    if force:
+        _kill(pid)
+        _wait_until_free(run)
+        run.clear_stop()
+
+
+def _environment() -> dict[str, str]:
+    # The package may be used from a checkout without being installed.
+    path = [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in path if part)}
+
+
+def _wait_until_held(run: RunDir, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and run.worker_pid() != child.pid:
+        if child.poll() is None:
+            time.sleep(0.05)
+        elif child.returncode == 0:
+            return
+        else:
+            raise RunError(f"the worker of {run.name} did not start:\n{_log_tail(run)}")
+
+
+def _log_tail(run: RunDir) -> str:
+    return run.log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+
+
+def _kill(pid: int) -> None:
+    try:
+        worker = psutil.Process(pid)
+        family = [*worker.children(recursive=True), worker]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=_KILL_SECONDS)
+
+
+def _wait_until_free(run: RunDir) -> None:
+    deadline = time.monotonic() + _KILL_SECONDS
+    while is_alive(run):
+        if time.monotonic() > deadline:
+            raise RunError(f"the worker of {run.name} was killed, but something still holds it")
+        time.sleep(0.05)

@@ -1,0 +1,99 @@
+"""What every stage is given, and what several of them need."""
+
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.errors import DataError, DeviceError
+from whisperslim.events import Event, Notice, Progress
+from whisperslim.jobs.recipe import Recipe
+from whisperslim.jobs.rundir import RunDir
+from whisperslim.places import audio_cache
+from whisperslim.speech.dataset import Item, load_items
+from whisperslim.speech.window import WindowPolicy, parse_window
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One run at work. Nothing here outlives the process; the run folder does."""
+
+    run: RunDir
+    recipe: Recipe
+    emit: Callable[[Event], None]
+
+    @cached_property
+    def device(self) -> str:
+        """`cpu` or `cuda`. Raises `DeviceError` when the recipe asks for what is not there."""
+        wanted, precision = self.recipe.runtime.device, self.recipe.runtime.precision
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        device = found if wanted == "auto" else wanted
+        if precision == "bf16" and device == "cpu":
+            raise DeviceError("bf16 needs a GPU and there is none here; use precision fp32")
+        return device
+
+    @property
+    def tuned_path(self) -> Path:
+        """The tuned model, before any cut."""
+        return self.run.path / "tuned"
+
+    @property
+    def cut_path(self) -> Path:
+        """The cut model, before recovery."""
+        return self.run.path / "cut"
+
+    @property
+    def window(self) -> WindowPolicy:
+        """The window of training and of evaluation."""
+        return parse_window(self.recipe.evaluate.window)
+
+    @property
+    def audio_cache(self) -> Path:
+        """Decoded recordings."""
+        return audio_cache()
+
+    def load(self, name: str) -> SpeechModel:
+        """A model by name, in float32 on the run's device."""
+        return load_model(
+            name, device=self.device, announce=lambda message: self.emit(Notice(message=message))
+        )
+
+    def seed_for(self, stage: str) -> None:
+        """Seed torch for a stage, the same whether or not earlier stages ran in this process."""
+        torch.manual_seed(self.recipe.runtime.seed + zlib.crc32(stage.encode()))
+
+    def progress(self, stage: str, what: str) -> Callable[[int, int], None]:
+        """A callback that reports `done` of `total`."""
+        return lambda done, total: self.emit(
+            Progress(stage=stage, what=what, done=done, total=total)
+        )
+
+    def chosen(self, part: str) -> list[Item]:
+        """The clips that stage `data` chose for `train` or `dev`."""
+        keys = json.loads((self.run.path / "data.json").read_text("utf-8"))["chosen"][part]
+        sources = (*self.recipe.data.train, *self.recipe.data.dev)
+        by_key = {item.key: item for source in dict.fromkeys(sources) for item in load_all(source)}
+        missing = [key for key in keys if key not in by_key]
+        if missing:
+            raise DataError(
+                f"{len(missing)} clips this run began with are gone from the data, {missing[0]} "
+                "among them; put them back or start a new run"
+            )
+        return [by_key[key] for key in keys]
+
+    def dev_subset(self) -> list[Item]:
+        """The dev clips used during training; none when there is no dev set."""
+        dev, limit = self.chosen("dev"), self.recipe.evaluate.dev_limit
+        # Every n-th, so that a set in speaker order is sampled throughout.
+        return dev[:: max(1, len(dev) // limit)][:limit] if limit else dev
+
+
+def load_all(source: str) -> list[Item]:
+    """Clips of a source, with keys that stay distinct when several sources are joined."""
+    items = load_items(source)
+    return [Item(**{**vars(item), "key": f"{source}:{item.key}"}) for item in items]

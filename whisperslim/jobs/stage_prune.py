@@ -1,0 +1,152 @@
+"""Stages that decide and cut: plan and shrink."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from safetensors.torch import save_file
+
+from whisperslim.core.checkpoint import count_parameters, describe_cut, save_slim
+from whisperslim.core.decoding import greedy
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.files import write_text_atomically
+from whisperslim.core.gates import masked
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan import PruningPlan, check_scores
+from whisperslim.core.shrink import cut, zero_elements
+from whisperslim.errors import CheckpointError, ParityError
+from whisperslim.events import Evaluated, Planned
+from whisperslim.jobs.stage_context import StageContext
+from whisperslim.jobs.stage_train import METHOD_STATE, build_method, evaluated_event
+from whisperslim.speech.audio_cache import AudioCache
+from whisperslim.speech.batching import make_batch
+
+PARITY_CLIPS = 4
+# Largest difference of encoder states that float32 sums in another order explain. Our choice.
+PARITY_TOLERANCE = 1e-4
+
+
+def make_plan(context: StageContext) -> bool:
+    """Scores of every unit, and the plan the recipe's target makes of them."""
+    tuned = context.load(str(context.tuned_path / "model"))
+    groups = tuned.groups()
+    method = build_method(context)
+    method.attach(tuned.model, groups, context.recipe.train.steps)
+    method.load_state_dict(_method_state(context))
+    method.detach()
+    scores = {key: value.detach().cpu().contiguous() for key, value in method.scores().items()}
+    check_scores(scores, groups)
+    plan = method.plan(_dev_wer(context, tuned))
+    save_file(scores, context.run.scores_path)
+    write_text_atomically(context.run.path / "groups.json", _describe_groups(groups))
+    write_text_atomically(context.run.plan_path, plan.to_json())
+    target = context.recipe.target
+    context.emit(
+        Planned(
+            removed=plan.removed,
+            zeroed=_zeroed_share(tuned, groups, plan),
+            target_removed=target.removed,
+            target_zeroed=target.zeroed,
+        )
+    )
+    return True
+
+
+def shrink(context: StageContext) -> bool:
+    """Cut, after the cut model has shown that it computes what the masked one does.
+
+    Raises:
+        ParityError: when they differ; nothing is exported then.
+    """
+    tuned = context.load(str(context.tuned_path / "model"))
+    groups = tuned.groups()
+    plan = PruningPlan.from_json(context.run.plan_path.read_text("utf-8"))
+    dense_parameters = count_parameters(tuned.model)
+    smaller = dataclasses.replace(tuned, model=deepcopy(tuned.model))
+    cut(smaller.model, groups, dataclasses.replace(plan, zero={}))
+    parity = check_parity(context, tuned, smaller, groups, plan)
+    write_text_atomically(context.run.path / "parity.json", json.dumps(parity, indent=1))
+    zero_elements(smaller.model, plan.zero)
+    record = describe_cut(
+        context.recipe.model, groups, dense_parameters, plan, context.recipe.language
+    )
+    save_slim(context.cut_path, smaller.model, record, side_files=tuned.path)
+    return True
+
+
+def check_parity(
+    context: StageContext,
+    tuned: SpeechModel,
+    smaller: SpeechModel,
+    groups: tuple[UnitGroup, ...],
+    plan: PruningPlan,
+) -> dict[str, float | int | bool]:
+    """Masked against cut, on real clips: encoder states and greedy tokens."""
+    items = (context.chosen("dev") or context.chosen("train"))[:PARITY_CLIPS]
+    cache = AudioCache(context.audio_cache)
+    batch = make_batch(items, [cache.load(i) for i in items], context.window, n_mels=tuned.n_mels)
+    features = batch.features.to(tuned.device)
+    language = context.recipe.language
+    with torch.no_grad(), masked(tuned.model, groups, plan):
+        wanted = tuned.family.encode(tuned.model, features)
+        wanted_ids = greedy(tuned.model, tuned.tokens, features, batch.seconds, language)
+    with torch.no_grad():
+        found = smaller.family.encode(smaller.model, features)
+        found_ids = greedy(smaller.model, smaller.tokens, features, batch.seconds, language)
+    difference = float((wanted - found).abs().max())
+    same = wanted_ids == found_ids
+    if difference > PARITY_TOLERANCE or not same:
+        raise ParityError(
+            f"the cut model does not compute what the masked one does: encoder states differ by "
+            f"{difference:.2e} (allowed {PARITY_TOLERANCE:.0e}); same tokens: {same}"
+        )
+    return {
+        "clips": len(items),
+        "encoder_max_difference": difference,
+        "tolerance": PARITY_TOLERANCE,
+        "same_tokens": same,
+    }
+
+
+def _dev_wer(context: StageContext, tuned: SpeechModel) -> Callable[[PruningPlan], float] | None:
+    dev = context.dev_subset()
+    if not dev:
+        return None
+
+    def run(plan: PruningPlan) -> float:
+        trial = dataclasses.replace(tuned, model=deepcopy(tuned.model))
+        cut(trial.model, tuned.groups(), plan)
+        event: Evaluated = evaluated_event(context, "plan", "trial", trial, dev, "dev", 0)
+        context.emit(event)
+        if event.wer is None:
+            raise ParityError("the dev set has no words to score a plan with; name another")
+        return event.wer
+
+    return run
+
+
+def _method_state(context: StageContext) -> dict:
+    path = context.tuned_path / METHOD_STATE
+    try:
+        state: dict = torch.load(path, weights_only=True, map_location=context.device)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}); delete {context.run.path / 'stages' / 'tune.done'} and "
+            "resume to tune again"
+        ) from error
+    return state
+
+
+def _describe_groups(groups: tuple[UnitGroup, ...]) -> str:
+    names = ("key", "kind", "stack", "count", "width", "weights_per_unit", "parameters_per_unit")
+    return json.dumps([{name: getattr(g, name) for name in names} for g in groups], indent=1)
+
+
+def _zeroed_share(tuned: SpeechModel, groups: tuple[UnitGroup, ...], plan: PruningPlan) -> float:
+    trial = deepcopy(tuned.model)
+    cut(trial, groups, plan)
+    names = tuned.family.prunable_weights(tuned.model)
+    zeros = sum(int((trial.get_parameter(name) == 0).sum()) for name in names)
+    return zeros / sum(tuned.model.get_parameter(name).numel() for name in names)

@@ -1,0 +1,227 @@
+"""Stages that read recordings and train: data, tune, recover."""
+
+import json
+import shutil
+from collections.abc import Callable
+
+import torch
+
+from whisperslim import methods
+from whisperslim.core.checkpoint import read_record, save_dense, save_slim
+from whisperslim.core.files import renamed_into_place, write_text_atomically
+from whisperslim.core.loading import SpeechModel
+from whisperslim.errors import DataError
+from whisperslim.events import Evaluated, Notice, Stopped
+from whisperslim.jobs.recipe import to_yaml
+from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.methods.base import CompressionMethod, Target
+from whisperslim.methods.plain import Plain, PlainOptions
+from whisperslim.speech.audio_cache import AudioCache
+from whisperslim.speech.data_report import SHARED, DataReport, examine, usable
+from whisperslim.speech.dataset import Item, hold_out, manifest_hash
+from whisperslim.train.batches import BatchSource
+from whisperslim.train.distill import Teacher
+from whisperslim.train.evaluate import evaluate
+from whisperslim.train.loop import Job, fit
+from whisperslim.train.options import TrainOptions
+
+METHOD_STATE = "method.pt"
+_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+def prepare_data(context: StageContext) -> bool:
+    """Examine every recording before any training; record what is used for what."""
+    data = context.recipe.data
+    train = [item for source in data.train for item in load_all(source)]
+    test = [item for source in data.test for item in load_all(source)]
+    train, report = _examined(context, train, test)
+    if data.dev:
+        dev, _ = _examined(context, [i for s in data.dev for i in load_all(s)], [])
+    elif data.dev_fraction:
+        train, dev = hold_out(
+            train, data.dev_fraction, data.hold_out_by, context.recipe.runtime.seed
+        )
+    else:
+        dev = []
+    if not train:
+        raise DataError("no clips are left to train on; the data report says why")
+    context.emit(Notice(message=f"training on {len(train)} clips, dev set of {len(dev)}"))
+    record = {
+        "report": report.to_record(),
+        "chosen": {"train": [i.key for i in train], "dev": [i.key for i in dev]},
+        "train_sha256": manifest_hash(train),
+        "test_clips": len(test),
+    }
+    text = json.dumps(record, ensure_ascii=False, indent=1)
+    write_text_atomically(context.run.path / "data.json", text)
+    return True
+
+
+def tune(context: StageContext) -> bool:
+    """Train the dense model with the method acting, and keep what the method has learnt."""
+    recipe = context.recipe
+    student = context.load(recipe.model)
+    method = build_method(context)
+    if not _train(context, "tune", student, method, recipe.train):
+        return False
+    with renamed_into_place(context.tuned_path) as temporary:
+        save_dense(temporary / "model", student.model, side_files=student.path)
+        torch.save(method.state_dict(), temporary / METHOD_STATE)
+    _drop_checkpoints(context, "tune")
+    return True
+
+
+def recover(context: StageContext) -> bool:
+    """Train the cut model with its zeros held, and write the slim folder."""
+    recipe = context.recipe
+    student = context.load(str(context.cut_path))
+    method = Plain(PlainOptions(), Target(0.0, 0.0), hold_zeros=True)
+    if recipe.recover.steps and not _train(context, "recover", student, method, recipe.recover):
+        return False
+    save_slim(
+        context.run.slim_path,
+        student.model,
+        read_record(context.cut_path),
+        side_files=student.path,
+        dtype=_DTYPES[recipe.export.dtype],
+        extra={
+            "recipe.yaml": to_yaml(recipe),
+            "plan.json": context.run.plan_path.read_text("utf-8"),
+        },
+    )
+    _drop_checkpoints(context, "recover")
+    return True
+
+
+def build_method(context: StageContext) -> CompressionMethod:
+    """The recipe's method with its options and target."""
+    recipe = context.recipe
+    target = Target(recipe.target.removed, recipe.target.zeroed)
+    return methods.get(recipe.method).build(recipe.options, target)
+
+
+def _examined(
+    context: StageContext, items: list[Item], against: list[Item]
+) -> tuple[list[Item], DataReport]:
+    data = context.recipe.data
+    cache = AudioCache(context.audio_cache)
+    report = examine(
+        items,
+        language=context.recipe.language,
+        max_seconds=data.max_seconds,
+        against=against,
+        load=cache.load,
+        progress=context.progress("data", "clips examined"),
+    )
+    shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}
+    if shared:
+        context.emit(Notice(message=f"training and test data overlap: {shared}"))
+    good = usable(items, report)
+    if len(good) < len(items):
+        lines = [f"{p.key}: {p.message}" for p in report.problems][:10]
+        message = f"{len(items) - len(good)} of {len(items)} clips cannot be used:\n" + "\n".join(
+            lines
+        )
+        if data.on_problem == "stop":
+            raise DataError(f"{message}\nmend them, or set data.on_problem to skip")
+        context.emit(Notice(message=f"skipped: {message}"))
+    return good, report
+
+
+def _train(
+    context: StageContext,
+    stage: str,
+    student: SpeechModel,
+    method: CompressionMethod,
+    options: TrainOptions,
+) -> bool:
+    context.seed_for(stage)
+    student.family.freeze(
+        student.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
+    )
+    student.family.set_dropout(student.model, options.dropout)
+    job = Job(
+        stage=stage,
+        student=student,
+        method=method,
+        batches=_batches(context, student, options),
+        options=options,
+        checkpoints=context.run.checkpoints(stage),
+        language=context.recipe.language,
+        precision=context.recipe.runtime.precision,
+        teacher=_teacher(context, student),
+        evaluate=_dev_evaluation(context, stage, student),
+        stop=context.run.stop_requested,
+    )
+    for event in fit(job):
+        context.emit(event)
+        if isinstance(event, Stopped):
+            return False
+    student.family.set_dropout(student.model, 0.0)
+    return True
+
+
+def _batches(context: StageContext, student: SpeechModel, options: TrainOptions) -> BatchSource:
+    return BatchSource(
+        context.chosen("train"),
+        context.audio_cache,
+        context.window,
+        batch_size=options.batch_size,
+        augment=context.recipe.augment,
+        seed=context.recipe.runtime.seed,
+        n_mels=student.n_mels,
+    )
+
+
+def _teacher(context: StageContext, student: SpeechModel) -> Teacher | None:
+    options = context.recipe.distill
+    if not options.teacher:
+        return None
+    name = context.recipe.model if options.teacher == "dense" else options.teacher
+    return Teacher(context.load(name), student, options)
+
+
+def _dev_evaluation(
+    context: StageContext, stage: str, student: SpeechModel
+) -> Callable[[int], Evaluated] | None:
+    dev = context.dev_subset()
+    if not dev:
+        return None
+
+    def run(step: int) -> Evaluated:
+        return evaluated_event(context, stage, "dev", student, dev, "dev", step)
+
+    return run
+
+
+def evaluated_event(
+    context: StageContext,
+    stage: str,
+    label: str,
+    speech: SpeechModel,
+    items: list[Item],
+    data: str,
+    step: int,
+) -> Evaluated:
+    """Evaluate and say so in the language's own normaliser."""
+    result = evaluate(
+        speech,
+        items,
+        data=data,
+        language=context.recipe.language,
+        policy=context.window,
+        cache_folder=context.audio_cache,
+        batch_size=context.recipe.evaluate.batch_size,
+        progress=context.progress(stage, f"clips transcribed ({label})"),
+    )
+    name = list(result.scores)[-1]
+    score = result.scores[name]
+    return Evaluated(
+        stage=stage, label=label, data=data, step=step, n=result.n, loss=result.loss,
+        wer=score.wer, cer=score.cer, normaliser=name, window=result.window,
+    )  # fmt: skip
+
+
+def _drop_checkpoints(context: StageContext, stage: str) -> None:
+    """A finished stage's result is stored; its checkpoints only take room."""
+    shutil.rmtree(context.run.checkpoints(stage), ignore_errors=True)

@@ -1,0 +1,66 @@
+"""A run from the dense model to the slim one: each stage reads the run folder and writes to it.
+
+    data      examine the recordings, hold out a dev set, decode
+    tune      train with the method acting           -> tuned/
+    plan      scores, groups, what goes              -> scores.safetensors groups.json plan.json
+    shrink    masked against cut, then cut           -> cut/  parity.json
+    recover   train what is left, zeros held         -> slim/
+    evaluate  dense and slim on the test sets        -> eval/
+
+A stage whose marker is there is skipped, so running a run again continues it.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from whisperslim.events import Event, Finished, Notice, StageFinished, StageStarted, Stopped
+from whisperslim.jobs import stage_evaluate, stage_prune, stage_train
+from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.stage_context import StageContext
+
+_WORK: dict[str, Callable[[StageContext], bool]] = {
+    "data": stage_train.prepare_data,
+    "tune": stage_train.tune,
+    "plan": stage_prune.make_plan,
+    "shrink": stage_prune.shrink,
+    "recover": stage_train.recover,
+    "evaluate": stage_evaluate.evaluate_all,
+}
+STAGES = tuple(_WORK)
+
+
+def work(run: RunDir, emit: Callable[[Event], None]) -> None:
+    """Do every stage that is not done. Returns early, after a `Stopped` event, on request.
+
+    Raises:
+        WhisperSlimError: when a stage cannot go on; what was done stays done.
+    """
+    started = time.time()
+    context = StageContext(run, run.recipe(), emit)
+    _set_up_torch(context)
+    for name, stage in _WORK.items():
+        if run.stage_done(name):
+            emit(StageFinished(stage=name, seconds=0.0, skipped=True))
+            continue
+        if run.stop_requested():
+            emit(Stopped(stage=name, step=0))
+            return
+        begun = time.time()
+        emit(StageStarted(stage=name))
+        if not stage(context):
+            return
+        run.mark_done(name)
+        emit(StageFinished(stage=name, seconds=time.time() - begun))
+    emit(Finished(seconds=time.time() - started, slim=str(run.slim_path)))
+
+
+def _set_up_torch(context: StageContext) -> None:
+    runtime = context.recipe.runtime
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    # Stages draw from the generator in turn; each seeds it anew so that skipping one is no matter.
+    torch.manual_seed(runtime.seed)
+    if runtime.device == "auto":
+        context.emit(Notice(message=f"device auto is {context.device} here"))

@@ -1,0 +1,106 @@
+"""The process that does a run's work: lock, events, signals, and how it ends."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from whisperslim import events
+from whisperslim.errors import WhisperSlimError
+from whisperslim.events import Event
+from whisperslim.jobs import environment
+from whisperslim.jobs.eventlog import EventLog
+from whisperslim.jobs.rundir import RunDir
+
+Sink = Callable[[Event], None]
+Work = Callable[[RunDir, Sink], None]
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def shipped_work() -> tuple[tuple[str, ...], Work]:
+    """The stages' names and the function that works through them. Loads torch."""
+    from whisperslim.jobs import stages
+
+    return stages.STAGES, stages.work
+
+
+def run_worker(
+    run: RunDir,
+    sinks: Sequence[Sink] = (),
+    load: Callable[[], tuple[tuple[str, ...], Work]] = shipped_work,
+) -> int:
+    """Do what is left of a run, in this process. Returns the exit code.
+
+    0: finished, or stopped in good order by request, SIGTERM or Ctrl-C. 1: failed, which the last
+    event explains. Every event goes to the run's log and to `sinks`. Raises `RunError` when the
+    run is busy; an error that is a fault of the program is recorded and raised on.
+    """
+    with run.lock(), _signals_ask_to_stop(run):
+        reporter = _Reporter(EventLog(run.events_path), sinks)
+        try:
+            _do_work(run, reporter, load)
+        except WhisperSlimError as error:
+            reporter(events.Failed(reporter.stage, str(error)))
+            return error.exit_code
+        except Exception as error:
+            fault = f"fault in the program: {type(error).__name__}: {error}"
+            reporter(events.Failed(reporter.stage, f"{fault}; the log has the details"))
+            raise
+    return 0
+
+
+class _Reporter:
+    """Passes events on, and remembers what the ending needs to know."""
+
+    def __init__(self, log: EventLog, sinks: Sequence[Sink]) -> None:
+        self._sinks: tuple[Sink, ...] = (log.append, *sinks)
+        self.stage = ""
+        self.ended = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, events.StageStarted):
+            self.stage = event.stage
+        self.ended = isinstance(event, (events.Stopped, events.Finished))
+        for sink in self._sinks:
+            sink(event)
+
+
+def _do_work(
+    run: RunDir, emit: _Reporter, load: Callable[[], tuple[tuple[str, ...], Work]]
+) -> None:
+    began = time.monotonic()
+    recipe = run.recipe()
+    names, work = load()
+    emit(events.RunStarted(recipe.name, os.getpid(), names))
+    environment.record_attempt(run.environment_path, recipe.data)
+    work(run, emit)
+    if not emit.ended:
+        slim = str(run.slim_path) if run.slim_path.is_dir() else ""
+        emit(events.Finished(time.monotonic() - began, slim))
+
+
+@contextmanager
+def _signals_ask_to_stop(run: RunDir) -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C asks for an orderly stop; a second one acts as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python takes signals in the main thread only
+        return
+    usual: dict[signal.Signals, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        run.request_stop()
+        for name, handler in usual.items():
+            signal.signal(name, handler)
+
+    for name in _STOP_SIGNALS:
+        usual[name] = signal.signal(name, ask)
+    try:
+        yield
+    finally:
+        for name, handler in usual.items():
+            signal.signal(name, handler)

@@ -1,0 +1,180 @@
+"""Recipe fields as form controls: made from `FieldSpec`, read back as recipe values.
+
+Nothing here knows a knob by name. A field's control follows from its default value's type, its
+choices and its bounds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from whisperslim.fields import FieldSpec
+
+# A slider with more stops than this cannot be set by hand.
+_MOST_STOPS = 1000
+
+
+@dataclass(frozen=True)
+class FieldInput:
+    """One control. `method` is the method it belongs to, empty for fields of every method."""
+
+    dotted: str
+    method: str
+    spec: FieldSpec
+    default: Any
+    component: Component
+
+    @property
+    def section(self) -> str:
+        """The recipe section, empty at the top."""
+        return self.dotted.rpartition(".")[0]
+
+    def applies_to(self, method: str) -> bool:
+        """Whether the field is part of a recipe with this method."""
+        return self.method in ("", method)
+
+
+def make_input(
+    dotted: str,
+    spec: FieldSpec,
+    default: Any,
+    *,
+    method: str = "",
+    suggestions: Sequence[str] = (),
+) -> FieldInput:
+    """A control for one field, in the Blocks context now open.
+
+    `suggestions` turns a text field into a list that also takes other text.
+    """
+    common: dict[str, Any] = {
+        "label": label_of(dotted, spec),
+        "info": spec.help,
+        "elem_id": _element_id(dotted, method),
+        "min_width": 220,
+    }
+    return FieldInput(dotted, method, spec, default, _component(spec, default, suggestions, common))
+
+
+def label_of(dotted: str, spec: FieldSpec) -> str:
+    """The declared label, or the field's own name in words; with the unit."""
+    name = spec.label or dotted.rpartition(".")[2].replace("_", " ").capitalize()
+    return f"{name} ({spec.unit})" if spec.unit and spec.unit not in name else name
+
+
+def to_widget(value: Any) -> Any:
+    """A recipe value as a control shows it: lists are one entry a line."""
+    return "\n".join(value) if isinstance(value, (list, tuple)) else value
+
+
+def to_value(shown: Any, default: Any) -> Any:
+    """What a control holds as a recipe value; what cannot be one is left for the recipe's check."""
+    if isinstance(default, (list, tuple)):
+        lines = str(shown or "").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    if isinstance(default, bool):
+        return shown
+    if isinstance(default, int) and isinstance(shown, float) and shown.is_integer():
+        return int(shown)
+    if isinstance(default, float) and isinstance(shown, int) and not isinstance(shown, bool):
+        return float(shown)
+    if isinstance(default, str):
+        return "" if shown is None else str(shown).strip()
+    return shown
+
+
+def read_form(fields: Sequence[FieldInput], shown: Sequence[Any]) -> dict[str, Any]:
+    """Dotted values of the fields that belong to the chosen method."""
+    method = chosen_method(fields, shown)
+    pairs = zip(fields, shown, strict=True)
+    return {f.dotted: to_value(value, f.default) for f, value in pairs if f.applies_to(method)}
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1}` as `{"a": {"b": 1}}`, as recipes are written."""
+    mapping: dict[str, Any] = {}
+    for dotted, value in values.items():
+        section, _, key = dotted.rpartition(".")
+        if section:
+            mapping.setdefault(section, {})[key] = value
+        else:
+            mapping[key] = value
+    return mapping
+
+
+def chosen_method(fields: Sequence[FieldInput], shown: Sequence[Any]) -> str:
+    """The method's name as the form stands."""
+    by_name = {f.dotted: value for f, value in zip(fields, shown, strict=True)}
+    return str(by_name["method.name"])
+
+
+def show_values(fields: Sequence[FieldInput], values: Mapping[str, Any], method: str) -> list[Any]:
+    """Updates that put `values` into the form and take old problems away.
+
+    Controls of other methods are left as they are.
+    """
+    return [
+        _fresh(f, value=to_widget(values[f.dotted]))
+        if f.applies_to(method) and f.dotted in values
+        else gr.skip()
+        for f in fields
+    ]
+
+
+def show_problems(
+    fields: Sequence[FieldInput], problems: Mapping[str, str], method: str
+) -> list[Any]:
+    """Updates that put each problem beside its field, and the help text back everywhere else."""
+    return [
+        gr.update(info=f"⚠ {problems[f.dotted]}", elem_classes=["ws-wrong"])
+        if f.applies_to(method) and f.dotted in problems
+        else _fresh(f)
+        for f in fields
+    ]
+
+
+def without_field(fields: Sequence[FieldInput], problems: Mapping[str, str]) -> dict[str, str]:
+    """The problems no control stands for; they are shown above the form."""
+    known = {f.dotted for f in fields}
+    return {name: message for name, message in problems.items() if name not in known}
+
+
+def _fresh(field: FieldInput, **changes: Any) -> Any:
+    return gr.update(info=field.spec.help, elem_classes=[], **changes)
+
+
+def _element_id(dotted: str, method: str) -> str:
+    name = dotted.replace(".", "-").replace("_", "-")
+    return f"field-{name}-{method}" if method else f"field-{name}"
+
+
+def _component(
+    spec: FieldSpec, default: Any, suggestions: Sequence[str], common: dict[str, Any]
+) -> Component:
+    if isinstance(default, bool):
+        return gr.Checkbox(value=default, **common)
+    if spec.choices:
+        return gr.Dropdown(choices=list(spec.choices), value=default, **common)
+    if suggestions:
+        choices = list(dict.fromkeys([*suggestions, default]))
+        return gr.Dropdown(choices=choices, value=default, allow_custom_value=True, **common)
+    if isinstance(default, (int, float)):
+        return _number(spec, default, common)
+    lines = 2 if isinstance(default, (list, tuple)) else 1
+    return gr.Textbox(value=to_widget(default), lines=lines, max_lines=6, **common)
+
+
+def _number(spec: FieldSpec, default: float, common: dict[str, Any]) -> Component:
+    if _slidable(spec):
+        bounds: Any = {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
+        return gr.Slider(value=default, buttons=[], **bounds, **common)
+    # No bounds on the control: the recipe's own check answers, beside the field.
+    return gr.Number(value=default, **common)
+
+
+def _slidable(spec: FieldSpec) -> bool:
+    if spec.minimum is None or spec.maximum is None or not spec.step:
+        return False
+    return (spec.maximum - spec.minimum) / spec.step <= _MOST_STOPS + 0.5

@@ -1,0 +1,142 @@
+"""Per-layer facts of a run for the Sparsity tab, from the small files a run leaves behind."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from whisperslim.errors import RunError
+from whisperslim.jobs.rundir import RunDir
+
+if TYPE_CHECKING:  # torch; loaded when a run is looked at, not when the app starts
+    from whisperslim.core.families.base import UnitGroup
+    from whisperslim.core.plan import PruningPlan, Scores
+
+_PLACES = {
+    "self_attn.heads": "self-attention heads",
+    "encoder_attn.heads": "cross-attention heads",
+    "ffn": "FFN units",
+}
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One unit group of one run.
+
+    `kept` and `moved` are units kept by the run and at the slider's position. `zeroed` is the share
+    of the run's remaining weights that is zero, None when the run has not measured it.
+    """
+
+    key: str
+    stack: str
+    kind: str
+    layer: int
+    place: str
+    count: int
+    weights_per_unit: int
+    kept: tuple[int, ...]
+    moved: tuple[int, ...]
+    zeroed: float | None
+
+    @property
+    def weights(self) -> int:
+        """Prunable weights of the dense model here."""
+        return self.count * self.weights_per_unit
+
+
+@dataclass(frozen=True)
+class PrunedRun:
+    """What can be replanned: groups, scores and the run's own plan."""
+
+    name: str
+    groups: tuple["UnitGroup", ...]
+    scores: "Scores"
+    plan: "PruningPlan"
+    zeroed: Mapping[str, float]
+
+    def limit(self) -> float:
+        """Largest share that can be removed."""
+        from whisperslim.core.plan import reachable
+
+        return reachable(self.groups)
+
+    def replanned(self, target: float) -> "PruningPlan":
+        """The plan for another target, from the saved scores. Raises `PlanError`."""
+        from whisperslim.core.plan import plan_to_budget
+
+        return plan_to_budget(self.scores, self.groups, target)
+
+    def rows(self, moved: "PruningPlan") -> tuple[LayerRow, ...]:
+        """One row per group, encoder first, as the run and as `moved` have it."""
+        return tuple(self._row(group, moved) for group in self.groups)
+
+    def _row(self, group: "UnitGroup", moved: "PruningPlan") -> LayerRow:
+        stack, layer, place = group.key.split(".", 2)
+        return LayerRow(
+            key=group.key,
+            stack=stack,
+            kind=group.kind,
+            layer=int(layer),
+            place=_PLACES.get(place, place),
+            count=group.count,
+            weights_per_unit=group.weights_per_unit,
+            kept=self.plan.keep[group.key],
+            moved=moved.keep[group.key],
+            zeroed=self.zeroed.get(group.key),
+        )
+
+
+def is_pruned(run: RunDir) -> bool:
+    """Whether a run has got as far as having a plan to look at."""
+    return all(path.is_file() for path in (run.plan_path, run.scores_path, groups_path(run)))
+
+
+def groups_path(run: RunDir) -> Any:
+    """Where a run keeps its unit groups."""
+    return run.path / "groups.json"
+
+
+def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
+    """A run's groups, scores and plan. Raises `RunError` or `PlanError` when they are not usable."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from whisperslim.core.plan import PruningPlan, check_scores
+
+    if not is_pruned(run):
+        raise RunError(f"the run {run.name} has no plan yet; it has one after its stage `plan`")
+    try:
+        groups = _groups(json.loads(groups_path(run).read_text("utf-8")))
+        scores = load_file(run.scores_path)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(f"the run {run.name} is damaged: {error}") from error
+    check_scores(scores, groups)
+    plan = PruningPlan.from_json(run.plan_path.read_text("utf-8"))
+    _check_fits(run, plan, groups)
+    return PrunedRun(run.name, groups, scores, plan, zeroed)
+
+
+def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
+    from whisperslim.core.families.base import UnitGroup
+
+    # Planning reads counts and costs alone; which tensors a unit owns matters to the cut only.
+    return tuple(
+        UnitGroup(
+            key=str(record["key"]),
+            kind=str(record["kind"]),
+            stack=str(record["stack"]),
+            count=int(record["count"]),
+            width=int(record["width"]),
+            slices=(),
+            gate="",
+            weights_per_unit=int(record["weights_per_unit"]),
+            parameters_per_unit=int(record["parameters_per_unit"]),
+        )
+        for record in records
+    )
+
+
+def _check_fits(run: RunDir, plan: "PruningPlan", groups: Sequence["UnitGroup"]) -> None:
+    missing = [group.key for group in groups if group.key not in plan.keep]
+    if missing:
+        raise RunError(f"the run {run.name} is damaged: its plan lacks {', '.join(missing)}")

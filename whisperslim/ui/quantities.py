@@ -1,0 +1,30 @@
+"""Quantities as people read them."""
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes as MB of a million, the unit of download sizes."""
+    return "–" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+def millions(count: float) -> str:
+    """A count of parameters."""
+    return f"{count / 1e6:,.1f} M"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A fraction as per cent."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time, two units at most."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
