@@ -1,6 +1,7 @@
 """Fitted windows and cuts: arithmetic by hand and properties that hold for every length."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_two_hours_are_cut_into_usable_segments() -> None:
     recording = np.tile(noise(60), 120)
     segments = cut_at_silences(recording)
     assert segments[0].start == 0 and segments[-1].end == len(recording)
-    assert all(one.end == two.start for one, two in zip(segments, segments[1:], strict=False))
+    assert all(one.end == two.start for one, two in pairwise(segments))
     assert 7200 / 28 <= len(segments) <= 7200 / 14 + 1
 
 

@@ -11,6 +11,7 @@ from whisperslim.commands.terminal import (
     Language,
     Window,
     announce,
+    downloading,
     megabytes,
     millions,
     print_json,
@@ -48,8 +49,10 @@ def evaluate(
         from whisperslim.core.files import write_text_atomically
 
         write_text_atomically(out, to_json(record) + "\n")
-    shown = {name: value for name, value in record.items() if not isinstance(value, (list, dict))}
-    print_table(("", ""), [(name, _figure(name, value)) for name, value in shown.items()])
+    plain = [(k, _figure(v)) for k, v in record.items() if not isinstance(v, (list, dict))]
+    print_table(("what the figures depend on", ""), plain)
+    scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
+    print_table(("normaliser", "WER", "95 % interval", "CER"), scores)
 
 
 def transcribe(
@@ -144,7 +147,8 @@ def fetch(
     """Fetch a model's weights and check them, so that later work needs no network."""
     from whisperslim.core.sources import resolve
 
-    found = resolve(name, announce=announce)
+    with downloading() as progress:
+        found = resolve(name, announce=announce, progress=progress)
     typer.echo(str(found.path))
 
 
@@ -157,9 +161,17 @@ def _transcriber(model: str, window: str) -> "TorchTranscriber":
     return TorchTranscriber(load_model(model, announce=announce), policy)
 
 
-def _figure(name: str, value: Any) -> str:
-    rate = name in ("wer", "cer") and isinstance(value, float)
-    return f"{value:.2%}" if rate else f"{value:.4g}" if isinstance(value, float) else str(value)
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _rates(score: dict[str, Any]) -> tuple[str, str, str]:
+    low, high = score["wer_interval_95"]
+    return _percent(score["wer"]), f"{_percent(low)} to {_percent(high)}", _percent(score["cer"])
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.2%}"
 
 
 def _print_comparison(record: dict[str, Any]) -> None:

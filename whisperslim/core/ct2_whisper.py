@@ -61,7 +61,7 @@ def dimensions(model: Ct2Model) -> dict[str, int]:
         "max_target_positions": source.take("decoder/position_encodings/encodings").shape[0],
     }
     for side in ("encoder", "decoder"):
-        sizes[f"{side}_layers"] = _layers(model.tensors, side)
+        sizes[f"{side}_layers"] = source.layers(side)
         sizes[f"{side}_attention_heads"] = int(source.take(f"{side}/num_heads"))
         sizes[f"{side}_ffn_dim"] = source.take(f"{side}/layer_0/ffn/linear_0/weight").shape[0]
     return sizes
@@ -86,6 +86,13 @@ class _Source:
         if stacked.ndim == 0 or stacked.shape[0] % parts:
             raise CheckpointError(f"{name} of shape {stacked.shape} is not {parts} equal parts")
         return np.split(stacked, parts)
+
+    def layers(self, side: str) -> int:
+        """How many layers `side` has, counted until one is missing, as CTranslate2 does."""
+        count = 0
+        while f"{side}/layer_{count}/ffn/linear_0/weight" in self._tensors:
+            count += 1
+        return count
 
 
 def _encoder(source: _Source) -> Tensors:
@@ -125,7 +132,7 @@ def _stack(source: _Source, side: str) -> Tensors:
 
 
 def _each_layer(source: _Source, side: str) -> Iterator[tuple[str, str]]:
-    for layer in range(_layers(source._tensors, side)):
+    for layer in range(source.layers(side)):
         yield f"{side}/layer_{layer}", f"model.{side}.layers.{layer}"
 
 
@@ -149,13 +156,6 @@ def _stacked(source: _Source, there: str, ours: str, projections: str) -> Tensor
         elif bias.any():
             raise CheckpointError(f"{there}/bias has a k part that is not zero; Whisper has none")
     return result
-
-
-def _layers(tensors: Mapping[str, np.ndarray], side: str) -> int:
-    count = 0
-    while f"{side}/layer_{count}/ffn/linear_0/weight" in tensors:
-        count += 1
-    return count
 
 
 def _check_settings(model: Ct2Model) -> None:

@@ -28,7 +28,7 @@ def start_worker(run: RunDir) -> int:
         raise RunError(f"the run {run.name} is being worked on already")
     with run.log_path.open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "whisperslim", "resume", str(run.path)],
+            worker_command(run),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -59,6 +59,11 @@ def stop(run: RunDir, force: bool = False) -> None:
         _kill(pid)
         _wait_until_free(run)
         run.clear_stop()
+
+
+def worker_command(run: RunDir) -> list[str]:
+    """What is run as the worker: the same command that a person would type."""
+    return [sys.executable, "-m", "whisperslim", "resume", str(run.path)]
 
 
 def _environment() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What every stage is given, and what several of them need."""
 
 import json
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,10 +69,17 @@ class StageContext:
         torch.manual_seed(self.recipe.runtime.seed + zlib.crc32(stage.encode()))
 
     def progress(self, stage: str, what: str) -> Callable[[int, int], None]:
-        """A callback that reports `done` of `total`."""
-        return lambda done, total: self.emit(
-            Progress(stage=stage, what=what, done=done, total=total)
-        )
+        """A callback that reports `done` of `total`, once a second at most, and the end."""
+        last = 0.0
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if done >= total or now - last >= 1.0:
+                last = now
+                self.emit(Progress(stage=stage, what=what, done=done, total=total))
+
+        return report
 
     def chosen(self, part: str) -> list[Item]:
         """The clips that stage `data` chose for `train` or `dev`."""

@@ -24,9 +24,9 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def shipped_work() -> tuple[tuple[str, ...], Work]:
     """The stages' names and the function that works through them. Loads torch."""
-    from whisperslim.jobs import stages
+    from whisperslim.jobs.stages import STAGES, work
 
-    return stages.STAGES, stages.work
+    return STAGES, work
 
 
 def run_worker(

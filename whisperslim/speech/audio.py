@@ -184,7 +184,8 @@ def _mono_blocks(
     """(rate in Hz, mono float32 block) in order; a block ends early only where the rate changes."""
     held: list[np.ndarray] = []
     count = rate = 0
-    for frame in _frames(container, _audio_stream(container, name)):
+    stream = _audio_stream(container, name)
+    for frame in _frames(container.demux(stream), _decoder(stream, name)):
         if held and (count >= _BLOCK_SAMPLES or frame.sample_rate != rate):
             yield rate, _checked(np.concatenate(held), name)
             held, count = [], 0
@@ -195,12 +196,8 @@ def _mono_blocks(
         yield rate, _checked(np.concatenate(held), name)
 
 
-def _frames(
-    container: av.container.InputContainer, stream: av.AudioStream
-) -> Iterator[av.AudioFrame]:
+def _frames(packets: Iterator[av.Packet], decoder: av.AudioCodecContext) -> Iterator[av.AudioFrame]:
     """Decoded frames; packets that are damaged are left out, and a broken container ends it."""
-    packets = container.demux(stream)
-    decoder = _decoder(stream)
     while True:
         try:
             packet = next(packets)
@@ -212,13 +209,22 @@ def _frames(
             continue
 
 
-def _decoder(stream: av.AudioStream) -> av.AudioCodecContext:
-    # FFmpeg's own Opus decoder blows up on some SILK frames (peaks of 19 where libopus has 0.38).
-    if stream.codec_context.name != "opus" or "libopus" not in av.codecs_available:
-        return stream.codec_context
-    decoder = av.CodecContext.create("libopus", "r")
-    decoder.extradata = stream.codec_context.extradata
-    decoder.sample_rate = stream.codec_context.sample_rate
+def _decoder(stream: av.AudioStream, name: str) -> av.AudioCodecContext:
+    """The stream's own decoder, except for Opus: FFmpeg's blows up on some SILK frames.
+
+    Seen: peaks of 19 where libopus, the reference, has 0.38.
+    """
+    usual = stream.codec_context
+    if usual is None:
+        raise AudioError(f"{name} has audio of an unknown kind. {_ACCEPTED}")
+    if usual.name != "opus":
+        return usual
+    try:
+        decoder = av.CodecContext.create("libopus", "r")
+    except av.codec.codec.UnknownCodecError as error:
+        raise AudioError("this PyAV cannot decode Opus with libopus: pip install av") from error
+    decoder.extradata = usual.extradata
+    decoder.sample_rate = usual.sample_rate
     return decoder
 
 

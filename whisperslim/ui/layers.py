@@ -13,9 +13,9 @@ if TYPE_CHECKING:  # torch; loaded when a run is looked at, not when the app sta
     from whisperslim.core.plan import PruningPlan, Scores
 
 _PLACES = {
-    "self_attn.heads": "self-attention heads",
-    "encoder_attn.heads": "cross-attention heads",
-    "ffn": "FFN units",
+    "self_attn.heads": "self-attn heads",
+    "encoder_attn.heads": "cross-attn heads",
+    "ffn": "FFN",
 }
 
 
@@ -37,6 +37,11 @@ class LayerRow:
     kept: tuple[int, ...]
     moved: tuple[int, ...]
     zeroed: float | None
+
+    @property
+    def name(self) -> str:
+        """Layer and place, unique within a stack."""
+        return f"{self.layer} {self.place}"
 
     @property
     def weights(self) -> int:

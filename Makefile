@@ -1,0 +1,48 @@
+# Each target does its own set-up in .venv and touches nothing outside the project and the user's
+# cache folder. Works on a fresh Debian or Ubuntu with Python 3.11 or newer and its venv module.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNS ?= runs
+PORT ?= 7860
+
+.PHONY: demo test check install install-dev clean
+
+# Install, fetch Whisper-base, compress it with the quick preset on the demo corpus, open the app.
+demo: install
+	$(BIN)/whisperslim fetch openai/whisper-base
+	$(BIN)/whisperslim compress quick-demo --runs $(RUNS)
+	$(BIN)/whisperslim ui --runs $(RUNS) --port $(PORT) --open latest
+
+# Lint, types and every test, on the real Whisper-base and in a real browser where there is one.
+test: check
+	$(BIN)/python -m pytest
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+install-dev: $(VENV)/installed-dev
+
+$(VENV)/python-ok:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "WhisperSlim needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is missing; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+# torch goes first: whatever else depends on it must find this build and ask for no other.
+$(VENV)/installed: $(VENV)/python-ok requirements.txt pyproject.toml
+	$(BIN)/pip install --quiet $$(grep '^torch==' requirements.txt)
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,116 @@
+"""The per-layer picture: what is left of every layer, dense beside slim."""
+
+from collections.abc import Callable, Sequence
+
+from plotly import graph_objects as go
+
+from whisperslim.ui.charts import GREY, figure
+from whisperslim.ui.layers import LayerRow
+from whisperslim.ui.markup import text
+
+# The same colours stand in the legend, as classes of the style sheet.
+DENSE, KEPT, ZEROED, MOVED = "#94a3b8", "#0d9488", "#d97706", "#6366f1"
+REMOVED = "rgba(148,163,184,0.18)"
+_BAR, _THICK_BAR, _HEAD_ROW, _FRAME = 30, 40, 26, 70  # pixels
+
+
+def legend(*, moved: bool) -> str:
+    """What the colours mean, as HTML for both stacks."""
+    names = [("dense", "dense"), ("kept", "slim, kept"), ("zeroed", "slim, zeroed")]
+    if moved:
+        names.append(("moved", "at the slider"))
+    items = "".join(f'<span><i class="ws-{key}"></i>{text(name)}</span>' for key, name in names)
+    return f'<div class="ws-legend">{items}</div>'
+
+
+def weights_figure(rows: Sequence[LayerRow], *, moved: bool) -> go.Figure:
+    """Prunable weights of one stack: a dense and a slim bar for each place, zeroed part hatched.
+
+    With `moved`, a third bar shows what the slider's position would keep.
+    """
+    made = figure((_THICK_BAR if moved else _BAR) * len(rows) + _FRAME)
+    for trace in _bars(rows, moved=moved):
+        made.add_trace(trace)
+    # An axis starts at the bottom; the first layer belongs on top.
+    made.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    made.update_xaxes(title_text="weights", rangemode="tozero", tickformat="~s")
+    made.update_layout(barmode="group", bargap=0.3, bargroupgap=0.08, showlegend=False)
+    return made
+
+
+def heads_figure(rows: Sequence[LayerRow]) -> go.Figure:
+    """Every attention head of one stack as a square, by whether the run and the slider keep it."""
+    heads = [row for row in rows if row.kind == "heads"]
+    made = figure(_HEAD_ROW * len(heads) + _FRAME + 20)
+    for name, colour, chosen in _head_states():
+        points = [(u, row.name) for row in heads for u in range(row.count) if chosen(row, u)]
+        if points:
+            made.add_trace(_squares(name, colour, points))
+    names = [row.name.removesuffix(" heads") for row in heads]
+    made.update_yaxes(
+        type="category", categoryorder="array", categoryarray=names[::-1], showgrid=False
+    )
+    made.update_xaxes(dtick=1, showgrid=False, zeroline=False, title_text="head")
+    return made
+
+
+def _bars(rows: Sequence[LayerRow], *, moved: bool) -> list[go.Bar]:
+    left = [len(row.kept) * row.weights_per_unit for row in rows]
+    zeros = [round(n * (row.zeroed or 0.0)) for n, row in zip(left, rows, strict=True)]
+    used = [n - zero for n, zero in zip(left, zeros, strict=True)]
+    bars = [
+        _bar(rows, "dense", [row.weights for row in rows], DENSE, place="dense"),
+        _bar(rows, "slim, kept", used, KEPT, place="slim"),
+        _bar(rows, "slim, zeroed", zeros, ZEROED, place="slim", base=used),
+    ]
+    if moved:
+        there = [len(row.moved) * row.weights_per_unit for row in rows]
+        bars.append(_bar(rows, "at the slider", there, MOVED, place="moved"))
+    return bars
+
+
+def _bar(
+    rows: Sequence[LayerRow],
+    name: str,
+    values: Sequence[int],
+    colour: str,
+    *,
+    place: str,
+    base: Sequence[int] | None = None,
+) -> go.Bar:
+    return go.Bar(
+        x=values,
+        y=[row.name for row in rows],
+        base=base,
+        name=name,
+        orientation="h",
+        offsetgroup=place,
+        marker={"color": colour, "pattern": {"shape": "/" if base else "", "fgcolor": "white"}},
+        customdata=[_units(row, place) for row in rows],
+        hovertemplate="%{y}<br>%{customdata}<br>%{x:,} weights<extra>" + name + "</extra>",
+    )
+
+
+def _units(row: LayerRow, place: str) -> str:
+    count = {"dense": row.count, "slim": len(row.kept), "moved": len(row.moved)}[place]
+    return f"{count} of {row.count} {'heads' if row.kind == 'heads' else 'units'}"
+
+
+def _head_states() -> list[tuple[str, str, Callable[[LayerRow, int], bool]]]:
+    return [
+        ("kept", KEPT, lambda row, u: u in row.kept and u in row.moved),
+        ("removed", REMOVED, lambda row, u: u not in row.kept and u not in row.moved),
+        ("kept only at the slider", MOVED, lambda row, u: u not in row.kept and u in row.moved),
+        ("kept only by the run", ZEROED, lambda row, u: u in row.kept and u not in row.moved),
+    ]
+
+
+def _squares(name: str, colour: str, points: Sequence[tuple[int, str]]) -> go.Scatter:
+    return go.Scatter(
+        x=[unit for unit, _ in points],
+        y=[place.removesuffix(" heads") for _, place in points],
+        name=name,
+        mode="markers",
+        marker={"symbol": "square", "size": 14, "color": colour, "line": {"color": GREY, "width": 1}},
+        hovertemplate="%{y}, head %{x}<extra>" + name + "</extra>",
+    )

@@ -1,0 +1,32 @@
+"""The few models the app has in memory, the least recently used leaving first."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class ModelCache:
+    """Keeps what `load` returns for the last `capacity` keys.
+
+    One lock for all: loading two models at once would double the peak of memory.
+    """
+
+    load: Callable[[str], Any]
+    capacity: int = 2
+    _models: "OrderedDict[tuple[str, str], Any]" = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, name: str, version: str = "") -> Any:
+        """The model of that name, loaded when it is not here in this version."""
+        key = (name, version)
+        with self._lock:
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            while len(self._models) >= self.capacity:
+                self._models.popitem(last=False)
+            self._models[key] = self.load(name)
+            return self._models[key]

@@ -1,0 +1,63 @@
+"""Follows runs by their event files; one object for the whole app, nothing kept per browser."""
+
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from whisperslim.errors import RunError
+from whisperslim.jobs.eventlog import read_events
+from whisperslim.jobs.live import RunView, fold
+from whisperslim.jobs.rundir import RunDir, looks_like_run
+
+LOG_TAIL_BYTES = 24_000
+# Terminal colours and cursor moves, as progress bars write them.
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+@dataclass
+class RunWatch:
+    """Views of runs, brought up to date by reading only what is new in their files."""
+
+    runs: Path
+    _known: dict[Path, tuple[int, RunView]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self, name: object) -> RunDir:
+        """The run of that name directly under the runs folder.
+
+        Raises `RunError` for anything else: names come from the browser, so a path must not do.
+        """
+        if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
+            raise RunError(f"{name!r} is not a run's name; choose one from the list")
+        path = self.runs / name
+        if path.is_symlink() or not looks_like_run(path):
+            raise RunError(f"there is no run {name!r} any more; choose one from the list")
+        return RunDir(path)
+
+    def view(self, run: RunDir) -> RunView:
+        """The state of a run as its events tell it now."""
+        with self._lock:
+            offset, view = self._known.get(run.path, (0, RunView()))
+            if _size(run.events_path) < offset:
+                offset, view = 0, RunView()
+            new, offset = read_events(run.events_path, offset)
+            view = fold(view, new)
+            self._known[run.path] = (offset, view)
+        return view
+
+
+def log_tail(run: RunDir) -> str:
+    """The end of a run's log, without the terminal's control characters."""
+    if not run.log_path.is_file():
+        return ""
+    with run.log_path.open("rb") as file:
+        file.seek(max(0, _size(run.log_path) - LOG_TAIL_BYTES))
+        raw = file.read().decode("utf-8", errors="replace")
+    # A progress bar rewrites its line; only the last writing is worth showing.
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in raw.split("\n")]
+    return _CONTROL.sub("", "\n".join(lines)).strip()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
