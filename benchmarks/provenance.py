@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ def provenance(threads: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads,
         "torch_threads": torch.get_num_threads(),
-        "command": " ".join(["python", *map(_bare, sys.argv)]),
+        "command": f"python -m {_module()} {shlex.join(map(_bare, sys.argv[1:]))}".strip(),
     }
 
 
@@ -57,8 +58,16 @@ def timed(work: Any) -> float:
     return time.perf_counter() - started
 
 
+def _module() -> str:
+    return f"benchmarks.{Path(sys.argv[0]).stem}"
+
+
 def _bare(argument: str) -> str:
-    return Path(argument).name if os.sep in argument else argument
+    """An argument without the folders of this machine."""
+    name, equals, value = argument.partition("=")
+    if equals:
+        return f"{name}={_bare(value)}"
+    return Path(argument).name if argument.startswith(os.sep) else argument
 
 
 def _commit() -> str:

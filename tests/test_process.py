@@ -178,7 +178,7 @@ def test_a_killed_worker_is_gone_at_once(run: RunDir, patient: None) -> None:
     until(lambda: kinds(run) == ["run_started"])
     process.stop(run, force=True)
     assert run.status() == RunStatus.DIED and not run.stop_requested()
-    with pytest.raises(RunError, match="not running: it is died"):
+    with pytest.raises(RunError, match="not running; its status is died"):
         process.stop(run)
 
 
@@ -192,7 +192,7 @@ def test_a_worker_that_cannot_start_says_why(run: RunDir, monkeypatch: pytest.Mo
 
 def test_stopping_what_does_not_run_is_refused(run: RunDir) -> None:
     EventLog(run.events_path).append(events.Finished(1.0, ""))
-    with pytest.raises(RunError, match="it is finished"):
+    with pytest.raises(RunError, match="status is finished"):
         process.stop(run)
     assert not run.stop_requested()
 

@@ -21,6 +21,7 @@ from whisperslim.commands.terminal import (
 from whisperslim.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
+    from whisperslim.engines.comparison import Comparison, Side
     from whisperslim.engines.torch_engine import TorchTranscriber
 
 MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
@@ -101,17 +102,17 @@ def compare(
     if reference and len(files) > 1:
         raise UsageError("--reference is the text of one recording; give one FILE with it")
     sides = _transcriber(dense, window), _transcriber(slim, window)
-    records = []
-    for file in files:
-        found = compare_sides(
-            *sides, decode(file), language=language, reference=reference or None
-        ).to_record()
-        records.append({"file": str(file), **found})
+    found = [
+        compare_sides(*sides, decode(file), language=language, reference=reference or None)
+        for file in files
+    ]
     if as_json:
-        print_json(records)
-    else:
-        for record in records:
-            _print_comparison(record)
+        named = zip(files, found, strict=True)
+        print_json([{"file": str(file), **side.to_record()} for file, side in named])
+        return
+    for file, comparison in zip(files, found, strict=True):
+        typer.echo(str(file))
+        _print_comparison(comparison)
 
 
 def inspect(
@@ -174,22 +175,17 @@ def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:.2%}"
 
 
-def _print_comparison(record: dict[str, Any]) -> None:
-    typer.echo(record["file"])
-    rows = [_side_row(which, record[which], record) for which in ("dense", "slim")]
+def _print_comparison(comparison: "Comparison") -> None:
+    scores = comparison.scores or {}
+    rows = [
+        _side_row(which, side, scores.get(which, {}))
+        for which, side in (("dense", comparison.dense), ("slim", comparison.slim))
+    ]
     print_table(("", "text", "seconds", "size", "WER"), rows)
 
 
-def _side_row(which: str, side: dict[str, Any], record: dict[str, Any]) -> tuple[str, ...]:
-    transcript, scores = side["transcript"], record.get("scores")
-    return (
-        which,
-        transcript["text"],
-        f"{transcript['seconds']:.2f}",
-        megabytes(side["bytes_on_disk"]),
-        _wer_text(scores[which]) if scores else "-",
-    )
-
-
-def _wer_text(scores: dict[str, Any]) -> str:
-    return ", ".join(f"{pair[0]:.2%} ({normaliser})" for normaliser, pair in scores.items())
+def _side_row(which: str, side: "Side", scores: dict[str, tuple[float, float]]) -> tuple[str, ...]:
+    rates = ", ".join(f"{_percent(rates[0])} ({name})" for name, rates in scores.items())
+    heard = side.transcript
+    size = megabytes(side.bytes_on_disk)
+    return which, heard.text, f"{heard.seconds:.2f}", size, rates or "-"

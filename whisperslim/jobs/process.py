@@ -53,7 +53,7 @@ def stop(run: RunDir, force: bool = False) -> None:
     """
     pid = run.worker_pid()
     if pid is None:
-        raise RunError(f"the run {run.name} is not running: it is {run.status()}")
+        raise RunError(f"the run {run.name} is not running; its status is {run.status()}")
     run.request_stop()
     if force:
         _kill(pid)

@@ -1,0 +1,165 @@
+"""Write the README's tables from the stored results; no figure is typed by hand.
+
+python -m benchmarks.tables            rewrite README.md
+python -m benchmarks.tables --check    exit 1 when README.md is not what it would write
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.provenance import RESULTS
+
+README = Path(__file__).parent.parent / "README.md"
+MEGA = 1e6
+
+
+def main() -> None:
+    """Rewrite or check the README."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    old = README.read_text("utf-8")
+    new = filled_in(old)
+    if parser.parse_args().check:
+        sys.exit(new != old)
+    README.write_text(new, "utf-8")
+
+
+def filled_in(text: str) -> str:
+    """The README with the block between each pair of table markers made anew."""
+    for name, make in _TABLES.items():
+        path = RESULTS / f"{name}.json"
+        body = make(json.loads(path.read_text("utf-8"))) if path.is_file() else "Not measured yet."
+        pattern = rf"(<!-- table:{name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda m, b=body: f"{m[1]}{b}\n{m[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def _training_step(record: dict[str, Any]) -> str:
+    seconds, lengths = record["seconds"], record["clips_seconds"]
+    rows = [
+        ("stock transformers, 30 s window", seconds["stock_30s"]),
+        ("fitted window", seconds["fit_plain"]),
+        ("fitted window, Sparse Group LASSO", seconds["fit_sgl"]),
+    ]
+    table = _table(
+        ("one step on 8 clips", "seconds (median, range)"),
+        [(name, _spread(value, "{:.2f}")) for name, value in rows],
+    )
+    ratios = (
+        f"Fitted window: {_spread(record['stock_over_fit'], '{:.1f}')}× faster. "
+        f"Sparse Group LASSO's own cost: {_spread(record['sgl_over_plain'], '{:.3f}')}× plain "
+        f"tuning. Clips of {min(lengths)} to {max(lengths)} s."
+    )
+    return f"{table}\n\n{ratios} {_where(record)}"
+
+
+def _startup(record: dict[str, Any]) -> str:
+    table = _table(
+        ("", "seconds (median, range)"),
+        [
+            ("`import whisperslim`", _spread(record["import_whisperslim"], "{:.2f}")),
+            ("`whisperslim ui` to the first answer", _spread(record["app_answers"], "{:.2f}")),
+        ],
+    )
+    return f"{table}\n\n{_where(record)}"
+
+
+def _quick_preset(record: dict[str, Any]) -> str:
+    return (
+        f"Quick preset, model already fetched: {record['seconds'] / 60:.1f} minutes, peak memory "
+        f"{record['peak_memory_bytes'] / 1e9:.1f} GB ({record['memory_is']}). {_where(record)}"
+    )
+
+
+def _recipe_table(record: dict[str, Any]) -> str:
+    blocks = [_quality(record, name) for name in _sets(record)]
+    return "\n\n".join([*blocks, _sizes(record), record["note"], _where(record)])
+
+
+def _quality(record: dict[str, Any], name: str) -> str:
+    header = ("model", "normaliser", "WER %", "95 % interval", "CER %", "p against baseline")
+    rows = []
+    first: dict[str, Any] = {}
+    for row, values in record["rows"].items():
+        first = values["sets"][name]
+        for normaliser, score in first["scores"].items():
+            low, high = score["wer_interval_95"]
+            against = score["against_baseline"]
+            p = "" if row == record["baseline"] else f"{against['p_value']:.3g}"
+            rows.append(
+                (row, normaliser, f"{100 * score['wer']:.1f}", f"{100 * low:.1f} to "
+                 f"{100 * high:.1f}", f"{100 * score['cer']:.1f}", p)
+            )  # fmt: skip
+    caption = (
+        f"**{name}**: n = {first['n']}, {first['audio_seconds'] / 60:.1f} minutes, window "
+        f"{first['window']}, {first['decoding']}, language {first['language']}. Baseline: "
+        f"{record['baseline']}."
+    )
+    return f"{caption}\n\n{_table(header, rows)}"
+
+
+def _sizes(record: dict[str, Any]) -> str:
+    header = (
+        "model", "parameters M", "removed % of prunable / all", "zeroed % of prunable / all",
+        "weights MB (format)", "GFLOPs", "seconds per clip (median, range)",
+    )  # fmt: skip
+    rows = []
+    for row, values in record["rows"].items():
+        cost = values["cost"]
+        rows.append(
+            (
+                row,
+                f"{cost['parameters'] / MEGA:.1f}",
+                f"{100 * cost['removed_of_prunable']:.1f} / {100 * cost['removed_of_all']:.1f}",
+                f"{100 * cost['zeroed_of_prunable']:.1f} / {100 * cost['zeroed_of_all']:.1f}",
+                f"{cost['weights_bytes'] / MEGA:.1f} ({cost['dtype_on_disk']})",
+                f"{cost['flops'] / 1e9:.1f}",
+                _spread(record["latency"]["seconds_per_clip"][row], "{:.2f}"),
+            )
+        )
+    latency = record["latency"]
+    note = (
+        f"Latency: {latency['engine']}, {latency['clips']} clips, "
+        f"{latency['audio_seconds']:.0f} s of audio."
+    )
+    return f"{_table(header, rows)}\n\n{note}"
+
+
+def _sets(record: dict[str, Any]) -> list[str]:
+    return list(next(iter(record["rows"].values()))["sets"])
+
+
+def _spread(values: dict[str, float], form: str) -> str:
+    show = form.format
+    return f"{show(values['median'])} ({show(values['min'])} to {show(values['max'])})"
+
+
+def _where(record: dict[str, Any]) -> str:
+    packages = record["packages"]
+    return (
+        f"Measured on {record['cores']} cores of {record['processor']}, "
+        f"torch {packages['torch']}, transformers {packages['transformers']}; "
+        f"command: `{record['command']}`."
+    )
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "recipe_table": _recipe_table,
+    "training_step": _training_step,
+    "quick_preset": _quick_preset,
+    "startup": _startup,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What every tab is given: where runs are, and the few things the app can do to them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from whisperslim.errors import WhisperSlimError
+from whisperslim.jobs import process
+from whisperslim.jobs.rundir import RunDir, RunStatus
+from whisperslim.ui import lazy
+from whisperslim.ui.markup import text
+from whisperslim.ui.model_cache import ModelCache
+from whisperslim.ui.run_watch import RunWatch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DENSE_MODELS = ("openai/whisper-base",)
+TONES = {
+    RunStatus.RUNNING: "busy",
+    RunStatus.FINISHED: "good",
+    RunStatus.STOPPED: "wait",
+    RunStatus.QUEUED: "wait",
+    RunStatus.FAILED: "bad",
+    RunStatus.DIED: "bad",
+    RunStatus.DAMAGED: "bad",
+}
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
+
+    `measure` tells a model's size by name, `transcriber` makes one that can listen.
+    """
+
+    watch: RunWatch
+    start: Callable[[RunDir], int] = process.start_worker
+    stop: Callable[[RunDir], None] = process.stop
+    measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
+    transcribers: ModelCache = field(default_factory=lambda: ModelCache(lazy.transcriber))
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all runs."""
+        return self.watch.runs
+
+
+def for_people(handler: Callable[P, R]) -> Callable[P, R]:
+    """A handler whose `WhisperSlimError` becomes the page's error box: no traceback anywhere."""
+
+    @wraps(handler)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return handler(*args, **kwargs)
+        except WhisperSlimError as error:
+            raise shown_error(str(error)) from error
+
+    return guarded
+
+
+def shown_error(message: str) -> gr.Error:
+    """An error box. The box renders HTML, so the message is escaped."""
+    lines = text(message).replace("\n", "<br>")
+    return gr.Error(lines, duration=None, print_exception=False, title="That did not work")
+
+
+def warn(message: str) -> None:
+    """A warning box."""
+    gr.Warning(text(message), title="Please note")
+
+
+def skips(count: int) -> list[Any]:
+    """`count` outputs left as they are."""
+    return [gr.skip() for _ in range(count)]

@@ -1,0 +1,160 @@
+"""The Compress tab: a recipe, what it will give, and the buttons that start and stop its run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import RecipeError, WhisperSlimError
+from whisperslim.jobs.presets import preset_names, preset_summary
+from whisperslim.jobs.recipe import dotted_values, from_mapping, load_recipe
+from whisperslim.jobs.rundir import RunDir, RunStatus
+from whisperslim.ui.choices import model_choices
+from whisperslim.ui.context import AppContext, for_people, warn
+from whisperslim.ui.forecast import BYTES, Forecast, forecast_html, unknown_html
+from whisperslim.ui.forms import (
+    chosen_method,
+    nested,
+    read_form,
+    show_problems,
+    show_values,
+    without_field,
+)
+from whisperslim.ui.markup import note, text
+from whisperslim.ui.recipe_form import RecipeForm, lay_out
+
+FIRST_PRESET = "quick-demo"
+_FORECAST_FIELDS = ("model", "target.removed", "target.zeroed", "export.dtype")
+
+
+@dataclass(frozen=True)
+class CompressTab:
+    """The components other tabs and `build` wire up."""
+
+    preset: gr.Dropdown
+    preset_note: gr.HTML
+    form: RecipeForm
+    forecast: gr.HTML
+    start: gr.Button
+    stop: gr.Button
+    problems: gr.HTML
+    current: gr.HTML
+
+
+def lay_out_tab(context: AppContext) -> CompressTab:
+    """Make the tab's components in the Blocks context now open."""
+    first = FIRST_PRESET if FIRST_PRESET in preset_names() else preset_names()[0]
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            preset = gr.Dropdown(
+                choices=list(preset_names()), value=first, label="Preset",
+                info="A complete recipe to begin with; everything below can be changed.",
+                elem_id="preset",
+            )  # fmt: skip
+            preset_note = gr.HTML(_preset_note(first))
+            form = lay_out(first, model_choices(context))
+        with gr.Column(scale=2, min_width=300, elem_classes=["ws-side"]):
+            gr.HTML('<h3 class="ws-section">Expected size</h3>')
+            forecast = gr.HTML("", elem_id="forecast", elem_classes=["ws-card"])
+            with gr.Row():
+                start = gr.Button("Start", variant="primary", elem_id="start")
+                stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
+            problems = gr.HTML("", elem_id="problems")
+            current = gr.HTML("", elem_id="current-run")
+    return CompressTab(preset, preset_note, form, forecast, start, stop, problems, current)
+
+
+def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
+    """Wire what stays within the tab. `start` and `stop` reach further: `build` wires them."""
+    form = tab.form
+
+    @for_people
+    def choose_preset(name: str) -> list[Any]:
+        recipe = load_recipe(_known_preset(name))
+        values = dotted_values(recipe)
+        shown = show_values(form.fields, values, recipe.method)
+        return [_preset_note(name), *shown, *form.shown_parts(recipe.method), ""]
+
+    def choose_method(name: str) -> list[Any]:
+        return form.shown_parts(name)
+
+    def show_forecast(model: str, removed: float, zeroed: float, dtype: str) -> str:
+        return forecast(context, model, removed, zeroed, dtype)
+
+    parts = [part for _, part in form.method_parts]
+    tab.preset.input(
+        choose_preset, tab.preset, [tab.preset_note, *form.components, *parts, tab.problems],
+        api_visibility="private", show_progress="hidden",
+    )  # fmt: skip
+    form.component("method.name").change(
+        choose_method, form.component("method.name"), parts,
+        api_visibility="private", show_progress="hidden", queue=False,
+    )  # fmt: skip
+    inputs = [form.component(name) for name in _FORECAST_FIELDS]
+    # Sliders fire while they are dragged; only the latest position is worth an answer.
+    gr.on(
+        [blocks.load, *(component.change for component in inputs)], show_forecast, inputs,
+        tab.forecast, trigger_mode="always_last", show_progress="hidden",
+        concurrency_id="forecast", api_visibility="private",
+    )  # fmt: skip
+
+
+def forecast(context: AppContext, model: str, removed: float, zeroed: float, dtype: str) -> str:
+    """The expected size as HTML; without the model's own size where that cannot be had."""
+    try:
+        size = context.measures.get(str(model))
+    except WhisperSlimError as error:
+        return unknown_html(float(removed), float(zeroed), str(error))
+    return forecast_html(Forecast(size, float(removed), float(zeroed), BYTES[dtype]), dtype)
+
+
+@dataclass(frozen=True)
+class Started:
+    """What Start came to: a run, or problems beside their fields."""
+
+    run: RunDir | None
+    problems: Mapping[str, str]
+
+
+def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> Started:
+    """Make the recipe, the run and its worker. Raises `RunError` when the worker does not start."""
+    try:
+        recipe = from_mapping(nested(read_form(form.fields, shown)))
+        run = RunDir.create(context.runs, recipe)
+    except RecipeError as error:
+        return Started(None, error.problems)
+    busy = [other for other in context.watch.listed() if other[1] == RunStatus.RUNNING]
+    if busy:
+        warn(f"{busy[0][0].name} is at work, too; both will be slower.")
+    context.start(run)
+    return Started(run, {})
+
+
+def problem_updates(form: RecipeForm, shown: Sequence[Any], problems: Mapping[str, str]) -> list[Any]:
+    """Updates for every control, the fold around them, and the summary above Start."""
+    method = chosen_method(form.fields, shown)
+    folded = any(form.is_folded(name) for name in problems)
+    fold = gr.update(open=True) if folded else gr.skip()
+    return [*show_problems(form.fields, problems, method), fold, _summary(form, problems)]
+
+
+def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:
+    if not problems:
+        return ""
+    count = len(problems)
+    fields = "one field needs" if count == 1 else f"{count} fields need"
+    names = ", ".join(problems)
+    apart = without_field(form.fields, problems)
+    lines = [f"Not started: {fields} another value ({names})."]
+    return note("\n".join([*lines, *(f"{name}: {message}" for name, message in apart.items())]), "bad")
+
+
+def _known_preset(name: str) -> str:
+    if name not in preset_names():
+        raise RecipeError({"preset": f"no preset named {name!r}"})
+    return name
+
+
+def _preset_note(name: str) -> str:
+    return f'<p class="ws-lead">{text(preset_summary(name))}</p>'
