@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from whisperslim.core.cost import cost_of
+from whisperslim.engines.torch_engine import TorchTranscriber
 
 from benchmarks.provenance import median_and_range, provenance, write_result
-from whisperslim.core.cost import cost_of
 from whisperslim.core.loading import SpeechModel, load_model
-from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.places import audio_cache
 from whisperslim.speech.audio import decode
 from whisperslim.speech.dataset import Item, load_items

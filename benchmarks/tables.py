@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,12 @@ def filled_in(text: str) -> str:
         path = RESULTS / f"{name}.json"
         body = make(json.loads(path.read_text("utf-8"))) if path.is_file() else "Not measured yet."
         pattern = rf"(<!-- table:{name} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda m, b=body: f"{m[1]}{b}\n{m[2]}", text, flags=re.DOTALL)
+        text = re.sub(pattern, partial(_put, body), text, flags=re.DOTALL)
     return text
+
+
+def _put(body: str, match: re.Match[str]) -> str:
+    return f"{match[1]}{body}\n{match[2]}"
 
 
 def _training_step(record: dict[str, Any]) -> str:

@@ -197,7 +197,7 @@ def test_stop_needs_a_run_that_runs(cli: Callable[..., Done], tmp_path: Path) ->
 def test_presets_and_their_keys(cli: Callable[..., Done]) -> None:
     assert "quick-demo" in cli("presets").out
     keys = cli("presets", "--keys").out
-    assert "train.learning_rate" in keys and "0 to 1e+06 steps" in keys
+    assert "train.learning_rate" in keys and "0 to 1000000 steps" in keys
     assert "method.k_w" not in cli("presets", "--keys", "--method", "none").out
     assert "assets/demo_hi#train" in cli("presets", "--show", "quick-demo").out
     assert cli("presets", "--keys", "--method", "magic").code == 2

@@ -41,10 +41,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Word and character error rate of a model on a data set."""
-    from whisperslim.jobs.evaluation import evaluate_model
     from whisperslim.speech.window import parse_window
 
-    parse_window(window)
+    parse_window(window)  # before the minutes that loading may take
+    from whisperslim.jobs.evaluation import evaluate_model
+
     record = evaluate_model(model, data, split, language, window, limit, batch_size)
     if out is not None:
         from whisperslim.core.files import write_text_atomically
@@ -96,11 +97,11 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Give the same recordings to a dense and a slim model, and show what differs."""
+    if reference and len(files) > 1:
+        raise UsageError("--reference is the text of one recording; give one FILE with it")
     from whisperslim.engines.comparison import compare as compare_sides
     from whisperslim.speech.audio import decode
 
-    if reference and len(files) > 1:
-        raise UsageError("--reference is the text of one recording; give one FILE with it")
     sides = _transcriber(dense, window), _transcriber(slim, window)
     found = [
         compare_sides(*sides, decode(file), language=language, reference=reference or None)

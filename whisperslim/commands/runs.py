@@ -157,7 +157,7 @@ def _print_keys(method: str) -> None:
     rows = []
     for name, spec in dotted_specs(method).items():
         allowed = ", ".join(spec.choices)
-        if spec.minimum is not None or spec.maximum is not None:
-            allowed = f"{spec.minimum:g} to {spec.maximum:g}".strip()
+        if spec.minimum is not None and spec.maximum is not None:
+            allowed = f"{spec.minimum:.10g} to {spec.maximum:.10g}"
         rows.append((name, f"{defaults[name]}", f"{allowed} {spec.unit}".strip(), spec.help))
     print_table(("key", "default", "accepted", "what it does"), rows)

@@ -53,9 +53,9 @@ def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
         table.add_column(column, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    # In a file nothing has a width, and cut columns would lose words.
-    console.print(table, width=None if console.is_terminal else 1000)
+    on_screen = Console().is_terminal
+    # In a file nothing has a width, and wrapped columns would be hard to read back.
+    Console(highlight=False, markup=False, width=None if on_screen else 1000).print(table)
 
 
 @contextmanager

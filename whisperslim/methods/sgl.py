@@ -71,7 +71,7 @@ class SparseGroupLasso:
         """Measure, choose what to pull, and take the proximal step."""
         self._fisher.collect()
         self._fisher.active = step % self._options.importance_every == 0
-        if self._options.form == "squared":
+        if self._options.form == "squared" or step <= self._options.begin * self._total_steps:
             return
         self._choose_weights(step)
         self._penalties = {}
@@ -138,8 +138,9 @@ class SparseGroupLasso:
         return {group.key: unit_norms(self._model, group) for group in self._groups}
 
     def _choose_weights(self, step: int) -> None:
-        due = step % self._options.refocus_every == 0 or not self._weights
-        if due and step <= max(1, self._options.settle * self._total_steps):
+        due = step % self._options.refocus_every == 0
+        open_still = due and step <= self._options.settle * self._total_steps
+        if open_still or not self._weights:
             self._weights = self._pull()
 
     def _pull(self) -> dict[str, torch.Tensor]:

@@ -77,6 +77,14 @@ class SGLOptions:
     refocus_every: int = option(
         10, "Steps between new choices of what to pull.", unit="steps", minimum=1, maximum=10_000
     )
+    begin: float = option(
+        0.0,
+        "Share of the steps that tune plainly before anything is pulled. Importance is measured "
+        "from the start.",
+        minimum=0.0,
+        maximum=0.9,
+        step=0.05,
+    )
     settle: float = option(
         0.5,
         "Share of the steps after which the choice of what to pull stands.",

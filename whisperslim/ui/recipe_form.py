@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import batched
 from typing import Any
 
 import gradio as gr
@@ -137,9 +136,10 @@ class _Builder:
         return {f"method.{k}": v for k, v in vars(methods.get(method).options()).items()}
 
     def _rows(self, wanted: Mapping[str, FieldSpec], values: Mapping[str, Any], method: str) -> None:
-        for pair in batched(wanted.items(), 2):
+        items = list(wanted.items())
+        for first in range(0, len(items), 2):
             with gr.Row():
-                for name, spec in pair:
+                for name, spec in items[first : first + 2]:
                     self.fields.append(
                         make_input(
                             name,

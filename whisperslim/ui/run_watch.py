@@ -8,8 +8,9 @@ from pathlib import Path
 from whisperslim.errors import RunError
 from whisperslim.jobs.eventlog import read_events
 from whisperslim.jobs.live import RunView, fold
-from whisperslim.jobs.rundir import RunDir, looks_like_run
+from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs, looks_like_run
 
+MOST_LISTED = 60
 LOG_TAIL_BYTES = 24_000
 # Terminal colours and cursor moves, as progress bars write them.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -21,7 +22,25 @@ class RunWatch:
 
     runs: Path
     _known: dict[Path, tuple[int, RunView]] = field(default_factory=dict)
+    _statuses: dict[Path, tuple[tuple[int, ...], RunStatus]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def listed(self) -> list[tuple[RunDir, RunStatus]]:
+        """The newest runs with their status, newest first."""
+        return [(run, self.status(run)) for run in list_runs(self.runs)[:MOST_LISTED]]
+
+    def status(self, run: RunDir) -> RunStatus:
+        """As `RunDir.status`, reading the files of a run at rest again only when they changed."""
+        if run.worker_pid() is not None:
+            return RunStatus.RUNNING
+        state = (*_stamp(run.events_path), *_stamp(run.path / "recipe.yaml"))
+        known = self._statuses.get(run.path)
+        if known is None or known[0] != state:
+            known = (state, run.status())
+            # A worker may have taken the run meanwhile: what it does now is not to be kept.
+            if known[1] != RunStatus.RUNNING:
+                self._statuses[run.path] = known
+        return known[1]
 
     def open(self, name: object) -> RunDir:
         """The run of that name directly under the runs folder.
@@ -57,6 +76,13 @@ def log_tail(run: RunDir) -> str:
     # A progress bar rewrites its line; only the last writing is worth showing.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in raw.split("\n")]
     return _CONTROL.sub("", "\n".join(lines)).strip()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    if not path.is_file():
+        return (0, 0)
+    stat = path.stat()
+    return (stat.st_mtime_ns, stat.st_size)
 
 
 def _size(path: Path) -> int:

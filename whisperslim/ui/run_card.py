@@ -1,0 +1,166 @@
+"""One run as HTML: the card on top of the Runs tab, and the tables and log under it."""
+
+import time
+from datetime import UTC, datetime
+
+from whisperslim.events import Evaluated, StepDone
+from whisperslim.jobs.live import RunView, StageView
+from whisperslim.jobs.rundir import RunDir, RunStatus
+from whisperslim.ui.charts import short_source
+from whisperslim.ui.context import TONES
+from whisperslim.ui.markup import Cell, bar, empty, note, number, pill, table, text, words
+from whisperslim.ui.quantities import duration, megabytes, percent
+
+_STAGE_TONES = {"running": "busy", "done": "good", "skipped": "good", "failed": "bad",
+                "stopped": "wait"}  # fmt: skip
+_STAGE_MARKS = {"running": "▸ ", "done": "✓ ", "skipped": "✓ ", "failed": "✕ ", "stopped": "‖ "}
+_ENDINGS = {
+    RunStatus.QUEUED: "Not begun yet. Continue starts it.",
+    RunStatus.STOPPED: "Stopped on request. Continue goes on from the last checkpoint.",
+    RunStatus.DIED: "The worker is gone without a word, as after a power cut. Continue goes on from "
+    "the last checkpoint.",
+    RunStatus.DAMAGED: "The folder's recipe cannot be read; this run cannot go on.",
+}
+
+
+def run_label(run: RunDir, status: RunStatus, view: RunView | None = None) -> str:
+    """One line for a list of runs."""
+    share = done_share(view) if view and status == RunStatus.RUNNING else None
+    state = f"{status} {percent(share, 0)}" if share is not None else str(status)
+    return f"{run.name} · {state}"
+
+
+def done_share(view: RunView) -> float | None:
+    """How much of the running stage is done, None when the stage does not say."""
+    if view.progress is not None and view.progress.total:
+        return view.progress.done / view.progress.total
+    if view.step is not None and view.step.total and view.stage == view.step.stage:
+        return view.step.step / view.step.total
+    return None
+
+
+def run_card(run: RunDir, status: RunStatus, view: RunView) -> str:
+    """Name, status, stages, progress, time left and what is to be known."""
+    head = (
+        f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{pill(status, TONES[status])}</div>'
+    )
+    return f'<div class="ws-card">{head}{_progress(status, view)}{_stages(view)}{_words(status, view)}</div>'
+
+
+def small_card(run: RunDir, status: RunStatus, view: RunView) -> str:
+    """The run of this page, in brief, beside the form."""
+    head = (
+        f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{pill(status, TONES[status])}</div>'
+    )
+    return f'<div class="ws-card">{head}{_progress(status, view)}</div>'
+
+
+def no_run() -> str:
+    """Where a run would be shown."""
+    return empty("No run chosen", "Start one on the Compress tab; it appears here and stays.")
+
+
+def scores_table(view: RunView) -> str:
+    """The latest score of every model on every set."""
+    latest = [scores[-1] for scores in view.evaluations.values()]
+    if not latest:
+        return ""
+    headers = ("model", "set", "clips", "WER", "CER", "loss", "normaliser", "window")
+    return table(headers, [_score(score) for score in latest], caption="Scores")
+
+
+def log_html(log: str) -> str:
+    """The log's end."""
+    return f'<pre class="ws-log" tabindex="0">{text(log) if log else "nothing written yet"}</pre>'
+
+
+def _score(score: Evaluated) -> list[Cell]:
+    return [
+        words(f"{score.label} ({score.stage})", strong=True),
+        words(short_source(score.data)),
+        number(score.n),
+        number(percent(score.wer), strong=True),
+        number(percent(score.cer)),
+        number("–" if score.loss is None else f"{score.loss:.3f}"),
+        words(score.normaliser),
+        words(score.window),
+    ]
+
+
+def _progress(status: RunStatus, view: RunView) -> str:
+    share = done_share(view)
+    if status == RunStatus.FINISHED:
+        share = 1.0
+    facts = _facts(status, view)
+    strip = "" if share is None else bar(share, "progress of the stage")
+    return strip + (f'<div class="ws-facts">{facts}</div>' if facts else "")
+
+
+def _facts(status: RunStatus, view: RunView) -> str:
+    facts: list[tuple[str, str]] = []
+    if status == RunStatus.RUNNING:
+        facts = _busy_facts(view)
+    if view.plan is not None:
+        facts.append(("removed", percent(view.plan.removed)))
+        facts.append(("zeroed", percent(view.plan.zeroed)))
+    if view.seconds is not None and status == RunStatus.FINISHED:
+        facts.append(("took", duration(view.seconds)))
+    if view.updated_at is not None:
+        at = datetime.fromtimestamp(view.updated_at, UTC).astimezone()
+        facts.append(("last word", f"{at:%Y-%m-%d %H:%M:%S}"))
+    return "".join(f"<span>{text(name)} <b>{text(value)}</b></span>" for name, value in facts)
+
+
+def _busy_facts(view: RunView) -> list[tuple[str, str]]:
+    facts = [("stage", view.stage or "between stages")]
+    if view.progress is not None:
+        facts.append((view.progress.what, f"{view.progress.done} of {view.progress.total}"))
+    elif view.step is not None and view.step.stage == view.stage:
+        facts += _step_facts(view.step)
+    if view.eta_seconds is not None:
+        facts.append(("left in this stage", duration(_left_now(view))))
+    return facts
+
+
+def _left_now(view: RunView) -> float:
+    # The estimate was made at the last event; the clock has gone on since.
+    since = time.time() - view.updated_at if view.updated_at is not None else 0.0
+    return max(0.0, (view.eta_seconds or 0.0) - max(0.0, since))
+
+
+def _step_facts(step: StepDone) -> list[tuple[str, str]]:
+    return [
+        ("step", f"{step.step} of {step.total}"),
+        ("per step", duration(step.seconds_per_step)),
+        ("learning rate", f"{step.learning_rate:.2g}"),
+        ("gradient norm", f"{step.grad_norm:.2f}"),
+        ("peak memory", megabytes(step.peak_memory_bytes)),
+    ]
+
+
+def _stages(view: RunView) -> str:
+    items = "".join(f"<li>{_stage(stage)}</li>" for stage in view.stages)
+    return f'<ol class="ws-stages">{items}</ol>' if items else ""
+
+
+def _stage(stage: StageView) -> str:
+    took = f" {duration(stage.seconds)}" if stage.seconds and stage.status == "done" else ""
+    return pill(
+        _STAGE_MARKS.get(stage.status, "") + stage.name + took,
+        _STAGE_TONES.get(stage.status, "plain"),
+    )
+
+
+def _words(status: RunStatus, view: RunView) -> str:
+    parts = []
+    if status in _ENDINGS:
+        parts.append(note(_ENDINGS[status], TONES[status]))
+    if view.error and status == RunStatus.FAILED:
+        parts.append(note(view.error, "bad"))
+    if view.notices:
+        lines = "".join(f"<li>{text(notice)}</li>" for notice in view.notices[-12:])
+        parts.append(
+            f'<details class="ws-notices"><summary>{len(view.notices)} notices</summary>'
+            f"<ul>{lines}</ul></details>"
+        )
+    return "".join(f'<div class="ws-part">{part}</div>' for part in parts)

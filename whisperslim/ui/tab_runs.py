@@ -1,0 +1,170 @@
+"""The Runs tab: every run on disk, and one of them live. It reads files; it holds no work."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import RunError
+from whisperslim.jobs.live import RunView
+from whisperslim.jobs.rundir import RunDir, RunStatus
+from whisperslim.ui.charts import loss_figure, wer_figure
+from whisperslim.ui.context import AppContext
+from whisperslim.ui.markup import empty
+from whisperslim.ui.run_card import (
+    log_html,
+    no_run,
+    run_card,
+    run_label,
+    scores_table,
+    small_card,
+)
+from whisperslim.ui.run_watch import log_tail
+
+_CAN_CONTINUE = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.DIED, RunStatus.QUEUED)
+
+Drawn = tuple[str, str, str, str]
+"""What this page shows by now: fingerprints of the list, the run, its curves and its log."""
+
+NOTHING_DRAWN: Drawn = ("", "", "", "")
+
+
+@dataclass(frozen=True)
+class RunsTab:
+    """The components, in the order `outputs` gives them."""
+
+    choice: gr.Radio
+    none_yet: gr.HTML
+    card: gr.HTML
+    stop: gr.Button
+    proceed: gr.Button
+    losses: gr.Plot
+    errors: gr.Plot
+    curves: gr.Row
+    scores: gr.HTML
+    log: gr.HTML
+
+    def outputs(self) -> list[Any]:
+        """What `look` fills."""
+        return [self.choice, self.none_yet, self.card, self.stop, self.proceed, self.curves,
+                self.losses, self.errors, self.scores, self.log]  # fmt: skip
+
+
+def lay_out_tab() -> RunsTab:
+    """Make the tab's components in the Blocks context now open."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=280):
+            choice = gr.Radio([], label="Runs, newest first", elem_id="runs", visible=False,
+                              elem_classes=["ws-runs"])  # fmt: skip
+            none_yet = gr.HTML(empty("No runs yet", "Start one on the Compress tab."))
+        with gr.Column(scale=3, min_width=320):
+            card = gr.HTML(no_run(), elem_id="run-card")
+            with gr.Row():
+                stop = gr.Button("Stop", variant="stop", visible=False, elem_id="run-stop")
+                proceed = gr.Button("Continue", variant="primary", visible=False,
+                                    elem_id="run-continue")  # fmt: skip
+            with gr.Row(visible=False) as curves:
+                losses = gr.Plot(label="Loss terms", min_width=320, elem_id="loss-plot")
+                errors = gr.Plot(label="Word error rate", min_width=320, elem_id="wer-plot")
+            scores = gr.HTML("", elem_id="scores")
+            with gr.Accordion("Log", open=False):
+                log = gr.HTML(log_html(""), elem_id="log")
+    return RunsTab(choice, none_yet, card, stop, proceed, losses, errors, curves, scores, log)
+
+
+def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Drawn]:
+    """Updates of what has changed since `drawn`, and what is drawn then.
+
+    A run that is gone, or none chosen, shows as such rather than as an error: this runs every two
+    seconds.
+    """
+    listed, list_print = _list(context, chosen)
+    run = _opened(context, chosen)
+    if run is None:
+        now = (list_print, "none", "", "")
+        return [*(listed if list_print != drawn[0] else _same(2)), *_nothing(drawn)], now
+    status, view = context.watch.status(run), context.watch.view(run)
+    prints = _prints(run, status, view)
+    now = (list_print, *prints)
+    updates = [
+        *(listed if now[0] != drawn[0] else _same(2)),
+        *(_card(run, status, view) if now[1] != drawn[1] else _same(3)),
+        *(_curves(view) if now[2] != drawn[2] else _same(4)),
+        log_html(log_tail(run)) if now[3] != drawn[3] else gr.skip(),
+    ]
+    return updates, now
+
+
+def brief(context: AppContext, chosen: str) -> tuple[str, bool]:
+    """The chosen run in brief, and whether it is running."""
+    run = _opened(context, chosen)
+    if run is None:
+        return "", False
+    status = context.watch.status(run)
+    return small_card(run, status, context.watch.view(run)), status == RunStatus.RUNNING
+
+
+def first_choice(context: AppContext, asked: str | None) -> str:
+    """The run a fresh page shows: the one asked for, else one at work, else the newest."""
+    listed = context.watch.listed()
+    names = [run.name for run, _ in listed]
+    if asked in names:
+        return str(asked)
+    working = [run.name for run, status in listed if status == RunStatus.RUNNING]
+    return (working or names or [""])[0]
+
+
+def _list(context: AppContext, chosen: str) -> tuple[list[Any], str]:
+    choices = []
+    for run, status in context.watch.listed():
+        view = context.watch.view(run) if status == RunStatus.RUNNING else None
+        choices.append((run_label(run, status, view), run.name))
+    shown = gr.update(choices=choices, visible=bool(choices),
+                      value=chosen if chosen in [name for _, name in choices] else None)  # fmt: skip
+    return [shown, gr.update(visible=not choices)], repr((choices, chosen))
+
+
+def _opened(context: AppContext, chosen: str) -> RunDir | None:
+    if not chosen:
+        return None
+    try:
+        return context.watch.open(chosen)
+    except RunError:
+        return None
+
+
+def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, str]:
+    curves = (sum(len(s.steps) for s in view.losses.values()),
+              [s.steps[-1:] for s in view.losses.values()],
+              [scores[-1].at for scores in view.evaluations.values()])  # fmt: skip
+    log = run.log_path.stat().st_size if run.log_path.is_file() else 0
+    return f"{run.name} {status} {view.updated_at}", f"{run.name} {curves}", f"{run.name} {log}"
+
+
+def _card(run: RunDir, status: RunStatus, view: RunView) -> list[Any]:
+    return [
+        run_card(run, status, view),
+        gr.update(visible=status == RunStatus.RUNNING),
+        gr.update(visible=status in _CAN_CONTINUE),
+    ]
+
+
+def _curves(view: RunView) -> list[Any]:
+    has_wer = any(s.wer is not None for scores in view.evaluations.values() for s in scores)
+    return [
+        gr.update(visible=bool(view.losses) or has_wer),
+        gr.update(value=loss_figure(view), visible=bool(view.losses)),
+        gr.update(value=wer_figure(view), visible=has_wer),
+        scores_table(view),
+    ]
+
+
+def _nothing(drawn: Drawn) -> list[Any]:
+    if drawn[1] == "none":
+        return _same(8)
+    hidden = gr.update(visible=False)
+    return [no_run(), hidden, hidden, hidden, gr.skip(), gr.skip(), "", log_html("")]
+
+
+def _same(count: int) -> list[Any]:
+    return [gr.skip() for _ in range(count)]
