@@ -35,13 +35,16 @@ TONES = {
 class AppContext:
     """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
 
-    `measure` tells a model's size by name, `transcriber` makes one that can listen.
+    `measures` tell a model's size by name, `zeroed` the zeros of a slim folder, `transcribers` listen.
     """
 
     watch: RunWatch
     start: Callable[[RunDir], int] = process.start_worker
     stop: Callable[[RunDir], None] = process.stop
     measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
+    zeroed: ModelCache = field(
+        default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
+    )
     transcribers: ModelCache = field(default_factory=lambda: ModelCache(lazy.transcriber))
 
     @property

@@ -1,6 +1,5 @@
 """One run as HTML: the card on top of the Runs tab, and the tables and log under it."""
 
-import time
 from datetime import UTC, datetime
 
 from whisperslim.events import Evaluated, StepDone
@@ -41,18 +40,13 @@ def done_share(view: RunView) -> float | None:
 
 def run_card(run: RunDir, status: RunStatus, view: RunView) -> str:
     """Name, status, stages, progress, time left and what is to be known."""
-    head = (
-        f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{pill(status, TONES[status])}</div>'
-    )
-    return f'<div class="ws-card">{head}{_progress(status, view)}{_stages(view)}{_words(status, view)}</div>'
+    body = _progress(status, view) + _stages(view) + _words(status, view)
+    return f'<div class="ws-card">{_head(run, status)}{body}</div>'
 
 
 def small_card(run: RunDir, status: RunStatus, view: RunView) -> str:
     """The run of this page, in brief, beside the form."""
-    head = (
-        f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{pill(status, TONES[status])}</div>'
-    )
-    return f'<div class="ws-card">{head}{_progress(status, view)}</div>'
+    return f'<div class="ws-card">{_head(run, status)}{_progress(status, view)}</div>'
 
 
 def no_run() -> str:
@@ -74,6 +68,14 @@ def log_html(log: str) -> str:
     return f'<pre class="ws-log" tabindex="0">{text(log) if log else "nothing written yet"}</pre>'
 
 
+def notices_html(view: RunView) -> str:
+    """What the run had to say, oldest first."""
+    if not view.notices:
+        return ""
+    lines = "".join(f"<li>{text(notice)}</li>" for notice in view.notices)
+    return f'<h3 class="ws-section">Notices</h3><ul class="ws-notices">{lines}</ul>'
+
+
 def _score(score: Evaluated) -> list[Cell]:
     return [
         words(f"{score.label} ({score.stage})", strong=True),
@@ -85,6 +87,10 @@ def _score(score: Evaluated) -> list[Cell]:
         words(score.normaliser),
         words(score.window),
     ]
+
+
+def _head(run: RunDir, status: RunStatus) -> str:
+    return f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{pill(status, TONES[status])}</div>'
 
 
 def _progress(status: RunStatus, view: RunView) -> str:
@@ -118,14 +124,8 @@ def _busy_facts(view: RunView) -> list[tuple[str, str]]:
     elif view.step is not None and view.step.stage == view.stage:
         facts += _step_facts(view.step)
     if view.eta_seconds is not None:
-        facts.append(("left in this stage", duration(_left_now(view))))
+        facts.append(("left in this stage", duration(view.eta_seconds)))
     return facts
-
-
-def _left_now(view: RunView) -> float:
-    # The estimate was made at the last event; the clock has gone on since.
-    since = time.time() - view.updated_at if view.updated_at is not None else 0.0
-    return max(0.0, (view.eta_seconds or 0.0) - max(0.0, since))
 
 
 def _step_facts(step: StepDone) -> list[tuple[str, str]]:
@@ -157,10 +157,4 @@ def _words(status: RunStatus, view: RunView) -> str:
         parts.append(note(_ENDINGS[status], TONES[status]))
     if view.error and status == RunStatus.FAILED:
         parts.append(note(view.error, "bad"))
-    if view.notices:
-        lines = "".join(f"<li>{text(notice)}</li>" for notice in view.notices[-12:])
-        parts.append(
-            f'<details class="ws-notices"><summary>{len(view.notices)} notices</summary>'
-            f"<ul>{lines}</ul></details>"
-        )
     return "".join(f'<div class="ws-part">{part}</div>' for part in parts)

@@ -14,6 +14,7 @@ from whisperslim.ui.markup import empty
 from whisperslim.ui.run_card import (
     log_html,
     no_run,
+    notices_html,
     run_card,
     run_label,
     scores_table,
@@ -42,12 +43,13 @@ class RunsTab:
     errors: gr.Plot
     curves: gr.Row
     scores: gr.HTML
+    notices: gr.HTML
     log: gr.HTML
 
     def outputs(self) -> list[Any]:
         """What `look` fills."""
         return [self.choice, self.none_yet, self.card, self.stop, self.proceed, self.curves,
-                self.losses, self.errors, self.scores, self.log]  # fmt: skip
+                self.losses, self.errors, self.scores, self.notices, self.log]  # fmt: skip
 
 
 def lay_out_tab() -> RunsTab:
@@ -67,9 +69,11 @@ def lay_out_tab() -> RunsTab:
                 losses = gr.Plot(label="Loss terms", min_width=320, elem_id="loss-plot")
                 errors = gr.Plot(label="Word error rate", min_width=320, elem_id="wer-plot")
             scores = gr.HTML("", elem_id="scores")
+            notices = gr.HTML("", elem_id="notices")
             with gr.Accordion("Log", open=False):
                 log = gr.HTML(log_html(""), elem_id="log")
-    return RunsTab(choice, none_yet, card, stop, proceed, losses, errors, curves, scores, log)
+    return RunsTab(choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices,
+                   log)  # fmt: skip
 
 
 def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Drawn]:
@@ -90,7 +94,7 @@ def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Dra
         *(listed if now[0] != drawn[0] else _same(2)),
         *(_card(run, status, view) if now[1] != drawn[1] else _same(3)),
         *(_curves(view) if now[2] != drawn[2] else _same(4)),
-        log_html(log_tail(run)) if now[3] != drawn[3] else gr.skip(),
+        *(_told(run, view) if now[3] != drawn[3] else _same(2)),
     ]
     return updates, now
 
@@ -138,7 +142,7 @@ def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, st
               [s.steps[-1:] for s in view.losses.values()],
               [scores[-1].at for scores in view.evaluations.values()])  # fmt: skip
     log = run.log_path.stat().st_size if run.log_path.is_file() else 0
-    return f"{run.name} {status} {view.updated_at}", f"{run.name} {curves}", f"{run.name} {log}"
+    return f"{run.name} {status} {view.updated_at}", f"{run.name} {curves}", f"{run.name} {log} {len(view.notices)}"
 
 
 def _card(run: RunDir, status: RunStatus, view: RunView) -> list[Any]:
@@ -159,11 +163,15 @@ def _curves(view: RunView) -> list[Any]:
     ]
 
 
+def _told(run: RunDir, view: RunView) -> list[Any]:
+    return [notices_html(view), log_html(log_tail(run))]
+
+
 def _nothing(drawn: Drawn) -> list[Any]:
     if drawn[1] == "none":
-        return _same(8)
+        return _same(9)
     hidden = gr.update(visible=False)
-    return [no_run(), hidden, hidden, hidden, gr.skip(), gr.skip(), "", log_html("")]
+    return [no_run(), hidden, hidden, hidden, gr.skip(), gr.skip(), "", "", log_html("")]
 
 
 def _same(count: int) -> list[Any]:
