@@ -157,5 +157,6 @@ def test_a_run_is_found_by_path_or_name(run: RunDir) -> None:
     runs = run.path.parent
     assert find_run(str(run.path), Path("elsewhere")).path == run.path
     assert find_run(run.name, runs).path == run.path
+    assert find_run("latest", runs).path == run.path
     with pytest.raises(RunError, match=run.name):
         find_run("nothing", runs)

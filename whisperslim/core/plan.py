@@ -53,7 +53,10 @@ class PruningPlan:
         try:
             raw: dict[str, Any] = json.loads(text)
             keep = {key: tuple(int(i) for i in units) for key, units in raw["keep"].items()}
-            zero = {name: ZeroRule(**rule) for name, rule in raw["zero"].items()}
+            zero = {
+                name: ZeroRule(float(rule["centre"]), float(rule["radius"]))
+                for name, rule in raw["zero"].items()
+            }
             return PruningPlan(keep, zero, float(raw["target"]), float(raw["removed"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PlanError(f"this is not a pruning plan: {error}") from error
@@ -111,7 +114,8 @@ def plan_to_budget(scores: Scores, groups: Sequence[UnitGroup], target: float) -
     sizes = torch.cat([torch.full((g.count - 1,), g.weights_per_unit) for g in groups])
     order, owner, unit = _order_of_death(scores, groups)
     needed = target * prunable_total(tuple(groups))
-    gone = torch.cumsum(sizes[order], 0)
+    # float64: against a Python number, whole numbers would be compared as float32, exact to 2^24.
+    gone = torch.cumsum(sizes[order], 0).double()
     # A relative slack, so that a target met exactly in arithmetic is not missed in floating point.
     dropped = int((gone < needed * (1 - 1e-12)).sum()) + 1 if needed > 0 else 0
     return _without(groups, owner[order[:dropped]], unit[order[:dropped]], target)

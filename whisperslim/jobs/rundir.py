@@ -21,6 +21,7 @@ from whisperslim.jobs.eventlog import last_event
 if TYPE_CHECKING:  # a recipe knows all methods and so loads torch, which listing runs need not
     from whisperslim.jobs.recipe import Recipe
 
+LATEST = "latest"
 _MARKS = ("recipe.yaml", "events.jsonl", "stages")
 # Looking whether a run is busy takes the lock for a moment; a worker tries again that long.
 _LOCK_PATIENCE_SECONDS = 1.0
@@ -218,7 +219,12 @@ def list_runs(runs: Path) -> list[RunDir]:
 
 
 def find_run(name: str, runs: Path) -> RunDir:
-    """The run at a path, or of that name in `runs`. Raises `RunError` naming the newest ones."""
+    """The run at a path, of that name in `runs`, or the newest there, called `latest`.
+
+    Raises `RunError` naming the newest ones.
+    """
+    if name == LATEST and (found := list_runs(runs)):
+        return found[0]
     for path in (Path(name).expanduser(), runs / name):
         if looks_like_run(path):
             return RunDir(path)

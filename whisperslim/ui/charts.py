@@ -12,9 +12,17 @@ LINES = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#0284c7", "#65a30d", "#7c3
 GREY = "#7b8ba3"
 GRID = "rgba(128,140,160,0.22)"
 _DASHES = ("solid", "dot", "dash", "dashdot")
-_MODEBAR = (
-    "zoom pan select lasso2d zoomIn zoomOut autoScale resetScale toImage toggleSpikelines"
-).split()
+_MODEBAR = [
+    "zoom",
+    "pan",
+    "select",
+    "lasso2d",
+    "zoomIn",
+    "zoomOut",
+    "autoScale",
+    "resetScale",
+    "toggleSpikelines",
+]
 # A chart with terms this far apart says more on a logarithmic axis.
 _LOG_RATIO = 50.0
 

@@ -35,7 +35,8 @@ TONES = {
 class AppContext:
     """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
 
-    `measures` tell a model's size by name, `zeroed` the zeros of a slim folder, `transcribers` listen.
+    `measures` hold sizes of models by name, `zeroed` the zeros of slim folders, and `transcribers`
+    what can listen.
     """
 
     watch: RunWatch

@@ -65,8 +65,9 @@ def unknown_html(removed: float, zeroed: float, reason: str) -> str:
 
 
 def _row(name: str, parts: list[tuple[str, int]], whole: int) -> str:
-    strips = "".join(f'<i class="{kind}" style="width:{100 * n / whole:.2f}%"></i>'
-                     for kind, n in parts)  # fmt: skip
+    strips = "".join(
+        f'<i class="{kind}" style="width:{100 * n / whole:.2f}%"></i>' for kind, n in parts
+    )
     left = sum(n for kind, n in parts if kind != "gone")
     return (
         f'<span>{name}</span><div class="ws-strip" aria-hidden="true">{strips}</div>'

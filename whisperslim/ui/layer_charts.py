@@ -111,6 +111,11 @@ def _squares(name: str, colour: str, points: Sequence[tuple[int, str]]) -> go.Sc
         y=[place.removesuffix(" heads") for _, place in points],
         name=name,
         mode="markers",
-        marker={"symbol": "square", "size": 14, "color": colour, "line": {"color": GREY, "width": 1}},
+        marker={
+            "symbol": "square",
+            "size": 14,
+            "color": colour,
+            "line": {"color": GREY, "width": 1},
+        },
         hovertemplate="%{y}, head %{x}<extra>" + name + "</extra>",
     )

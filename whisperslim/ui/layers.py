@@ -102,7 +102,7 @@ def groups_path(run: RunDir) -> Any:
 
 
 def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
-    """A run's groups, scores and plan. Raises `RunError` or `PlanError` when they are not usable."""
+    """A run's groups, scores and plan. Raises `RunError` or `PlanError` when not usable."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

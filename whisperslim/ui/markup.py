@@ -57,9 +57,7 @@ def note(message: str, tone: str = "plain") -> str:
 
 def empty(title: str, message: str) -> str:
     """What stands where there is nothing yet."""
-    return (
-        f'<div class="ws-empty"><strong>{text(title)}</strong><span>{text(message)}</span></div>'
-    )
+    return f'<div class="ws-empty"><strong>{text(title)}</strong><span>{text(message)}</span></div>'
 
 
 def bar(share: float, label: str) -> str:

@@ -135,7 +135,9 @@ class _Builder:
             return self._values
         return {f"method.{k}": v for k, v in vars(methods.get(method).options()).items()}
 
-    def _rows(self, wanted: Mapping[str, FieldSpec], values: Mapping[str, Any], method: str) -> None:
+    def _rows(
+        self, wanted: Mapping[str, FieldSpec], values: Mapping[str, Any], method: str
+    ) -> None:
         items = list(wanted.items())
         for first in range(0, len(items), 2):
             with gr.Row():

@@ -10,14 +10,19 @@ from whisperslim.ui.context import TONES
 from whisperslim.ui.markup import Cell, bar, empty, note, number, pill, table, text, words
 from whisperslim.ui.quantities import duration, megabytes, percent
 
-_STAGE_TONES = {"running": "busy", "done": "good", "skipped": "good", "failed": "bad",
-                "stopped": "wait"}  # fmt: skip
+_STAGE_TONES = {
+    "running": "busy",
+    "done": "good",
+    "skipped": "good",
+    "failed": "bad",
+    "stopped": "wait",
+}
 _STAGE_MARKS = {"running": "▸ ", "done": "✓ ", "skipped": "✓ ", "failed": "✕ ", "stopped": "‖ "}
 _ENDINGS = {
     RunStatus.QUEUED: "Not begun yet. Continue starts it.",
     RunStatus.STOPPED: "Stopped on request. Continue goes on from the last checkpoint.",
-    RunStatus.DIED: "The worker is gone without a word, as after a power cut. Continue goes on from "
-    "the last checkpoint.",
+    RunStatus.DIED: "The worker is gone without a word, as after a power cut. "
+    "Continue goes on from the last checkpoint.",
     RunStatus.DAMAGED: "The folder's recipe cannot be read; this run cannot go on.",
 }
 

@@ -48,10 +48,12 @@ def lay_out_tab(context: AppContext) -> CompressTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             preset = gr.Dropdown(
-                choices=list(preset_names()), value=first, label="Preset",
+                choices=list(preset_names()),
+                value=first,
+                label="Preset",
                 info="A complete recipe to begin with; everything below can be changed.",
                 elem_id="preset",
-            )  # fmt: skip
+            )
             preset_note = gr.HTML(_preset_note(first))
             form = lay_out(first, model_choices(context))
         with gr.Column(scale=2, min_width=300, elem_classes=["ws-side"]):
@@ -84,20 +86,32 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
 
     parts = [part for _, part in form.method_parts]
     tab.preset.input(
-        choose_preset, tab.preset, [tab.preset_note, *form.components, *parts, tab.problems],
-        api_visibility="private", show_progress="hidden",
-    )  # fmt: skip
+        choose_preset,
+        tab.preset,
+        [tab.preset_note, *form.components, *parts, tab.problems],
+        api_visibility="private",
+        show_progress="hidden",
+    )
     form.component("method.name").change(
-        choose_method, form.component("method.name"), parts,
-        api_visibility="private", show_progress="hidden", queue=False,
-    )  # fmt: skip
+        choose_method,
+        form.component("method.name"),
+        parts,
+        api_visibility="private",
+        show_progress="hidden",
+        queue=False,
+    )
     inputs = [form.component(name) for name in _FORECAST_FIELDS]
     # Sliders fire while they are dragged; only the latest position is worth an answer.
     gr.on(
-        [blocks.load, *(component.change for component in inputs)], show_forecast, inputs,
-        tab.forecast, trigger_mode="always_last", show_progress="hidden",
-        concurrency_id="forecast", api_visibility="private",
-    )  # fmt: skip
+        [blocks.load, *(component.change for component in inputs)],
+        show_forecast,
+        inputs,
+        tab.forecast,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        concurrency_id="forecast",
+        api_visibility="private",
+    )
 
 
 def forecast(context: AppContext, model: str, removed: float, zeroed: float, dtype: str) -> str:
@@ -131,7 +145,9 @@ def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> St
     return Started(run, {})
 
 
-def problem_updates(form: RecipeForm, shown: Sequence[Any], problems: Mapping[str, str]) -> list[Any]:
+def problem_updates(
+    form: RecipeForm, shown: Sequence[Any], problems: Mapping[str, str]
+) -> list[Any]:
     """Updates for every control, the fold around them, and the summary above Start."""
     method = chosen_method(form.fields, shown)
     folded = any(form.is_folded(name) for name in problems)
@@ -147,7 +163,9 @@ def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:
     names = ", ".join(problems)
     apart = without_field(form.fields, problems)
     lines = [f"Not started: {fields} another value ({names})."]
-    return note("\n".join([*lines, *(f"{name}: {message}" for name, message in apart.items())]), "bad")
+    return note(
+        "\n".join([*lines, *(f"{name}: {message}" for name, message in apart.items())]), "bad"
+    )
 
 
 def _known_preset(name: str) -> str:

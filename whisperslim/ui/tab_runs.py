@@ -48,23 +48,40 @@ class RunsTab:
 
     def outputs(self) -> list[Any]:
         """What `look` fills."""
-        return [self.choice, self.none_yet, self.card, self.stop, self.proceed, self.curves,
-                self.losses, self.errors, self.scores, self.notices, self.log]  # fmt: skip
+        return [
+            self.choice,
+            self.none_yet,
+            self.card,
+            self.stop,
+            self.proceed,
+            self.curves,
+            self.losses,
+            self.errors,
+            self.scores,
+            self.notices,
+            self.log,
+        ]
 
 
 def lay_out_tab() -> RunsTab:
     """Make the tab's components in the Blocks context now open."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
-            choice = gr.Radio([], label="Runs, newest first", elem_id="runs", visible=False,
-                              elem_classes=["ws-runs"])  # fmt: skip
+            choice = gr.Radio(
+                [],
+                label="Runs, newest first",
+                elem_id="runs",
+                visible=False,
+                elem_classes=["ws-runs"],
+            )
             none_yet = gr.HTML(empty("No runs yet", "Start one on the Compress tab."))
         with gr.Column(scale=3, min_width=320):
             card = gr.HTML(no_run(), elem_id="run-card")
             with gr.Row():
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="run-stop")
-                proceed = gr.Button("Continue", variant="primary", visible=False,
-                                    elem_id="run-continue")  # fmt: skip
+                proceed = gr.Button(
+                    "Continue", variant="primary", visible=False, elem_id="run-continue"
+                )
             with gr.Row(visible=False) as curves:
                 losses = gr.Plot(label="Loss terms", min_width=320, elem_id="loss-plot")
                 errors = gr.Plot(label="Word error rate", min_width=320, elem_id="wer-plot")
@@ -72,8 +89,9 @@ def lay_out_tab() -> RunsTab:
             notices = gr.HTML("", elem_id="notices")
             with gr.Accordion("Log", open=False):
                 log = gr.HTML(log_html(""), elem_id="log")
-    return RunsTab(choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices,
-                   log)  # fmt: skip
+    return RunsTab(
+        choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices, log
+    )
 
 
 def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Drawn]:
@@ -123,8 +141,11 @@ def _list(context: AppContext, chosen: str) -> tuple[list[Any], str]:
     for run, status in context.watch.listed():
         view = context.watch.view(run) if status == RunStatus.RUNNING else None
         choices.append((run_label(run, status, view), run.name))
-    shown = gr.update(choices=choices, visible=bool(choices),
-                      value=chosen if chosen in [name for _, name in choices] else None)  # fmt: skip
+    shown = gr.update(
+        choices=choices,
+        visible=bool(choices),
+        value=chosen if chosen in [name for _, name in choices] else None,
+    )
     return [shown, gr.update(visible=not choices)], repr((choices, chosen))
 
 
@@ -138,11 +159,17 @@ def _opened(context: AppContext, chosen: str) -> RunDir | None:
 
 
 def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, str]:
-    curves = (sum(len(s.steps) for s in view.losses.values()),
-              [s.steps[-1:] for s in view.losses.values()],
-              [scores[-1].at for scores in view.evaluations.values()])  # fmt: skip
+    curves = (
+        sum(len(s.steps) for s in view.losses.values()),
+        [s.steps[-1:] for s in view.losses.values()],
+        [scores[-1].at for scores in view.evaluations.values()],
+    )
     log = run.log_path.stat().st_size if run.log_path.is_file() else 0
-    return f"{run.name} {status} {view.updated_at}", f"{run.name} {curves}", f"{run.name} {log} {len(view.notices)}"
+    return (
+        f"{run.name} {status} {view.updated_at}",
+        f"{run.name} {curves}",
+        f"{run.name} {log} {len(view.notices)}",
+    )
 
 
 def _card(run: RunDir, status: RunStatus, view: RunView) -> list[Any]:

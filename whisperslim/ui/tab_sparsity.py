@@ -43,13 +43,25 @@ class SparsityTab:
 def lay_out_tab() -> SparsityTab:
     """Make the tab's components in the Blocks context now open."""
     with gr.Row(equal_height=True):
-        choice = gr.Dropdown([], label="Run", value=None, elem_id="sparsity-run", min_width=280,
-                             info="Runs that have a plan.")  # fmt: skip
+        choice = gr.Dropdown(
+            [],
+            label="Run",
+            value=None,
+            elem_id="sparsity-run",
+            min_width=280,
+            info="Runs that have a plan.",
+        )
         slider = gr.Slider(
-            0.0, 0.95, value=0.0, step=_STEP, interactive=False, min_width=280,
-            label="Removed share, planned anew", elem_id="sparsity-target",
+            0.0,
+            0.95,
+            value=0.0,
+            step=_STEP,
+            interactive=False,
+            min_width=280,
+            label="Removed share, planned anew",
+            elem_id="sparsity-target",
             info="Another target, planned from this run's saved scores. Nothing is trained or cut.",
-        )  # fmt: skip
+        )
     summary = gr.HTML(_NOTHING, elem_id="sparsity-summary")
     with gr.Column(visible=False) as pictures:
         key = gr.HTML("")
@@ -72,7 +84,7 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
 
     def offer(chosen: str | None) -> Any:
         names = pruned_names(context)
-        value = chosen if chosen in names else (names or [None])[0]
+        value = chosen if chosen in names else next(iter(names), None)
         return gr.update(choices=names, value=value)
 
     @for_people
@@ -92,13 +104,21 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(list(opened), offer, tab.choice, tab.choice, **quiet)
     tab.choice.change(
-        show, tab.choice, [tab.slider, tab.pictures, *tab.drawn()], concurrency_id="sparsity",
-        api_visibility="private", show_progress_on=[tab.summary],
-    )  # fmt: skip
+        show,
+        tab.choice,
+        [tab.slider, tab.pictures, *tab.drawn()],
+        concurrency_id="sparsity",
+        api_visibility="private",
+        show_progress_on=[tab.summary],
+    )
     tab.slider.input(
-        move, [tab.choice, tab.slider], tab.drawn(), trigger_mode="always_last",
-        concurrency_id="sparsity", **quiet,
-    )  # fmt: skip
+        move,
+        [tab.choice, tab.slider],
+        tab.drawn(),
+        trigger_mode="always_last",
+        concurrency_id="sparsity",
+        **quiet,
+    )
 
 
 def pruned_names(context: AppContext) -> list[str]:

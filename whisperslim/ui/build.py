@@ -1,0 +1,160 @@
+"""The page put together, and how it is served."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.ui import tab_compare, tab_compress, tab_runs, tab_sparsity
+from whisperslim.ui.context import AppContext, for_people
+from whisperslim.ui.demo_clips import CLIPS_FOLDER
+from whisperslim.ui.run_watch import RunWatch
+from whisperslim.ui.tab_runs import NOTHING_DRAWN
+from whisperslim.ui.theme import STYLE_SHEET, page_head, theme
+
+POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
+_HEADER = (
+    '<header class="ws-header"><h1>WhisperSlim</h1>'
+    "<p>Make a Whisper model smaller and prove that it still hears Hindi.</p></header>"
+)
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+_HOUR = 3600
+
+
+def build(
+    runs_folder: Path, *, open_run: str | None = None, context: AppContext | None = None
+) -> gr.Blocks:
+    """The page over one folder of runs. `context` is for tests, which bring fakes."""
+    app = context or AppContext(RunWatch(Path(runs_folder).expanduser().absolute()))
+    with gr.Blocks(
+        title="WhisperSlim", analytics_enabled=False, fill_width=False, delete_cache=(_HOUR, _HOUR)
+    ) as blocks:
+        gr.HTML(_HEADER)
+        chosen, drawn = gr.State(""), gr.State(NOTHING_DRAWN)
+        with gr.Tabs(selected="runs" if open_run else "compress") as tabs:
+            with gr.Tab("Compress", id="compress"):
+                compress = tab_compress.lay_out_tab(app)
+            with gr.Tab("Runs", id="runs"):
+                runs = tab_runs.lay_out_tab()
+            with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
+                sparsity = tab_sparsity.lay_out_tab()
+            with gr.Tab("Compare", id="compare") as compare_page:
+                compare = tab_compare.lay_out_tab()
+        tab_compress.connect(compress, app, blocks)
+        tab_sparsity.connect(sparsity, app, [blocks.load, sparsity_page.select])
+        tab_compare.connect(compare, app, [blocks.load, compare_page.select])
+        refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
+        _connect_buttons(app, compress, runs, chosen, tabs, refresh)
+    return blocks
+
+
+def launch(
+    runs_folder: Path, *, port: int = 7860, open_run: str | None = None, block: bool = True
+) -> gr.Blocks:
+    """Serve the page on this computer alone, at 127.0.0.1. Returns when closed, if `block`."""
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="whisperslim-app-")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    blocks = build(runs_folder, open_run=open_run)
+    blocks.queue(max_size=64, default_concurrency_limit=4, api_open=False)
+    blocks.launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        share=False,
+        strict_cors=True,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        max_file_size="50mb",
+        state_session_capacity=100,
+        show_error=True,
+        footer_links=["settings"],
+        run_history=False,
+        # The demo clips alone; fonts and styles travel inside the page.
+        allowed_paths=[str(CLIPS_FOLDER / "audio")],
+        theme=theme(),
+        css_paths=[STYLE_SHEET],
+        head=page_head(),
+        prevent_thread_lock=not block,
+        quiet=not block,
+    )
+    return blocks
+
+
+def _connect_refresh(
+    app: AppContext,
+    blocks: gr.Blocks,
+    compress: tab_compress.CompressTab,
+    runs: tab_runs.RunsTab,
+    chosen: gr.State,
+    drawn: gr.State,
+    open_run: str | None,
+) -> Callable[[Any], None]:
+    """The timer, a fresh page and a choice in the list all draw the same thing."""
+    seen = [compress.current, compress.stop, *runs.outputs(), drawn]
+
+    def look(name: str, before: tab_runs.Drawn) -> list[Any]:
+        updates, now = tab_runs.look(app, name, before)
+        if now == before:
+            return [gr.skip()] * len(seen)
+        card, running = tab_runs.brief(app, name)
+        return [card, gr.update(interactive=running), *updates, now]
+
+    def arrive() -> list[Any]:
+        name = tab_runs.first_choice(app, open_run)
+        return [name, *look(name, NOTHING_DRAWN)]
+
+    def choose(name: str | None, before: tab_runs.Drawn) -> list[Any]:
+        return [name or "", *look(name or "", before)]
+
+    blocks.load(arrive, None, [chosen, *seen], **_QUIET)
+    gr.Timer(POLL_SECONDS).tick(
+        look, [chosen, drawn], seen, concurrency_id="poll", concurrency_limit=4, **_QUIET
+    )
+    runs.choice.input(choose, [runs.choice, drawn], [chosen, *seen], **_QUIET)
+    return lambda event: event.then(look, [chosen, drawn], seen, **_QUIET)
+
+
+def _connect_buttons(
+    app: AppContext,
+    compress: tab_compress.CompressTab,
+    runs: tab_runs.RunsTab,
+    chosen: gr.State,
+    tabs: gr.Tabs,
+    refresh: Callable[[Any], None],
+) -> None:
+    form = compress.form
+
+    @for_people
+    def start(*shown: Any) -> list[Any]:
+        started = tab_compress.start_run(app, form, shown)
+        updates = tab_compress.problem_updates(form, shown, started.problems)
+        if started.run is None:
+            return [gr.skip(), gr.skip(), *updates]
+        return [started.run.name, gr.update(selected="runs"), *updates]
+
+    @for_people
+    def stop(name: str) -> None:
+        app.stop(app.watch.open(name))
+        gr.Info("It stops after the step it is in, and keeps a checkpoint.", title="Stopping")
+
+    @for_people
+    def proceed(name: str) -> None:
+        app.start(app.watch.open(name))
+
+    refresh(
+        compress.start.click(
+            start,
+            form.components,
+            [chosen, tabs, *form.components, form.advanced, compress.problems],
+            concurrency_id="act",
+            concurrency_limit=1,
+            api_visibility="private",
+            show_progress_on=[compress.problems],
+        )
+    )
+    acting: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, **_QUIET}
+    refresh(gr.on([compress.stop.click, runs.stop.click], stop, chosen, None, **acting))
+    refresh(runs.proceed.click(proceed, chosen, None, **acting))
