@@ -13,12 +13,14 @@ error.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -38,7 +40,7 @@ _SIDE_FILES = (
     "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
     "generation_config.json",
 )  # fmt: skip
-_TIED = "proj_out.weight"
+_TIED, _EMBEDDING = "proj_out.weight", "model.decoder.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,11 @@ def save_slim(
         side_files: A model folder to copy tokenizer and preprocessor files from.
         dtype: Precision on disk; float16 halves the file and rounds the weights.
         extra: File name -> text, stored along (recipe, plan).
+
+    Raises:
+        CheckpointError: when the disk refuses; a folder that was there is untouched.
     """
-    with renamed_into_place(folder) as temporary:
+    with _written_whole(folder) as temporary:
         _write_weights(temporary, model, dtype)
         model.config.to_json_file(temporary / "config.json", use_diff=False)
         (temporary / SLIM_FILE).write_text(json.dumps(asdict(record), indent=1), "utf-8")
@@ -121,8 +126,8 @@ def save_dense(
     side_files: Path,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write an uncut model as an ordinary Hugging Face folder."""
-    with renamed_into_place(folder) as temporary:
+    """Write an uncut model as an ordinary Hugging Face folder; raises as `save_slim` does."""
+    with _written_whole(folder) as temporary:
         _write_weights(temporary, model, dtype)
         model.config.to_json_file(temporary / "config.json", use_diff=False)
         copy_side_files(side_files, temporary)
@@ -138,7 +143,7 @@ def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForCon
     model = empty_model(folder)
     try:
         resize(model, record.counts)
-    except PlanError as error:
+    except (PlanError, TypeError) as error:
         raise CheckpointError(f"{folder / SLIM_FILE} does not fit its config: {error}") from error
     assign_weights(model, folder / WEIGHTS_FILE, dtype)
     return model
@@ -155,41 +160,46 @@ def read_record(folder: Path) -> SlimRecord:
     """The contents of `slim.json`."""
     try:
         raw: dict[str, Any] = json.loads((folder / SLIM_FILE).read_text("utf-8"))
-        record = SlimRecord(**raw)
-    except (OSError, ValueError, TypeError) as error:
+        # First of all: another format may have other fields.
+        found = raw.get("format", FORMAT)
+        if found != FORMAT:
+            raise CheckpointError(
+                f"{folder} has slim format {found}; this version reads format {FORMAT}"
+            )
+        return SlimRecord(**raw)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / SLIM_FILE} cannot be read: {error}") from error
-    if record.format != FORMAT:
-        raise CheckpointError(
-            f"{folder} has slim format {record.format}; this version reads format {FORMAT}"
-        )
-    return record
 
 
 def empty_model(folder: Path) -> WhisperForConditionalGeneration:
     """The architecture of `config.json` on the meta device: shapes without weights."""
+    file = folder / "config.json"
     try:
-        config = WhisperConfig.from_json_file(folder / "config.json")
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} cannot be read: {error}") from error
-    if config.model_type != "whisper":
-        raise CheckpointError(f"{folder} holds a {config.model_type!r} model, not a Whisper")
-    with torch.device("meta"):
-        model = WhisperForConditionalGeneration(config)
+        config = WhisperConfig.from_json_file(file)
+        if config.model_type != "whisper":
+            raise CheckpointError(f"{folder} holds a {config.model_type!r} model, not a Whisper")
+        if not config.tie_word_embeddings:
+            raise CheckpointError(f"{file}: only models with tie_word_embeddings are supported")
+        with torch.device("meta"):
+            model = WhisperForConditionalGeneration(config)
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
     if (folder / "generation_config.json").is_file():
-        # Suppressed tokens live here, not in the model's own configuration.
-        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        model.generation_config = _generation_config(folder)
     return model
 
 
 def assign_weights(model: WhisperForConditionalGeneration, file: Path, dtype: torch.dtype) -> None:
     """Give `model` the tensors of `file`; every parameter must be there with its exact shape."""
     tensors = read_tensors(file)
-    tensors.pop(_TIED, None)
+    head = tensors.pop(_TIED, None)
     expected = {name: p for name, p in model.named_parameters() if name != _TIED}
     _check_names(expected, tensors, file)
     trainable = {name: parameter.requires_grad for name, parameter in expected.items()}
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
-    tensors[_TIED] = tensors["model.decoder.embed_tokens.weight"]
+    if head is not None and not torch.equal(head.to(dtype), tensors[_EMBEDDING]):
+        raise CheckpointError(f"{file}: {_TIED} is not the embedding; untied heads are unsupported")
+    tensors[_TIED] = tensors[_EMBEDDING]
     model.load_state_dict(tensors, strict=True, assign=True)
     model.tie_weights()
     for name, wanted in trainable.items():
@@ -217,6 +227,28 @@ def copy_side_files(source: Path, folder: Path) -> None:
 def family_groups(model: nn.Module) -> tuple[UnitGroup, ...]:
     """Unit groups of a model, by its family."""
     return family_of(model).unit_groups(model)
+
+
+@contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    try:
+        with renamed_into_place(folder) as temporary:
+            yield temporary
+    except (OSError, SafetensorError) as error:
+        # safetensors reports a full disk as an error of its own.
+        raise CheckpointError(
+            f"{folder} could not be written: {error}. Make room, or make the folder writable, and "
+            "do this again"
+        ) from error
+
+
+def _generation_config(folder: Path) -> GenerationConfig:
+    # Suppressed tokens live here, not in the model's own configuration.
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        file = folder / "generation_config.json"
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
 
 
 def _write_weights(folder: Path, model: nn.Module, dtype: torch.dtype) -> None:

@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
-from tqdm.auto import tqdm
+from huggingface_hub import HfApi, ModelInfo, snapshot_download
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.hf_api import RepoSibling
+from tqdm import tqdm
 
-from whisperslim.core.wheels import Report
+from whisperslim.core.storage import Report, check_sha256, require_space
+from whisperslim.errors import SourceError
 
 # Named one by one: no pickles, and none of the same weights in a second format or precision.
 _WANTED = [
@@ -20,16 +22,10 @@ _WANTED = [
 _TIMEOUT_SECONDS = 4.0
 
 
-class HubUnavailable(Exception):  # noqa: N818 - a state of the world, the caller goes on
-    """The hub did not give the model; the message is the reason."""
-
-
 def find_in_hub_cache(model: str) -> Path | None:
     """The snapshot folder the hub library already has, if its weights are safetensors."""
     try:
-        found = Path(
-            snapshot_download(model, local_files_only=True, allow_patterns=list(_WANTED))
-        )
+        found = Path(snapshot_download(model, local_files_only=True, allow_patterns=list(_WANTED)))
     except LocalEntryNotFoundError:
         return None
     complete = (found / "config.json").is_file() and (found / "model.safetensors").is_file()
@@ -40,14 +36,14 @@ def fetch_from_hub(model: str, folder: Path, report: Report) -> str:
     """Download `model` into `folder`, which must exist. Returns the commit it was.
 
     Raises:
-        HubUnavailable: no connection within seconds, no such model, or no access to it.
+        SourceError: no connection within seconds, no such model, no access to it, no room for it,
+            or a checksum that is not the one the hub names.
         OSError: the disk is full or not writable.
     """
     try:
         # Asked first because it takes a time limit; the download itself does not.
-        info = HfApi().model_info(model, timeout=_TIMEOUT_SECONDS)
-        if "model.safetensors" not in {file.rfilename for file in info.siblings or ()}:
-            raise HubUnavailable("it has no model.safetensors; pickled weights are not read")
+        info = HfApi().model_info(model, timeout=_TIMEOUT_SECONDS, files_metadata=True)
+        weights = _find_weights(info, folder)
         snapshot_download(
             model,
             revision=info.sha,
@@ -56,23 +52,31 @@ def fetch_from_hub(model: str, folder: Path, report: Report) -> str:
             etag_timeout=_TIMEOUT_SECONDS,
             tqdm_class=_reporting_bar(report),
         )
-    except (HTTPError, LocalEntryNotFoundError) as error:
-        raise HubUnavailable(_first_line(error)) from error
+    except (HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise SourceError(_first_line(error)) from error
+    if weights.lfs is not None:
+        check_sha256(folder / weights.rfilename, weights.lfs.sha256, report)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub library's own notes
     return str(info.sha)
+
+
+def _find_weights(info: ModelInfo, folder: Path) -> RepoSibling:
+    files = {file.rfilename: file for file in info.siblings or ()}
+    if "model.safetensors" not in files:
+        raise SourceError("there is no model.safetensors; pickled weights are not read")
+    require_space(folder, sum(files[name].size or 0 for name in _WANTED if name in files))
+    return files["model.safetensors"]
 
 
 def _reporting_bar(report: Report) -> Any:
     """A progress bar class that draws nothing and reports bytes instead."""
 
-    class Bar(tqdm):  # type: ignore[misc]
+    class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            # The hub library names its bars, which plain tqdm does not know.
-            options.pop("name", None)
             super().__init__(*args, **{**options, "file": io.StringIO(), "disable": False})
 
         def update(self, n: float | None = 1) -> bool | None:
-            drawn: bool | None = super().update(n)
+            drawn = super().update(n)
             if self.unit == "B" and self.total:
                 report("downloading", int(self.n), int(self.total))
             return drawn

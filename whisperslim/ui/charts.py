@@ -36,8 +36,9 @@ def figure(height: int) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "Noto Sans Devanagari, system-ui, sans-serif", "size": 12, "color": GREY},
-        margin={"l": 56, "r": 12, "t": 10, "b": 40},
-        legend={"orientation": "h", "y": -0.2, "x": 0, "yanchor": "top"},
+        margin={"l": 56, "r": 12, "t": 64, "b": 40},
+        legend={"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom"},
+        showlegend=True,
         hovermode="closest",
         modebar={"remove": _MODEBAR},
     )

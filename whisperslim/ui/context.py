@@ -35,8 +35,8 @@ TONES = {
 class AppContext:
     """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
 
-    `measures` hold sizes of models by name, `zeroed` the zeros of slim folders, and `transcribers`
-    what can listen.
+    `measures` hold sizes of models by folder, `zeroed` the zeros of slim folders; `compare` takes
+    two models, a recording, a language and a reference.
     """
 
     watch: RunWatch
@@ -46,7 +46,7 @@ class AppContext:
     zeroed: ModelCache = field(
         default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
     )
-    transcribers: ModelCache = field(default_factory=lambda: ModelCache(lazy.transcriber))
+    compare: Callable[[str, str, str, str, str | None], Any] = field(default_factory=lazy.Comparer)
 
     @property
     def runs(self) -> Path:

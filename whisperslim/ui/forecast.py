@@ -6,6 +6,8 @@ from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import text
 from whisperslim.ui.quantities import megabytes, millions, percent
 
+# Of the model as published, tied weights counted once; so that a fresh machine has figures, too.
+PUBLISHED = {"openai/whisper-base": ModelSize(parameters=72_593_920, prunable=44_040_192)}
 BYTES = {"float16": 2, "float32": 4}
 
 
@@ -43,7 +45,8 @@ def forecast_html(forecast: Forecast, dtype: str) -> str:
     slim = [("fixed", fixed), ("kept", kept), ("zeroed", forecast.zeros), ("gone", forecast.cut)]
     saved = forecast.cut / size.parameters
     return (
-        f'<div class="ws-big">{millions(size.parameters)} → {millions(forecast.parameters)}</div>'
+        '<div class="ws-card"><div class="ws-big">'
+        f"{millions(size.parameters)} → {millions(forecast.parameters)}</div>"
         f'<p class="ws-small">parameters, {percent(saved)} fewer · '
         f"{megabytes(size.parameters * forecast.bytes_each)} → "
         f"{megabytes(forecast.parameters * forecast.bytes_each)} as {text(dtype)}</p>"
@@ -51,16 +54,16 @@ def forecast_html(forecast: Forecast, dtype: str) -> str:
         f"{_row('slim', slim, size.parameters)}</div>{_legend()}"
         f'<p class="ws-small">Cut out: {millions(forecast.cut)} of the {millions(size.prunable)} '
         f"prunable weights. Zeroed: {millions(forecast.zeros)}; they stay in the file and cost the "
-        "same time. Embeddings, convolutions and norms are never cut.</p>"
+        "same time. Embeddings, convolutions and norms are never cut.</p></div>"
     )
 
 
 def unknown_html(removed: float, zeroed: float, reason: str) -> str:
     """What can be said when the model's own size is not known."""
     return (
-        f'<div class="ws-big">−{percent(removed, 0)}</div>'
+        f'<div class="ws-card"><div class="ws-big">−{percent(removed, 0)}</div>'
         f'<p class="ws-small">of the prunable weights cut out, {percent(zeroed, 0)} zeroed.</p>'
-        f'<p class="ws-small">{text(reason)}</p>'
+        f'<p class="ws-small">{text(reason)}</p></div>'
     )
 
 

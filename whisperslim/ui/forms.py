@@ -53,7 +53,7 @@ def make_input(
         "label": label_of(dotted, spec),
         "info": spec.help,
         "elem_id": _element_id(dotted, method),
-        "min_width": 220,
+        "min_width": 190,
     }
     return FieldInput(dotted, method, spec, default, _component(spec, default, suggestions, common))
 
@@ -61,7 +61,7 @@ def make_input(
 def label_of(dotted: str, spec: FieldSpec) -> str:
     """The declared label, or the field's own name in words; with the unit."""
     name = spec.label or dotted.rpartition(".")[2].replace("_", " ").capitalize()
-    return f"{name} ({spec.unit})" if spec.unit and spec.unit not in name else name
+    return f"{name} ({spec.unit})" if spec.unit and spec.unit.lower() not in name.lower() else name
 
 
 def to_widget(value: Any) -> Any:

@@ -11,7 +11,7 @@ from whisperslim.ui.markup import text
 # The same colours stand in the legend, as classes of the style sheet.
 DENSE, KEPT, ZEROED, MOVED = "#94a3b8", "#0d9488", "#d97706", "#6366f1"
 REMOVED = "rgba(148,163,184,0.18)"
-_BAR, _THICK_BAR, _HEAD_ROW, _FRAME = 30, 40, 26, 70  # pixels
+_BAR, _THICK_BAR, _HEAD_ROW, _FRAME = 30, 40, 26, 90  # pixels
 
 
 def legend(*, moved: bool) -> str:
@@ -34,7 +34,7 @@ def weights_figure(rows: Sequence[LayerRow], *, moved: bool) -> go.Figure:
     # An axis starts at the bottom; the first layer belongs on top.
     made.update_yaxes(autorange="reversed", type="category", showgrid=False)
     made.update_xaxes(title_text="weights", rangemode="tozero", tickformat="~s")
-    made.update_layout(barmode="group", bargap=0.3, bargroupgap=0.08, showlegend=False)
+    made.update_layout(barmode="group", bargap=0.3, bargroupgap=0.08, showlegend=False, margin_t=36)
     return made
 
 
@@ -59,13 +59,13 @@ def _bars(rows: Sequence[LayerRow], *, moved: bool) -> list[go.Bar]:
     zeros = [round(n * (row.zeroed or 0.0)) for n, row in zip(left, rows, strict=True)]
     used = [n - zero for n, zero in zip(left, zeros, strict=True)]
     bars = [
-        _bar(rows, "dense", [row.weights for row in rows], DENSE, place="dense"),
-        _bar(rows, "slim, kept", used, KEPT, place="slim"),
-        _bar(rows, "slim, zeroed", zeros, ZEROED, place="slim", base=used),
+        _bar(rows, "dense", [row.weights for row in rows], DENSE, "dense"),
+        _bar(rows, "slim, kept", used, KEPT, "slim"),
+        _bar(rows, "slim, zeroed", zeros, ZEROED, "slim", after=used),
     ]
     if moved:
         there = [len(row.moved) * row.weights_per_unit for row in rows]
-        bars.append(_bar(rows, "at the slider", there, MOVED, place="moved"))
+        bars.append(_bar(rows, "at the slider", there, MOVED, "moved"))
     return bars
 
 
@@ -74,18 +74,20 @@ def _bar(
     name: str,
     values: Sequence[int],
     colour: str,
-    *,
     place: str,
-    base: Sequence[int] | None = None,
+    *,
+    after: Sequence[int] | None = None,
 ) -> go.Bar:
+    """Bars of one place; with `after`, they begin where those end, hatched."""
+    pattern = {"shape": "/" if after else "", "size": 5, "fgcolor": "#fde68a", "bgcolor": colour}
     return go.Bar(
         x=values,
         y=[row.name for row in rows],
-        base=base,
+        base=after,
         name=name,
         orientation="h",
         offsetgroup=place,
-        marker={"color": colour, "pattern": {"shape": "/" if base else "", "fgcolor": "white"}},
+        marker={"color": colour, "pattern": pattern},
         customdata=[_units(row, place) for row in rows],
         hovertemplate="%{y}<br>%{customdata}<br>%{x:,} weights<extra>" + name + "</extra>",
     )

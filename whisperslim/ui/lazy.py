@@ -1,9 +1,13 @@
 """Work that needs torch, behind imports of its own: the page is up before any of it is loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from whisperslim.ui.model_cache import ModelCache
+
+MAX_SECONDS = 120.0  # our choice: longer recordings are for the command line
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,27 @@ def zeroed_shares(slim: Path) -> Mapping[str, float]:
     return {row.key: row.zeroed / left[row.key] if left[row.key] else 0.0 for row in report.rows}
 
 
+@dataclass(frozen=True)
+class Comparer:
+    """Lets two models listen to one recording, keeping the latest ones in memory."""
+
+    models: ModelCache = field(default_factory=lambda: ModelCache(transcriber))
+
+    def __call__(
+        self, dense: str, slim: str, recording: str, language: str, reference: str | None
+    ) -> Any:
+        """The `Comparison` of two models, by hub name or folder.
+
+        Raises `AudioError`, `SourceError` or `CheckpointError`.
+        """
+        from whisperslim.engines.comparison import compare
+        from whisperslim.speech.audio import decode
+
+        audio = decode(recording, max_seconds=MAX_SECONDS)
+        pair = [self.models.get(name, _version(name)) for name in (dense, slim)]
+        return compare(pair[0], pair[1], audio, language=language, reference=reference)
+
+
 def transcriber(name: str) -> Any:
     """A model ready to listen on this machine's processor."""
     from whisperslim.core.loading import load_model
@@ -38,3 +63,9 @@ def transcriber(name: str) -> Any:
     from whisperslim.speech.window import parse_window
 
     return TorchTranscriber(load_model(name), parse_window("fit"))
+
+
+def _version(name: str) -> str:
+    """Changes when a folder's weights do, so that a model trained anew is loaded anew."""
+    file = Path(name) / "model.safetensors"
+    return str(file.stat().st_mtime_ns) if file.is_file() else ""

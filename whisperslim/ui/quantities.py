@@ -2,8 +2,10 @@
 
 
 def megabytes(size: float | None) -> str:
-    """Bytes as MB of a million, the unit of download sizes."""
-    return "–" if size is None else f"{size / 1e6:,.1f} MB"
+    """Bytes as MB of a million, the unit of download sizes; from 1000 MB on as GB."""
+    if size is None:
+        return "–"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def millions(count: float) -> str:

@@ -139,9 +139,10 @@ class _Builder:
         self, wanted: Mapping[str, FieldSpec], values: Mapping[str, Any], method: str
     ) -> None:
         items = list(wanted.items())
-        for first in range(0, len(items), 2):
+        across = 3 if len(items) == 3 else 2
+        for first in range(0, len(items), across):
             with gr.Row():
-                for name, spec in items[first : first + 2]:
+                for name, spec in items[first : first + across]:
                     self.fields.append(
                         make_input(
                             name,

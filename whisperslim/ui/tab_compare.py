@@ -13,7 +13,6 @@ from whisperslim.ui.context import DENSE_MODELS, AppContext, for_people
 from whisperslim.ui.demo_clips import demo_clip, demo_clips
 from whisperslim.ui.markup import empty
 
-MAX_SECONDS = 120.0  # our choice: longer recordings are for the command line
 _LONGEST_REFERENCE = 5000  # characters
 _NOTHING = empty("Nothing compared yet", "Record, upload or choose a clip, then press Compare.")
 _NO_MICROPHONE = (
@@ -70,40 +69,33 @@ def lay_out_tab() -> CompareTab:
             )
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
-                model: dict[str, Any] = {"allow_custom_value": True, "min_width": 220}
+                model: dict[str, Any] = {"allow_custom_value": True, "min_width": 200, "scale": 3}
                 dense = gr.Dropdown(
                     list(DENSE_MODELS),
                     value=DENSE_MODELS[0],
                     label="Dense model",
-                    elem_id="dense",
                     info="Or a model folder's full path.",
+                    elem_id="dense",
                     **model,
                 )
                 slim = gr.Dropdown(
                     [],
                     value=None,
                     label="Slim model",
+                    info="A finished run, or a full path.",
                     elem_id="slim",
-                    info="A finished run, or a folder's full path.",
                     **model,
                 )
-            with gr.Row(equal_height=True):
                 language = gr.Textbox(
                     "hi",
                     label="Language",
+                    info="Whisper's code.",
                     max_lines=1,
                     min_width=120,
                     scale=1,
-                    info="Whisper's code.",
                     elem_id="language",
                 )
-                compare = gr.Button(
-                    "Compare",
-                    variant="primary",
-                    scale=2,
-                    elem_id="compare",
-                    elem_classes=["ws-tall"],
-                )
+            compare = gr.Button("Compare", variant="primary", elem_id="compare")
             result = gr.HTML(_NOTHING, elem_id="comparison")
     return CompareTab(audio, clip, reference, language, dense, slim, compare, result)
 
@@ -161,15 +153,11 @@ def compared(
         raise UsageError(f"the reference is longer than {_LONGEST_REFERENCE} characters")
     paths = [chosen_model(context, name) for name in (dense, slim)]
     spoken = _language(language)
-    # Loaded only now: the engine and the decoder bring torch with them.
-    from whisperslim.engines.comparison import compare
-    from whisperslim.speech.audio import decode
+    reference = said.strip() or None
+    result = context.compare(paths[0], paths[1], audio, spoken, reference)
+    # Only now: the alignment of words brings the normaliser's libraries with it.
     from whisperslim.ui.comparison_html import comparison_html
 
-    samples = decode(audio, max_seconds=MAX_SECONDS)
-    pair = [context.transcribers.get(path, _version(path)) for path in paths]
-    reference = said.strip() or None
-    result = compare(pair[0], pair[1], samples, language=spoken, reference=reference)
     return comparison_html(result, spoken, reference)
 
 
@@ -178,12 +166,6 @@ def _language(language: object) -> str:
     if not code.isascii() or not code.isalpha() or len(code) > 3:
         raise UsageError(f"{language!r} is no language code; Hindi is hi")
     return code
-
-
-def _version(path: str) -> str:
-    """Changes when a folder's weights do, so that a model trained anew is loaded anew."""
-    file = Path(path) / "model.safetensors"
-    return str(file.stat().st_mtime_ns) if file.is_file() else ""
 
 
 def _clip_choices() -> list[tuple[str, str]]:

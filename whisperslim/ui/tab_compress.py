@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from whisperslim.errors import RecipeError, WhisperSlimError
+from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
 from whisperslim.jobs.presets import preset_names, preset_summary
 from whisperslim.jobs.recipe import dotted_values, from_mapping, load_recipe
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.choices import model_choices
 from whisperslim.ui.context import AppContext, for_people, warn
-from whisperslim.ui.forecast import BYTES, Forecast, forecast_html, unknown_html
+from whisperslim.ui.forecast import BYTES, PUBLISHED, Forecast, forecast_html, unknown_html
 from whisperslim.ui.forms import (
     chosen_method,
     nested,
@@ -21,6 +22,7 @@ from whisperslim.ui.forms import (
     show_values,
     without_field,
 )
+from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import note, text
 from whisperslim.ui.recipe_form import RecipeForm, lay_out
 
@@ -58,7 +60,7 @@ def lay_out_tab(context: AppContext) -> CompressTab:
             form = lay_out(first, model_choices(context))
         with gr.Column(scale=2, min_width=300, elem_classes=["ws-side"]):
             gr.HTML('<h3 class="ws-section">Expected size</h3>')
-            forecast = gr.HTML("", elem_id="forecast", elem_classes=["ws-card"])
+            forecast = gr.HTML("", elem_id="forecast")
             with gr.Row():
                 start = gr.Button("Start", variant="primary", elem_id="start")
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
@@ -117,10 +119,19 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
 def forecast(context: AppContext, model: str, removed: float, zeroed: float, dtype: str) -> str:
     """The expected size as HTML; without the model's own size where that cannot be had."""
     try:
-        size = context.measures.get(str(model))
+        size = _size(context, str(model))
     except WhisperSlimError as error:
         return unknown_html(float(removed), float(zeroed), str(error))
     return forecast_html(Forecast(size, float(removed), float(zeroed), BYTES[dtype]), dtype)
+
+
+def _size(context: AppContext, model: str) -> ModelSize:
+    if model in PUBLISHED:
+        return PUBLISHED[model]
+    # Moving a slider must not fetch a model, so hub names are not followed.
+    if not Path(model).expanduser().is_dir():
+        raise SourceError(f"The size of {model!r} is known once its weights are in a folder here.")
+    return context.measures.get(str(Path(model).expanduser()))
 
 
 @dataclass(frozen=True)

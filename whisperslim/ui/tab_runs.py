@@ -77,7 +77,7 @@ def lay_out_tab() -> RunsTab:
             none_yet = gr.HTML(empty("No runs yet", "Start one on the Compress tab."))
         with gr.Column(scale=3, min_width=320):
             card = gr.HTML(no_run(), elem_id="run-card")
-            with gr.Row():
+            with gr.Row(elem_classes=["ws-acts"]):
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="run-stop")
                 proceed = gr.Button(
                     "Continue", variant="primary", visible=False, elem_id="run-continue"

@@ -1,0 +1,316 @@
+"""Slim folders: what comes back is what was saved, or it is an error. Never anything else."""
+
+import errno
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import WhisperForConditionalGeneration
+
+from tests.tiny import tiny_model
+from tests.tiny_job import Workshop, drop_some, logits, make_workshop, one_batch
+from whisperslim.core.checkpoint import (
+    SlimRecord,
+    count_parameters,
+    describe_cut,
+    load_dense,
+    load_slim,
+    read_record,
+    save_dense,
+    save_slim,
+)
+from whisperslim.core.files import renamed_into_place, write_text_atomically
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan import ZeroRule
+from whisperslim.core.shrink import cut
+from whisperslim.core.tokens import load_tokens
+from whisperslim.errors import CheckpointError, UsageError
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return make_workshop(tmp_path_factory.mktemp("checkpoint"))
+
+
+def slimmed(shop: Workshop) -> tuple[SpeechModel, SlimRecord]:
+    """A cut model with zeros, and its record."""
+    speech = shop.student()
+    groups, dense = speech.groups(), count_parameters(speech.model)
+    plan = drop_some(speech)
+    plan = replace(plan, zero={"model.encoder.layers.0.fc2.weight": ZeroRule(0.0, 0.1)}, removed=0.5)
+    record = describe_cut("base", groups, dense, plan, "hi")
+    cut(speech.model, groups, plan)
+    return speech, record
+
+
+@pytest.fixture
+def folder(shop: Workshop, tmp_path: Path) -> Path:
+    """A complete slim folder, for the taking apart."""
+    speech, record = slimmed(shop)
+    save_slim(tmp_path / "slim", speech.model, record, side_files=shop.model)
+    return tmp_path / "slim"
+
+
+def parameters(model: WhisperForConditionalGeneration) -> dict[str, torch.Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+def test_what_is_loaded_is_what_was_saved(shop: Workshop, folder: Path) -> None:
+    speech, record = slimmed(shop)
+    again = replace(speech, model=load_slim(folder))
+    first, second = parameters(speech.model), parameters(again.model)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    batch = one_batch(shop)
+    assert torch.equal(logits(speech, batch), logits(again, batch))
+    assert read_record(folder) == record
+    assert again.groups() == speech.groups()
+
+
+def test_a_loaded_model_is_in_evaluation_mode_tied_and_whole(folder: Path) -> None:
+    model = load_slim(folder)
+    assert not model.training
+    assert model.proj_out.weight is model.model.decoder.embed_tokens.weight
+    assert all(p.device.type == "cpu" for p in model.parameters())
+    assert not list(b for b in model.buffers() if b.is_meta)
+    dense = tiny_model()
+    expected = {n for n, p in dense.named_parameters() if p.requires_grad}
+    assert {n for n, p in model.named_parameters() if p.requires_grad} == expected
+
+
+def test_the_head_keeps_being_the_embedding_when_trained(folder: Path) -> None:
+    model = load_slim(folder)
+    with torch.no_grad():
+        model.model.decoder.embed_tokens.weight.add_(1.0)
+    assert torch.equal(model.proj_out.weight, model.model.decoder.embed_tokens.weight)
+
+
+def test_half_precision_equals_casting_by_hand(shop: Workshop, tmp_path: Path) -> None:
+    speech, record = slimmed(shop)
+    save_slim(tmp_path / "s", speech.model, record, side_files=shop.model, dtype=torch.float16)
+    rounded = {name: p.half().float() for name, p in parameters(speech.model).items()}
+    again = load_slim(tmp_path / "s")
+    assert all(torch.equal(p, rounded[name]) for name, p in parameters(again).items())
+    by_hand = replace(speech, model=deepcopy(speech.model))
+    by_hand.model.half().float()
+    batch = one_batch(shop)
+    assert torch.equal(logits(replace(speech, model=again), batch), logits(by_hand, batch))
+    stored = load_file(tmp_path / "s" / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert load_slim(tmp_path / "s", torch.float16).dtype == torch.float16
+
+
+def test_a_dense_folder_is_one_transformers_can_load(shop: Workshop, tmp_path: Path) -> None:
+    speech = shop.student()
+    save_dense(tmp_path / "dense", speech.model, side_files=shop.model)
+    stock = WhisperForConditionalGeneration.from_pretrained(tmp_path / "dense")
+    ours = parameters(load_dense(tmp_path / "dense"))
+    assert all(torch.equal(p, ours[name]) for name, p in stock.named_parameters())
+    assert load_tokens(tmp_path / "dense").prompt("hi") == speech.tokens.prompt("hi")
+
+
+def test_a_folder_transformers_wrote_is_one_we_can_load(shop: Workshop, tmp_path: Path) -> None:
+    tiny_model(seed=4).save_pretrained(tmp_path / "stock")
+    ours, theirs = parameters(load_dense(tmp_path / "stock")), parameters(tiny_model(seed=4))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_extra_files_and_tokenizer_travel_along(shop: Workshop, tmp_path: Path) -> None:
+    speech, record = slimmed(shop)
+    extra = {"recipe.yaml": "name: x\n"}
+    save_slim(tmp_path / "s", speech.model, record, side_files=shop.model, extra=extra)
+    assert (tmp_path / "s" / "recipe.yaml").read_text() == "name: x\n"
+    tokens = load_tokens(tmp_path / "s")
+    assert tokens.decode(tokens.encode("नमस्ते")) == "नमस्ते"
+
+
+def retensor(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors")
+
+    return apply
+
+
+def rejson(name: str, **changes: object) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        record = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**record, **changes}))
+
+    return apply
+
+
+def recount(key: str, count: object) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        counts = {**read_record(folder).counts, key: count}
+        rejson("slim.json", counts=counts)(folder)
+
+    return apply
+
+
+def rewrite(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def truncate(folder: Path, kept: float = 0.6) -> None:
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * kept)])
+
+
+FC1 = "model.encoder.layers.0.fc1.weight"
+HEAD = "proj_out.weight"
+DAMAGE = {
+    "a tensor missing": (retensor(lambda t: t.pop(FC1)), r"1 tensors missing.*fc1"),
+    "a tensor too many": (retensor(lambda t: t.update(x=torch.ones(1))), r"1 unknown \['x'\]"),
+    "a tensor renamed": (retensor(lambda t: t.update(y=t.pop(FC1))), "1 tensors missing.*1 unknown"),
+    "another shape": (retensor(lambda t: t.update({FC1: t[FC1][:-1].clone()})), "1 of another shape"),
+    "same size, turned": (retensor(lambda t: t.update({FC1: t[FC1].T.contiguous()})), "another shape"),
+    "a head of its own": (retensor(lambda t: t.update({HEAD: torch.ones(266, 32)})), "proj_out"),
+    "weights cut short": (truncate, "damaged"),
+    "weights cut in the header": (lambda folder: truncate(folder, 0.001), "damaged"),
+    "weights empty": (rewrite("model.safetensors", b""), "damaged"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "missing or damaged"),
+    "another format": (rejson("slim.json", format=2), "slim format 2; this version reads format 1"),
+    "a later format": (rejson("slim.json", format=2, novelty=1), "slim format 2"),
+    "an unknown field": (rejson("slim.json", novelty=1), "novelty"),
+    "no record": (lambda folder: (folder / "slim.json").unlink(), "cannot be read"),
+    "half a record": (rewrite("slim.json", b'{"base": "x"'), "cannot be read"),
+    "a record that is a list": (rewrite("slim.json", b"[]"), "cannot be read"),
+    "a unit too many": (recount("encoder.0.ffn", 49), "does not fit its config"),
+    "another count": (recount("encoder.0.ffn", 1), "of another shape"),
+    "no unit": (recount("encoder.0.ffn", 0), "does not fit its config"),
+    "a count in words": (recount("encoder.0.ffn", "ten"), "does not fit its config"),
+    "an unknown group": (recount("encoder.9.ffn", 3), "encoder.9.ffn"),
+    "another type": (rejson("config.json", model_type="bert"), "'bert' model, not a Whisper"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
+    "half a config": (rewrite("config.json", b"{"), "config.json"),
+    "a config that is a list": (rewrite("config.json", b"[]"), "config.json"),
+    "another width": (rejson("config.json", d_model=64), "of another shape"),
+    "a width in words": (rejson("config.json", d_model="wide"), "config.json"),
+    "heads that do not divide": (rejson("config.json", decoder_attention_heads=5), "config.json"),
+    "a layer more": (rejson("config.json", encoder_layers=3), "encoder.2"),
+    "an untied head": (rejson("config.json", tie_word_embeddings=False), "tie_word_embeddings"),
+    "broken generation": (rewrite("generation_config.json", b"{"), "generation_config.json"),
+    "a list for generation": (rewrite("generation_config.json", b"[]"), "generation_config.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_an_error_that_says_what(folder: Path, what: str) -> None:
+    damage, message = DAMAGE[what]
+    damage(folder)
+    with pytest.raises(CheckpointError, match=message):
+        load_slim(folder)
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["a tensor missing", "a tensor too many", "another shape", "weights cut short", "another type"],
+)
+def test_a_dense_folder_is_read_as_strictly(shop: Workshop, tmp_path: Path, what: str) -> None:
+    shutil.copytree(shop.model, tmp_path / "dense")
+    damage, message = DAMAGE[what]
+    damage(tmp_path / "dense")
+    with pytest.raises(CheckpointError, match=message):
+        load_dense(tmp_path / "dense")
+
+
+def test_a_cut_model_is_not_taken_for_a_dense_one(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="of another shape"):
+        load_dense(folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "tokenizer.json").write_text("{"),
+        lambda folder: [
+            path.write_text(path.read_text().replace("<|transcribe|>", "<|nothing|>"))
+            for path in (folder / "tokenizer.json",)
+        ],
+    ],
+    ids=["broken", "no control token"],
+)
+def test_a_tokenizer_that_cannot_serve_is_refused(folder: Path, damage) -> None:
+    damage(folder)
+    with pytest.raises(CheckpointError, match="tokenizer in"):
+        load_tokens(folder)
+
+
+def test_an_unknown_language_is_refused(shop: Workshop) -> None:
+    with pytest.raises(UsageError, match="'xx'"):
+        shop.student().tokens.prompt("xx")
+
+
+def test_a_failed_save_leaves_the_old_folder_and_no_litter(
+    shop: Workshop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    speech, record = slimmed(shop)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("whisperslim.core.checkpoint.save_file", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        save_slim(folder, speech.model, record, side_files=shop.model)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.fixture
+def small_files() -> object:
+    """The kernel refuses files over 20 kB, as a full disk would: safetensors has its own error."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_refuses_is_said_so(shop: Workshop, tmp_path: Path, small_files: object) -> None:
+    speech, record = slimmed(shop)
+    with pytest.raises(CheckpointError, match=r"could not be written.*[Mm]ake room"):
+        save_slim(tmp_path / "slim", speech.model, record, side_files=shop.model)
+    with pytest.raises(CheckpointError, match=r"could not be written.*[Mm]ake room"):
+        save_dense(tmp_path / "dense", shop.student().model, side_files=shop.model)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), renamed_into_place(tmp_path / "new") as temporary:
+        (temporary / "file").write_text("x")
+        assert not (tmp_path / "new").exists()
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    with renamed_into_place(tmp_path / "new") as temporary:
+        (temporary / "file").write_text("x")
+    with renamed_into_place(tmp_path / "new") as temporary:
+        (temporary / "other").write_text("y")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["other"]
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert (tmp_path / "new").stat().st_mode == tmp_path.stat().st_mode
+
+
+def test_a_text_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "plan.json"
+    write_text_atomically(path, "first")
+    write_text_atomically(path, "द्वितीय")
+    assert path.read_text("utf-8") == "द्वितीय"
+    assert [p.name for p in path.parent.iterdir()] == ["plan.json"]
+
+
+def test_a_record_is_plain_values(shop: Workshop) -> None:
+    speech, record = slimmed(shop)
+    assert json.loads(json.dumps(asdict(record))) == asdict(record)
+    assert record.counts == {g.key: g.count for g in speech.groups()}
+    assert record.dense_counts == {g.key: g.count for g in shop.student().groups()}
+    assert record.dense_parameters == sum(p.numel() for p in tiny_model().parameters())

@@ -1,0 +1,350 @@
+"""What a model costs, row by row: parameters, removed, zeroed, bytes, operations.
+
+`removed` (cut out, really smaller) and `zeroed` (exactly zero, same shape, no faster) are never
+added together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import WhisperForConditionalGeneration
+
+from whisperslim.core.arithmetic import ExpectedSize, expected_size
+from whisperslim.core.checkpoint import (
+    SLIM_FILE,
+    WEIGHTS_FILE,
+    count_parameters,
+    empty_model,
+    load_dense,
+    load_slim,
+    read_record,
+)
+from whisperslim.core.families import UnitGroup, family_of, prunable_total
+from whisperslim.core.flops import WORKLOADS, FlopCount, Workload, count_flops
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.shrink import resize
+from whisperslim.core.sources import resolve
+from whisperslim.errors import CheckpointError
+
+__all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "expected_size",
+           "inspect_model"]  # fmt: skip
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One place of the model. Over all rows every figure sums to the report's total.
+
+    Attributes:
+        key: A unit group's key, or `encoder.positions` and the like for what cannot be removed.
+        kind: `heads`, `ffn`, `embeddings`, `positions`, `convolutions` or `norms_and_biases`.
+        stack: `encoder` or `decoder`.
+        parameters: Elements present, biases included. The output projection is the token
+            embedding under another name and is not counted again.
+        removed: Elements of the dense model that are gone, biases included.
+        zeroed: Elements present that are exactly zero; of prunable matrices only.
+        units, units_dense: Removable units now and in the dense model; 0 where there are none.
+        flops, flops_dense: Operations of the first workload, now and in the dense model. The
+            output projection's are in the row of the embedding.
+    """
+
+    key: str
+    kind: str
+    stack: str
+    parameters: int
+    removed: int
+    zeroed: int
+    units: int
+    units_dense: int
+    flops: int
+    flops_dense: int
+
+
+@dataclass(frozen=True)
+class WorkloadCost:
+    """Operations for one stated piece of work, now and in the dense model."""
+
+    name: str
+    frames: int
+    tokens: int
+    flops: int
+    flops_dense: int
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """Cost of a model against the dense one it was cut from.
+
+    Attributes:
+        parameters, dense_parameters: All elements, tied ones counted once.
+        prunable: Elements of the dense model's prunable matrices (biases are not among them).
+        removed: All elements cut out, biases included.
+        removed_weights: Those of them that were in prunable matrices.
+        zeroed: Elements present in prunable matrices that are exactly zero, whatever the reason.
+        bytes_on_disk: The weights file.
+        folder_bytes: The whole folder: tokenizer and all.
+        dense_bytes: What the weights file would take with nothing removed, same number format.
+        dtype: Number format of the weights file, several joined by `+`.
+        workloads: Operations; the first is the one the rows are for.
+        flops_note: What the count covers.
+    """
+
+    name: str
+    rows: tuple[CostRow, ...]
+    parameters: int
+    dense_parameters: int
+    prunable: int
+    removed: int
+    removed_weights: int
+    zeroed: int
+    bytes_on_disk: int
+    folder_bytes: int
+    dense_bytes: int
+    dtype: str
+    workloads: tuple[WorkloadCost, ...]
+    flops_note: str
+
+    @property
+    def flops(self) -> int:
+        """Operations of the first workload."""
+        return self.workloads[0].flops
+
+    @property
+    def flops_dense(self) -> int:
+        """The dense model's operations of the first workload."""
+        return self.workloads[0].flops_dense
+
+    @property
+    def removed_of_prunable(self) -> float:
+        """Share of the dense model's prunable elements cut out: what `target` means."""
+        return self.removed_weights / self.prunable
+
+    @property
+    def removed_of_all(self) -> float:
+        """Share of all of the dense model's elements cut out."""
+        return self.removed / self.dense_parameters
+
+    @property
+    def zeroed_of_prunable(self) -> float:
+        """Zeros as a share of the dense model's prunable elements."""
+        return self.zeroed / self.prunable
+
+    @property
+    def zeroed_of_all(self) -> float:
+        """Zeros as a share of all of the dense model's elements."""
+        return self.zeroed / self.dense_parameters
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON, shares included."""
+        derived = ("flops", "flops_dense", "removed_of_prunable", "removed_of_all",
+                   "zeroed_of_prunable", "zeroed_of_all")  # fmt: skip
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+def inspect_model(
+    name: str,
+    *,
+    announce: Callable[[str], None] = lambda message: None,
+    offline: bool = False,
+) -> CostReport:
+    """Cost of a model by name. Raises `SourceError` or `CheckpointError` when it is none."""
+    return cost_of(resolve(name, announce=announce, offline=offline).path, name=name)
+
+
+def cost_of(
+    model: Path | SpeechModel, *, name: str = "", workloads: Sequence[Workload] = WORKLOADS
+) -> CostReport:
+    """Cost of a model folder, or of a loaded model as it is in memory now.
+
+    Of a loaded model the bytes are still those of the folder it came from. Weights are read in
+    the file's own number format: float16 makes zeros of the tiniest values, which then count.
+
+    Raises:
+        CheckpointError: when the folder is no complete model or `slim.json` contradicts it.
+    """
+    folder = model if isinstance(model, Path) else model.path
+    disk = _read_disk(folder)
+    live = _load(folder, disk.read_as) if isinstance(model, Path) else model.model
+    dense = empty_model(folder)
+    _check_record(folder, dense)
+    slim = empty_model(folder)
+    resize(slim, {group.key: group.count for group in family_of(live).unit_groups(live)})
+    counts = [(_count(slim, work), _count(dense, work)) for work in workloads]
+    rows = (*_group_rows(live, dense, counts[0]), *_other_rows(live, counts[0]))
+    removed = sum(row.removed for row in rows)
+    return CostReport(
+        name=name or (str(folder) if isinstance(model, Path) else model.name),
+        rows=rows,
+        parameters=count_parameters(live),
+        dense_parameters=count_parameters(dense),
+        prunable=prunable_total(_groups(dense)),
+        removed=removed,
+        removed_weights=prunable_total(_groups(dense)) - prunable_total(_groups(live)),
+        zeroed=sum(row.zeroed for row in rows),
+        bytes_on_disk=disk.bytes,
+        folder_bytes=_folder_bytes(folder),
+        dense_bytes=disk.bytes + disk.missing_from(dense) * disk.bytes_each,
+        dtype=disk.dtype,
+        workloads=tuple(_workload(*each) for each in zip(workloads, counts, strict=True)),
+        flops_note=workloads[0].describe(),
+    )
+
+
+@dataclass(frozen=True)
+class _Disk:
+    """A weights file: its length, its number formats and the elements it holds."""
+
+    bytes: int
+    dtype: str
+    read_as: torch.dtype
+    bytes_each: int
+    sizes: Mapping[str, int]
+
+    def missing_from(self, dense: nn.Module) -> int:
+        """Elements the dense model has more than the file, tensor by tensor."""
+        wanted = {name: parameter.numel() for name, parameter in dense.named_parameters()}
+        return sum(size - self.sizes[name] for name, size in wanted.items() if name in self.sizes)
+
+
+def _read_disk(folder: Path) -> _Disk:
+    file = folder / WEIGHTS_FILE
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            formats = {name: part.get_dtype() for name, part in slices.items()}
+            sizes = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} is missing or damaged ({error}); fetch it again") from error
+    unknown = sorted(set(formats.values()) - set(_DTYPES))
+    if unknown or not formats:
+        raise CheckpointError(
+            f"{file} holds numbers of the kind {unknown}; accepted: {', '.join(_DTYPES)}"
+        )
+    names = sorted({str(_DTYPES[code]).removeprefix("torch.") for code in formats.values()})
+    # The largest tensor stands for the matrices, which are stored in one format.
+    largest = _DTYPES[formats[max(sizes, key=lambda name: sizes[name])]]
+    read_as = largest if len(names) == 1 else torch.float32
+    return _Disk(file.stat().st_size, "+".join(names), read_as, largest.itemsize, sizes)
+
+
+def _load(folder: Path, dtype: torch.dtype) -> WhisperForConditionalGeneration:
+    load = load_slim if (folder / SLIM_FILE).is_file() else load_dense
+    return load(folder, dtype)
+
+
+def _check_record(folder: Path, dense: nn.Module) -> None:
+    """Raise `CheckpointError` when `slim.json` tells of another dense model than `config.json`."""
+    if not (folder / SLIM_FILE).is_file():
+        return
+    record = read_record(folder)
+    counts = {group.key: group.count for group in _groups(dense)}
+    if record.dense_counts != counts or record.dense_parameters != count_parameters(dense):
+        raise CheckpointError(
+            f"{folder / SLIM_FILE} speaks of a dense model with {record.dense_parameters} "
+            f"parameters, config.json of one with {count_parameters(dense)}, or their units "
+            "differ; export the model again"
+        )
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _groups(model: nn.Module) -> tuple[UnitGroup, ...]:
+    return family_of(model).unit_groups(model)
+
+
+def _workload(work: Workload, count: tuple[FlopCount, FlopCount]) -> WorkloadCost:
+    return WorkloadCost(work.name, work.frames, work.tokens, count[0].total, count[1].total)
+
+
+def _count(skeleton: WhisperForConditionalGeneration, work: Workload) -> FlopCount:
+    places: dict[str, list[nn.Module]] = {
+        group.key: _modules_of(skeleton, group) for group in _groups(skeleton)
+    }
+    for name, module in skeleton.named_modules():
+        if isinstance(module, nn.Conv1d) or module is skeleton.get_output_embeddings():
+            places.setdefault(_place(skeleton, name, module), []).append(module)
+    return count_flops(skeleton, work, places)
+
+
+def _modules_of(model: nn.Module, group: UnitGroup) -> list[nn.Module]:
+    """The module that holds a group and nothing else prunable; else the group's own matrices.
+
+    Attention holds its four projections and multiplies scores besides, which belong to the heads.
+    """
+    owners = sorted({part.parameter.rsplit(".", 1)[0] for part in group.slices})
+    parents = {owner.rsplit(".", 1)[0] for owner in owners}
+    if len(parents) == 1:
+        parent = model.get_submodule(parents.pop())
+        inside = [m for m in parent.modules() if isinstance(m, nn.Linear)]
+        if len(inside) == len(owners):
+            return [parent]
+    return [model.get_submodule(owner) for owner in owners]
+
+
+def _group_rows(
+    live: nn.Module, dense: nn.Module, flops: tuple[FlopCount, FlopCount]
+) -> list[CostRow]:
+    rows = []
+    for now, before in zip(_groups(live), _groups(dense), strict=True):
+        names = [part.parameter for part in now.slices]
+        rows.append(
+            CostRow(
+                key=now.key,
+                kind=now.kind,
+                stack=now.stack,
+                parameters=sum(live.get_parameter(name).numel() for name in names),
+                removed=(before.count - now.count) * before.parameters_per_unit,
+                zeroed=_zeros(live, names),
+                units=now.count,
+                units_dense=before.count,
+                flops=flops[0].places[now.key],
+                flops_dense=flops[1].places[now.key],
+            )
+        )
+    return rows
+
+
+def _zeros(live: nn.Module, names: Sequence[str]) -> int:
+    prunable = family_of(live).prunable_weights(live)
+    matrices = [live.get_parameter(name) for name in names if name in prunable]
+    return sum(int((matrix == 0).sum()) for matrix in matrices)
+
+
+def _other_rows(
+    live: WhisperForConditionalGeneration, flops: tuple[FlopCount, FlopCount]
+) -> list[CostRow]:
+    """What no unit owns, one row for each kind and stack."""
+    owned = {part.parameter for group in _groups(live) for part in group.slices}
+    sizes: dict[str, int] = {}
+    for name, parameter in live.named_parameters():
+        if name not in owned:
+            owner = name.rsplit(".", 1)[0]
+            key = _place(live, owner, live.get_submodule(owner))
+            sizes[key] = sizes.get(key, 0) + parameter.numel()
+    return [
+        CostRow(
+            key, key.split(".")[1], key.split(".")[0], size, 0, 0, 0, 0,
+            flops[0].places.get(key, 0), flops[1].places.get(key, 0),
+        )
+        for key, size in sizes.items()
+    ]  # fmt: skip
+
+
+def _place(model: WhisperForConditionalGeneration, name: str, module: nn.Module) -> str:
+    """The row of a module that holds no removable unit: its stack and what it is."""
+    if module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        return "decoder.embeddings"
+    stack = "encoder" if "encoder" in name.split(".") else "decoder"
+    if isinstance(module, nn.Conv1d):
+        return f"{stack}.convolutions"
+    if isinstance(module, nn.Embedding):
+        return f"{stack}.positions"
+    return f"{stack}.norms_and_biases"
