@@ -7,7 +7,7 @@ import pytest
 
 from tests.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.core.loading import load_model
-from whisperslim.events import Event, Evaluated, Finished, Planned, StageFinished, Stopped
+from whisperslim.events import Evaluated, Event, Finished, Planned, StageFinished, Stopped
 from whisperslim.jobs.recipe import from_mapping
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.stages import STAGES, work

@@ -1,4 +1,4 @@
-"""Random tiny Whispers and synthetic speech: everything the fast tests need, made in milliseconds."""
+"""Random tiny Whispers and synthetic speech: all the fast tests need, made in milliseconds."""
 
 import json
 import wave

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo, snapshot_download
-from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 from huggingface_hub.hf_api import RepoSibling
 from tqdm import tqdm
 
@@ -52,6 +58,14 @@ def fetch_from_hub(model: str, folder: Path, report: Report) -> str:
             etag_timeout=_TIMEOUT_SECONDS,
             tqdm_class=_reporting_bar(report),
         )
+    except GatedRepoError as error:
+        raise SourceError(
+            f"{model} is gated; accept its conditions on its page, then run `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise SourceError(
+            f"it has no model {model}, or a private one: then run `hf auth login`"
+        ) from error
     except (HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise SourceError(_first_line(error)) from error
     if weights.lfs is not None:
