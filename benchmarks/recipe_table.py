@@ -9,16 +9,15 @@ is measured one clip at a time, models in turn on the same clip, after all scori
 """
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from whisperslim.core.cost import cost_of
-from whisperslim.engines.torch_engine import TorchTranscriber
 
 from benchmarks.provenance import median_and_range, provenance, write_result
+from whisperslim.core.cost import cost_of
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.places import audio_cache
 from whisperslim.speech.audio import decode
 from whisperslim.speech.dataset import Item, load_items
@@ -76,8 +75,8 @@ def _row(row: str, model: SpeechModel, results: Results, baseline: str) -> dict[
             against = results[baseline][name].scores[normaliser]
             record["scores"][normaliser]["against_baseline"] = compare(against, score).to_record()
         sets[name] = record
-    cost = dataclasses.asdict(cost_of(model))
-    cost.pop("rows", None)
+    cost = cost_of(model).to_record()
+    cost.pop("rows")
     return {"weights_sha256": model.info.weights_sha256, "sets": sets, "cost": cost}
 
 

@@ -122,7 +122,7 @@ def _sizes(record: dict[str, Any]) -> str:
                 f"{cost['parameters'] / MEGA:.1f}",
                 f"{100 * cost['removed_of_prunable']:.1f} / {100 * cost['removed_of_all']:.1f}",
                 f"{100 * cost['zeroed_of_prunable']:.1f} / {100 * cost['zeroed_of_all']:.1f}",
-                f"{cost['weights_bytes'] / MEGA:.1f} ({cost['dtype_on_disk']})",
+                f"{cost['bytes_on_disk'] / MEGA:.1f} ({cost['dtype']})",
                 f"{cost['flops'] / 1e9:.1f}",
                 _spread(record["latency"]["seconds_per_clip"][row], "{:.2f}"),
             )

@@ -255,52 +255,6 @@ def test_transcribe_goes_on_after_a_file_that_cannot_be_read(
     assert record == {"file": str(good), "text": "m 16000 hi fit", "seconds": 0.5}
 
 
-def test_compare_shows_both_sides(cli: Callable[..., Done], engine: None, tmp_path: Path) -> None:
-    file = str(wav(tmp_path / "a.wav"))
-    sides = ("compare", "--dense", "big", "--slim", "small")
-    text = cli(*sides, file, "--reference", "नमस्ते").out
-    assert "big 16000 hi fit" in text and "290.0 MB" in text and "25.00% (hi-1)" in text
-    assert "small 16000 hi fit" in text and "1.50 GB" in text and "50.00% (hi-1)" in text
-    (record,) = json.loads(cli(*sides, file, "--json").out)
-    assert record["file"] == file and record["scores"] is None
-
-
-def test_evaluate_prints_and_writes_the_record(
-    cli: Callable[..., Done], module: Callable[..., None], tmp_path: Path
-) -> None:
-    seen = []
-
-    def evaluate_model(*arguments: Any) -> dict[str, Any]:
-        seen.append(arguments)
-        score = {"wer": 0.25, "cer": 0.125, "wer_interval_95": [0.2, 0.3]}
-        return {"n": 12, "window": "30 s", "scores": {"hi-1": score}}
-
-    module("whisperslim.jobs.evaluation", evaluate_model=evaluate_model)
-    arguments = ("--model", "m", "--data", "d", "--window", "30s", "--limit", "5")
-    done = cli("evaluate", *arguments, "--json", "out.json")
-    assert done.code == 0, done.err
-    assert seen == [("m", "d", "test", "hi", "30s", 5, 16)]
-    assert "25.00%" in done.out and "20.00% to 30.00%" in done.out and "12.50%" in done.out
-    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["n"] == 12
-
-
-def test_inspect_keeps_removed_and_zeroed_apart(
-    cli: Callable[..., Done], module: Callable[..., None]
-) -> None:
-    row = SimpleNamespace(
-        key="encoder.0.ffn", units=3, units_dense=4, parameters=750_000, removed=250_000, zeroed=7
-    )
-    report = SimpleNamespace(
-        name="m", rows=(row,), parameters=72_000_000, prunable=40_000_000, removed=250_000,
-        zeroed=7, bytes_on_disk=145_000_000, flops=2.5e9, flops_note="10 s of audio",
-        to_record=lambda: {"name": "m"},
-    )  # fmt: skip
-    module("whisperslim.core.cost", inspect_model=lambda name: report)
-    text = cli("inspect", "m").out
-    assert "3/4" in text and "0.25 M removed, 7 zeroed" in text and "145.0 MB" in text
-    assert json.loads(cli("inspect", "m", "--json").out) == {"name": "m"}
-
-
 def test_fetch_prints_where_the_model_is(
     cli: Callable[..., Done], module: Callable[..., None]
 ) -> None:

@@ -13,7 +13,10 @@ def ui(
     ] = 7860,
     runs_folder: RunsFolder = DEFAULT_RUNS,
     open_run: Annotated[
-        str, typer.Option("--open", metavar="RUN", help="Name or folder of a run to open first, or latest.")
+        str,
+        typer.Option(
+            "--open", metavar="RUN", help="Name or folder of a run to open first, or latest."
+        ),
     ] = "",
 ) -> None:
     """Open the app in a browser on this computer. Runs go on when it is closed."""

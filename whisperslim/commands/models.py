@@ -11,17 +11,17 @@ from whisperslim.commands.terminal import (
     Language,
     Window,
     announce,
+    counting,
     downloading,
     megabytes,
     millions,
     print_json,
     print_table,
-    to_json,
 )
 from whisperslim.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    from whisperslim.engines.comparison import Comparison, Side
+    from whisperslim.engines.comparison import Comparison, Side, SideScores
     from whisperslim.engines.torch_engine import TorchTranscriber
 
 MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
@@ -36,8 +36,12 @@ def evaluate(
     window: Window = "fit",
     limit: Annotated[int, typer.Option(help="Clips scored; 0 is all.", min=0)] = 0,
     batch_size: Annotated[int, typer.Option(help="Clips decoded together.", min=1)] = 16,
+    skip_problems: Annotated[
+        bool, typer.Option(help="Leave out clips that cannot be used, and list them.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="File for the full record.")
+        Path | None,
+        typer.Option("--json", metavar="OUT", help="File for the full record; texts go beside it."),
     ] = None,
 ) -> None:
     """Word and character error rate of a model on a data set."""
@@ -46,11 +50,14 @@ def evaluate(
     parse_window(window)  # before the minutes that loading may take
     from whisperslim.jobs.evaluation import evaluate_model
 
-    record = evaluate_model(model, data, split, language, window, limit, batch_size)
+    with counting("clips transcribed") as progress:
+        evaluation = evaluate_model(
+            model, data, split, language, window, limit, batch_size,
+            progress=progress, announce=announce, skip_problems=skip_problems,
+        )  # fmt: skip
     if out is not None:
-        from whisperslim.core.files import write_text_atomically
-
-        write_text_atomically(out, to_json(record) + "\n")
+        evaluation.write_record(out)
+    record = evaluation.to_record()
     plain = [(k, _figure(v)) for k, v in record.items() if not isinstance(v, (list, dict))]
     print_table(("what the figures depend on", ""), plain)
     scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
@@ -129,16 +136,20 @@ def inspect(
         return
     rows = [
         (
-            row.key, f"{row.units}/{row.units_dense}", millions(row.parameters),
-            millions(row.removed), millions(row.zeroed),
+            row.key, f"{row.units}/{row.units_dense}" if row.units_dense else "",
+            millions(row.parameters), millions(row.removed), millions(row.zeroed),
+            f"{row.flops / 1e9:.3f}",
         )
         for row in report.rows
     ]  # fmt: skip
-    print_table(("part", "units", "parameters", "removed", "zeroed"), rows)
+    print_table(("part", "units", "parameters", "removed", "zeroed", "GFLOPs"), rows)
     typer.echo(
         f"\n{report.name}: {millions(report.parameters)} parameters "
-        f"({millions(report.prunable)} prunable), {millions(report.removed)} removed, "
-        f"{millions(report.zeroed)} zeroed, {megabytes(report.bytes_on_disk)} on disk, "
+        f"({millions(report.prunable)} prunable), {millions(report.removed)} removed "
+        f"({_percent(report.removed_of_prunable)} of prunable, "
+        f"{_percent(report.removed_of_all)} of all), {millions(report.zeroed)} zeroed "
+        f"({_percent(report.zeroed_of_prunable)} of prunable, "
+        f"{_percent(report.zeroed_of_all)} of all), {megabytes(report.bytes_on_disk)} on disk, "
         f"{report.flops / 1e9:.2f} GFLOPs ({report.flops_note})"
     )
 
@@ -183,9 +194,12 @@ def _print_comparison(comparison: "Comparison") -> None:
         for which, side in (("dense", comparison.dense), ("slim", comparison.slim))
     ]
     print_table(("", "text", "seconds", "size", "WER"), rows)
+    changed = [step for step in comparison.differences if step.kind != "equal"]
+    words = ", ".join(f"{step.reference or '-'} → {step.hypothesis or '-'}" for step in changed)
+    typer.echo(f"words that differ, dense → slim: {words or 'none'}")
 
 
-def _side_row(which: str, side: "Side", scores: dict[str, tuple[float, float]]) -> tuple[str, ...]:
+def _side_row(which: str, side: "Side", scores: "SideScores") -> tuple[str, ...]:
     rates = ", ".join(f"{_percent(rates[0])} ({name})" for name, rates in scores.items())
     heard = side.transcript
     size = megabytes(side.bytes_on_disk)

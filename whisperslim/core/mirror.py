@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from whisperslim.core.ct2_format import Ct2Model, read_model_bin
@@ -149,7 +150,13 @@ def _convert(packages: Path, folder: Path) -> None:
 def _save_weights(model: Ct2Model, path: Path) -> None:
     # safetensors writes the memory of an array as it lies; slices must be contiguous first.
     tensors = {k: np.ascontiguousarray(v) for k, v in to_hugging_face(model).items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # what it makes of a full disk; no OSError
+        raise SourceError(
+            f"the weights cannot be written to {path.parent}: {error}; free some space, or set "
+            "WHISPERSLIM_CACHE to a folder on another disk"
+        ) from error
     # safetensors makes the file private to its owner; a cache may be shared.
     path.chmod((path.parent / "config.json").stat().st_mode & 0o777)
 

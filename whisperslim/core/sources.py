@@ -4,6 +4,7 @@ Whatever is tried is announced, and nothing is used in place of what was asked f
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -26,29 +27,23 @@ from whisperslim.core.model_folder import (
 )
 from whisperslim.core.storage import Report, require_space, storage_errors
 from whisperslim.errors import SourceError, WhisperSlimError
+from whisperslim.places import cache_root
 
-__all__ = ["ResolvedModel", "cache_folder", "default_cache", "resolve", "verify", "weights_sha256"]
+__all__ = ["ResolvedModel", "cache_folder", "resolve", "verify", "weights_sha256"]
 
 Announce = Callable[[str], None]
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+# Within the rules of the hub, so that its library never has to refuse a name.
+_PART = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_])?"
+_HUB_NAME = re.compile(rf"(?!.*(--|\.\.|\.git$)){_PART}/{_PART}")
+_LONGEST_HUB_NAME = 96
 _TRUE = {"1", "ON", "YES", "TRUE"}  # what the hub library takes for true
 _TEMPORARY = "[a-z0-9_]{8}"  # how tempfile ends the names it makes
 
 
-def default_cache() -> Path:
-    """`$WHISPERSLIM_CACHE`, else `whisperslim` in the user's cache folder."""
-    chosen = os.environ.get("WHISPERSLIM_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    # The XDG rule: a relative path in the variable is to be ignored.
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "whisperslim"
-
-
 def cache_folder(model: str, cache: Path | None = None) -> Path:
     """Where a model of the hub is kept: `<cache>/models/<owner>--<name>`."""
-    return (cache or default_cache()) / "models" / model.replace("/", "--")
+    return (cache or cache_root()) / "models" / model.replace("/", "--")
 
 
 def resolve(
@@ -66,7 +61,7 @@ def resolve(
 
     Args:
         name: A folder, or `owner/name` on the Hugging Face hub.
-        cache: Where fetched models are kept; see `default_cache`.
+        cache: Where fetched models are kept; `places.cache_root` by default.
         offline: Fetch nothing. `HF_HUB_OFFLINE=1` skips the hub alone.
         announce: Told in one sentence each what is tried, and why something is not.
         progress: Told what is being done, how much of it is done, how much there is.
@@ -91,7 +86,7 @@ def resolve(
 
 def _as_folder(name: str) -> Path | None:
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():  # an empty name would be the current folder
         return path.absolute()
     if path.is_file():
         raise SourceError(f"{name} is a file; give the folder of a model: {ACCEPTED}")
@@ -99,8 +94,8 @@ def _as_folder(name: str) -> Path | None:
 
 
 def _hub_name(name: str) -> str:
-    # `--` stands for the slash in folder names; the hub forbids it and `..` too.
-    if _HUB_NAME.fullmatch(name) and "--" not in name and ".." not in name:
+    # `--` stands for the slash in folder names; the hub forbids it too.
+    if _HUB_NAME.fullmatch(name) and len(name) <= _LONGEST_HUB_NAME:
         return name
     raise SourceError(
         f"{name!r} is neither a folder here nor a model name; give a folder, which may be "
@@ -156,7 +151,11 @@ def _from_hub(name: str, folder: Path, announce: Announce, report: Report) -> st
         if os.environ.get(variable, "").upper() in _TRUE:
             raise SourceError(f"not asked, because {variable} is set")
     announce(f"{name}: asking the Hugging Face hub")
-    return f"Hugging Face hub, commit {fetch_from_hub(name, folder, report)}"
+    try:
+        commit = fetch_from_hub(name, folder, report)
+    except json.JSONDecodeError as error:  # the log-in page of a public network, for example
+        raise SourceError("something else than the hub answers in its place") from error
+    return f"Hugging Face hub, commit {commit}"
 
 
 def _from_mirror(name: str, folder: Path, announce: Announce, report: Report) -> str:

@@ -44,14 +44,23 @@ class SparseGroupLasso:
         self._options, self._target = options, target
         self._model: nn.Module = nn.Identity()
         self._groups: tuple[UnitGroup, ...] = ()
+        self._tuned: tuple[UnitGroup, ...] = ()
         self._total_steps = 0
         self._fisher = FisherGates()
         self._weights: dict[str, torch.Tensor] = {}
         self._penalties: dict[str, torch.Tensor] = {}
 
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
-        """Hook the importance gates; the output stays the same."""
+        """Hook the importance gates; the output stays the same.
+
+        Raises:
+            PlanError: when the target will be used and is out of reach.
+        """
+        if self._options.prune != "constants" or self._options.weighting == "target":
+            check_target(self._target.removed, groups)
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
+        # What is frozen is frozen for the penalties too: a teacher may share its states.
+        self._tuned = tuple(group for group in groups if _is_trained(model, group))
         if self._options.importance == "fisher":
             self._fisher.attach(model, groups)
             self._fisher.active = True
@@ -64,20 +73,22 @@ class SparseGroupLasso:
         """Squared form: the penalties. Proximal form: their last values, for the log only."""
         if self._options.form == "proximal":
             return self._penalties
-        return _squared_penalties(self._model, self._groups, self._options)
+        if not self._begun(step):
+            return {}
+        return _squared_penalties(self._model, self._tuned, self._options)
 
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
         """Measure, choose what to pull, and take the proximal step."""
         self._fisher.collect()
         self._fisher.active = step % self._options.importance_every == 0
-        if self._options.form == "squared" or step <= self._options.begin * self._total_steps:
+        if self._options.form == "squared" or not self._begun(step):
             return
         self._choose_weights(step)
         self._penalties = {}
-        soft_threshold(self._model, self._groups, self._options, learning_rate)
+        soft_threshold(self._model, self._tuned, self._options, learning_rate)
         if self._options.grouping == "paper":
-            shrink_columns(self._model, self._groups, self._options, learning_rate)
+            shrink_columns(self._model, self._tuned, self._options, learning_rate)
         else:
             self._shrink_units(learning_rate)
 
@@ -137,6 +148,9 @@ class SparseGroupLasso:
     def _norms(self) -> dict[str, torch.Tensor]:
         return {group.key: unit_norms(self._model, group) for group in self._groups}
 
+    def _begun(self, step: int) -> bool:
+        return step > self._options.begin * self._total_steps
+
     def _choose_weights(self, step: int) -> None:
         due = step % self._options.refocus_every == 0
         open_still = due and step <= self._options.settle * self._total_steps
@@ -157,7 +171,7 @@ class SparseGroupLasso:
         return pulls
 
     def _shrink_units(self, learning_rate: float) -> None:
-        for group in self._groups:
+        for group in self._tuned:
             strength = self._options.group_strength(group.stack)
             pull = self._weights[group.key] * strength * math.sqrt(group.parameters_per_unit)
             if strength and bool(pull.any()):
@@ -213,6 +227,10 @@ def _squared_penalties(
             if strength:
                 terms[term] = terms.get(term, torch.zeros_like(value)) + strength * value
     return terms
+
+
+def _is_trained(model: nn.Module, group: UnitGroup) -> bool:
+    return all(model.get_parameter(part.parameter).requires_grad for part in group.slices)
 
 
 def _adaptive(norms: torch.Tensor) -> torch.Tensor:

@@ -54,8 +54,10 @@ def _side(label: str, side: Any, against: tuple[str, str] | None, language: str)
 def _figures(comparison: Any) -> str:
     rows = [*_score_rows(comparison.scores), *_cost_rows(comparison)]
     seconds = duration(comparison.dense.transcript.audio_seconds)
-    caption = f"One recording of {seconds}, both models on the same features, one after the other"
-    return table(("", "dense", "slim", "slim : dense"), rows, caption=caption)
+    fed = "the same features" if comparison.shared_features else "features of their own"
+    caption = f"One recording of {seconds}, both models on {fed}, one after the other"
+    notes = f'<p class="ws-small">Peak memory: {text(comparison.memory_note)}.</p>'
+    return table(("", "dense", "slim", "slim : dense"), rows, caption=caption) + notes
 
 
 def _score_rows(scores: Mapping[str, Any] | None) -> list[list[Cell]]:

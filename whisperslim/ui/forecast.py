@@ -1,7 +1,6 @@
 """How big the model will be: arithmetic on the target alone, no weight is touched."""
 
-from dataclasses import dataclass
-
+from whisperslim.core.arithmetic import ExpectedSize, expected_size
 from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import text
 from whisperslim.ui.quantities import megabytes, millions, percent
@@ -10,50 +9,23 @@ from whisperslim.ui.quantities import megabytes, millions, percent
 PUBLISHED = {"openai/whisper-base": ModelSize(parameters=72_593_920, prunable=44_040_192)}
 BYTES = {"float16": 2, "float32": 4}
 
-
-@dataclass(frozen=True)
-class Forecast:
-    """Parameters of the slim model by what becomes of them. Biases of cut units are left out."""
-
-    size: ModelSize
-    removed: float
-    zeroed: float
-    bytes_each: int
-
-    @property
-    def cut(self) -> int:
-        """Weights cut out."""
-        return round(self.removed * self.size.prunable)
-
-    @property
-    def zeros(self) -> int:
-        """Weights zeroed where they stand."""
-        return round(self.zeroed * self.size.prunable)
-
-    @property
-    def parameters(self) -> int:
-        """Parameters left in the file, zeros among them."""
-        return self.size.parameters - self.cut
+_PARTS = (("fixed", "not prunable"), ("kept", "kept"), ("zeroed", "zeroed"), ("gone", "cut out"))
 
 
-def forecast_html(forecast: Forecast, dtype: str) -> str:
-    """The forecast as two strips, to one scale, dense above slim."""
-    size = forecast.size
-    fixed = size.parameters - size.prunable
-    kept = size.prunable - forecast.cut - forecast.zeros
-    dense = [("fixed", fixed), ("kept", size.prunable)]
-    slim = [("fixed", fixed), ("kept", kept), ("zeroed", forecast.zeros), ("gone", forecast.cut)]
-    saved = forecast.cut / size.parameters
+def forecast_html(size: ModelSize, removed: float, zeroed: float, dtype: str) -> str:
+    """The forecast in words and as two strips to one scale, dense above slim.
+
+    Raises `UsageError` when the shares make no sense together.
+    """
+    slim = expected_size(size.parameters, size.prunable, removed, BYTES[dtype], zeroed)
     return (
         '<div class="ws-card"><div class="ws-big">'
-        f"{millions(size.parameters)} → {millions(forecast.parameters)}</div>"
-        f'<p class="ws-small">parameters, {percent(saved)} fewer · '
-        f"{megabytes(size.parameters * forecast.bytes_each)} → "
-        f"{megabytes(forecast.parameters * forecast.bytes_each)} as {text(dtype)}</p>"
-        f'<div class="ws-size">{_row("dense", dense, size.parameters)}'
-        f"{_row('slim', slim, size.parameters)}</div>{_legend()}"
-        f'<p class="ws-small">Cut out: {millions(forecast.cut)} of the {millions(size.prunable)} '
-        f"prunable weights. Zeroed: {millions(forecast.zeros)}; they stay in the file and cost the "
+        f"{millions(size.parameters)} → {millions(slim.parameters)}</div>"
+        f'<p class="ws-small">parameters, {percent(slim.removed / size.parameters)} fewer · '
+        f"{megabytes(slim.dense_bytes)} → {megabytes(slim.bytes)} as {text(dtype)}</p>"
+        f"{_strips(size, slim)}{_legend()}"
+        f'<p class="ws-small">Cut out: {millions(slim.removed)} of the {millions(size.prunable)} '
+        f"prunable weights. Zeroed: {millions(slim.zeroed)}; they stay in the file and cost the "
         "same time. Embeddings, convolutions and norms are never cut.</p></div>"
     )
 
@@ -67,11 +39,20 @@ def unknown_html(removed: float, zeroed: float, reason: str) -> str:
     )
 
 
-def _row(name: str, parts: list[tuple[str, int]], whole: int) -> str:
+def _strips(size: ModelSize, slim: ExpectedSize) -> str:
+    fixed = size.parameters - size.prunable
+    kept = size.prunable - slim.removed - slim.zeroed
+    dense = _strip("dense", {"fixed": fixed, "kept": size.prunable}, size.parameters)
+    parts = {"fixed": fixed, "kept": kept, "zeroed": slim.zeroed, "gone": slim.removed}
+    return f'<div class="ws-size">{dense}{_strip("slim", parts, size.parameters)}</div>'
+
+
+def _strip(name: str, parts: dict[str, int], whole: int) -> str:
     strips = "".join(
-        f'<i class="{kind}" style="width:{100 * n / whole:.2f}%"></i>' for kind, n in parts
+        f'<i class="{kind}" style="width:{100 * count / whole:.2f}%"></i>'
+        for kind, count in parts.items()
     )
-    left = sum(n for kind, n in parts if kind != "gone")
+    left = sum(count for kind, count in parts.items() if kind != "gone")
     return (
         f'<span>{name}</span><div class="ws-strip" aria-hidden="true">{strips}</div>'
         f"<b>{millions(left)}</b>"
@@ -79,6 +60,5 @@ def _row(name: str, parts: list[tuple[str, int]], whole: int) -> str:
 
 
 def _legend() -> str:
-    names = (("fixed", "not prunable"), ("kept", "kept"), ("zeroed", "zeroed"), ("gone", "cut out"))
-    items = "".join(f'<span><i class="ws-{kind}"></i>{name}</span>' for kind, name in names)
+    items = "".join(f'<span><i class="ws-{kind}"></i>{name}</span>' for kind, name in _PARTS)
     return f'<div class="ws-legend">{items}</div>'

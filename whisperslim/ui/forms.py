@@ -135,12 +135,6 @@ def show_problems(
     ]
 
 
-def without_field(fields: Sequence[FieldInput], problems: Mapping[str, str]) -> dict[str, str]:
-    """The problems no control stands for; they are shown above the form."""
-    known = {f.dotted for f in fields}
-    return {name: message for name, message in problems.items() if name not in known}
-
-
 def _fresh(field: FieldInput, **changes: Any) -> Any:
     return gr.update(info=field.spec.help, elem_classes=[], **changes)
 

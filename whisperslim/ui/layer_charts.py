@@ -102,8 +102,8 @@ def _head_states() -> list[tuple[str, str, Callable[[LayerRow, int], bool]]]:
     return [
         ("kept", KEPT, lambda row, u: u in row.kept and u in row.moved),
         ("removed", REMOVED, lambda row, u: u not in row.kept and u not in row.moved),
-        ("kept only at the slider", MOVED, lambda row, u: u not in row.kept and u in row.moved),
-        ("kept only by the run", ZEROED, lambda row, u: u in row.kept and u not in row.moved),
+        ("slider only", MOVED, lambda row, u: u not in row.kept and u in row.moved),
+        ("run only", ZEROED, lambda row, u: u in row.kept and u not in row.moved),
     ]
 
 

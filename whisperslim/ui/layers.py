@@ -12,12 +12,6 @@ if TYPE_CHECKING:  # torch; loaded when a run is looked at, not when the app sta
     from whisperslim.core.families.base import UnitGroup
     from whisperslim.core.plan import PruningPlan, Scores
 
-_PLACES = {
-    "self_attn.heads": "self-attn heads",
-    "encoder_attn.heads": "cross-attn heads",
-    "ffn": "FFN",
-}
-
 
 @dataclass(frozen=True)
 class LayerRow:
@@ -82,7 +76,7 @@ class PrunedRun:
             stack=stack,
             kind=group.kind,
             layer=int(layer),
-            place=_PLACES.get(place, place),
+            place=place.replace("_", "-").replace(".", " "),
             count=group.count,
             weights_per_unit=group.weights_per_unit,
             kept=self.plan.keep[group.key],

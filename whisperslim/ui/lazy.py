@@ -23,7 +23,8 @@ def measure(name: str) -> ModelSize:
     from whisperslim.core.cost import inspect_model
 
     report = inspect_model(name)
-    return ModelSize(report.parameters, report.prunable)
+    # Of a slim model, what has been cut out already cannot be cut again.
+    return ModelSize(report.parameters, report.prunable - report.removed_weights)
 
 
 def zeroed_shares(slim: Path) -> Mapping[str, float]:
@@ -31,8 +32,7 @@ def zeroed_shares(slim: Path) -> Mapping[str, float]:
     from whisperslim.core.cost import inspect_model
 
     report = inspect_model(str(slim))
-    left = {row.key: row.parameters for row in report.rows}
-    return {row.key: row.zeroed / left[row.key] if left[row.key] else 0.0 for row in report.rows}
+    return {row.key: row.zeroed / row.parameters for row in report.rows if row.units}
 
 
 @dataclass(frozen=True)

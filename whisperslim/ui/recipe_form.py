@@ -9,7 +9,7 @@ import gradio as gr
 from whisperslim import methods
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.recipe import Recipe, dotted_specs, dotted_values, load_recipe
-from whisperslim.ui.forms import FieldInput, make_input
+from whisperslim.ui.forms import FieldInput, label_of, make_input
 from whisperslim.ui.markup import text
 
 # Sections in the order of the page; a section that is not named here comes after these.
@@ -48,6 +48,15 @@ class RecipeForm:
     def shown_parts(self, method: str) -> list[Any]:
         """Updates that leave only this method's own knobs on the page."""
         return [gr.update(visible=name == method) for name, _ in self.method_parts]
+
+    def title_of(self, dotted: str) -> str:
+        """Where a field is on the page; its dotted name when it is not there."""
+        section = dotted.rpartition(".")[0]
+        for field in self.fields:
+            if field.dotted == dotted:
+                label = label_of(dotted, field.spec)
+                return f"{_title(section)}, {label}" if section else label
+        return dotted
 
     def is_folded(self, dotted: str) -> bool:
         """Whether a field is in the folded part."""
@@ -95,8 +104,7 @@ class _Builder:
         return bool(self._wanted(section, advanced=True))
 
     def _title(self, section: str) -> None:
-        title = _TITLES.get(section, section.replace("_", " ").capitalize())
-        gr.HTML(f'<h3 class="ws-section">{text(title)}</h3>')
+        gr.HTML(f'<h3 class="ws-section">{text(_title(section))}</h3>')
 
     def _fields_of(self, section: str, *, advanced: bool) -> None:
         shared = self._wanted(section, advanced=advanced)
@@ -152,3 +160,7 @@ class _Builder:
                             suggestions=self._suggestions.get(name, ()),
                         )
                     )
+
+
+def _title(section: str) -> str:
+    return _TITLES.get(section, section.replace("_", " ").capitalize())

@@ -13,14 +13,13 @@ from whisperslim.jobs.recipe import dotted_values, from_mapping, load_recipe
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.choices import model_choices
 from whisperslim.ui.context import AppContext, for_people, warn
-from whisperslim.ui.forecast import BYTES, PUBLISHED, Forecast, forecast_html, unknown_html
+from whisperslim.ui.forecast import PUBLISHED, forecast_html, unknown_html
 from whisperslim.ui.forms import (
     chosen_method,
     nested,
     read_form,
     show_problems,
     show_values,
-    without_field,
 )
 from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import note, text
@@ -119,10 +118,9 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
 def forecast(context: AppContext, model: str, removed: float, zeroed: float, dtype: str) -> str:
     """The expected size as HTML; without the model's own size where that cannot be had."""
     try:
-        size = _size(context, str(model))
+        return forecast_html(_size(context, str(model)), float(removed), float(zeroed), dtype)
     except WhisperSlimError as error:
         return unknown_html(float(removed), float(zeroed), str(error))
-    return forecast_html(Forecast(size, float(removed), float(zeroed), BYTES[dtype]), dtype)
 
 
 def _size(context: AppContext, model: str) -> ModelSize:
@@ -169,14 +167,8 @@ def problem_updates(
 def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:
     if not problems:
         return ""
-    count = len(problems)
-    fields = "one field needs" if count == 1 else f"{count} fields need"
-    names = ", ".join(problems)
-    apart = without_field(form.fields, problems)
-    lines = [f"Not started: {fields} another value ({names})."]
-    return note(
-        "\n".join([*lines, *(f"{name}: {message}" for name, message in apart.items())]), "bad"
-    )
+    lines = [f"{form.title_of(name)}: {message}" for name, message in problems.items()]
+    return note("\n".join(["Not started. Please mend:", *lines]), "bad")
 
 
 def _known_preset(name: str) -> str:

@@ -1,0 +1,152 @@
+"""What every engine offers: a recording in, a transcript with its costs out."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from whisperslim.errors import AudioError
+from whisperslim.speech.audio import MAX_AMPLITUDE, SAMPLE_RATE
+from whisperslim.speech.window import Segment
+
+NO_SPEECH = "no speech found"
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was heard in one recording.
+
+    Attributes:
+        text: All of it; parts of a long recording are joined with a space.
+        audio_seconds: Length of the recording.
+        seconds: Wall time from samples to text, feature extraction included, decoding of the
+            audio file not.
+        rtf: Real-time factor, `seconds / audio_seconds`: below 1 is faster than speech.
+        tokens: Text tokens written, control tokens not counted.
+        window: The window policy, as it describes itself.
+        segments: (start, end, text) in seconds of each part; the parts cover the recording, and
+            silent ones have an empty text.
+        note: What the reader should know, or empty.
+    """
+
+    text: str
+    audio_seconds: float
+    seconds: float
+    rtf: float
+    tokens: int
+    window: str
+    segments: tuple[tuple[float, float, str], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Features:
+    """A recording ready for the encoder, so that several models can be given the same.
+
+    Attributes:
+        segments: Parts of the recording, in order, without gap.
+        mels: Log-mel `(n_mels, frames)` float32 of each part; None for a silent one.
+        n_mels: Bands.
+        window: The policy that chose the lengths, as it describes itself.
+        audio_seconds: Length of the recording.
+        seconds: Wall time it took to make these.
+    """
+
+    segments: tuple[Segment, ...]
+    mels: tuple[np.ndarray | None, ...]
+    n_mels: int
+    window: str
+    audio_seconds: float
+    seconds: float
+
+    def first_spoken(self) -> "Features":
+        """The first part that is not silent, alone; no part at all when there is none."""
+        spoken = [i for i, mel in enumerate(self.mels) if mel is not None][:1]
+        segments = tuple(self.segments[i] for i in spoken)
+        seconds = sum(segment.seconds for segment in segments)
+        mels = tuple(self.mels[i] for i in spoken)
+        return Features(segments, mels, self.n_mels, self.window, seconds, 0.0)
+
+
+@dataclass(frozen=True)
+class EngineSize:
+    """`parameters` present, and bytes: of the weights file, and of the weights while loaded.
+
+    `bytes_in_ram` is the part of `bytes_loaded` that is not on a GPU.
+    """
+
+    parameters: int
+    bytes_on_disk: int
+    bytes_loaded: int
+    bytes_in_ram: int
+
+
+class Transcriber(Protocol):
+    """A model that runs, in one engine."""
+
+    @property
+    def name(self) -> str:
+        """For people: which model, in which engine."""
+        ...
+
+    @property
+    def n_mels(self) -> int:
+        """Bands its features must have."""
+        ...
+
+    @property
+    def window_name(self) -> str:
+        """Its window policy, as `Features.window` has it."""
+        ...
+
+    def size(self) -> EngineSize:
+        """What it takes on disk and in memory."""
+        ...
+
+    def features_for(self, audio: np.ndarray) -> Features:
+        """Cut and transform a recording. Raises `AudioError` as `check_audio` does."""
+        ...
+
+    def transcribe_features(self, features: Features, language: str = "hi") -> Transcript:
+        """Transcribe features of this engine, or of one with the same `n_mels` and window.
+
+        The time it took to make them counts. Raises `UsageError` for an unknown language, or for
+        features made for another window.
+        """
+        ...
+
+    def transcribe(self, audio: np.ndarray, language: str = "hi") -> Transcript:
+        """Transcribe one recording: mono float32 at 16 kHz, shape `(samples,)`, any length.
+
+        Raises:
+            AudioError: when `audio` is not usable.
+            UsageError: for an unknown language.
+        """
+        ...
+
+    def transcribe_many(
+        self, recordings: Iterable[np.ndarray], language: str = "hi"
+    ) -> Iterator[Transcript]:
+        """Transcripts one after the other, as soon as each is ready."""
+        ...
+
+
+def check_audio(audio: np.ndarray) -> None:
+    """Raise `AudioError` unless `audio` is a usable 16 kHz recording in memory."""
+    if not isinstance(audio, np.ndarray) or audio.ndim != 1 or audio.dtype != np.float32:
+        found = f"{getattr(audio, 'dtype', type(audio).__name__)} {np.shape(audio)}"
+        raise AudioError(
+            f"the recording is {found}; mono float32 of shape (samples,) at {SAMPLE_RATE} Hz is "
+            "due, which speech.audio.decode makes of any file"
+        )
+    if not len(audio):
+        raise AudioError("the recording is empty; record or choose one with sound in it")
+    if not bool(np.isfinite(audio).all()):
+        raise AudioError("the recording has samples that are not numbers; record or export again")
+    peak = float(np.abs(audio).max())
+    if peak > MAX_AMPLITUDE:
+        raise AudioError(
+            f"the recording has samples up to {peak:.3g}; they must lie within -1 and 1: divide "
+            "16-bit samples by 32768"
+        )

@@ -1,0 +1,169 @@
+"""One recording, two models: texts, times, sizes and what differs."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from whisperslim.engines.base import Features, Transcriber, Transcript
+from whisperslim.engines.memory import PeakMemory
+from whisperslim.errors import UsageError
+from whisperslim.speech.wer import WordDifference, score_all_ways, word_differences
+
+MEMORY_NOTE = (
+    "highest resident memory (RSS) of the process while this side ran, read every 5 ms, less the "
+    "weights of the other side, which were loaded too; libraries count, memory of a GPU does not"
+)
+
+SideScores = Mapping[str, tuple[float, float]]
+"""Normaliser name -> (WER, CER), each errors / reference length."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model's part.
+
+    Attributes:
+        name: The transcriber's name.
+        transcript: Text of the first run; seconds and rtf are the median over the runs.
+        bytes_on_disk: The weights file.
+        parameters: Elements present, zeroed ones included.
+        weights_bytes: What the weights take while loaded, wherever they are.
+        peak_memory_bytes: See `Comparison.memory_note`.
+    """
+
+    name: str
+    transcript: Transcript
+    bytes_on_disk: int
+    parameters: int
+    weights_bytes: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on one recording.
+
+    Attributes:
+        dense, slim: The sides.
+        differences: Word alignment of the texts as written; "reference" is the dense one's.
+        scores: "dense" and "slim" -> scores, when it is known what was said.
+        reference: What was said, or None.
+        language: Code of the language asked for.
+        shared_features: Whether both were given the very same features.
+        repeats: Timed runs of each side.
+        memory_note: How peak memory was measured.
+    """
+
+    dense: Side
+    slim: Side
+    differences: tuple[WordDifference, ...]
+    scores: Mapping[str, SideScores] | None
+    reference: str | None
+    language: str
+    shared_features: bool
+    repeats: int
+    memory_note: str = MEMORY_NOTE
+
+    @property
+    def speedup(self) -> float:
+        """Dense seconds over slim seconds: above 1, slim is faster."""
+        return self.dense.transcript.seconds / self.slim.transcript.seconds
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "speedup": self.speedup}
+
+
+def compare(
+    dense: Transcriber,
+    slim: Transcriber,
+    audio: np.ndarray,
+    *,
+    language: str = "hi",
+    reference: str | None = None,
+    repeats: int = 1,
+) -> Comparison:
+    """Give `audio` (mono float32, 16 kHz) to both and put the results side by side.
+
+    Features are made once when both take the same; the time that took counts for both. Each side
+    first transcribes the first spoken part untimed, and the order alternates from run to run, so
+    that neither is punished for going first. A blank `reference` is none.
+
+    Raises:
+        AudioError, UsageError: for an unusable recording, an unknown language, no repeats.
+        DataError: when nothing is left of the reference after normalisation.
+    """
+    if repeats < 1:
+        raise UsageError(f"{repeats} repeats: at least one run of each side is needed")
+    said = reference.strip() if reference and reference.strip() else None
+    if said:
+        score_all_ways([said], [""], language)  # refuses a reference without words early
+    features, shared = _features(dense, slim, audio)
+    sides = _measure({"dense": dense, "slim": slim}, features, language, repeats)
+    texts = {which: side.transcript.text for which, side in sides.items()}
+    return Comparison(
+        dense=sides["dense"],
+        slim=sides["slim"],
+        differences=word_differences(texts["dense"], texts["slim"]),
+        scores={which: _scores(said, text, language) for which, text in texts.items()}
+        if said
+        else None,
+        reference=said,
+        language=language,
+        shared_features=shared,
+        repeats=repeats,
+    )
+
+
+def _features(
+    dense: Transcriber, slim: Transcriber, audio: np.ndarray
+) -> tuple[dict[str, Features], bool]:
+    first = dense.features_for(audio)
+    shared = (dense.n_mels, dense.window_name) == (slim.n_mels, slim.window_name)
+    return {"dense": first, "slim": first if shared else slim.features_for(audio)}, shared
+
+
+def _measure(
+    engines: dict[str, Transcriber], features: dict[str, Features], language: str, repeats: int
+) -> dict[str, Side]:
+    for which, engine in engines.items():
+        opening = features[which].first_spoken()
+        if opening.segments:
+            engine.transcribe_features(opening, language)
+    runs: dict[str, list[tuple[Transcript, int]]] = {which: [] for which in engines}
+    for turn in range(repeats):
+        for which in list(engines)[:: -1 if turn % 2 else 1]:
+            runs[which].append(_one_run(engines[which], features[which], language))
+    sizes = {which: engine.size() for which, engine in engines.items()}
+    other = {"dense": "slim", "slim": "dense"}
+    return {
+        which: Side(
+            name=engine.name,
+            transcript=_typical([transcript for transcript, _ in runs[which]]),
+            bytes_on_disk=sizes[which].bytes_on_disk,
+            parameters=sizes[which].parameters,
+            weights_bytes=sizes[which].bytes_loaded,
+            peak_memory_bytes=max(peak for _, peak in runs[which])
+            - sizes[other[which]].bytes_in_ram,
+        )
+        for which, engine in engines.items()
+    }
+
+
+def _one_run(engine: Transcriber, features: Features, language: str) -> tuple[Transcript, int]:
+    with PeakMemory() as memory:
+        transcript = engine.transcribe_features(features, language)
+    return transcript, memory.peak
+
+
+def _typical(runs: list[Transcript]) -> Transcript:
+    seconds = statistics.median(run.seconds for run in runs)
+    return replace(runs[0], seconds=seconds, rtf=seconds / runs[0].audio_seconds)
+
+
+def _scores(reference: str, hypothesis: str, language: str) -> SideScores:
+    scores = score_all_ways([reference], [hypothesis], language)
+    return {name: (score.wer, score.cer) for name, score in scores.items()}

@@ -1,0 +1,165 @@
+"""Score one model on one data set, with everything that qualifies the figures."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
+from whisperslim.core.files import write_text_atomically
+from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.errors import DataError, UsageError
+from whisperslim.jobs.environment import describe
+from whisperslim.places import audio_cache
+from whisperslim.speech.audio_cache import AudioCache
+from whisperslim.speech.data_report import UNUSABLE, examine, usable
+from whisperslim.speech.dataset import Item, load_items, parse_source
+from whisperslim.speech.window import parse_window
+from whisperslim.train.evaluate import EvalResult, evaluate
+
+_SHOWN = 5  # unusable clips named in the error
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A score and where it comes from.
+
+    Attributes:
+        result: Scores and texts.
+        provenance: Model, weights hash, machine, versions, subset: plain values.
+        skipped: Unusable clips left out: key -> reason.
+    """
+
+    result: EvalResult
+    provenance: dict[str, Any]
+    skipped: dict[str, str]
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON. `wer` and `cer` are those of the language's own normaliser."""
+        normaliser, score = list(self.result.scores.items())[-1]
+        record = self.result.to_record()
+        # A model that writes NaN has no loss, and JSON no word for it.
+        loss = self.result.loss if math.isfinite(self.result.loss) else None
+        headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser, "loss": loss}
+        return {**self.provenance, **record, **headline, "skipped": self.skipped}
+
+    def write_record(self, path: Path) -> None:
+        """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv."""
+        text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
+        write_text_atomically(path.with_suffix(".tsv"), self.result.rows())
+        write_text_atomically(path, text + "\n")
+
+
+def evaluate_model(
+    model: str,
+    data: str,
+    split: str | None = None,
+    language: str = "hi",
+    window: str = "fit",
+    limit: int = 0,
+    batch_size: int = 16,
+    *,
+    cache_folder: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    announce: Callable[[str], None] = lambda message: None,
+    device: str = "cpu",
+    seed: int = 0,
+    skip_problems: bool = False,
+) -> Evaluation:
+    """Transcribe a data set with a model and score it.
+
+    Args:
+        model: Hub id, folder, or a run's slim folder.
+        data: `PATH`, `PATH#SPLIT` or `hub:...`, as `load_items` takes it.
+        split: Split of `data` when `data` does not name one; None or empty is all.
+        window: `fit` or `30s`.
+        limit: Clips scored, drawn with `seed`; 0 is all.
+        batch_size: Clips decoded together; no clip's text depends on it.
+        cache_folder: Of decoded recordings; None is the user's own.
+        progress: Called with (done, total) clips.
+        skip_problems: Leave out clips that cannot be used, and record them, in place of refusing.
+
+    Raises:
+        DataError: for unusable clips, all of them counted and the first named.
+        UsageError, SourceError, CheckpointError, DeviceError: as loading the parts does.
+    """
+    policy = parse_window(window)
+    source = _source(data, split)
+    items = choose(load_items(source), limit, seed)
+    folder = cache_folder or audio_cache()
+    items, skipped = _checked(items, source, language, folder, skip_problems)
+    speech = load_model(model, device=device, announce=announce)
+    result = evaluate(
+        speech,
+        items,
+        data=source,
+        language=language,
+        policy=policy,
+        cache_folder=folder,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return Evaluation(result, _provenance(speech, limit, seed), skipped)
+
+
+def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
+    """At most `limit` items (0: all), drawn with `seed`, in the order of the list.
+
+    Drawn, since lists are often in the order of speakers.
+    """
+    if limit < 0:
+        raise UsageError(f"a limit of {limit} clips: 0 (all) or more is accepted")
+    if not limit or limit >= len(items):
+        return list(items)
+    drawn = np.random.default_rng(seed).choice(len(items), limit, replace=False)
+    return [items[i] for i in sorted(drawn.tolist())]
+
+
+def _source(data: str, split: str | None) -> str:
+    if not split:
+        return data
+    named = parse_source(data)[1]
+    if named:
+        raise UsageError(f"{data!r} names the split {named!r} and {split!r} is asked for too")
+    return f"{data}#{split}"
+
+
+def _checked(
+    items: list[Item], source: str, language: str, folder: Path, skip: bool
+) -> tuple[list[Item], dict[str, str]]:
+    """The usable clips, and what is wrong with the others."""
+    report = examine(items, language=language, load=AudioCache(folder).load)
+    wrong = {p.key: f"{p.kind}: {p.message}" for p in report.problems if p.kind in UNUSABLE}
+    kept = usable(items, report)
+    if wrong and not skip:
+        shown = "\n".join(f"  {key}: {why}" for key, why in list(wrong.items())[:_SHOWN])
+        raise DataError(
+            f"{source}: {len(wrong)} of {len(items)} clips cannot be used; mend or remove them, "
+            f"or ask for them to be skipped:\n{shown}"
+        )
+    if not kept:
+        raise DataError(f"{source}: none of its {len(items)} clips can be used; nothing to score")
+    return kept, wrong
+
+
+def _provenance(speech: SpeechModel, limit: int, seed: int) -> dict[str, Any]:
+    return {
+        "model": speech.name,
+        "model_kind": speech.info.kind,
+        "weights_sha256": speech.info.weights_sha256,
+        "parameters": count_parameters(speech.model),
+        "bytes_on_disk": (speech.path / WEIGHTS_FILE).stat().st_size,
+        "device": speech.device.type,
+        "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "limit": limit,
+        "seed": seed,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": describe(),
+    }
