@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import D_MODEL, FFN, HEADS, LAYERS, VOCABULARY, tiny_model_folder
 from whisperslim.core.checkpoint import load_dense
 from whisperslim.core.ct2_format import Ct2Model, read_model_bin
-from whisperslim.core.ct2_whisper import dimensions, to_hugging_face
 from whisperslim.core.decoding import greedy
+from whisperslim.core.families.whisper_ct2 import dimensions, to_hugging_face
 from whisperslim.core.loading import load_model
 from whisperslim.core.mirror import WHISPER_BASE
 from whisperslim.core.wheels import pip_download

@@ -159,8 +159,8 @@ def squared_by_hand(speech: SpeechModel, chosen: SGLOptions) -> dict[str, float]
     for name, parameter in speech.model.named_parameters():
         if ".layers." in name and parameter.ndim == 2:
             stack = name.split(".")[1]
-            sums[f"l1_{stack}"] += float(parameter.double().abs().sum())
-            sums[f"squared_{stack}"] += float(parameter.double().square().sum())
+            sums[f"l1_{stack}"] += float(parameter.detach().double().abs().sum())
+            sums[f"squared_{stack}"] += float(parameter.detach().double().square().sum())
     strengths = {
         "l1_encoder": chosen.lambda_l1_encoder, "l1_decoder": chosen.lambda_l1_decoder,
         "squared_encoder": chosen.lambda_group_encoder,

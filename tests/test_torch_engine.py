@@ -1,6 +1,5 @@
 """The torch engine: whole transcripts, honest times, silence, and refusal of unusable audio."""
 
-
 import numpy as np
 import pytest
 import torch

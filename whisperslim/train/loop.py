@@ -127,26 +127,32 @@ def _steps(
     job: Job, counters: Counters, optimizer: torch.optim.AdamW, parts: dict
 ) -> Iterator[Event]:
     options, pace = job.options, _Pace()
+    latest: dict[str, torch.Tensor] = {}
     while counters.step < options.steps:
         if job.stop():
+            _check_finite(job, latest)
             yield _checkpoint(job, counters, parts)
             yield Stopped(stage=job.stage, step=counters.step)
             return
         counters.step += 1
         with pace.step():
             losses, norm = _one_step(job, counters, optimizer)
+        # A finite loss with an endless gradient makes weights that are not numbers.
+        latest = {**losses, "gradient_norm": norm}
         if _due(counters.step, options.report_every, options.steps):
+            _check_finite(job, latest)
             yield _report(job, counters, losses, norm, optimizer, pace)
         if _due(counters.step, options.report_every * _SPARSITY_EVERY_REPORTS, options.steps):
             yield measure_sparsity(job.stage, counters.step, job.student)
         evaluated = _due(counters.step, options.evaluate_every, options.steps)
         if evaluated and job.evaluate is not None:
+            _check_finite(job, latest)
             yield from _evaluate(job, counters)
         if _out_of_patience(options, counters):
             yield Notice(f"no better dev loss for {options.patience} evaluations; {job.stage} ends")
             counters.step = options.steps
         if _due(counters.step, options.checkpoint_every, options.steps):
-            _check_finite(job, losses)
+            _check_finite(job, latest)
             yield _checkpoint(job, counters, parts)
     _hand_on(job, counters)
 
@@ -208,21 +214,20 @@ def _report(
     optimizer: torch.optim.AdamW,
     pace: "_Pace",
 ) -> StepDone:
-    _check_finite(job, losses)
     return StepDone(
         stage=job.stage,
         step=counters.step,
         total=job.options.steps,
         losses={name: float(value) for name, value in losses.items()},
         learning_rate=float(optimizer.param_groups[0]["lr"]),
-        grad_norm=min(float(norm), 1e30),
+        grad_norm=float(norm),
         seconds_per_step=pace.mean(),
         peak_memory_bytes=_memory(job.student.device),
     )
 
 
-def _check_finite(job: Job, losses: dict[str, torch.Tensor]) -> None:
-    broken = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
+def _check_finite(job: Job, latest: dict[str, torch.Tensor]) -> None:
+    broken = [name for name, value in latest.items() if not bool(torch.isfinite(value))]
     if broken:
         found = list_checkpoints(job.checkpoints)
         good = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"

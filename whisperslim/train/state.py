@@ -1,13 +1,16 @@
 """Everything needed to continue training bit for bit, on disk as a whole or not at all."""
 
+import pickle
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -61,16 +64,9 @@ def save_checkpoint(
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "parts": {name: part.state_dict() for name, part in parts.items()},
     }
-    try:
-        with renamed_into_place(folder) as temporary:
-            save_file(_tensors(model), temporary / STUDENT_FILE)
-            torch.save(state, temporary / STATE_FILE)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as RuntimeError.
-        raise RunError(
-            f"the checkpoint after step {counters.step} could not be written to {checkpoints}: "
-            f"{error}. Make room and resume; earlier checkpoints are intact"
-        ) from error
+    with _written_whole(folder) as temporary:
+        save_file(_tensors(model), temporary / STUDENT_FILE)
+        torch.save(state, temporary / STATE_FILE)
     for old in list_checkpoints(checkpoints)[:-keep]:
         shutil.rmtree(old)
     return folder
@@ -88,8 +84,11 @@ def load_checkpoint(
     try:
         # Plain tensors and containers only: nothing in a checkpoint can run code.
         state = torch.load(folder / STATE_FILE, weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{folder / STATE_FILE} is damaged: {error}") from error
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{folder / STATE_FILE} is damaged: {error}. Delete {folder} to continue from the "
+            "checkpoint before it"
+        ) from error
     _restore_tensors(model, tensors, folder)
     for name, value in state["counters"].items():
         setattr(counters, name, value)
@@ -109,8 +108,8 @@ def list_checkpoints(checkpoints: Path) -> list[Path]:
 
 
 def save_best(checkpoints: Path, model: nn.Module) -> None:
-    """Keep the weights of the best dev evaluation so far."""
-    with renamed_into_place(checkpoints / "best") as temporary:
+    """Keep the weights of the best dev evaluation so far; raises as `save_checkpoint` does."""
+    with _written_whole(checkpoints / "best") as temporary:
         save_file(_tensors(model), temporary / STUDENT_FILE)
 
 
@@ -121,6 +120,19 @@ def load_best(checkpoints: Path, model: nn.Module) -> bool:
         return False
     _restore_tensors(model, read_tensors(file), file.parent)
     return True
+
+
+@contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    try:
+        with renamed_into_place(folder) as temporary:
+            yield temporary
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # A full disk is a RuntimeError to torch.save and a SafetensorError to safetensors.
+        raise RunError(
+            f"the checkpoint {folder} could not be written: {error}. Make room and resume; "
+            "earlier checkpoints are intact"
+        ) from error
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -52,12 +52,17 @@ def build(
 
 
 def launch(
-    runs_folder: Path, *, port: int = 7860, open_run: str | None = None, block: bool = True
+    runs_folder: Path,
+    *,
+    port: int = 7860,
+    open_run: str | None = None,
+    block: bool = True,
+    context: AppContext | None = None,
 ) -> gr.Blocks:
     """Serve the page on this computer alone, at 127.0.0.1. Returns when closed, if `block`."""
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="whisperslim-app-")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    blocks = build(runs_folder, open_run=open_run)
+    blocks = build(runs_folder, open_run=open_run, context=context)
     blocks.queue(max_size=64, default_concurrency_limit=4, api_open=False)
     blocks.launch(
         server_name="127.0.0.1",
