@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_plans_meet_their_budget(row: Row, shop: Workshop, tmp_path: Path) -> No
     kept = [
         plan_to_budget(method.scores(), groups, share).keep for share in (0.0, 0.2, 0.4, 0.7, 0.8)
     ]
-    for bigger, smaller in zip(kept, kept[1:], strict=False):
+    for bigger, smaller in pairwise(kept):
         assert all(set(smaller[g.key]) <= set(bigger[g.key]) for g in groups)
 
 

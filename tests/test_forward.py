@@ -141,7 +141,9 @@ def test_label_smoothing_by_hand(shop: Workshop, speech: SpeechModel) -> None:
 def test_padding_does_not_reach_the_loss(shop: Workshop, speech: SpeechModel) -> None:
     batch = one_batch(shop)
     targets = make_targets(speech.tokens, batch.texts, batch.keys, "hi", 128)
-    more = [torch.cat([t, torch.full((len(t), 5), END)], 1) for t in (targets.inputs, targets.wanted)]
+    more = [
+        torch.cat([t, torch.full((len(t), 5), END)], 1) for t in (targets.inputs, targets.wanted)
+    ]
     counted = torch.cat([targets.counted, torch.zeros(len(batch.texts), 5, dtype=torch.bool)], 1)
     with torch.no_grad():
         states = encode_batch(speech, batch)

@@ -119,7 +119,11 @@ def test_units_leave_in_order_of_importance() -> None:
 def test_a_budget_over_sixteen_million_weights_is_not_rounded() -> None:
     # 2^24 + 1 is the first whole number float32 does not have.
     groups = (group("a", 2, 2**24), group("b", 2, 1), group("c", 2, 2**24))
-    scores = {"a": torch.tensor([0.0, 9.0]), "b": torch.tensor([1.0, 9.0]), "c": torch.tensor([2.0, 9.0])}
+    scores = {
+        "a": torch.tensor([0.0, 9.0]),
+        "b": torch.tensor([1.0, 9.0]),
+        "c": torch.tensor([2.0, 9.0]),
+    }
     total = 2 * (2**24 + 1 + 2**24)
     plan = plan_to_budget(scores, groups, (2**24 + 1) / total)
     assert weights_gone(groups, plan) == 2**24 + 1
@@ -149,7 +153,10 @@ def test_a_target_out_of_reach_is_refused_with_the_range(target: float) -> None:
     [
         ({"a": torch.ones(4)}, "b needs 3 scores, found none"),
         ({"a": torch.ones(4), "b": torch.ones(2)}, r"b needs 3 scores, found \(2,\)"),
-        ({"a": torch.ones(4), "b": torch.tensor([1.0, math.nan, 1.0])}, "b has scores that are not"),
+        (
+            {"a": torch.ones(4), "b": torch.tensor([1.0, math.nan, 1.0])},
+            "b has scores that are not",
+        ),
         ({"a": torch.tensor([math.inf, 1, 1, 1]), "b": torch.ones(3)}, "a has scores that are not"),
     ],
 )

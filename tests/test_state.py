@@ -91,7 +91,6 @@ def test_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
     for step in (2, 10, 9, 1_000_000, 100):
         save(tmp_path, step, keep)
     newest = [9, 10, 100, 1_000_000][-keep:]
-    # 9 and 2 fall out as soon as `keep` later ones stand.
     assert names(tmp_path) == [f"step-{step:06d}" for step in newest]
 
 
@@ -170,7 +169,8 @@ def test_a_disk_that_refuses_the_state(tmp_path: Path, small_files: None) -> Non
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        (STATE_FILE, None), (STATE_FILE, b""), (STATE_FILE, b"garbage"), (STATE_FILE, b"PK\x03\x04"),
+        (STATE_FILE, None), (STATE_FILE, b""), (STATE_FILE, b"garbage"),
+        (STATE_FILE, b"PK\x03\x04"),
         (STUDENT_FILE, None), (STUDENT_FILE, b""), (STUDENT_FILE, b"garbage!" * 9),
     ],
 )  # fmt: skip

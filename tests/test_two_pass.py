@@ -162,9 +162,7 @@ class FakeSearch:
 
     def best(self, tolerance: float, rounds: int) -> PruningPlan:
         whole = Target(removed=0.8, zeroed=0.4)
-        return bisect_plan(
-            self.make, whole, self.evaluate, PruningPlan({}), tolerance, rounds
-        )
+        return bisect_plan(self.make, whole, self.evaluate, PruningPlan({}), tolerance, rounds)
 
 
 @settings(deadline=None)

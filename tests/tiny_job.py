@@ -1,4 +1,4 @@
-"""Training jobs on the tiny model: what the tests of methods, loop and checkpoints have in common."""
+"""Training jobs on the tiny model, for the tests of methods, loop and checkpoints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +42,9 @@ class Workshop:
         """The tiny model, loaded afresh."""
         model = load_dense(self.model)
         info = cast(Any, None)
-        return SpeechModel("tiny", self.model, model, load_tokens(self.model), family_of(model), info)
+        return SpeechModel(
+            "tiny", self.model, model, load_tokens(self.model), family_of(model), info
+        )
 
     def batches(self, batch_size: int = 4, augment: AugmentOptions | None = None) -> BatchSource:
         return BatchSource(
@@ -79,7 +81,7 @@ def make_workshop(folder: Path) -> Workshop:
 
 
 def quick(**changes: Any) -> TrainOptions:
-    """Ten steps at a rate that moves random weights; no evaluation, no checkpoints before the end."""
+    """Ten steps at a rate that moves random weights; nothing evaluated, stored at the end."""
     usual: dict[str, Any] = {
         "steps": 10, "batch_size": 4, "learning_rate": 3e-3, "warmup_steps": 0,
         "schedule": "constant", "evaluate_every": 0, "checkpoint_every": 1000, "report_every": 1,
@@ -146,5 +148,7 @@ def drop_some(speech: SpeechModel, share: float = 0.5, seed: int = 3) -> Pruning
     keep = {}
     for index, group in enumerate(speech.groups()):
         stay = max(1, min(group.count, round(group.count * (1 - share)) + index % 3 - 1))
-        keep[group.key] = tuple(sorted(torch.randperm(group.count, generator=generator)[:stay].tolist()))
+        keep[group.key] = tuple(
+            sorted(torch.randperm(group.count, generator=generator)[:stay].tolist())
+        )
     return PruningPlan(keep)

@@ -7,6 +7,7 @@ from typing import Any
 from whisperslim.core.files import write_text_atomically
 from whisperslim.core.loading import SpeechModel
 from whisperslim.events import Evaluated, Notice
+from whisperslim.jobs.evaluation import choose
 from whisperslim.jobs.stage_context import StageContext, load_all
 from whisperslim.speech.significance import compare
 from whisperslim.train.evaluate import EvalResult, evaluate
@@ -37,11 +38,9 @@ def _score(
 ) -> dict[str, EvalResult]:
     recipe, results = context.recipe, {}
     for source in sources:
-        items = load_all(source)
-        limit = recipe.evaluate.limit
         results[source] = evaluate(
             speech,
-            items[:limit] if limit else items,
+            choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed),
             data=source,
             language=recipe.language,
             policy=context.window,
