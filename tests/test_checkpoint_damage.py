@@ -100,7 +100,7 @@ DAMAGE = {
     "a tensor too many": (retensor(lambda t: t.update(x=torch.ones(1))), r"1 unknown \['x'\]"),
     "a tensor renamed": (retensor(lambda t: t.update(y=t.pop(FC1))), "1 tens.*missing.*1 unk"),
     "another shape": (retensor(lambda t: t.update({FC1: t[FC1][:-1].clone()})), "of another shape"),
-    "a tensor turned": (retensor(lambda t: t.update({FC1: t[FC1].T.contiguous()})), "another shape"),
+    "one turned": (retensor(lambda t: t.update({FC1: t[FC1].T.contiguous()})), "another shape"),
     "a head of its own": (retensor(lambda t: t.update({HEAD: torch.ones(266, 32)})), "proj_out"),
     "weights cut short": (truncate, "damaged"),
     "weights cut in the header": (lambda folder: truncate(folder, 0.001), "damaged"),

@@ -35,7 +35,7 @@ from whisperslim.ui.forms import label_of, nested, read_form, to_value
 from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import table, text, words
 from whisperslim.ui.model_cache import ModelCache
-from whisperslim.ui.quantities import duration, megabytes
+from whisperslim.ui.quantities import duration, megabytes, millions
 from whisperslim.ui.recipe_form import RecipeForm, lay_out
 from whisperslim.ui.run_card import done_share, run_card, scores_table
 from whisperslim.ui.run_watch import RunWatch, log_tail
@@ -306,10 +306,10 @@ def test_curves_of_a_later_stage_go_on_after_the_first(app: AppContext) -> None:
     run = make_run(app.runs)
     write_events(run, steps=60)
     view = app.watch.view(run)
-    by_name = {trace.name: trace for trace in loss_figure(view).data}
-    assert by_name["cross_entropy · tune"].x[-1] == 60
-    assert by_name["cross_entropy · recover"].x[0] == 62
-    assert by_name["l1 · tune"].line.color == by_name["l1 · recover"].line.color
+    first, later = [t for t in loss_figure(view).data if t.name == "cross_entropy"]
+    assert first.x[-1] == 60 and later.x[0] == 62
+    assert first.line.color == later.line.color and first.line.dash != later.line.dash
+    assert first.showlegend and not later.showlegend
     assert [trace.y[0] for trace in wer_figure(view).data][1:] == [110.4, 51.2]
 
 
@@ -391,7 +391,7 @@ def comparison(note: str = "") -> Any:
     scores = {which: {"raw": (0.5, 0.25), "hindi-1": (0.2, 0.1)} for which in ("dense", "slim")}
     return SimpleNamespace(
         dense=side("d", "मैं घर जाता हूँ"),
-        slim=side("<b>s</b>", "मैं घर जाती <i>हूँ</i>"),
+        slim=side("s", "मैं घर जाती <i>हूँ</i> <script>"),
         scores=scores,
         shared_features=True,
         memory_note="how it was measured",
@@ -409,7 +409,7 @@ def test_compare_passes_resolved_models_and_shows_both(
     )
     given = ("openai/whisper-base", str(run.slim_path), "clip.wav", "hi", "मैं घर जाता हूँ")
     assert acts.compared == [given]
-    assert "&lt;b&gt;s&lt;/b&gt;" in page and "<b>s</b>" not in page and "<i>हूँ" not in page
+    assert run.name in page and "<i>हूँ" not in page and "<script>" not in page
     assert "WER, hindi-1" in page and "20.0 %" in page and "0.200" in page
     assert "how it was measured" in page
 
@@ -497,6 +497,8 @@ def test_errors_reach_people_escaped_and_without_traceback() -> None:
         (duration, 7260.0, "2 h 01 min"),
         (megabytes, 145_187_840, "145.2 MB"),
         (megabytes, 2.5e9, "2.50 GB"),
+        (millions, 72_593_920, "72.6 M"),
+        (millions, 53_100, "53.1 k"),
     ],
 )
 def test_quantities(show: Callable[[float], str], value: float, said: str) -> None:

@@ -13,6 +13,8 @@ from tests.tiny import tiny_corpus, tiny_model_folder, write_tone
 from whisperslim.ui.build import launch
 
 CHROMIUM = Path("/usr/bin/chromium")
+# Pictures are no test: they are taken when asked for.
+collect_ignore = [] if os.environ.get("WHISPERSLIM_SCREENSHOTS") else ["test_pictures.py"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("app")
     model = tiny_model_folder(folder / "dense")
     corpus = tiny_corpus(folder / "corpus")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     blocks = launch(folder / "runs", port=port, block=False)
     yield Served(f"http://127.0.0.1:{port}", folder / "runs", model, corpus)
     blocks.close()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="module")

@@ -54,11 +54,13 @@ def stop(run: RunDir, force: bool = False) -> None:
     pid = run.worker_pid()
     if pid is None:
         raise RunError(f"the run {run.name} is not running; its status is {run.status()}")
-    run.request_stop()
-    if force:
-        _kill(pid)
-        _wait_until_free(run)
-        run.clear_stop()
+    if not force:
+        run.request_stop()
+        return
+    # No request first: a worker that is quick would stop in good order before the kill.
+    _kill(pid)
+    _wait_until_free(run)
+    run.clear_stop()
 
 
 def worker_command(run: RunDir) -> list[str]:

@@ -1,6 +1,6 @@
 """Figures of a run in progress. Text takes the page's colours through the style sheet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from plotly import graph_objects as go
@@ -58,7 +58,11 @@ def loss_figure(view: RunView) -> go.Figure:
             go.Scatter(
                 x=[offsets[stage] + step for step in series.steps],
                 y=series.values,
-                name=term if len(offsets) == 1 else f"{term} · {stage}",
+                name=term,
+                # One entry for all stages of a term: their dashes tell them apart.
+                legendgroup=term,
+                showlegend=term not in [trace.name for trace in made.data],
+                hovertemplate="step %{x}<br>%{y:.4g}<extra>" + f"{term}, {stage}</extra>",
                 mode="lines+markers" if len(series.steps) < 3 else "lines",
                 line={
                     "color": colours[term],
@@ -78,29 +82,49 @@ def loss_figure(view: RunView) -> go.Figure:
 
 
 def wer_figure(view: RunView) -> go.Figure:
-    """Word error rate over the steps, one curve for each model and set measured in training."""
+    """Word error rate over the steps; scores of finished models are dashed levels across."""
     made = figure(320)
     offsets = _offsets(view.losses)
-    colours = cycle(LINES)
-    for name, scores in view.evaluations.items():
-        points = [score for score in scores if score.wer is not None]
-        if not points:
-            continue
-        stage, label, data = name.split("/", 2)
-        made.add_trace(
-            go.Scatter(
-                x=[offsets.get(stage, 0) + score.step for score in points],
-                y=[100 * (score.wer or 0.0) for score in points],
-                name=f"{label} on {short_source(data)} · {stage}",
-                mode="lines+markers",
-                line={"color": next(colours), "width": 2},
-                marker={"size": 7},
-                hovertemplate="step %{x}<br>WER %{y:.1f} %<extra>%{fullData.name}</extra>",
-            )
-        )
+    ends = [series.steps[-1] + offsets[_stage(name)] for name, series in view.losses.items()]
+    for colour, (name, scores) in zip(cycle(LINES), view.evaluations.items(), strict=False):
+        points = [(score.step, 100 * score.wer) for score in scores if score.wer is not None]
+        if points and _stage(name) in offsets:
+            start = offsets[_stage(name)]
+            made.add_trace(_curve(name, [(start + step, rate) for step, rate in points], colour))
+        elif points:
+            made.add_trace(_level(name, points[-1][1], max(ends, default=1), colour))
     made.update_xaxes(title_text="step", rangemode="tozero")
     made.update_yaxes(title_text="WER, %", rangemode="tozero")
     return made
+
+
+def _stage(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Scatter:
+    stage, label, data = name.split("/", 2)
+    return go.Scatter(
+        x=[step for step, _ in points],
+        y=[rate for _, rate in points],
+        name=f"{label}, {short_source(data)} · {stage}" if label != data else f"{label} · {stage}",
+        mode="lines+markers",
+        line={"color": colour, "width": 2},
+        marker={"size": 7},
+        hovertemplate="step %{x}<br>WER %{y:.1f} %<extra>%{fullData.name}</extra>",
+    )
+
+
+def _level(name: str, rate: float, end: int, colour: str) -> go.Scatter:
+    _, label, data = name.split("/", 2)
+    return go.Scatter(
+        x=[0, end],
+        y=[rate, rate],
+        name=f"{label}, {short_source(data)}",
+        mode="lines",
+        line={"color": colour, "width": 2, "dash": "dash"},
+        hovertemplate="WER %{y:.1f} %<extra>%{fullData.name}</extra>",
+    )
 
 
 def short_source(source: str) -> str:

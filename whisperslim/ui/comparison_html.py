@@ -13,11 +13,18 @@ from whisperslim.ui.word_marks import marked_words, marks_legend
 _SAME = 0.02
 
 
-def comparison_html(comparison: Any, language: str, reference: str | None) -> str:
-    """Transcripts side by side with their differences, and the figures of both under them."""
+def comparison_html(
+    comparison: Any, names: tuple[str, str], language: str, reference: str | None
+) -> str:
+    """Transcripts side by side with their differences, and the figures of both under them.
+
+    `names` are those of the dense and the slim model as they were chosen.
+    """
     sides = "".join(
-        _side(label, side, _against(comparison, label, reference), language)
-        for label, side in (("dense", comparison.dense), ("slim", comparison.slim))
+        _side(label, name, side, _against(comparison, label, reference), language)
+        for label, name, side in zip(
+            ("dense", "slim"), names, (comparison.dense, comparison.slim), strict=True
+        )
     )
     return (
         f'<div class="ws-sides">{sides}</div>{marks_legend()}'
@@ -32,11 +39,11 @@ def _against(comparison: Any, label: str, reference: str | None) -> tuple[str, s
     return ("the dense transcript", comparison.dense.transcript.text) if label == "slim" else None
 
 
-def _side(label: str, side: Any, against: tuple[str, str] | None, language: str) -> str:
+def _side(label: str, name: str, side: Any, against: tuple[str, str] | None, language: str) -> str:
     transcript = side.transcript
     said = text(transcript.text) if transcript.text.strip() else "<em>nothing recognised</em>"
     parts = [
-        f'<div class="ws-run-head"><h3>{text(label)}</h3><span>{text(side.name)}</span></div>',
+        f'<div class="ws-run-head"><h3>{text(label)}</h3><span>{text(name)}</span></div>',
         f'<p class="ws-transcript" lang="{text(language)}">{said}</p>',
     ]
     if against is not None:

@@ -9,8 +9,8 @@ def megabytes(size: float | None) -> str:
 
 
 def millions(count: float) -> str:
-    """A count of parameters."""
-    return f"{count / 1e6:,.1f} M"
+    """A count of parameters; below a million in thousands."""
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 or not count else f"{count / 1e3:.1f} k"
 
 
 def percent(share: float | None, digits: int = 1) -> str:

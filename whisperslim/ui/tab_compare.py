@@ -158,7 +158,7 @@ def compared(
     # Only now: the alignment of words brings the normaliser's libraries with it.
     from whisperslim.ui.comparison_html import comparison_html
 
-    return comparison_html(result, spoken, reference)
+    return comparison_html(result, (str(dense), str(slim)), spoken, reference)
 
 
 def _language(language: object) -> str:

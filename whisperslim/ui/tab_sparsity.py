@@ -192,4 +192,4 @@ def _figure(figure: go.Figure) -> Any:
 
 
 def _floor(limit: float) -> float:
-    return int(limit / _STEP) * _STEP
+    return round(int(limit / _STEP) * _STEP, 2)
