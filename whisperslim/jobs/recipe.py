@@ -17,7 +17,7 @@ from whisperslim.fields import FieldSpec, option, problems, specs
 from whisperslim.jobs.presets import preset_names, preset_path, suggestion
 from whisperslim.jobs.recipe_text import coerce, flatten, from_yaml, parse_overrides, plain, to_text
 from whisperslim.jobs.run_options import DataOptions, ExportOptions, RuntimeOptions, TargetOptions
-from whisperslim.speech.augment import AugmentOptions
+from whisperslim.speech.augment_options import AugmentOptions
 from whisperslim.train.options import DistillOptions, EvaluateOptions, TrainOptions
 
 __all__ = [

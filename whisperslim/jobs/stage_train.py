@@ -17,7 +17,7 @@ from whisperslim.jobs.stage_context import StageContext, load_all
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.audio_cache import AudioCache
-from whisperslim.speech.data_report import SHARED, DataReport, examine, usable
+from whisperslim.speech.data_report import KINDS, SHARED, DataReport, examine, usable
 from whisperslim.speech.dataset import Item, hold_out, manifest_hash
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Teacher
@@ -115,7 +115,8 @@ def _examined(
     )
     shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}
     if shared:
-        context.emit(Notice(message=f"training and test data overlap: {shared}"))
+        counts = ", ".join(f"{count} clips: {KINDS[kind]}" for kind, count in shared.items())
+        context.emit(Notice(message=f"training and test data overlap ({counts})"))
     good = usable(items, report)
     if len(good) < len(items):
         lines = [f"{p.key}: {p.message}" for p in report.problems][:10]

@@ -1,17 +1,24 @@
-"""What a compression method is, and the register of those that exist."""
+"""What a compression method is, and the register of those that exist.
+
+Recipes, forms and help ask the register for every method's knobs, so torch is not loaded here.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import nn
-
-from whisperslim.core.families import UnitGroup
-from whisperslim.core.plan import PruningPlan, Scores
 from whisperslim.errors import UsageError
 
-LossTerms = Mapping[str, torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from whisperslim.core.families import UnitGroup
+    from whisperslim.core.plan import PruningPlan, Scores
+
+LossTerms = Mapping[str, "torch.Tensor"]
 """Ordered name -> scalar. The sum is backpropagated; the names go to the log unchanged."""
 
 

@@ -1,7 +1,6 @@
 """No compression: plain fine-tuning, for the tuned baseline and for recovery with fixed zeros."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,13 +9,9 @@ from torch import nn
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.plan import PruningPlan, Scores, keep_everything
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.plain_options import PlainOptions
 
-SUMMARY = "plain fine-tuning, nothing pruned"
-
-
-@dataclass(frozen=True)
-class PlainOptions:
-    """Plain fine-tuning has no options of its own."""
+__all__ = ["Plain", "PlainOptions"]
 
 
 class Plain:

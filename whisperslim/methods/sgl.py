@@ -41,8 +41,6 @@ from whisperslim.methods.sgl_options import SGLOptions
 from whisperslim.methods.two_pass import bisect_plan, standardised, with_zeros, zero_rules
 from whisperslim.methods.unit_norms import matrices, scale_units, unit_norms
 
-SUMMARY = "Sparse Group LASSO fine-tuning, then two-pass weight-adaptive pruning"
-
 
 class SparseGroupLasso:
     """The method behind `SGLOptions`; see the module's docstring for the equations."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from whisperslim.fields import check, option
 
+SUMMARY = "Sparse Group LASSO fine-tuning, then two-pass weight-adaptive pruning"
+
 
 @dataclass(frozen=True)
 class SGLOptions:
