@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -10,14 +11,14 @@ from whisperslim import methods
 from whisperslim.core.checkpoint import read_record, save_dense, save_slim
 from whisperslim.core.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import SpeechModel
-from whisperslim.errors import DataError
+from whisperslim.errors import DataError, RunError
 from whisperslim.events import Evaluated, Notice, Stopped
 from whisperslim.jobs.recipe import to_yaml
 from whisperslim.jobs.stage_context import StageContext, load_all
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.audio_cache import AudioCache
-from whisperslim.speech.data_report import KINDS, SHARED, DataReport, examine, usable
+from whisperslim.speech.data_report import KINDS, SHARED, UNUSABLE, DataReport, examine, usable
 from whisperslim.speech.dataset import Item, hold_out, manifest_hash
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Teacher
@@ -26,6 +27,7 @@ from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
 
 METHOD_STATE = "method.pt"
+_SHOWN_PROBLEMS = 10
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -34,9 +36,10 @@ def prepare_data(context: StageContext) -> bool:
     data = context.recipe.data
     train = [item for source in data.train for item in load_all(source)]
     test = [item for source in data.test for item in load_all(source)]
-    train, report = _examined(context, train, test)
+    train, report = _examined(context, train, test, "training and test data")
     if data.dev:
-        dev, _ = _examined(context, [i for s in data.dev for i in load_all(s)], [])
+        dev = [item for source in data.dev for item in load_all(source)]
+        dev, _ = _examined(context, dev, train, "dev and training data")
     elif data.dev_fraction:
         train, dev = hold_out(
             train, data.dev_fraction, data.hold_out_by, context.recipe.runtime.seed
@@ -66,7 +69,7 @@ def tune(context: StageContext) -> bool:
         return False
     with renamed_into_place(context.tuned_path) as temporary:
         save_dense(temporary / "model", student.model, side_files=student.path)
-        torch.save(method.state_dict(), temporary / METHOD_STATE)
+        _save_method(method, temporary / METHOD_STATE)
     _drop_checkpoints(context, "tune")
     return True
 
@@ -100,8 +103,18 @@ def build_method(context: StageContext) -> CompressionMethod:
     return methods.get(recipe.method).build(recipe.options, target)
 
 
+def _save_method(method: CompressionMethod, path: Path) -> None:
+    try:
+        torch.save(method.state_dict(), path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise RunError(
+            f"what {path.name} holds could not be written: {error}. Make room and resume; the last "
+            "checkpoint is intact"
+        ) from error
+
+
 def _examined(
-    context: StageContext, items: list[Item], against: list[Item]
+    context: StageContext, items: list[Item], against: list[Item], pair: str
 ) -> tuple[list[Item], DataReport]:
     data = context.recipe.data
     cache = AudioCache(context.audio_cache)
@@ -116,13 +129,12 @@ def _examined(
     shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}
     if shared:
         counts = ", ".join(f"{count} clips: {KINDS[kind]}" for kind, count in shared.items())
-        context.emit(Notice(message=f"training and test data overlap ({counts})"))
+        context.emit(Notice(message=f"{pair} overlap ({counts})"))
     good = usable(items, report)
     if len(good) < len(items):
-        lines = [f"{p.key}: {p.message}" for p in report.problems][:10]
-        message = f"{len(items) - len(good)} of {len(items)} clips cannot be used:\n" + "\n".join(
-            lines
-        )
+        lines = [f"{p.key}: {p.message}" for p in report.problems if p.kind in UNUSABLE]
+        shown = "\n".join(lines[:_SHOWN_PROBLEMS])
+        message = f"{len(items) - len(good)} of {len(items)} clips cannot be used:\n{shown}"
         if data.on_problem == "stop":
             raise DataError(f"{message}\nmend them, or set data.on_problem to skip")
         context.emit(Notice(message=f"skipped: {message}"))

@@ -14,7 +14,11 @@ class TrainOptions:
     )
     batch_size: int = option(8, "Clips per forward pass.", unit="clips", minimum=1, maximum=256)
     accumulate: int = option(
-        1, "Forward passes per optimizer step.", unit="passes", minimum=1, maximum=256
+        1,
+        "Forward passes per optimizer step; each counts the same, however many tokens it holds.",
+        unit="passes",
+        minimum=1,
+        maximum=256,
     )
     learning_rate: float = option(
         3e-5, "Peak learning rate of AdamW.", minimum=1e-8, maximum=1e-2, step=1e-6, advanced=False

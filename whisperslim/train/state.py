@@ -83,7 +83,8 @@ def load_checkpoint(
     tensors = read_tensors(folder / STUDENT_FILE)
     try:
         # Plain tensors and containers only: nothing in a checkpoint can run code.
-        state = torch.load(folder / STATE_FILE, weights_only=True)
+        device = next(model.parameters()).device
+        state = torch.load(folder / STATE_FILE, weights_only=True, map_location=device)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{folder / STATE_FILE} is damaged: {error}. Delete {folder} to continue from the "
@@ -94,9 +95,9 @@ def load_checkpoint(
         setattr(counters, name, value)
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
-    torch.set_rng_state(state["torch_rng"])
+    torch.set_rng_state(state["torch_rng"].cpu())
     if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
 
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
