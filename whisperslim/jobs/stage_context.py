@@ -3,7 +3,7 @@
 import json
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from whisperslim.jobs.rundir import RunDir
 from whisperslim.places import audio_cache
 from whisperslim.speech.dataset import Item, load_items
 from whisperslim.speech.window import WindowPolicy, parse_window
+from whisperslim.train.evaluate import EvalResult, evaluate
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ class StageContext:
                 self.emit(Progress(stage=stage, what=what, done=done, total=total))
 
         return report
+
+    def evaluate(
+        self, stage: str, label: str, speech: SpeechModel, items: Sequence[Item], data: str
+    ) -> EvalResult:
+        """Transcribe and score as the recipe says, reporting progress."""
+        return evaluate(
+            speech,
+            items,
+            data=data,
+            language=self.recipe.language,
+            policy=self.window,
+            cache_folder=self.audio_cache,
+            batch_size=self.recipe.evaluate.batch_size,
+            progress=self.progress(stage, f"clips transcribed ({label})"),
+        )
 
     def chosen(self, part: str) -> list[Item]:
         """The clips that stage `data` chose for `train` or `dev`."""

@@ -6,11 +6,11 @@ from typing import Any
 
 from whisperslim.core.files import write_text_atomically
 from whisperslim.core.loading import SpeechModel
-from whisperslim.events import Evaluated, Notice
+from whisperslim.events import Notice
 from whisperslim.jobs.evaluation import choose
 from whisperslim.jobs.stage_context import StageContext, load_all
 from whisperslim.speech.significance import compare
-from whisperslim.train.evaluate import EvalResult, evaluate
+from whisperslim.train.evaluate import EvalResult
 
 
 def evaluate_all(context: StageContext) -> bool:
@@ -38,17 +38,9 @@ def _score(
 ) -> dict[str, EvalResult]:
     recipe, results = context.recipe, {}
     for source in sources:
-        results[source] = evaluate(
-            speech,
-            choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed),
-            data=source,
-            language=recipe.language,
-            policy=context.window,
-            cache_folder=context.audio_cache,
-            batch_size=recipe.evaluate.batch_size,
-            progress=context.progress("evaluate", f"clips transcribed ({label})"),
-        )
-        context.emit(_event(label, source, results[source]))
+        items = choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed)
+        results[source] = context.evaluate("evaluate", label, speech, items, source)
+        context.emit(results[source].event("evaluate", label))
     _write(context, label, speech, results)
     return results
 
@@ -70,12 +62,3 @@ def _write(
     header = rows[0].split("\n", 1)[0]
     body = "".join(text.split("\n", 1)[1] for text in rows)
     write_text_atomically(path.with_suffix(".tsv"), f"{header}\n{body}")
-
-
-def _event(label: str, source: str, result: EvalResult) -> Evaluated:
-    name = list(result.scores)[-1]
-    score = result.scores[name]
-    return Evaluated(
-        stage="evaluate", label=label, data=source, step=0, n=result.n, loss=result.loss,
-        wer=score.wer, cer=score.cer, normaliser=name, window=result.window,
-    )  # fmt: skip

@@ -18,9 +18,9 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan import PruningPlan, check_scores
 from whisperslim.core.shrink import cut, zero_elements
 from whisperslim.errors import CheckpointError, ParityError
-from whisperslim.events import Evaluated, Planned
+from whisperslim.events import Planned
 from whisperslim.jobs.stage_context import StageContext
-from whisperslim.jobs.stage_train import METHOD_STATE, build_method, evaluated_event
+from whisperslim.jobs.stage_train import METHOD_STATE, build_method
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.batching import make_batch
 
@@ -121,7 +121,8 @@ def _dev_wer(context: StageContext, tuned: SpeechModel) -> Callable[[PruningPlan
     def run(plan: PruningPlan) -> float:
         trial = dataclasses.replace(tuned, model=deepcopy(tuned.model))
         cut(trial.model, tuned.groups(), plan)
-        event: Evaluated = evaluated_event(context, "plan", "trial", trial, dev, "dev", 0)
+        result = context.evaluate("plan", "trial", trial, dev, "dev")
+        event = result.event("plan", "trial")
         context.emit(event)
         if event.wer is None:
             raise ParityError("the dev set has no words to score a plan with; name another")

@@ -22,7 +22,6 @@ from whisperslim.speech.data_report import KINDS, SHARED, UNUSABLE, DataReport, 
 from whisperslim.speech.dataset import Item, hold_out, manifest_hash
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Teacher
-from whisperslim.train.evaluate import evaluate
 from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
 
@@ -202,37 +201,9 @@ def _dev_evaluation(
         return None
 
     def run(step: int) -> Evaluated:
-        return evaluated_event(context, stage, "dev", student, dev, "dev", step)
+        return context.evaluate(stage, "dev", student, dev, "dev").event(stage, "dev", step)
 
     return run
-
-
-def evaluated_event(
-    context: StageContext,
-    stage: str,
-    label: str,
-    speech: SpeechModel,
-    items: list[Item],
-    data: str,
-    step: int,
-) -> Evaluated:
-    """Evaluate and say so in the language's own normaliser."""
-    result = evaluate(
-        speech,
-        items,
-        data=data,
-        language=context.recipe.language,
-        policy=context.window,
-        cache_folder=context.audio_cache,
-        batch_size=context.recipe.evaluate.batch_size,
-        progress=context.progress(stage, f"clips transcribed ({label})"),
-    )
-    name = list(result.scores)[-1]
-    score = result.scores[name]
-    return Evaluated(
-        stage=stage, label=label, data=data, step=step, n=result.n, loss=result.loss,
-        wer=score.wer, cer=score.cer, normaliser=name, window=result.window,
-    )  # fmt: skip
 
 
 def _drop_checkpoints(context: StageContext, stage: str) -> None:

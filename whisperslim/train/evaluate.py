@@ -10,6 +10,7 @@ import torch
 
 from whisperslim.core.decoding import DecodingOptions, greedy_from_states
 from whisperslim.core.loading import SpeechModel
+from whisperslim.events import Evaluated
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.batching import Batch, evaluation_batches, make_batch
 from whisperslim.speech.dataset import Item, manifest_hash
@@ -63,6 +64,14 @@ class EvalResult:
         names = ("data", "n", "loss", "seconds", "audio_seconds", "window", "decoding", "language",
                  "manifest_sha256", "batch_size")  # fmt: skip
         return {**{name: getattr(self, name) for name in names}, "scores": scores}
+
+    def event(self, stage: str, label: str, step: int = 0) -> Evaluated:
+        """The figures in the language's own normaliser, which comes last, for a run's log."""
+        name, score = list(self.scores.items())[-1]
+        return Evaluated(
+            stage=stage, label=label, data=self.data, step=step, n=self.n, loss=self.loss,
+            wer=score.wer, cer=score.cer, normaliser=name, window=self.window,
+        )  # fmt: skip
 
     def rows(self) -> str:
         """Tab-separated key, reference, hypothesis, with a header."""
