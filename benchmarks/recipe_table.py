@@ -77,6 +77,7 @@ def _row(row: str, model: SpeechModel, results: Results, baseline: str) -> dict[
         sets[name] = record
     cost = cost_of(model).to_record()
     cost.pop("rows")
+    cost["name"] = row  # not the folder of whoever measured
     return {"weights_sha256": model.info.weights_sha256, "sets": sets, "cost": cost}
 
 
