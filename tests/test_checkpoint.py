@@ -13,11 +13,15 @@ from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
 from tests.tiny import tiny_model
-from tests.tiny_job import Workshop, drop_some, logits, make_workshop, one_batch
+from tests.tiny_job import (
+    Workshop,
+    logits,
+    make_workshop,
+    one_batch,
+    parameters,
+    slimmed,
+)
 from whisperslim.core.checkpoint import (
-    SlimRecord,
-    count_parameters,
-    describe_cut,
     load_dense,
     load_slim,
     read_record,
@@ -25,9 +29,6 @@ from whisperslim.core.checkpoint import (
     save_slim,
 )
 from whisperslim.core.files import renamed_into_place, write_text_atomically
-from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan import ZeroRule
-from whisperslim.core.shrink import cut
 from whisperslim.core.tokens import load_tokens
 from whisperslim.errors import CheckpointError, UsageError
 
@@ -37,29 +38,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("checkpoint"))
 
 
-def slimmed(shop: Workshop) -> tuple[SpeechModel, SlimRecord]:
-    """A cut model with zeros, and its record."""
-    speech = shop.student()
-    groups, dense = speech.groups(), count_parameters(speech.model)
-    plan = drop_some(speech)
-    plan = replace(
-        plan, zero={"model.encoder.layers.0.fc2.weight": ZeroRule(0.0, 0.1)}, removed=0.5
-    )
-    record = describe_cut("base", groups, dense, plan, "hi")
-    cut(speech.model, groups, plan)
-    return speech, record
-
-
 @pytest.fixture
 def folder(shop: Workshop, tmp_path: Path) -> Path:
     """A complete slim folder, for the taking apart."""
     speech, record = slimmed(shop)
     save_slim(tmp_path / "slim", speech.model, record, side_files=shop.model)
     return tmp_path / "slim"
-
-
-def parameters(model: WhisperForConditionalGeneration) -> dict[str, torch.Tensor]:
-    return {name: p.detach() for name, p in model.named_parameters()}
 
 
 def test_what_is_loaded_is_what_was_saved(shop: Workshop, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Dev evaluations inside training: patience, the best weights, the running average."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,34 +11,25 @@ import torch
 from tests.tiny_job import (
     Workshop,
     make_workshop,
+    plain,
     run,
     same,
+    steps_of,
     stop_before,
     weights,
 )
 from whisperslim.events import (
     Evaluated,
-    Event,
     Notice,
     StepDone,
     Stopped,
 )
-from whisperslim.methods.base import Target
-from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.train.loop import Job, fit
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("loop"))
-
-
-def plain() -> Plain:
-    return Plain(PlainOptions(), Target(0.0, 0.0))
-
-
-def steps_of(seen: Sequence[Event]) -> list[StepDone]:
-    return [event for event in seen if isinstance(event, StepDone)]
 
 
 def dev(step: int, loss: float | None) -> Evaluated:

@@ -1,7 +1,6 @@
 """The training loop: rates, accumulation, loss terms, reports."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,16 @@ from tests.tiny_job import (
     cross_entropy,
     make_workshop,
     one_batch,
+    plain,
     quick,
     run,
     same,
+    steps_of,
     weights,
 )
 from whisperslim.events import (
     CheckpointSaved,
-    Event,
     SparsityMeasured,
-    StepDone,
 )
 from whisperslim.methods.base import Target
 from whisperslim.methods.plain import Plain, PlainOptions
@@ -44,14 +43,6 @@ from whisperslim.train.options import DistillOptions
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("loop"))
-
-
-def plain() -> Plain:
-    return Plain(PlainOptions(), Target(0.0, 0.0))
-
-
-def steps_of(seen: Sequence[Event]) -> list[StepDone]:
-    return [event for event in seen if isinstance(event, StepDone)]
 
 
 @pytest.mark.parametrize(

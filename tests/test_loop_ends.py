@@ -2,7 +2,6 @@
 
 import errno
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tests.tiny_job import (
     Workshop,
     build,
     make_workshop,
+    plain,
     run,
     same,
     stop_before,
@@ -22,9 +22,7 @@ from whisperslim.errors import RunError, TrainingError
 from whisperslim.events import (
     CheckpointSaved,
     Evaluated,
-    Event,
     Notice,
-    StepDone,
     Stopped,
 )
 from whisperslim.methods.base import Target
@@ -37,14 +35,6 @@ from whisperslim.train.state import list_checkpoints
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("loop"))
-
-
-def plain() -> Plain:
-    return Plain(PlainOptions(), Target(0.0, 0.0))
-
-
-def steps_of(seen: Sequence[Event]) -> list[StepDone]:
-    return [event for event in seen if isinstance(event, StepDone)]
 
 
 @pytest.mark.parametrize("keep", [1, 2])

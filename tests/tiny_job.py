@@ -1,21 +1,24 @@
 """Training jobs on the tiny model, for the tests of methods, loop and checkpoints."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from transformers import WhisperForConditionalGeneration
 
 from tests.tiny import tiny_corpus, tiny_model_folder
 from whisperslim import methods
-from whisperslim.core.checkpoint import load_dense
+from whisperslim.core.checkpoint import SlimRecord, count_parameters, describe_cut, load_dense
 from whisperslim.core.families import family_of
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan import PruningPlan
+from whisperslim.core.plan import PruningPlan, ZeroRule
+from whisperslim.core.shrink import cut
 from whisperslim.core.tokens import load_tokens
-from whisperslim.events import Event
+from whisperslim.events import Event, StepDone
 from whisperslim.methods.base import CompressionMethod, Target
+from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.augment import AugmentOptions
 from whisperslim.speech.batching import Batch
 from whisperslim.speech.dataset import load_items
@@ -152,3 +155,31 @@ def drop_some(speech: SpeechModel, share: float = 0.5, seed: int = 3) -> Pruning
             sorted(torch.randperm(group.count, generator=generator)[:stay].tolist())
         )
     return PruningPlan(keep)
+
+
+def plain() -> Plain:
+    """Plain tuning, which presses nothing."""
+    return Plain(PlainOptions(), Target(0.0, 0.0))
+
+
+def steps_of(seen: Sequence[Event]) -> list[StepDone]:
+    """The reported steps among `seen`."""
+    return [event for event in seen if isinstance(event, StepDone)]
+
+
+def slimmed(shop: Workshop) -> tuple[SpeechModel, SlimRecord]:
+    """A cut model with zeros, and its record."""
+    speech = shop.student()
+    groups, dense = speech.groups(), count_parameters(speech.model)
+    plan = drop_some(speech)
+    plan = replace(
+        plan, zero={"model.encoder.layers.0.fc2.weight": ZeroRule(0.0, 0.1)}, removed=0.5
+    )
+    record = describe_cut("base", groups, dense, plan, "hi")
+    cut(speech.model, groups, plan)
+    return speech, record
+
+
+def parameters(model: WhisperForConditionalGeneration) -> dict[str, torch.Tensor]:
+    """Every parameter by name, without its gradient."""
+    return {name: p.detach() for name, p in model.named_parameters()}
