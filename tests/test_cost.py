@@ -15,11 +15,11 @@ from whisperslim.core.arithmetic import expected_size
 from whisperslim.core.checkpoint import (
     count_parameters,
     describe_cut,
-    family_groups,
     load_dense,
     save_slim,
 )
 from whisperslim.core.cost import CostReport, CostRow, cost_of, inspect_model
+from whisperslim.core.families import family_of
 from whisperslim.core.flops import WORKLOADS, Workload
 from whisperslim.core.loading import load_model
 from whisperslim.core.plan import PruningPlan, keep_everything
@@ -54,7 +54,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def slim(dense: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = load_dense(dense)
-    groups, parameters = family_groups(model), count_parameters(model)
+    groups, parameters = family_of(model).unit_groups(model), count_parameters(model)
     whole = keep_everything(groups)
     plan = PruningPlan({**whole.keep, **KEPT}, target=0.1, removed=0.0)
     cut(model, groups, plan)

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
-from whisperslim.core.families import UnitGroup, family_of
+from whisperslim.core.families import UnitGroup
 from whisperslim.core.files import renamed_into_place
 from whisperslim.core.plan import PruningPlan
 from whisperslim.core.shrink import resize
@@ -222,11 +222,6 @@ def copy_side_files(source: Path, folder: Path) -> None:
     for name in _SIDE_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
-
-
-def family_groups(model: nn.Module) -> tuple[UnitGroup, ...]:
-    """Unit groups of a model, by its family."""
-    return family_of(model).unit_groups(model)
 
 
 @contextmanager

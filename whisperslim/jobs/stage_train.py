@@ -13,6 +13,7 @@ from whisperslim.core.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import DataError, RunError
 from whisperslim.events import Evaluated, Notice, Stopped
+from whisperslim.jobs.environment import add_facts
 from whisperslim.jobs.recipe import to_yaml
 from whisperslim.jobs.stage_context import StageContext, load_all
 from whisperslim.methods.base import CompressionMethod, Target
@@ -63,6 +64,8 @@ def tune(context: StageContext) -> bool:
     """Train the dense model with the method acting, and keep what the method has learnt."""
     recipe = context.recipe
     student = context.load(recipe.model)
+    facts = {"device": context.device, "weights_sha256": student.info.weights_sha256}
+    add_facts(context.run.environment_path, facts)
     method = build_method(context)
     if not _train(context, "tune", student, method, recipe.train):
         return False
