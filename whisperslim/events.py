@@ -78,13 +78,17 @@ class StepDone(Event):
 
 @dataclass(frozen=True)
 class SparsityMeasured(Event):
-    """Per unit group: the fraction of units that are exactly zero, and of zero elements."""
+    """Per unit group: the fraction of units that are exactly zero, and of zero elements.
+
+    `gauges` are the method's own: quantity -> group key -> value (thresholds, densities).
+    """
 
     kind: ClassVar[str] = "sparsity"
     stage: str
     step: int
     dead_units: dict[str, float]
     zero_elements: dict[str, float]
+    gauges: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

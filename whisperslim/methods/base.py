@@ -52,6 +52,9 @@ class CompressionMethod(Protocol):
     backward, optimizer, `after_step`. After training: `scores`, and `plan`.
     """
 
+    whole: bool
+    """Whether a group may lose its last unit, and with it the whole sub-layer."""
+
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         """Start acting on `model`. Changes no output until training begins."""
         ...
@@ -66,6 +69,13 @@ class CompressionMethod(Protocol):
 
     def after_step(self, learning_rate: float, step: int) -> None:
         """Called when the optimizer has stepped; `step` counts from 1."""
+        ...
+
+    def gauges(self) -> Mapping[str, Mapping[str, float]]:
+        """What to draw as it moves: quantity -> group key -> value; often empty.
+
+        Asked at every report of sparsity, so it may wait for the device.
+        """
         ...
 
     def scores(self) -> Scores:

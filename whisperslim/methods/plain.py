@@ -1,6 +1,6 @@
 """No compression: plain fine-tuning, for the tuned baseline and for recovery with fixed zeros."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ __all__ = ["Plain", "PlainOptions"]
 
 class Plain:
     """Fine-tuning that keeps elements that are exactly zero at exactly zero, if `hold_zeros`."""
+
+    whole = False
 
     def __init__(self, options: PlainOptions, target: Target, *, hold_zeros: bool = False) -> None:
         self._hold_zeros = hold_zeros
@@ -46,6 +48,9 @@ class Plain:
         if self._model is not None:
             for name, zeros in self._zeros.items():
                 self._model.get_parameter(name).masked_fill_(zeros, 0.0)
+
+    def gauges(self) -> Mapping[str, Mapping[str, float]]:
+        return {}
 
     def scores(self) -> Scores:
         """All units equally important."""

@@ -18,7 +18,7 @@ norm, which is weight decay and makes nothing zero; it stays available as `form 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +44,8 @@ from whisperslim.methods.unit_norms import matrices, scale_units, unit_norms
 
 class SparseGroupLasso:
     """The method behind `SGLOptions`; see the module's docstring for the equations."""
+
+    whole = False
 
     def __init__(self, options: SGLOptions, target: Target) -> None:
         self._options, self._target = options, target
@@ -96,6 +98,11 @@ class SparseGroupLasso:
             shrink_columns(self._model, self._tuned, self._options, learning_rate)
         else:
             self._shrink_units(learning_rate)
+
+    def gauges(self) -> Mapping[str, Mapping[str, float]]:
+        """The share of each group's units that is pulled towards zero."""
+        pulled = {key: float((pull > 0).float().mean()) for key, pull in self._weights.items()}
+        return {"pulled": pulled} if pulled else {}
 
     def scores(self) -> Scores:
         """Fisher information per weight, or the standardised norm."""

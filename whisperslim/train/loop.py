@@ -143,7 +143,7 @@ def _steps(
             _check_finite(job, latest)
             yield _report(job, counters, losses, norm, optimizer, pace)
         if _due(counters.step, options.report_every * _SPARSITY_EVERY_REPORTS, options.steps):
-            yield measure_sparsity(job.stage, counters.step, job.student)
+            yield measure_sparsity(job.stage, counters.step, job.student, job.method)
         evaluated = _due(counters.step, options.evaluate_every, options.steps)
         if evaluated and job.evaluate is not None:
             _check_finite(job, latest)

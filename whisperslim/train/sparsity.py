@@ -4,12 +4,15 @@ import torch
 
 from whisperslim.core.loading import SpeechModel
 from whisperslim.events import SparsityMeasured
+from whisperslim.methods.base import CompressionMethod
 from whisperslim.methods.unit_norms import unit_norms
 
 
 @torch.no_grad()
-def measure_sparsity(stage: str, step: int, speech: SpeechModel) -> SparsityMeasured:
-    """Dead units (every weight zero) and zero elements of each group, as fractions."""
+def measure_sparsity(
+    stage: str, step: int, speech: SpeechModel, method: CompressionMethod
+) -> SparsityMeasured:
+    """Dead units (every weight zero) and zero elements of each group, and the method's gauges."""
     dead, zero = {}, {}
     for group in speech.groups():
         norms = unit_norms(speech.model, group)
@@ -21,4 +24,7 @@ def measure_sparsity(stage: str, step: int, speech: SpeechModel) -> SparsityMeas
         ]
         zeros = sum(int((weight == 0).sum()) for weight in weights)
         zero[group.key] = zeros / sum(weight.numel() for weight in weights)
-    return SparsityMeasured(stage=stage, step=step, dead_units=dead, zero_elements=zero)
+    gauges = {name: dict(values) for name, values in method.gauges().items()}
+    return SparsityMeasured(
+        stage=stage, step=step, dead_units=dead, zero_elements=zero, gauges=gauges
+    )
