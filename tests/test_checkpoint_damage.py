@@ -89,7 +89,7 @@ DAMAGE = {
     "a record that is a list": (rewrite("slim.json", b"[]"), "cannot be read"),
     "a unit too many": (recount("encoder.0.ffn", 49), "does not fit its config"),
     "another count": (recount("encoder.0.ffn", 1), "of another shape"),
-    "no unit": (recount("encoder.0.ffn", 0), "does not fit its config"),
+    "no unit": (recount("encoder.0.ffn", 0), "does not fit its model"),
     "a count in words": (recount("encoder.0.ffn", "ten"), "does not fit its config"),
     "an unknown group": (recount("encoder.9.ffn", 3), "encoder.9.ffn"),
     "another type": (rejson("config.json", model_type="bert"), "'bert' model, not a Whisper"),

@@ -192,7 +192,10 @@ def changed(plan: PruningPlan, key: str, units: tuple[int, ...]) -> PruningPlan:
     ("mend", "message"),
     [
         (lambda p: replace(p, keep={}), "does not mention"),
-        (lambda p: changed(p, "encoder.1.ffn", ()), "one at least"),
+        (
+            lambda p: changed(changed(p, "encoder.0.ffn", ()), "encoder.1.ffn", ()),
+            "no unit of encoder.ffn in any layer",
+        ),
         (lambda p: changed(p, "encoder.1.ffn", (3, 1)), "in order"),
         (lambda p: changed(p, "encoder.1.ffn", (1, 1)), "distinct"),
         (lambda p: changed(p, "decoder.1.ffn", (0, FFN)), "outside 0 to 47"),
@@ -226,7 +229,13 @@ def test_groups_of_another_model_are_refused(shop: Workshop) -> None:
 
 @pytest.mark.parametrize(
     "counts",
-    [{}, {"encoder.9.ffn": 2}, {"encoder.0.ffn": 0}, {"encoder.0.ffn": FFN + 1}],
+    [
+        {},
+        {"encoder.9.ffn": 2},
+        {"encoder.0.ffn": 0, "encoder.1.ffn": 0},
+        {"encoder.0.ffn": -1},
+        {"encoder.0.ffn": FFN + 1},
+    ],
 )
 def test_resizing_to_what_cannot_be_is_refused(shop: Workshop, counts: dict[str, int]) -> None:
     model = empty_model(shop.model)

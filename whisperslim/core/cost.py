@@ -31,8 +31,8 @@ from whisperslim.core.shrink import resize
 from whisperslim.core.sources import resolve
 from whisperslim.errors import CheckpointError
 
-__all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "expected_size",
-           "inspect_model"]  # fmt: skip
+__all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
+           "expected_size", "inspect_model"]  # fmt: skip
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -64,9 +64,10 @@ def cost_of(
     dense = empty_model(folder)
     _check_record(folder, dense)
     slim = empty_model(folder)
-    resize(slim, {group.key: group.count for group in family_of(live).unit_groups(live)})
-    counts = [(_count(slim, work), _count(dense, work)) for work in workloads]
-    rows = (*_group_rows(live, dense, counts[0]), *_other_rows(live, counts[0]))
+    present = {group.key: group.count for group in _groups(live)}
+    resize(slim, {group.key: present.get(group.key, 0) for group in _groups(dense)})
+    counts = [(count_places(slim, work), count_places(dense, work)) for work in workloads]
+    rows = (*_group_rows(live, dense, counts[0]), *_other_rows(live, dense, counts[0]))
     removed = sum(row.removed for row in rows)
     return CostReport(
         name=name or (str(folder) if isinstance(model, Path) else model.name),
@@ -99,7 +100,7 @@ class _Disk:
     def missing_from(self, dense: nn.Module) -> int:
         """Elements the dense model has more than the file, tensor by tensor."""
         wanted = {name: parameter.numel() for name, parameter in dense.named_parameters()}
-        return sum(size - self.sizes[name] for name, size in wanted.items() if name in self.sizes)
+        return sum(size - self.sizes.get(name, 0) for name, size in wanted.items())
 
 
 def _read_disk(folder: Path) -> _Disk:
@@ -154,7 +155,11 @@ def _workload(work: Workload, count: tuple[FlopCount, FlopCount]) -> WorkloadCos
     return WorkloadCost(work.name, work.frames, work.tokens, count[0].total, count[1].total)
 
 
-def _count(skeleton: WhisperForConditionalGeneration, work: Workload) -> FlopCount:
+def count_places(skeleton: WhisperForConditionalGeneration, work: Workload) -> FlopCount:
+    """Operations of one pass; places are unit group keys and the other rows of a report.
+
+    `skeleton` is on the meta device.
+    """
     places: dict[str, list[nn.Module]] = {
         group.key: _modules_of(skeleton, group) for group in _groups(skeleton)
     }
@@ -182,21 +187,24 @@ def _modules_of(model: nn.Module, group: UnitGroup) -> list[nn.Module]:
 def _group_rows(
     live: nn.Module, dense: nn.Module, flops: tuple[FlopCount, FlopCount]
 ) -> list[CostRow]:
+    present = {group.key: group for group in _groups(live)}
     rows = []
-    for now, before in zip(_groups(live), _groups(dense), strict=True):
-        names = [part.parameter for part in now.slices]
+    for before in _groups(dense):
+        now = present.get(before.key)
+        units = now.count if now else 0
+        names = [part.parameter for part in now.slices] if now else []
         rows.append(
             CostRow(
-                key=now.key,
-                kind=now.kind,
-                stack=now.stack,
+                key=before.key,
+                kind=before.kind,
+                stack=before.stack,
                 parameters=sum(live.get_parameter(name).numel() for name in names),
-                removed=(before.count - now.count) * before.parameters_per_unit,
+                removed=(before.count - units) * before.parameters_per_unit,
                 zeroed=_zeros(live, names),
-                units=now.count,
+                units=units,
                 units_dense=before.count,
-                flops=flops[0].places[now.key],
-                flops_dense=flops[1].places[now.key],
+                flops=flops[0].places.get(before.key, 0),
+                flops_dense=flops[1].places[before.key],
             )
         )
     return rows
@@ -209,23 +217,31 @@ def _zeros(live: nn.Module, names: Sequence[str]) -> int:
 
 
 def _other_rows(
-    live: WhisperForConditionalGeneration, flops: tuple[FlopCount, FlopCount]
+    live: WhisperForConditionalGeneration,
+    dense: WhisperForConditionalGeneration,
+    flops: tuple[FlopCount, FlopCount],
 ) -> list[CostRow]:
-    """What no unit owns, one row for each kind and stack."""
-    owned = {part.parameter for group in _groups(live) for part in group.slices}
-    sizes: dict[str, int] = {}
-    for name, parameter in live.named_parameters():
-        if name not in owned:
-            owner = name.rsplit(".", 1)[0]
-            key = _place(live, owner, live.get_submodule(owner))
-            sizes[key] = sizes.get(key, 0) + parameter.numel()
+    """What no unit owns, one row for each kind and stack. Norms go with whole sub-layers."""
+    now, before = _unowned(live), _unowned(dense)
     return [
         CostRow(
-            key, key.split(".")[1], key.split(".")[0], size, 0, 0, 0, 0,
+            key, key.split(".")[1], key.split(".")[0], now[key], size - now[key], 0, 0, 0,
             flops[0].places.get(key, 0), flops[1].places.get(key, 0),
         )
-        for key, size in sizes.items()
+        for key, size in before.items()
     ]  # fmt: skip
+
+
+def _unowned(model: WhisperForConditionalGeneration) -> dict[str, int]:
+    """Row -> elements of the parameters no unit owns."""
+    owned = {part.parameter for group in _groups(model) for part in group.slices}
+    sizes: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if name not in owned:
+            owner = name.rsplit(".", 1)[0]
+            key = _place(model, owner, model.get_submodule(owner))
+            sizes[key] = sizes.get(key, 0) + parameter.numel()
+    return sizes
 
 
 def _place(model: WhisperForConditionalGeneration, name: str, module: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""Multiply unit activations by a gate, without touching the model's classes or weights."""
+"""Multiply activations by a gate, without touching the model's classes or weights."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,11 +26,27 @@ def attach_gates(
     ]
 
 
+def attach_output_gates(
+    model: nn.Module, groups: Sequence[UnitGroup], gate: GateFunction
+) -> list[RemovableHandle]:
+    """Hook what each group's sub-layer adds to the residual stream, its output bias included.
+
+    `gate` is given the group and that output `(batch, ..., d_model)`, and returns a factor that
+    broadcasts against it, or None. The caller removes the handles.
+    """
+    return [
+        model.get_submodule(group.gate).register_forward_hook(_output_hook(group, gate))
+        for group in groups
+    ]
+
+
 @contextmanager
 def masked(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> Iterator[nn.Module]:
     """The dense model computing as if the plan's dropped units were gone."""
     masks = plan_masks(groups, plan)
+    gone = [group for group in groups if not plan.keep[group.key]]
     handles = attach_gates(model, groups, lambda group, x: masks[group.key].to(x))
+    handles += attach_output_gates(model, gone, lambda group, x: x.new_zeros(()))
     try:
         yield model
     finally:
@@ -56,5 +72,15 @@ def _hook(group: UnitGroup, gate: GateFunction) -> Callable[[nn.Module, tuple[An
             return None
         units = activation.unflatten(-1, (group.count, group.width))
         return ((units * values.unsqueeze(-1)).flatten(-2), *inputs[1:])
+
+    return multiply
+
+
+def _output_hook(group: UnitGroup, gate: GateFunction) -> Callable[..., torch.Tensor | None]:
+    def multiply(
+        _module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor
+    ) -> torch.Tensor | None:
+        values = gate(group, output)
+        return None if values is None else output * values
 
     return multiply

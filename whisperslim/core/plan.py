@@ -5,6 +5,7 @@ values: it can be stored as JSON, compared and printed.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -32,7 +33,8 @@ class PruningPlan:
     """What to keep of each group, and which elements of what is left become zero.
 
     Attributes:
-        keep: Group key -> indices of the units that stay, ascending, never empty.
+        keep: Group key -> indices of the units that stay, ascending; none of them: the whole
+            sub-layer goes, its norm and output bias with it.
         zero: Parameter name -> rule, applied to the weights *after* the cut.
         target: Asked-for share of prunable weights to remove.
         removed: Share of prunable weights that `keep` removes.
@@ -72,19 +74,37 @@ def keep_everything(groups: Sequence[UnitGroup]) -> PruningPlan:
     return PruningPlan({group.key: tuple(range(group.count)) for group in groups})
 
 
-def reachable(groups: Sequence[UnitGroup]) -> float:
-    """Largest share of prunable weights that can be removed: one unit must stay in every group."""
-    floor = sum(group.weights_per_unit for group in groups)
-    return 1.0 - floor / prunable_total(tuple(groups))
+def reachable(
+    groups: Sequence[UnitGroup], whole: bool = False, costs: Mapping[str, float] | None = None
+) -> float:
+    """Largest share that can be removed: one unit must stay in every group.
+
+    Args:
+        groups: All groups of the model.
+        whole: One unit in every *place* is enough: whole sub-layers may go.
+        costs: Group key -> cost of one unit; None counts prunable weights.
+    """
+    price = _prices(groups, costs)
+    floor: dict[str, float] = {}
+    for group in groups:
+        name = group.place if whole else group.key
+        floor[name] = max(floor.get(name, 0.0), price[group.key])
+    return 1.0 - sum(floor.values()) / _total_cost(groups, price)
 
 
-def check_target(target: float, groups: Sequence[UnitGroup]) -> None:
+def check_target(
+    target: float,
+    groups: Sequence[UnitGroup],
+    whole: bool = False,
+    costs: Mapping[str, float] | None = None,
+) -> None:
     """Raise `PlanError` with the reachable range when `target` cannot be met."""
-    limit = reachable(groups)
+    limit = reachable(groups, whole, costs)
     if not 0.0 <= target <= limit:
+        where = "in some layer" if whole else "in every layer"
         raise PlanError(
             f"a removal target of {target} cannot be met: this model allows 0 to {limit:.4f} of "
-            "its prunable weights (one head and one FFN unit must stay in every place)"
+            f"its prunable weights (one head and one FFN unit of every kind must stay {where})"
         )
 
 
@@ -99,23 +119,38 @@ def check_scores(scores: Scores, groups: Sequence[UnitGroup]) -> None:
             raise PlanError(f"{group.key} has scores that are not finite")
 
 
-def plan_to_budget(scores: Scores, groups: Sequence[UnitGroup], target: float) -> PruningPlan:
+def plan_to_budget(
+    scores: Scores,
+    groups: Sequence[UnitGroup],
+    target: float,
+    *,
+    whole: bool = False,
+    costs: Mapping[str, float] | None = None,
+) -> PruningPlan:
     """Drop the least important units until `target` of the prunable weights is gone.
 
     Units leave in one global order, so the result overshoots by less than one unit, and a higher
     target always drops a superset: a larger target never gives a larger model. The best unit of
     each group is never in the order.
 
+    Args:
+        scores: Importance of every unit.
+        groups: All groups of the model.
+        target: Share to drop.
+        whole: Spare the best unit of every place only, so that whole sub-layers may go.
+        costs: Group key -> cost of one unit, in any currency; `target` is then a share of the
+            cost of all units. None counts prunable weights.
+
     Raises:
         PlanError: when the target is out of reach or the scores do not fit the groups.
     """
-    check_target(target, groups)
+    price = _prices(groups, costs)
+    check_target(target, groups, whole, costs)
     check_scores(scores, groups)
-    sizes = torch.cat([torch.full((g.count - 1,), g.weights_per_unit) for g in groups])
-    order, owner, unit = _order_of_death(scores, groups)
-    needed = target * prunable_total(tuple(groups))
-    # float64: against a Python number, whole numbers would be compared as float32, exact to 2^24.
-    gone = torch.cumsum(sizes[order], 0).double()
+    order, owner, unit = _order_of_death(scores, groups, whole)
+    prices = torch.tensor([price[group.key] for group in groups], dtype=torch.float64)
+    needed = target * _total_cost(groups, price)
+    gone = torch.cumsum(prices[owner[order]], 0)
     # A relative slack, so that a target met exactly in arithmetic is not missed in floating point.
     dropped = int((gone < needed * (1 - 1e-12)).sum()) + 1 if needed > 0 else 0
     return _without(groups, owner[order[:dropped]], unit[order[:dropped]], target)
@@ -124,7 +159,7 @@ def plan_to_budget(scores: Scores, groups: Sequence[UnitGroup], target: float) -
 def plan_below(scores: Scores, groups: Sequence[UnitGroup], threshold: float) -> PruningPlan:
     """Drop every unit whose score is below `threshold`, save the best one of each group."""
     check_scores(scores, groups)
-    order, owner, unit = _order_of_death(scores, groups)
+    order, owner, unit = _order_of_death(scores, groups, whole=False)
     ranked = torch.tensor(
         [float(scores[groups[int(o)].key][u]) for o, u in zip(owner, unit, strict=True)]
     )
@@ -133,14 +168,41 @@ def plan_below(scores: Scores, groups: Sequence[UnitGroup], threshold: float) ->
     return PruningPlan(plan.keep, plan.zero, plan.removed, plan.removed)
 
 
+def _prices(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None) -> Mapping[str, float]:
+    if costs is None:
+        return {group.key: float(group.weights_per_unit) for group in groups}
+    bad = [group.key for group in groups if not 0.0 < costs.get(group.key, 0.0) < math.inf]
+    if bad:
+        raise PlanError(f"the cost of a unit of {bad[0]} must be a positive number")
+    return costs
+
+
+def _total_cost(groups: Sequence[UnitGroup], price: Mapping[str, float]) -> float:
+    return sum(group.count * price[group.key] for group in groups)
+
+
+def _spared(own: Mapping[str, torch.Tensor], groups: Sequence[UnitGroup], whole: bool) -> set:
+    """(group key, unit) of the best unit of each group, or of each place."""
+    best: dict[str, tuple[float, str, int]] = {}
+    for group in groups:
+        name = group.place if whole else group.key
+        unit = int(torch.argmax(own[group.key]))
+        value = float(own[group.key][unit])
+        if name not in best or value > best[name][0]:
+            best[name] = (value, group.key, unit)
+    return {(key, unit) for _, key, unit in best.values()}
+
+
 def _order_of_death(
-    scores: Scores, groups: Sequence[UnitGroup]
+    scores: Scores, groups: Sequence[UnitGroup], whole: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     owners, units, values = [], [], []
+    cpu = {group.key: scores[group.key].detach().to("cpu", torch.float64) for group in groups}
+    spared = _spared(cpu, groups, whole)
     for index, group in enumerate(groups):
-        own = scores[group.key].detach().to("cpu", torch.float64)
-        spared = int(torch.argmax(own))
-        left = torch.tensor([u for u in range(group.count) if u != spared], dtype=torch.long)
+        own = cpu[group.key]
+        stay = [u for u in range(group.count) if (group.key, u) not in spared]
+        left = torch.tensor(stay, dtype=torch.long)
         owners.append(torch.full((len(left),), index))
         units.append(left)
         values.append(own[left])

@@ -17,7 +17,7 @@ def cut(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> Non
     Args:
         model: The model `groups` was read from; its linear layers become narrower.
         groups: Every unit group of `model`.
-        plan: Must name every group and keep at least one unit of each.
+        plan: Must name every group. One that keeps no unit loses its sub-layer altogether.
 
     Raises:
         PlanError: when the plan does not fit the model; nothing has been changed then.
@@ -42,12 +42,15 @@ def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
     """Give a model on the meta device the shapes of a cut one, before weights are assigned.
 
     Raises:
-        PlanError: when a group is unknown or a count is outside 1 to the present count.
+        PlanError: when a group is unknown or a count is outside 0 to the present count.
     """
     groups = family_of(model).unit_groups(model)
     known = {group.key for group in groups}
     if known != set(counts):
         raise PlanError(f"unit groups do not match this model: {sorted(known ^ set(counts))}")
+    negative = sorted(key for key, count in counts.items() if count < 0)
+    if negative:
+        raise PlanError(f"{negative[0]} cannot have {counts[negative[0]]} units")
     plan = PruningPlan({group.key: tuple(range(counts[group.key])) for group in groups})
     _check_fit(groups, plan)
     with torch.no_grad():
@@ -76,16 +79,20 @@ def _check_fit(groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
         units = plan.keep.get(group.key)
         if units is None:
             raise PlanError(f"the plan does not mention {group.key}")
-        if not units or list(units) != sorted(set(units)):
-            raise PlanError(
-                f"the plan for {group.key} must keep distinct units in order, one at least"
-            )
-        if units[0] < 0 or units[-1] >= group.count:
+        if list(units) != sorted(set(units)):
+            raise PlanError(f"the plan for {group.key} must keep distinct units in order")
+        if units and (units[0] < 0 or units[-1] >= group.count):
             raise PlanError(f"the plan for {group.key} names units outside 0 to {group.count - 1}")
+    empty = sorted({g.place for g in groups} - {g.place for g in groups if plan.keep[g.key]})
+    if empty:
+        raise PlanError(f"the plan leaves no unit of {', '.join(empty)} in any layer; keep one")
 
 
 def _keep_units(model: nn.Module, group: UnitGroup, units: Sequence[int]) -> None:
     if len(units) == group.count:
+        return
+    if not units:
+        family_of(model).drop(model, group)
         return
     for part in group.slices:
         _select(model, part.parameter, part.dim, _elements(units, part.block))

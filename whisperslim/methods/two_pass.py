@@ -117,7 +117,7 @@ def _kept(
         (part.parameter, kept_weight(model, part.parameter, part.dim, part.block, plan.keep[g.key]))
         for g in groups
         for part in g.slices
-        if part.parameter.endswith(".weight")
+        if part.parameter.endswith(".weight") and plan.keep[g.key]
     ]
 
 

@@ -34,6 +34,7 @@ class UnitGroup:
         gate: Module whose *input* carries the units' activations, `(..., count * width)`.
         weights_per_unit: Elements of prunable weight matrices one unit owns (biases not counted).
         parameters_per_unit: All elements one unit owns, biases included.
+        layer: Index of the layer in its stack.
     """
 
     key: str
@@ -45,6 +46,12 @@ class UnitGroup:
     gate: str
     weights_per_unit: int
     parameters_per_unit: int
+    layer: int = 0
+
+    @property
+    def place(self) -> str:
+        """The key without its layer: what this group is the instance of in one layer."""
+        return self.key.replace(f"{self.stack}.{self.layer}.", f"{self.stack}.", 1)
 
     @property
     def flops_per_position(self) -> int:
@@ -67,6 +74,14 @@ class Family(Protocol):
 
     def set_unit_count(self, model: nn.Module, group: UnitGroup, count: int) -> None:
         """Tell the modules of `group` that they now hold `count` units. Changes no tensor."""
+        ...
+
+    def drop(self, model: nn.Module, group: UnitGroup) -> None:
+        """Take the whole sub-layer of `group` out, its norm and output bias with it.
+
+        It adds nothing to the residual stream then. A layer that has lost every sub-layer hands
+        its input on. `unit_groups` does not list what was dropped.
+        """
         ...
 
     def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:

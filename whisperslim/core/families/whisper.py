@@ -7,10 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import WhisperForConditionalGeneration
 
+from whisperslim.core.families.absent import AbsentAttention, AbsentLayer, AbsentLinear
 from whisperslim.core.families.base import Slice, UnitGroup
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 _STACKS = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
+_FFN_NORM = "final_layer_norm"
 
 
 class WhisperFamily:
@@ -19,14 +21,16 @@ class WhisperFamily:
     model_type = "whisper"
 
     def unit_groups(self, model: nn.Module) -> tuple[UnitGroup, ...]:
-        """One `heads` group per attention module and one `ffn` group per layer."""
+        """One `heads` group per attention module and one `ffn` group per layer, those present."""
         groups = []
         for stack, attentions in _STACKS.items():
-            for index in range(len(_layers(model, stack))):
+            for index, layer in enumerate(_layers(model, stack)):
                 prefix = f"model.{stack}.layers.{index}"
                 for attention in attentions:
-                    groups.append(_head_group(model, stack, index, f"{prefix}.{attention}"))
-                groups.append(_ffn_group(model, stack, index, prefix))
+                    if _has_attention(layer, attention):
+                        groups.append(_head_group(model, stack, index, f"{prefix}.{attention}"))
+                if _has_ffn(layer):
+                    groups.append(_ffn_group(model, stack, index, prefix))
         return tuple(groups)
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:
@@ -43,6 +47,22 @@ class WhisperFamily:
         if group.kind == "heads":
             attention = model.get_submodule(group.gate.removesuffix(".out_proj"))
             attention.num_heads = cast(Any, count)
+
+    def drop(self, model: nn.Module, group: UnitGroup) -> None:
+        """Put modules in place that add nothing; a layer left with none becomes a pass-through."""
+        layers = _layers(model, group.stack)
+        layer: Any = layers[group.layer]
+        if group.kind == "heads":
+            name = group.gate.split(".")[-2]
+            setattr(layer, name, AbsentAttention())
+            setattr(layer, f"{name}_layer_norm", nn.Identity())
+        else:
+            layer.fc1, layer.fc2 = AbsentLinear(), AbsentLinear()
+            setattr(layer, _FFN_NORM, nn.Identity())
+        if not _has_ffn(layer) and not any(_has_attention(layer, a) for a in _STACKS[group.stack]):
+            layers[group.layer] = AbsentLayer()
+        if group.stack == "decoder":
+            _renumber_caches(layers)
 
     def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
         """Run the encoder on a window that need not be 30 s.
@@ -93,6 +113,28 @@ def _layers(model: nn.Module, stack: str) -> nn.ModuleList:
     return cast(nn.ModuleList, model.get_submodule(f"model.{stack}.layers"))
 
 
+def _has_attention(layer: nn.Module, name: str) -> bool:
+    return not isinstance(layer, AbsentLayer) and not isinstance(
+        getattr(layer, name), AbsentAttention
+    )
+
+
+def _has_ffn(layer: nn.Module) -> bool:
+    return not isinstance(layer, AbsentLayer) and not isinstance(layer.fc1, AbsentLinear)
+
+
+def _renumber_caches(layers: nn.ModuleList) -> None:
+    """Number the key/value caches of the attention modules that are left, each kind from 0.
+
+    transformers reads how many tokens are cached, and so the next position, off cache 0.
+    """
+    for name in _STACKS["decoder"]:
+        present = [layer for layer in layers if _has_attention(layer, name)]
+        for index, layer in enumerate(present):
+            attention: Any = getattr(layer, name)
+            attention.layer_idx = index
+
+
 def _head_group(model: nn.Module, stack: str, index: int, attention: str) -> UnitGroup:
     module: Any = model.get_submodule(attention)
     head, inner = module.head_dim, module.q_proj.in_features
@@ -111,6 +153,7 @@ def _head_group(model: nn.Module, stack: str, index: int, attention: str) -> Uni
         gate=f"{attention}.out_proj",
         weights_per_unit=weights,
         parameters_per_unit=weights + 2 * head,
+        layer=index,
     )
 
 
@@ -131,4 +174,5 @@ def _ffn_group(model: nn.Module, stack: str, index: int, layer: str) -> UnitGrou
         gate=f"{layer}.fc2",
         weights_per_unit=weights,
         parameters_per_unit=weights + 1,
+        layer=index,
     )
