@@ -86,6 +86,54 @@ def _recipe_table(record: dict[str, Any]) -> str:
     return "\n\n".join([*blocks, _sizes(record), record["note"], _where(record)])
 
 
+def _method_table(record: dict[str, Any]) -> str:
+    """One line a run: the language's own normaliser only, which the caption names."""
+    names = _sets(record)
+    header = (
+        "method", "target", "seed", *(f"WER % on {name} (95 %), p" for name in names),
+        "removed / zeroed % of prunable", "parameters M", "weights MB (format)", "GFLOPs",
+        "s per clip (median)", "compression min",
+    )  # fmt: skip
+    rows = [_method_row(row, values, names, record) for row, values in record["rows"].items()]
+    sets = next(iter(record["rows"].values()))["sets"]
+    normaliser = list(sets[names[0]]["scores"])[-1]
+    sizes = ", ".join(f"{name} n = {sets[name]['n']}" for name in names)
+    missing = f" Not run: {', '.join(record['missing'])}." if record["missing"] else ""
+    caption = (
+        f"{sizes}; normaliser {normaliser}, window {sets[names[0]]['window']}, "
+        f"{sets[names[0]]['decoding']}. Every row {record['updates']} updates of "
+        f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
+        f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "
+        f"prunable weights.{missing} {record['note']}"
+    )
+    return f"{caption}\n\n{_table(header, rows)}\n\n{_where(record)}"
+
+
+def _method_row(
+    row: str, values: dict[str, Any], names: Sequence[str], record: dict[str, Any]
+) -> tuple[str, ...]:
+    cost = values["cost"]
+    return (
+        values["label"],
+        f"{values['target']:.0%}" if values["target"] else "",
+        str(values["seed"]),
+        *(_wer_cell(values["sets"][name], values["label"] == record["baseline"]) for name in names),
+        f"{100 * cost['removed_of_prunable']:.1f} / {100 * cost['zeroed_of_prunable']:.1f}",
+        f"{cost['parameters'] / MEGA:.1f}",
+        f"{cost['bytes_on_disk'] / MEGA:.1f} ({cost['dtype']})",
+        f"{cost['flops'] / 1e9:.1f}",
+        f"{record['latency']['seconds_per_clip'][row]['median']:.2f}",
+        f"{values['compression_seconds'] / 60:.1f}",
+    )
+
+
+def _wer_cell(result: dict[str, Any], is_baseline: bool) -> str:
+    score = list(result["scores"].values())[-1]
+    low, high = score["wer_interval_95"]
+    cell = f"{100 * score['wer']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return cell if is_baseline else f"{cell}, {score['against_baseline']['p_value']:.2g}"
+
+
 def _quality(record: dict[str, Any], name: str) -> str:
     header = ("model", "normaliser", "WER %", "95 % interval", "CER %", "p against baseline")
     rows = []
@@ -160,6 +208,7 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "recipe_table": _recipe_table,
+    "method_table": _method_table,
     "training_step": _training_step,
     "quick_preset": _quick_preset,
     "startup": _startup,

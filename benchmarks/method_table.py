@@ -1,0 +1,264 @@
+"""Every method at several sizes: same start, same data, same number of updates, same scoring.
+
+    python -m benchmarks.method_table --dense RUN --train PATH/hi_prompts#train \\
+        --dev PATH/hi_prompts#dev --data PATH/hi_prompts#test --runs FOLDER --targets 0.5
+
+RUN is the run of a tuned dense model. Each cell is an ordinary run in FOLDER: one that is finished
+is not done again, one that was broken off is continued. The dense row gets as many more updates as
+the methods do, and every run learns from the same teacher, the tuned dense model.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.provenance import provenance, write_result
+from benchmarks.scoring import latency, row_record, score, short
+from whisperslim.core.loading import load_model
+from whisperslim.events import StageFinished
+from whisperslim.jobs.eventlog import read_events
+from whisperslim.jobs.recipe import dotted_values, load_recipe, to_yaml, with_values
+from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs
+from whisperslim.speech.dataset import load_items
+from whisperslim.speech.window import parse_window
+
+DENSE = "dense tuned"
+# From the loaded dense model to the tuned slim model; preparing data and scoring are no part of it.
+_COMPRESSION = ("tune", "plan", "shrink", "recover")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table.
+
+    Attributes:
+        values: Dotted recipe values beside those all rows share.
+        elements: Whether the target is zeroed elements; else removed units.
+        one_pass: Whether all updates come before the cut, and none is left for recovery.
+    """
+
+    values: Mapping[str, Any]
+    elements: bool = False
+    one_pass: bool = False
+
+
+# The penalties are per unit of learning rate: at 1e-4 a pull of 20 takes 0.002 a step off a unit
+# whose root mean square weight is 0.02 to 0.07 in Whisper-base, so 60 steps are enough.
+ENTRIES: dict[str, Entry] = {
+    "SGL": Entry(
+        {
+            "method.name": "sgl",
+            "method.lambda_group_encoder": 20.0,
+            "method.lambda_group_decoder": 20.0,
+            "method.importance_every": 2,
+        }
+    ),
+    "gates, units": Entry(
+        {"method.name": "self_pinching", "method.granularity": "units"}, one_pass=True
+    ),
+    "gates, elements": Entry(
+        {"method.name": "self_pinching", "method.granularity": "elements"},
+        elements=True,
+        one_pass=True,
+    ),
+    "L0 + distillation": Entry({"method.name": "l0_distill", "distill.hidden_weight": 1.0}),
+    "IMP": Entry({"method.name": "imp"}, one_pass=True),
+    "IMP, elements": Entry({"method.name": "imp"}, elements=True, one_pass=True),
+    "one-shot": Entry({"method.name": "one_shot"}, one_pass=True),
+    "one-shot, Fisher": Entry(
+        {"method.name": "one_shot", "method.importance": "fisher", "method.begin": 0.1},
+        one_pass=True,
+    ),
+    "random": Entry({"method.name": "random"}, one_pass=True),
+    "layer drop": Entry({"method.name": "layer_drop"}, one_pass=True),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid."""
+
+    label: str
+    target: float
+    seed: int
+
+    @property
+    def row(self) -> str:
+        """How the table names it."""
+        if self.label == DENSE:
+            return f"{DENSE}, seed {self.seed}"
+        return f"{self.label} {self.target:.0%}, seed {self.seed}"
+
+    @property
+    def run_name(self) -> str:
+        """How its run is called."""
+        return "".join(c if c.isalnum() else "-" for c in self.row.replace("%", "pc")).lower()
+
+
+def main() -> None:
+    """Run the grid, score it, store it."""
+    arguments = _arguments()
+    cells = list(_cells(arguments))
+    for cell in cells:
+        if not arguments.score_only:
+            _make(cell, arguments)
+    done = {cell: run for cell in cells if (run := _finished(cell, arguments.runs)) is not None}
+    print(write_result(arguments.out, _record(done, cells, arguments)))
+
+
+def _cells(arguments: argparse.Namespace) -> Iterator[Cell]:
+    for seed in arguments.seeds:
+        yield Cell(DENSE, 0.0, seed)
+        for target in arguments.targets:
+            for label in arguments.only or ENTRIES:
+                yield Cell(label, target, seed)
+
+
+def _make(cell: Cell, arguments: argparse.Namespace) -> None:
+    """Do or continue one run in a process of its own, so that no cell warms another up."""
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    run = _run_of(cell, arguments.runs)
+    if run is not None and run.status() is RunStatus.FINISHED:
+        return
+    print(f"{cell.row} ...", flush=True)
+    command = [sys.executable, "-m", "whisperslim"]
+    if run is not None:
+        command += ["resume", str(run.path)]
+    else:
+        recipe = arguments.runs / f"{cell.run_name}.yaml"
+        recipe.write_text(_recipe(cell, arguments), "utf-8")
+        command += ["compress", str(recipe), "--runs", str(arguments.runs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{cell.row} failed:\n{(done.stdout + done.stderr)[-2000:]}", flush=True)
+
+
+def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
+    entry = ENTRIES.get(cell.label, Entry({"method.name": "none"}, one_pass=True))
+    every = arguments.tune_steps + arguments.recover_steps
+    tune = every if entry.one_pass else arguments.tune_steps
+    shared = {
+        "name": cell.run_name,
+        "model": arguments.dense,
+        "distill.teacher": "" if cell.label == DENSE else "dense",
+        "target.removed": 0.0 if entry.elements else cell.target,
+        "target.zeroed": cell.target if entry.elements else 0.0,
+        "data.train": tuple(arguments.train),
+        "data.dev": tuple(arguments.dev),
+        "data.test": (),
+        "data.on_problem": "skip",
+        "data.max_seconds": arguments.max_seconds,
+        "augment.spec_augment": True,
+        "augment.speed": True,
+        "train.steps": tune,
+        "recover.steps": every - tune,
+        "export.dtype": "float32",
+        "runtime.threads": arguments.threads,
+        "runtime.seed": cell.seed,
+    }
+    stage = {
+        "batch_size": arguments.batch_size,
+        "learning_rate": arguments.learning_rate,
+        "warmup_steps": 10,
+        "evaluate_every": 0,
+        "checkpoint_every": 40,
+    }
+    stages = {f"{part}.{k}": v for part in ("train", "recover") for k, v in stage.items()}
+    # The method first: it decides which of its options exist.
+    recipe = load_recipe(
+        "sgl-hindi", [f"method.name={entry.values['method.name']}", "target.removed=0",
+                      "target.zeroed=0"],
+    )  # fmt: skip
+    return to_yaml(with_values(recipe, {**shared, **stages, **entry.values}))
+
+
+def _run_of(cell: Cell, runs: Path) -> RunDir | None:
+    found = [run for run in list_runs(runs) if run.name.endswith(f"-{cell.run_name}")]
+    return found[0] if found else None
+
+
+def _finished(cell: Cell, runs: Path) -> RunDir | None:
+    run = _run_of(cell, runs)
+    return run if run is not None and run.status() is RunStatus.FINISHED else None
+
+
+def _record(
+    done: Mapping[Cell, RunDir], cells: list[Cell], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    torch.set_num_threads(arguments.threads)
+    sets = {short(source): load_items(source) for source in arguments.data}
+    window = parse_window("fit")
+    models = {cell.row: load_model(str(run.slim_path)) for cell, run in done.items()}
+    results = {row: score(row, model, sets, "hi", window) for row, model in models.items()}
+    rows = {}
+    for cell, run in done.items():
+        baseline = results[Cell(DENSE, 0.0, cell.seed).row]
+        rows[cell.row] = {
+            "label": cell.label,
+            "target": cell.target,
+            "seed": cell.seed,
+            "compression_seconds": _compression_seconds(run),
+            "recipe": _own_values(run),
+            **row_record(cell.row, models[cell.row], results[cell.row], baseline),
+        }
+    every = [item for items in sets.values() for item in items]
+    return {
+        "what": "WER, size, speed and time of compression of every method",
+        "baseline": DENSE,
+        "updates": arguments.tune_steps + arguments.recover_steps,
+        "train": [short(source) for source in arguments.train],
+        "batch_size": arguments.batch_size,
+        "note": arguments.note,
+        "missing": [cell.row for cell in cells if cell not in done],
+        "rows": rows,
+        "latency": latency(models, every, arguments.latency_clips, "hi", window),
+        **provenance(arguments.threads),
+    }
+
+
+def _compression_seconds(run: RunDir) -> float:
+    events, _ = read_events(run.events_path)
+    finished = [event for event in events if isinstance(event, StageFinished)]
+    return sum(e.seconds for e in finished if e.stage in _COMPRESSION and not e.skipped)
+
+
+def _own_values(run: RunDir) -> dict[str, Any]:
+    """The method's part of the recipe, the part that differs between rows."""
+    values = dotted_values(run.recipe())
+    kept = ("method.", "target.", "distill.", "train.steps", "recover.steps", "train.learning_rate")
+    chosen = {key: value for key, value in values.items() if key.startswith(kept)}
+    chosen["distill.teacher"] = DENSE if chosen["distill.teacher"] else ""
+    return json.loads(json.dumps(chosen))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dense", required=True, help="run or folder of the tuned dense model")
+    for name in ("train", "dev", "data"):
+        parser.add_argument(f"--{name}", action="append", required=True, metavar="PATH[#SPLIT]")
+    parser.add_argument("--runs", type=Path, required=True, help="folder the grid's runs live in")
+    parser.add_argument("--targets", type=float, nargs="+", default=[0.35, 0.5, 0.65])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", choices=tuple(ENTRIES), help="rows; all by default")
+    parser.add_argument("--tune-steps", type=int, default=60)
+    parser.add_argument("--recover-steps", type=int, default=60)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--max-seconds", type=float, default=26.0)
+    parser.add_argument("--latency-clips", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--score-only", action="store_true", help="run nothing, score what is done")
+    parser.add_argument("--out", default="method_table")
+    parser.add_argument("--note", default="", help="free text stored with the record")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
