@@ -2,22 +2,42 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 
+from tests.tiny import D_MODEL, FFN
 from tests.tiny_job import (
     TARGET,
 )
 from whisperslim.core.loading import SpeechModel
 from whisperslim.methods.base import CompressionMethod, Target
+from whisperslim.methods.l0_distill import L0Distill
+from whisperslim.methods.l0_options import L0Options
+from whisperslim.methods.layer_drop_options import LayerDropOptions
+from whisperslim.methods.magnitude_options import IMPOptions, OneShotOptions, RandomOptions
+from whisperslim.methods.pinching_masks import unit_mean_squares
+from whisperslim.methods.pinching_thresholds import weight_sizes
 from whisperslim.methods.plain import PlainOptions
+from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 from whisperslim.methods.sgl_options import SGLOptions
 from whisperslim.methods.unit_norms import unit_norms
+
+# Four projections an attention, two matrices an FFN.
+LAYER_WEIGHTS = {
+    "encoder": 4 * D_MODEL**2 + 2 * D_MODEL * FFN,
+    "decoder": 8 * D_MODEL**2 + 2 * D_MODEL * FFN,
+}
 
 
 def sum_of_norms(method: CompressionMethod, speech: SpeechModel) -> float:
     return sum(float(unit_norms(speech.model, group).sum()) for group in speech.groups())
+
+
+def expected_open(method: CompressionMethod, speech: SpeechModel) -> float:
+    """The share of units that L0 masks are expected to leave open; all before they are attached."""
+    return 1.0 - cast(L0Distill, method).expected_removed()
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,8 @@ class Row:
         pressure: Of the method and the student; must fall under `strong`.
         prunes: Whether its plan removes anything.
         label: Tells rows of one method apart.
+        target: What the plan must meet.
+        unit_of_plan: Most weights by which the plan may overshoot; 0: those of the largest unit.
     """
 
     name: str
@@ -40,12 +62,49 @@ class Row:
     prunes: bool = True
     label: str = ""
     target: Target = field(default=TARGET)
+    unit_of_plan: int = 0
 
 
 def sgl(**changes: Any) -> tuple[SGLOptions, SGLOptions]:
     """Gentle and strong options of one kind of Sparse Group LASSO."""
     strong = {"lambda_group_encoder": 10.0, "lambda_group_decoder": 10.0}
     return SGLOptions(**changes), SGLOptions(**{**changes, **strong})
+
+
+def l0(**changes: Any) -> tuple[L0Options, L0Options]:
+    """Gentle and strong options of one kind of L0 masks."""
+    gentle = {"rate_factor": 3.0, **changes}
+    strong = {"rate_factor": 100.0, "linear_rate": 100.0, "ramp": 0.2}
+    return L0Options(**gentle), L0Options(**{**changes, **strong})
+
+
+def open_units(method: CompressionMethod, speech: SpeechModel) -> float:
+    """Mean share of units that their thresholds leave open; all before they are attached."""
+    return _share_above(method, speech, lambda *of: unit_mean_squares(*of).sqrt())
+
+
+def open_elements(method: CompressionMethod, speech: SpeechModel) -> float:
+    """Mean share of weights that their thresholds leave open; all before they are attached."""
+    return _share_above(method, speech, weight_sizes)
+
+
+def _share_above(
+    method: CompressionMethod, speech: SpeechModel, sizes: Callable[..., torch.Tensor]
+) -> float:
+    thresholds = method.gauges().get("threshold", {})
+    shares = [
+        float((sizes(speech.model, group) >= thresholds[group.key]).float().mean())
+        for group in speech.groups()
+        if thresholds
+    ]
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+def pinching(**changes: Any) -> tuple[SelfPinchingOptions, SelfPinchingOptions]:
+    """Gentle and strong options of one kind of self-pinching gates."""
+    gentle = {"threshold_rate": 5.0, "stiffness": 0.0, "multiplier_rate": 0.01, **changes}
+    strong = {**gentle, "stiffness": 1e4, "penalty": 100.0}
+    return SelfPinchingOptions(**gentle), SelfPinchingOptions(**strong)
 
 
 ROWS = (
@@ -63,6 +122,24 @@ ROWS = (
         sgl(form="squared")[1],
         label="squared",
     ),
+    Row("one_shot", OneShotOptions()),
+    Row("one_shot", OneShotOptions(importance="fisher", compare="layer"), label="fisher, layer"),
+    Row("one_shot", OneShotOptions(begin=0.5, compare="layer"), label="later, layer"),
+    Row("imp", IMPOptions()),
+    Row("imp", IMPOptions(rounds=3, importance="fisher", settle=1.0), label="fisher"),
+    Row("random", RandomOptions()),
+    Row("layer_drop", LayerDropOptions(), unit_of_plan=LAYER_WEIGHTS["decoder"]),
+    Row(
+        "layer_drop", LayerDropOptions(keep_encoder_layers=1), label="encoder",
+        target=Target(removed=0.15, zeroed=0.05), unit_of_plan=LAYER_WEIGHTS["encoder"],
+    ),
+    Row("l0_distill", *l0(), pressure=expected_open),
+    Row("l0_distill", *l0(sublayers=False, layers=False), expected_open, label="units only"),
+    Row("l0_distill", *l0(sublayers=False, settle=0.5), expected_open, label="units and layers"),
+    Row("self_pinching", *pinching(), open_units),
+    Row("self_pinching", *pinching(granularity="elements"), open_elements, label="elements"),
+    Row("self_pinching", *pinching(granularity="both"), open_units, label="both"),
+    Row("self_pinching", *pinching(control="penalty"), open_units, label="penalty"),
 )  # fmt: skip
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} {row.label}".strip())

@@ -11,7 +11,10 @@ from whisperslim.jobs.recipe import dotted_specs, from_mapping, load_recipe, to_
 from whisperslim.jobs.recipe_paths import with_absolute_paths
 from whisperslim.jobs.recipe_text import flatten, from_yaml
 
-SHIPPED = {"quick-demo", "sgl-hindi", "sgl-paper", "dense-tuned"}
+SHIPPED = {
+    "quick-demo", "sgl-hindi", "sgl-paper", "dense-tuned", "gates-hindi", "gates-paper", "l0-hindi",
+    "imp-baseline", "layerdrop-distil",
+}  # fmt: skip
 
 
 def test_these_are_shipped() -> None:

@@ -5,14 +5,65 @@ Only their options are loaded then; the methods themselves, and torch with them,
 
 from typing import Any
 
-from whisperslim.methods import plain_options, sgl_options
-from whisperslim.methods.base import CompressionMethod, MethodEntry, Target, get, names, register
+from whisperslim.methods import (
+    l0_options,
+    layer_drop_options,
+    magnitude_options,
+    plain_options,
+    self_pinching_options,
+    sgl_options,
+)
+from whisperslim.methods.base import (
+    CompressionMethod,
+    MethodEntry,
+    Target,
+    get,
+    names,
+    register,
+    unregister,
+)
 
 
 def _sgl(options: Any, target: Target) -> CompressionMethod:
     from whisperslim.methods.sgl import SparseGroupLasso
 
     return SparseGroupLasso(options, target)
+
+
+def _l0_distill(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.l0_distill import L0Distill
+
+    return L0Distill(options, target)
+
+
+def _one_shot(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.magnitude import one_shot
+
+    return one_shot(options, target)
+
+
+def _imp(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.magnitude import iterative
+
+    return iterative(options, target)
+
+
+def _random(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.magnitude import random
+
+    return random(options, target)
+
+
+def _layer_drop(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.layer_drop import LayerDrop
+
+    return LayerDrop(options, target)
+
+
+def _self_pinching(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.self_pinching import SelfPinching
+
+    return SelfPinching(options, target)
 
 
 def _plain(options: Any, target: Target) -> CompressionMethod:
@@ -22,6 +73,26 @@ def _plain(options: Any, target: Target) -> CompressionMethod:
 
 
 register("sgl", MethodEntry(sgl_options.SGLOptions, _sgl, sgl_options.SUMMARY))
+register("l0_distill", MethodEntry(l0_options.L0Options, _l0_distill, l0_options.SUMMARY))
+register(
+    "self_pinching",
+    MethodEntry(
+        self_pinching_options.SelfPinchingOptions, _self_pinching, self_pinching_options.SUMMARY
+    ),
+)
+register(
+    "one_shot",
+    MethodEntry(magnitude_options.OneShotOptions, _one_shot, magnitude_options.ONE_SHOT_SUMMARY),
+)
+register("imp", MethodEntry(magnitude_options.IMPOptions, _imp, magnitude_options.IMP_SUMMARY))
+register(
+    "random",
+    MethodEntry(magnitude_options.RandomOptions, _random, magnitude_options.RANDOM_SUMMARY),
+)
+register(
+    "layer_drop",
+    MethodEntry(layer_drop_options.LayerDropOptions, _layer_drop, layer_drop_options.SUMMARY),
+)
 register("none", MethodEntry(plain_options.PlainOptions, _plain, plain_options.SUMMARY))
 
-__all__ = ["MethodEntry", "get", "names", "register"]
+__all__ = ["MethodEntry", "get", "names", "register", "unregister"]

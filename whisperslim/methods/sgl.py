@@ -39,7 +39,7 @@ from whisperslim.methods.base import LossTerms, StepOutputs, Target
 from whisperslim.methods.importance import FisherGates
 from whisperslim.methods.sgl_options import SGLOptions
 from whisperslim.methods.two_pass import bisect_plan, standardised, with_zeros, zero_rules
-from whisperslim.methods.unit_norms import matrices, scale_units, unit_norms
+from whisperslim.methods.unit_norms import is_trained, matrices, scale_units, unit_norms
 
 
 class SparseGroupLasso:
@@ -67,7 +67,7 @@ class SparseGroupLasso:
             check_target(self._target.removed, groups)
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
         # What is frozen is frozen for the penalties too: a teacher may share its states.
-        self._tuned = tuple(group for group in groups if _is_trained(model, group))
+        self._tuned = tuple(group for group in groups if is_trained(model, group))
         if self._options.importance == "fisher":
             self._fisher.attach(model, groups)
             self._fisher.active = True
@@ -239,10 +239,6 @@ def _squared_penalties(
             if strength:
                 terms[term] = terms.get(term, torch.zeros_like(value)) + strength * value
     return terms
-
-
-def _is_trained(model: nn.Module, group: UnitGroup) -> bool:
-    return all(model.get_parameter(part.parameter).requires_grad for part in group.slices)
 
 
 def _adaptive(norms: torch.Tensor) -> torch.Tensor:

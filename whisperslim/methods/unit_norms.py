@@ -1,4 +1,4 @@
-"""Norms of groups of weights, and scaling a group, without copying the model."""
+"""Norms of groups of weights, scaling a group, whether it is trained: without copying the model."""
 
 from collections.abc import Sequence
 
@@ -45,6 +45,11 @@ def matrices(groups: Sequence[UnitGroup]) -> list[tuple[str, str]]:
         for part in group.slices
         if part.parameter.endswith(".weight")
     ]
+
+
+def is_trained(model: nn.Module, group: UnitGroup) -> bool:
+    """Whether nothing of the group is frozen."""
+    return all(model.get_parameter(part.parameter).requires_grad for part in group.slices)
 
 
 def _device(model: nn.Module, group: UnitGroup) -> torch.device:

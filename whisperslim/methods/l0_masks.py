@@ -1,0 +1,123 @@
+"""Hard concrete masks over units, sub-layers and layers, and the size they make to be expected.
+
+A unit counts as open when its own mask, its sub-layer's and its layer's are: the three are drawn
+independently, so their probabilities multiply.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.plan import PruningPlan
+from whisperslim.methods import hard_concrete
+from whisperslim.methods.l0_options import L0Options
+
+
+class L0Masks:
+    """All masks of a model. Their `log_alpha` is one vector: units, sub-layers, layers.
+
+    A mask is open until `redraw` is called for the first time; then drawn where gradients are
+    wanted and deterministic elsewhere, until `harden` makes it 0 or 1 for good.
+    """
+
+    def __init__(
+        self, groups: Sequence[UnitGroup], options: L0Options, device: torch.device
+    ) -> None:
+        self._groups = tuple(groups)
+        self._units: dict[str, slice] = {}
+        self._outer: dict[str, tuple[slice, ...]] = {}
+        size = self._lay_out(options)
+        start = hard_concrete.log_alpha_for(options.open_at_start)
+        self.log_alpha = nn.Parameter(torch.full((size,), start, device=device))
+        self.noise = torch.empty(0, device=device)
+        self.hard = torch.empty(0, device=device)
+
+    def _lay_out(self, options: L0Options) -> int:
+        """Give every mask its place in the vector; returns the vector's length."""
+        size = 0
+        for group in self._groups:
+            self._units[group.key] = slice(size, size + group.count)
+            self._outer[group.key] = ()
+            size += group.count
+        owners: dict[str, slice] = {}
+        for group in self._groups:
+            layer = f"{group.stack}.{group.layer}"
+            for owner, wanted in ((group.key, options.sublayers), (layer, options.layers)):
+                if wanted and owner not in owners:
+                    owners[owner] = slice(size, size + 1)
+                    size += 1
+                if wanted:
+                    self._outer[group.key] += (owners[owner],)
+        return size
+
+    @property
+    def settled(self) -> bool:
+        """Whether masks are hard and stand still."""
+        return self.hard.numel() > 0
+
+    def redraw(self) -> None:
+        """New noise, from the CPU's random state; one draw serves all passes until the next."""
+        self.noise = hard_concrete.draw_noise(self.log_alpha.numel(), self.log_alpha.device)
+
+    def harden(self, plan: PruningPlan) -> None:
+        """From now on a unit's mask is 1 where `plan` keeps it, and 0 elsewhere."""
+        hard = torch.zeros(sum(g.count for g in self._groups), device=self.log_alpha.device)
+        for group in self._groups:
+            hard[self._units[group.key]][list(plan.keep[group.key])] = 1.0
+        self.hard = hard
+
+    def unit_gate(self, group: UnitGroup, activation: torch.Tensor) -> torch.Tensor | None:
+        """Masks of a group's units, `(count,)`, for `attach_gates`."""
+        if not self.noise.numel():
+            return None
+        place = self._units[group.key]
+        values = self.hard[place] if self.settled else self._value(place)
+        return values.to(activation.dtype)
+
+    def outer_gate(self, group: UnitGroup, output: torch.Tensor) -> torch.Tensor | None:
+        """Its sub-layer's mask times its layer's, of one element, for `attach_output_gates`.
+
+        Once masks are hard it is 0 where no unit is left: the output bias goes with the last one.
+        """
+        if not self.noise.numel():
+            return None
+        if self.settled:
+            return self.hard[self._units[group.key]].amax().to(output.dtype)
+        factor = torch.ones(1, device=output.device)
+        for place in self._outer[group.key]:
+            factor = factor * self._value(place)
+        return factor.to(output.dtype)
+
+    def log_open(self, group: UnitGroup) -> torch.Tensor:
+        """Log probability that each unit's masks are all open, `(count,)`, with gradient."""
+        units = hard_concrete.log_probability_open(self.log_alpha[self._units[group.key]])
+        return units + self.log_outer_open(group)
+
+    def log_outer_open(self, group: UnitGroup) -> torch.Tensor:
+        """Log probability that its sub-layer's and its layer's mask are open, `(1,)`."""
+        total = torch.zeros(1, device=self.log_alpha.device)
+        for place in self._outer[group.key]:
+            total = total + hard_concrete.log_probability_open(self.log_alpha[place])
+        return total
+
+    def expected_removed(self, costs: Mapping[str, float]) -> torch.Tensor:
+        """Share of the cost of all units that is expected to be closed, a scalar with gradient."""
+        total = sum(group.count * costs[group.key] for group in self._groups)
+        shares = [
+            self.log_open(group).exp().sum() * (costs[group.key] / total) for group in self._groups
+        ]
+        return 1.0 - torch.stack(shares).sum()
+
+    @torch.no_grad()
+    def density(self, group: UnitGroup) -> torch.Tensor:
+        """Share of a group's units that is open: expected, or counted once masks are hard."""
+        if self.settled:
+            return self.hard[self._units[group.key]].mean()
+        return self.log_open(group).exp().mean()
+
+    def _value(self, place: slice) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            return hard_concrete.sample(self.log_alpha[place], self.noise[place])
+        return hard_concrete.deterministic(self.log_alpha[place])

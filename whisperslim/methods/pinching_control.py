@@ -1,0 +1,72 @@
+"""What drives the thresholds of self-pinching gates: a target density, or a fixed penalty.
+
+By target, the loss gains
+
+    lambda1 (d - d*) + lambda2 (d - d*)^2
+
+with `d` the size-weighted soft density and `d*` ramped from the density the gates start with to
+the target's. Both multipliers are ascended after each step by the violation's own gradient,
+`lambda1 += rate (d - d*)`, `lambda2 += rate (d - d*)^2`; the first is signed, so a density that
+falls too low is pulled up again. By penalty, the loss gains `penalty * d`. The paper's own term
+and control are not known to us: both are our choice.
+"""
+
+from typing import Any
+
+import torch
+
+from whisperslim.methods.self_pinching_options import SelfPinchingOptions
+
+
+class DensityControl:
+    """The term for one kind of gate, and its multipliers.
+
+    Args:
+        options: Control, penalty, ramp, rates.
+        density: Density to end with, 0 to 1.
+        total_steps: Steps of the stage, which the ramp is a share of.
+        device: Where multipliers live: nothing here waits for the device.
+    """
+
+    def __init__(
+        self, options: SelfPinchingOptions, density: float, total_steps: int, device: torch.device
+    ) -> None:
+        self._options, self._final, self._total = options, density, total_steps
+        self._linear = torch.zeros((), device=device)
+        self._quadratic = torch.tensor(options.stiffness, device=device)
+        # Negative until the first measurement.
+        self._start = torch.tensor(-1.0, device=device)
+        self._measured: torch.Tensor | None = None
+
+    def goal(self, step: int) -> torch.Tensor:
+        """The density asked for at a step: linear from the start's to the final one; scalar."""
+        ramp = self._options.ramp * self._total
+        done = min(1.0, step / ramp) if ramp else 1.0
+        return self._start + (self._final - self._start) * done
+
+    def term(self, density: torch.Tensor, step: int) -> torch.Tensor:
+        """The loss term of a soft density, scalar, with gradient."""
+        if self._options.control == "penalty":
+            return self._options.penalty * density
+        self._measured = density.detach()
+        self._start = torch.where(self._start < 0, self._measured, self._start)
+        violation = density - self.goal(step)
+        return self._linear * violation + self._quadratic * violation.square()
+
+    def ascend(self, step: int) -> None:
+        """Let the multipliers follow the violation last measured; once per step."""
+        if self._measured is None:
+            return
+        violation = self._measured - self.goal(step)
+        self._linear = self._linear + self._options.multiplier_rate * violation
+        self._quadratic = self._quadratic + self._options.multiplier_rate * violation.square()
+        self._measured = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Multipliers and the ramp's start."""
+        return {"linear": self._linear, "quadratic": self._quadratic, "start": self._start}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self._linear, self._quadratic = state["linear"], state["quadratic"]
+        self._start = state["start"]

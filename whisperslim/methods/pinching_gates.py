@@ -1,0 +1,177 @@
+"""Self-pinching gates at work on a model: on units' activations, and on single weights."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import UnitGroup, prunable_total
+from whisperslim.methods.pinching_masks import (
+    MaskedWeight,
+    SoftCount,
+    soft_mask,
+    straight_through,
+    unit_mean_squares,
+)
+from whisperslim.methods.pinching_thresholds import (
+    Thresholds,
+    element_range,
+    matrices_of,
+    unit_range,
+    weight_sizes,
+)
+
+
+class UnitGates:
+    """Masks over heads and FFN units: `1[mean(w^2) >= t^2]` over a unit's weights."""
+
+    def __init__(
+        self, model: nn.Module, groups: Sequence[UnitGroup], thresholds: Thresholds, floor: float
+    ) -> None:
+        self._model, self._groups, self._floor = model, tuple(groups), floor
+        self.thresholds = thresholds
+        self._soft: dict[str, torch.Tensor] = {}
+        self._open: dict[str, torch.Tensor] = {}
+
+    def mask(self, group: UnitGroup) -> torch.Tensor | None:
+        """A group's mask, `(count,)`; None for a group without a threshold."""
+        if group.key not in self.thresholds:
+            return None
+        if not torch.is_grad_enabled():
+            return self.hard_mask(group)
+        squares = unit_mean_squares(self._model, group)
+        threshold = self.thresholds.at(group.key)
+        soft = soft_mask(squares, threshold, self.thresholds.tau_at(group.key))
+        self._soft[group.key] = soft
+        return straight_through(squares, soft, threshold)
+
+    @torch.no_grad()
+    def hard_mask(self, group: UnitGroup) -> torch.Tensor:
+        """The hard mask without gradient, worked out once per step; ones without a threshold."""
+        if group.key not in self._open:
+            squares = unit_mean_squares(self._model, group)
+            hard = torch.ones_like(squares)
+            if group.key in self.thresholds:
+                hard = (squares >= self.thresholds.at(group.key).square()).to(squares.dtype)
+            self._open[group.key] = hard
+        return self._open[group.key]
+
+    def density(self) -> torch.Tensor:
+        """Size-weighted soft density of the dense model's prunable weights; scalar."""
+        groups = _gated(self._groups, self.thresholds)
+        total = prunable_total(self._groups)
+        kept = torch.stack([self._soft_of(g).sum() * g.weights_per_unit for g in groups]).sum()
+        return (kept + total - prunable_total(groups)) / total
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Keep every threshold within reach of its units; the step's masks are void then."""
+        ranges = [
+            unit_range(
+                unit_mean_squares(self._model, group),
+                self.thresholds.tau_at(group.key),
+                self._floor,
+            )
+            for group in _gated(self._groups, self.thresholds)
+        ]
+        self.thresholds.clamp(*_columns(ranges))
+        self._soft, self._open = {}, {}
+
+    def densities(self) -> Mapping[str, float]:
+        """Share of each gated group's units that are open."""
+        groups = _gated(self._groups, self.thresholds)
+        shares = torch.stack([self.hard_mask(group).mean() for group in groups])
+        return self.thresholds.by_group(shares)
+
+    def _soft_of(self, group: UnitGroup) -> torch.Tensor:
+        # The forward pass has made it, and shares its graph.
+        if group.key not in self._soft:
+            self.mask(group)
+        return self._soft.pop(group.key)
+
+
+class ElementGates:
+    """Masks over single weights: `1[w^2 >= t^2]`."""
+
+    def __init__(
+        self, model: nn.Module, groups: Sequence[UnitGroup], thresholds: Thresholds, floor: float
+    ) -> None:
+        self._model, self._groups, self._floor = model, tuple(groups), floor
+        self.thresholds = thresholds
+        self._owner = {part.parameter: group.key for group in groups for part in group.slices}
+
+    def masked(self, name: str) -> torch.Tensor | None:
+        """The matrix `name` with its closed elements at zero; None without a threshold."""
+        key = self._owner[name]
+        if key not in self.thresholds:
+            return None
+        weight = self._model.get_parameter(name)
+        masked: torch.Tensor = MaskedWeight.apply(
+            weight, self.thresholds.at(key), self.thresholds.tau_at(key)
+        )
+        return masked
+
+    def density(self, units: UnitGates | None) -> torch.Tensor:
+        """Size-weighted soft density, counted over the units that are open; scalar."""
+        kept, present = [], []
+        groups = _gated(self._groups, self.thresholds)
+        for group in groups:
+            opened = self._opened(group, units)
+            kept.append(self._soft_count(group, opened))
+            present.append(opened.sum() * group.weights_per_unit)
+        frozen = prunable_total(self._groups) - prunable_total(groups)
+        return (torch.stack(kept).sum() + frozen) / (torch.stack(present).sum() + frozen)
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Keep every threshold within reach of its weights, by an even sample of them."""
+        ranges = [
+            element_range(weight_sizes(self._model, group), self._floor)
+            for group in _gated(self._groups, self.thresholds)
+        ]
+        self.thresholds.clamp(*_columns(ranges))
+
+    @torch.no_grad()
+    def densities(self) -> Mapping[str, float]:
+        """Share of each gated group's elements that are open."""
+        shares = []
+        for group in _gated(self._groups, self.thresholds):
+            threshold = self.thresholds.at(group.key)
+            matrices = matrices_of(self._model, group)
+            counts = torch.stack([(matrix.abs() >= threshold).sum() for matrix in matrices])
+            shares.append(counts.sum() / (group.count * group.weights_per_unit))
+        return self.thresholds.by_group(torch.stack(shares))
+
+    def _soft_count(self, group: UnitGroup, opened: torch.Tensor) -> torch.Tensor:
+        threshold = self.thresholds.at(group.key)
+        tau = self.thresholds.tau_at(group.key)
+        counts = [
+            SoftCount.apply(
+                self._model.get_parameter(part.parameter),
+                threshold,
+                tau,
+                opened,
+                part.dim,
+                part.block,
+            )
+            for part in group.slices
+            if part.parameter.endswith(".weight")
+        ]
+        return torch.stack(counts).sum()
+
+    def _opened(self, group: UnitGroup, units: UnitGates | None) -> torch.Tensor:
+        if units is not None:
+            return units.hard_mask(group)
+        return torch.ones(group.count, device=self.thresholds.tau.device)
+
+
+def _gated(groups: Sequence[UnitGroup], thresholds: Thresholds) -> tuple[UnitGroup, ...]:
+    """The groups with a threshold, in the thresholds' order."""
+    return tuple(group for group in groups if group.key in thresholds)
+
+
+def _columns(
+    ranges: Sequence[tuple[torch.Tensor, torch.Tensor]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    lowest, highest = zip(*ranges, strict=True)
+    return torch.stack(lowest), torch.stack(highest)

@@ -1,0 +1,120 @@
+"""From thresholds to scores and to a plan that meets its target exactly."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import Slice, UnitGroup, prunable_total
+from whisperslim.core.plan import PruningPlan, Scores, ZeroRule
+from whisperslim.errors import PlanError
+from whisperslim.methods.base import Target
+from whisperslim.methods.pinching_masks import unit_mean_squares
+from whisperslim.methods.pinching_thresholds import Thresholds
+from whisperslim.methods.two_pass import kept_weight
+
+
+@torch.no_grad()
+def ratio_scores(model: nn.Module, groups: Sequence[UnitGroup], thresholds: Thresholds) -> Scores:
+    """Each unit's root mean square in its group's threshold: one is where the gate closes.
+
+    Groups without a threshold are frozen; their units rank behind all others.
+    """
+    values = thresholds.by_group(thresholds.values())
+    sizes = {group.key: unit_mean_squares(model, group).sqrt() for group in groups}
+    scores = {key: sizes[key] / value for key, value in values.items()}
+    top = max(float(own.max()) for own in scores.values())
+    frozen = {key: 2 * top + own for key, own in sizes.items() if key not in scores}
+    return {group.key: {**scores, **frozen}[group.key] for group in groups}
+
+
+def check_reach(
+    groups: Sequence[UnitGroup],
+    gated: Sequence[UnitGroup],
+    target: Target,
+    floor: float,
+    frozen: str,
+) -> None:
+    """Raise `PlanError` with the reachable range when the gated groups cannot give the target."""
+    total = prunable_total(tuple(groups))
+    removable = sum((group.count - 1) * group.weights_per_unit for group in gated) / total
+    if not 0.0 <= target.removed <= removable:
+        raise PlanError(
+            f"a removal target of {target.removed} cannot be met: the groups being trained allow "
+            f"0 to {removable:.4f} of the model's prunable weights{frozen}"
+        )
+    # The removal may go one unit too far, and `floor` of every matrix stays.
+    over = max(group.weights_per_unit for group in groups) / total if target.removed else 0.0
+    left = prunable_total(tuple(gated)) / total - target.removed - over
+    limit = max(0.0, (1 - floor) * left)
+    if not 0.0 <= target.zeroed <= limit:
+        raise PlanError(
+            f"cannot zero {target.zeroed} of the prunable weights: after a removal of "
+            f"{target.removed} the groups being trained allow 0 to {limit:.4f}{frozen}"
+        )
+
+
+@torch.no_grad()
+def with_pinched_zeros(
+    model: nn.Module,
+    groups: Sequence[UnitGroup],
+    plan: PruningPlan,
+    share: float,
+    thresholds: Thresholds,
+    floor: float,
+) -> PruningPlan:
+    """`plan` with rules `|w| < c * t` added; one `c` for all groups hits the share.
+
+    `share` is of the prunable weights of the dense model, as a target's is. The largest `floor`
+    of each matrix stay, so that none is zeroed whole. Groups without a threshold are frozen and
+    keep their elements.
+
+    Raises:
+        PlanError: when fewer weights than that are left after the cut.
+    """
+    if share <= 0:
+        return plan
+    values = thresholds.by_group(thresholds.values())
+    ratios, ceilings = [], {}
+    for key, part in _matrices(groups, values):
+        kept = kept_weight(model, part.parameter, part.dim, part.block, plan.keep[key])
+        sizes = kept.abs().flatten()
+        ceiling = _largest(sizes, floor)
+        ratios.append((sizes / values[key]).masked_fill_(sizes >= ceiling, math.inf))
+        ceilings[part.parameter] = float(ceiling)
+    scale = _scale_for(torch.cat(ratios), share, prunable_total(tuple(groups)))
+    rules = {
+        part.parameter: ZeroRule(0.0, min(scale * values[key], ceilings[part.parameter]))
+        for key, part in _matrices(groups, values)
+    }
+    return replace(plan, zero=rules)
+
+
+def _scale_for(ratios: torch.Tensor, share: float, total: int) -> float:
+    """The `c` below which lie the share's many ratios; endless ones are out of reach."""
+    wanted, free = round(share * total), int(torch.isfinite(ratios).sum())
+    if wanted > free:
+        raise PlanError(
+            f"cannot zero {share} of the prunable weights: {free / total:.4f} may be zeroed after "
+            "the cut; lower zeroed, removed or floor"
+        )
+    # `kthvalue` counts from 1 and the rule is strict, so the next value up is the threshold.
+    return float(torch.kthvalue(ratios, wanted + 1).values)
+
+
+def _largest(sizes: torch.Tensor, floor: float) -> torch.Tensor:
+    """The size above which lies `floor` of them, one at least; scalar."""
+    stay = max(1, math.ceil(floor * sizes.numel()))
+    return torch.kthvalue(sizes, sizes.numel() - stay + 1).values
+
+
+def _matrices(groups: Sequence[UnitGroup], values: Mapping[str, float]) -> list[tuple[str, Slice]]:
+    return [
+        (group.key, part)
+        for group in groups
+        if group.key in values
+        for part in group.slices
+        if part.parameter.endswith(".weight")
+    ]

@@ -1,0 +1,221 @@
+"""Self-pinching gates (after arXiv 2505.22608): thresholds learnt together with the model.
+
+One learnable threshold `t_l` per layer, shared by all its weights, trained with the model in one
+pass, is the paper's. What a "layer" is there, is ambiguous; ours is a unit group: one attention
+module, or one FFN. `pinching_masks` has the masks, `pinching_control` what drives thresholds.
+
+Ours: unit gates beside the paper's element gates, so that structure is really removed; thresholds
+that start at a low quantile (at zero a threshold has no gradient); a last phase in which they
+stand still and the model trains under exactly the masks of the plan, so that nothing is left to
+fold in and the cut changes nothing that was not trained for.
+
+A threshold that runs away is held where `floor` of its group stays open, and the gauge `clamped`
+counts the steps at which that was needed. Groups with a frozen parameter are not gated.
+
+Each training step costs, beyond plain tuning: for units, one pass over the prunable weights
+forward and one backward; for elements, about three each way and the memory of one masked copy of
+the weights. Under elements, decoding in training computes the masks anew for every token.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.gates import attach_gates
+from whisperslim.core.plan import PruningPlan, Scores, plan_to_budget
+from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.pinching_control import DensityControl
+from whisperslim.methods.pinching_gates import ElementGates, UnitGates
+from whisperslim.methods.pinching_masks import attach_weight_masks
+from whisperslim.methods.pinching_plan import check_reach, ratio_scores, with_pinched_zeros
+from whisperslim.methods.pinching_settled import SettledMasks
+from whisperslim.methods.pinching_thresholds import Thresholds, start_elements, start_units
+from whisperslim.methods.self_pinching_options import SelfPinchingOptions
+from whisperslim.methods.unit_norms import is_trained
+
+
+class SelfPinching:
+    """The method behind `SelfPinchingOptions`; see the module's docstring.
+
+    Gates stand open until the first step is done, then learn, then settle.
+    """
+
+    whole = False
+
+    def __init__(self, options: SelfPinchingOptions, target: Target) -> None:
+        self._options, self._target = options, target
+        self._model: nn.Module = nn.Identity()
+        self._groups: tuple[UnitGroup, ...] = ()
+        self._total_steps = 0
+        self._units: UnitGates | None = None
+        self._elements: ElementGates | None = None
+        self._controls: dict[str, DensityControl] = {}
+        self._handles: list[RemovableHandle] = []
+        self._begun = False
+        self._settled: SettledMasks | None = None
+
+    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+        """Start the thresholds and hook the gates, which stand open.
+
+        Raises:
+            PlanError: when the groups that are trained cannot give the target.
+        """
+        self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
+        trained = tuple(group for group in groups if is_trained(model, group))
+        frozen = "" if len(trained) == len(self._groups) else "; the frozen ones are left alone"
+        check_reach(self._groups, trained, self._target, self._options.floor, frozen)
+        self._make_gates(trained)
+        self._controls = {
+            kind: DensityControl(self._options, self._final(kind), total_steps, own.raw.device)
+            for kind, own in self._gated()
+        }
+        self._handles = attach_gates(model, groups, self._gate)
+        if self._elements is not None or self._target.zeroed:
+            names = [
+                part.parameter
+                for group in trained
+                for part in group.slices
+                if part.parameter.endswith(".weight")
+            ]
+            self._handles += attach_weight_masks(model, names, self._masked)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The thresholds: faster than the weights, and never decayed."""
+        rate = self._options.threshold_rate
+        return [
+            {"params": [thresholds.raw], "weight_decay": 0.0, "rate_factor": rate}
+            for _, thresholds in self._gated()
+        ]
+
+    def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
+        """The control's term for each kind of gate while they learn."""
+        if not self._begun or self._settled is not None:
+            return {}
+        terms = {}
+        if self._units is not None:
+            terms["density_units"] = self._controls["units"].term(self._units.density(), step)
+        if self._elements is not None:
+            density = self._elements.density(self._units)
+            terms["density_elements"] = self._controls["elements"].term(density, step)
+        return terms
+
+    @torch.no_grad()
+    def after_step(self, learning_rate: float, step: int) -> None:
+        """Hold runaways, ascend the multipliers, and settle when it is time."""
+        self._begun = True
+        if self._settled is not None:
+            return
+        for gates in (self._units, self._elements):
+            if gates is not None:
+                gates.clamp()
+        for control in self._controls.values():
+            control.ascend(step)
+        if self._options.settle and step >= round((1 - self._options.settle) * self._total_steps):
+            self._settle()
+
+    def gauges(self) -> Mapping[str, Mapping[str, float]]:
+        """Threshold, share that is open, and steps at which it was held back, of each group.
+
+        With both kinds of gate, those on elements are named `element_...`.
+        """
+        found: dict[str, Mapping[str, float]] = {}
+        for kind, thresholds in self._gated():
+            prefix = "element_" if found else ""
+            found[f"{prefix}threshold"] = thresholds.by_group(thresholds.values())
+            found[f"{prefix}density"] = self._densities(kind)
+            found[f"{prefix}clamped"] = thresholds.by_group(thresholds.clamped)
+        return found
+
+    def scores(self) -> Scores:
+        """Each unit's root mean square in its group's threshold; as it was when gates settled."""
+        if self._settled is not None:
+            return self._settled.scores
+        return ratio_scores(self._model, self._groups, self._gated()[0][1])
+
+    def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
+        """Exactly the target: units by score, then elements by their size in thresholds.
+
+        What a granularity has no gates for is taken by the thresholds it has: units by element
+        thresholds, elements by unit thresholds.
+        """
+        plan = plan_to_budget(self.scores(), self._groups, self._target.removed)
+        thresholds = self._gated()[-1][1]
+        share, floor = self._target.zeroed, self._options.floor
+        return with_pinched_zeros(self._model, self._groups, plan, share, thresholds, floor)
+
+    def detach(self) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Thresholds, multipliers and what the settling found."""
+        return {
+            "begun": self._begun,
+            "settled": {} if self._settled is None else self._settled.state_dict(),
+            "thresholds": {kind: own.state_dict() for kind, own in self._gated()},
+            "controls": {kind: own.state_dict() for kind, own in self._controls.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self._begun = state["begun"]
+        for kind, thresholds in self._gated():
+            thresholds.load_state_dict(state["thresholds"][kind])
+            self._controls[kind].load_state_dict(state["controls"][kind])
+        if state["settled"]:
+            self._settled = SettledMasks(self._model, self._groups)
+            self._settled.load_state_dict(state["settled"])
+
+    def _make_gates(self, trained: Sequence[UnitGroup]) -> None:
+        options, granularity = self._options, self._options.granularity
+        if granularity in ("units", "both"):
+            thresholds = start_units(self._model, trained, options)
+            self._units = UnitGates(self._model, self._groups, thresholds, options.floor)
+        if granularity in ("elements", "both"):
+            thresholds = start_elements(self._model, trained, options)
+            self._elements = ElementGates(self._model, self._groups, thresholds, options.floor)
+
+    def _gated(self) -> list[tuple[str, Thresholds]]:
+        kinds = (("units", self._units), ("elements", self._elements))
+        return [(kind, gates.thresholds) for kind, gates in kinds if gates is not None]
+
+    def _final(self, kind: str) -> float:
+        """The density to end with; elements' is counted over the units that stay."""
+        stays = 1.0 - self._target.removed
+        return stays if kind == "units" else 1.0 - self._target.zeroed / stays
+
+    def _gate(self, group: UnitGroup, activation: torch.Tensor) -> torch.Tensor | None:
+        if self._settled is not None:
+            return self._settled.mask(group).to(activation)
+        if not self._begun or self._units is None:
+            return None
+        mask = self._units.mask(group)
+        return None if mask is None else mask.to(activation)
+
+    def _masked(self, name: str) -> torch.Tensor | None:
+        if self._settled is not None:
+            return self._settled.masked(name)
+        if not self._begun or self._elements is None:
+            return None
+        return self._elements.masked(name)
+
+    def _densities(self, kind: str) -> Mapping[str, float]:
+        if self._settled is not None:
+            units = kind == "units"
+            return self._settled.unit_densities() if units else self._settled.element_densities()
+        gates = self._units if kind == "units" else self._elements
+        if gates is None or not self._begun:
+            return {group.key: 1.0 for group in self._groups}
+        return gates.densities()
+
+    def _settle(self) -> None:
+        scores = self.scores()
+        settled = SettledMasks(self._model, self._groups)
+        settled.take(scores, self.plan(None))
+        self._settled = settled
