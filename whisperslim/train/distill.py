@@ -1,39 +1,124 @@
-"""Learning from a teacher's output distribution (Hinton et al., arXiv 1503.02531)."""
+"""Learning from a teacher: its output distribution, and its hidden states layer by layer.
+
+The distribution after Hinton et al., arXiv 1503.02531; the layers in `layer_distill`.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import UsageError
-from whisperslim.methods.base import StepOutputs
+from whisperslim.methods.base import LossTerms, StepOutputs
 from whisperslim.speech.batching import Batch
 from whisperslim.train.forward import Targets, decode_targets, encode_batch
+from whisperslim.train.layer_distill import (
+    LayerWatch,
+    SharedMap,
+    evenly_spaced,
+    hidden_loss,
+    match_layers,
+)
 from whisperslim.train.options import DistillOptions
 
 
+class Guidance(Protocol):
+    """What the loop asks of a teacher, or of the lack of one."""
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Optimizer groups for what is trained besides the student."""
+        ...
+
+    def parts(self) -> Mapping[str, Any]:
+        """Name -> object with `state_dict` that a checkpoint must hold."""
+        ...
+
+    def watching(self) -> AbstractContextManager[None]:
+        """To be open around the student's forward pass."""
+        ...
+
+    def terms(
+        self, batch: Batch, targets: Targets, states: torch.Tensor, outputs: StepOutputs
+    ) -> LossTerms:
+        """Loss terms after that pass; `states` are the student's encoder states."""
+        ...
+
+
+class NoTeacher:
+    """Nothing to learn from but the data."""
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        return []
+
+    def parts(self) -> Mapping[str, Any]:
+        return {}
+
+    def watching(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def terms(
+        self, batch: Batch, targets: Targets, states: torch.Tensor, outputs: StepOutputs
+    ) -> LossTerms:
+        return {}
+
+
 class Teacher:
-    """A frozen dense model whose distribution the student should keep.
+    """A frozen dense model whose distribution, and hidden states if asked, the student should keep.
 
     Raises:
-        UsageError: when the teacher's vocabulary differs from the student's.
+        UsageError: when the teacher's vocabulary or width differs from the student's.
     """
 
     def __init__(self, teacher: SpeechModel, student: SpeechModel, options: DistillOptions) -> None:
-        ours, theirs = student.model.config.vocab_size, teacher.model.config.vocab_size
-        if ours != theirs:
-            raise UsageError(
-                f"the teacher {teacher.name} writes {theirs} tokens and the student {ours}; "
-                "choose a teacher with the student's vocabulary"
-            )
-        self._teacher, self._options = teacher, options
+        _check_alike(teacher, student)
+        self._teacher, self._student, self._options = teacher, student, options
         teacher.model.requires_grad_(False)
         teacher.model.eval()
-        self._shares_encoder = _same_frozen_encoder(teacher, student)
+        self._hidden = options.hidden_weight > 0
+        self._ours = LayerWatch(student.family.layers(student.model))
+        self._theirs = LayerWatch(teacher.family.layers(teacher.model))
+        self._map = SharedMap(int(student.model.config.d_model), student.device)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The shared map, at the weights' own rate, when hidden states count."""
+        groups = [{"params": list(self._map.parameters()), "weight_decay": 0.0}]
+        return groups if self._hidden else []
+
+    def parts(self) -> Mapping[str, Any]:
+        """The shared map, when hidden states count."""
+        return {"hidden_map": self._map} if self._hidden else {}
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Keeps the student's hidden states, when they count."""
+        return self._ours.watching() if self._hidden else nullcontext()
+
+    def terms(
+        self, batch: Batch, targets: Targets, states: torch.Tensor, outputs: StepOutputs
+    ) -> LossTerms:
+        """`distillation`, and `hidden_encoder` and `hidden_decoder` when hidden states count.
+
+        There is no `hidden_encoder` when the encoder is shared: nothing differs there.
+        """
+        with self._theirs.watching() if self._hidden else nullcontext():
+            logits = self.logits(batch, targets, states.detach())
+        terms = {"distillation": self.loss(outputs, logits)}
+        if self._hidden:
+            for stack in self._theirs.outputs:
+                if self._theirs.outputs[stack]:
+                    terms[f"hidden_{stack}"] = self._hidden_term(stack, targets)
+            self._ours.forget()
+            self._theirs.forget()
+        return terms
 
     @torch.no_grad()
     def logits(self, batch: Batch, targets: Targets, student_states: torch.Tensor) -> torch.Tensor:
         """The teacher's logits at the target tokens, `(tokens, vocabulary)`."""
-        states = student_states if self._shares_encoder else encode_batch(self._teacher, batch)
+        shared = shares_encoder(self._teacher, self._student)
+        states = student_states if shared else encode_batch(self._teacher, batch)
         return decode_targets(self._teacher, states, targets).logits
 
     def loss(self, outputs: StepOutputs, logits: torch.Tensor) -> torch.Tensor:
@@ -44,13 +129,69 @@ class Teacher:
         divergence = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
         return self._options.weight * temperature**2 * divergence
 
+    def _hidden_term(self, stack: str, targets: Targets) -> torch.Tensor:
+        """`hidden_weight` times the mean over pairs of layers; 0 when no layer is left."""
+        wanted, found = self._theirs.outputs[stack], self._ours.outputs[stack]
+        chosen = evenly_spaced(len(wanted), self._options.hidden_layers)
+        pairs = match_layers(chosen, len(wanted), len(found), self._ours.surviving(stack))
+        kind = self._options.hidden_loss
+        losses = [
+            hidden_loss(
+                kind, self._map(_counted(stack, found[own], targets)),
+                _counted(stack, wanted[layer], targets),
+            )
+            for layer, own in pairs
+        ]  # fmt: skip
+        mean = torch.stack(losses).mean() if losses else self._map.weight.new_zeros(())
+        return self._options.hidden_weight * mean
 
-def _same_frozen_encoder(teacher: SpeechModel, student: SpeechModel) -> bool:
-    ours = dict(student.model.model.encoder.named_parameters())
-    theirs = dict(teacher.model.model.encoder.named_parameters())
-    return all(
+
+def shares_encoder(teacher: SpeechModel, student: SpeechModel) -> bool:
+    """Whether the student's encoder states are the teacher's at this moment.
+
+    They are when its encoder is frozen, holds the same weights, drops nothing at random and has no
+    hook in it. A hook may do nothing, but only asking it would tell. Weights are compared every
+    time: a method may zero frozen ones, and reading them costs a hundredth of a pass.
+    """
+    ours, theirs = student.model.model.encoder, teacher.model.model.encoder
+    if any(_is_random(module) or _is_hooked(module) for module in ours.modules()):
+        return False
+    mine, dense = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    return mine.keys() == dense.keys() and all(
         not parameter.requires_grad
-        and parameter.shape == theirs[name].shape
-        and torch.equal(parameter, theirs[name])
-        for name, parameter in ours.items()
+        and parameter.shape == dense[name].shape
+        and torch.equal(parameter, dense[name])
+        for name, parameter in mine.items()
     )
+
+
+def _is_random(module: nn.Module) -> bool:
+    rates = [value for name, value in vars(module).items() if "drop" in name]
+    if isinstance(module, nn.Dropout):
+        rates.append(module.p)
+    return module.training and any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_pre_hooks or module._forward_hooks)
+
+
+def _counted(stack: str, states: torch.Tensor, targets: Targets) -> torch.Tensor:
+    """The states that count, `(positions, d_model)`: every frame, and the target tokens' places."""
+    if stack == "decoder":
+        return states[targets.counted.to(states.device)]
+    return states.flatten(0, 1)
+
+
+def _check_alike(teacher: SpeechModel, student: SpeechModel) -> None:
+    ours, theirs = student.model.config, teacher.model.config
+    if ours.vocab_size != theirs.vocab_size:
+        raise UsageError(
+            f"the teacher {teacher.name} writes {theirs.vocab_size} tokens and the student "
+            f"{ours.vocab_size}; choose a teacher with the student's vocabulary"
+        )
+    if ours.d_model != theirs.d_model:
+        raise UsageError(
+            f"the teacher {teacher.name} is {theirs.d_model} wide and the student {ours.d_model}; "
+            "choose a teacher of the student's width, such as the dense model it is made from"
+        )

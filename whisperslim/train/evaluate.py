@@ -14,7 +14,7 @@ from whisperslim.events import Evaluated
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.batching import Batch, evaluation_batches, make_batch
 from whisperslim.speech.dataset import Item, manifest_hash
-from whisperslim.speech.significance import bootstrap_interval
+from whisperslim.speech.significance import wer_interval
 from whisperslim.speech.wer import Score, score_all_ways
 from whisperslim.speech.window import WindowPolicy
 from whisperslim.train.forward import decode_targets, encode_batch, make_targets
@@ -50,13 +50,16 @@ class EvalResult:
     references: tuple[str, ...] = field(repr=False)
     hypotheses: tuple[str, ...] = field(repr=False)
 
+    @property
+    def headline(self) -> Score:
+        """The score in the language's own normaliser, which comes last."""
+        return list(self.scores.values())[-1]
+
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON, rows left out, an interval with every WER."""
         scores = {}
         for name, score in self.scores.items():
-            errors = [u.errors for u in score.utterances]
-            words = [u.words for u in score.utterances]
-            interval = bootstrap_interval(errors, words)
+            interval = wer_interval(score)
             scores[name] = {
                 **score.to_record(),
                 "wer_interval_95": [interval.low, interval.high],
@@ -66,11 +69,11 @@ class EvalResult:
         return {**{name: getattr(self, name) for name in names}, "scores": scores}
 
     def event(self, stage: str, label: str, step: int = 0) -> Evaluated:
-        """The figures in the language's own normaliser, which comes last, for a run's log."""
-        name, score = list(self.scores.items())[-1]
+        """The headline's figures for a run's log."""
+        score = self.headline
         return Evaluated(
             stage=stage, label=label, data=self.data, step=step, n=self.n, loss=self.loss,
-            wer=score.wer, cer=score.cer, normaliser=name, window=self.window,
+            wer=score.wer, cer=score.cer, normaliser=score.normaliser, window=self.window,
         )  # fmt: skip
 
     def rows(self) -> str:

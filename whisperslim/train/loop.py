@@ -1,11 +1,11 @@
 """The one training loop: a generator of events that knows no method by name."""
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -18,9 +18,10 @@ from whisperslim.methods.base import CompressionMethod
 from whisperslim.speech.batching import Batch
 from whisperslim.train.averaging import swapped_in, update_average
 from whisperslim.train.batches import BatchSource
-from whisperslim.train.distill import Teacher
+from whisperslim.train.distill import Guidance, NoTeacher
 from whisperslim.train.forward import decode_targets, encode_batch, make_targets
 from whisperslim.train.options import TrainOptions
+from whisperslim.train.pace import Pace
 from whisperslim.train.sparsity import measure_sparsity
 from whisperslim.train.state import (
     Counters,
@@ -47,7 +48,7 @@ class Job:
         checkpoints: Folder for this stage's checkpoints.
         language: Language code of the texts.
         precision: `fp32`, or `bf16` for autocast on a GPU.
-        teacher: Model to learn from, or None.
+        teacher: What else to learn from than the data.
         evaluate: Dev evaluation of the student as it stands, given the step; or None.
         stop: Asked before each step; true ends the stage after a checkpoint.
     """
@@ -60,7 +61,7 @@ class Job:
     checkpoints: Path
     language: str
     precision: str = "fp32"
-    teacher: Teacher | None = None
+    teacher: Guidance = field(default_factory=NoTeacher)
     evaluate: Callable[[int], Evaluated] | None = None
     stop: Callable[[], bool] = lambda: False
 
@@ -80,8 +81,10 @@ def fit(job: Job) -> Iterator[Event]:
     # The method sees the model before resuming: what it remembers of it must be the start's.
     job.method.attach(job.student.model, job.student.groups(), options.steps)
     try:
-        optimizer = make_optimizer(job.student.model, job.method, options)
+        extra = job.teacher.param_groups()
+        optimizer = make_optimizer(job.student.model, job.method, options, extra)
         parts = {"optimizer": optimizer, "batches": job.batches, "method": job.method}
+        parts |= job.teacher.parts()
         yield from _restore(job, counters, parts)
         job.student.model.train()
         yield from _steps(job, counters, optimizer, parts)
@@ -91,14 +94,18 @@ def fit(job: Job) -> Iterator[Event]:
 
 
 def make_optimizer(
-    model: nn.Module, method: CompressionMethod, options: TrainOptions
+    model: nn.Module,
+    method: CompressionMethod,
+    options: TrainOptions,
+    extra: Sequence[dict[str, Any]] = (),
 ) -> torch.optim.AdamW:
-    """AdamW; biases and norms without weight decay; the method's own groups behind."""
+    """AdamW; biases and norms without weight decay; the method's own groups and `extra` behind."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
         *method.param_groups(),
+        *extra,
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=options.learning_rate, fused=True
@@ -126,7 +133,7 @@ def _restore(job: Job, counters: Counters, parts: dict) -> Iterator[Event]:
 def _steps(
     job: Job, counters: Counters, optimizer: torch.optim.AdamW, parts: dict
 ) -> Iterator[Event]:
-    options, pace = job.options, _Pace()
+    options, pace = job.options, Pace()
     latest: dict[str, torch.Tensor] = {}
     while counters.step < options.steps:
         if job.stop():
@@ -187,12 +194,11 @@ def _losses(job: Job, batch: Batch, step: int) -> dict[str, torch.Tensor]:
     positions = int(speech.model.config.max_target_positions)
     targets = make_targets(speech.tokens, batch.texts, batch.keys, job.language, positions)
     with _autocast(job.precision, speech.device):
-        states = encode_batch(speech, batch)
-        outputs = decode_targets(speech, states, targets, job.options.label_smoothing)
-        terms = {"cross_entropy": outputs.cross_entropy}
-        if job.teacher is not None:
-            logits = job.teacher.logits(batch, targets, states.detach())
-            terms["distillation"] = job.teacher.loss(outputs, logits)
+        with job.teacher.watching():
+            states = encode_batch(speech, batch)
+            outputs = decode_targets(speech, states, targets, job.options.label_smoothing)
+        lessons = job.teacher.terms(batch, targets, states, outputs)
+    terms = {"cross_entropy": outputs.cross_entropy, **lessons}
     return {**terms, **job.method.loss_terms(outputs, step)}
 
 
@@ -212,7 +218,7 @@ def _report(
     losses: dict[str, torch.Tensor],
     norm: torch.Tensor,
     optimizer: torch.optim.AdamW,
-    pace: "_Pace",
+    pace: Pace,
 ) -> StepDone:
     return StepDone(
         stage=job.stage,
@@ -277,21 +283,3 @@ def _memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
-
-
-class _Pace:
-    """Mean seconds per step since the last report; evaluations and checkpoints left out."""
-
-    def __init__(self) -> None:
-        self._seconds: list[float] = []
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._seconds.append(time.perf_counter() - started)
-
-    def mean(self) -> float:
-        mean = sum(self._seconds) / max(1, len(self._seconds))
-        self._seconds = []
-        return mean

@@ -79,7 +79,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class DistillOptions:
-    """Learning from the output distribution of a teacher (Hinton et al., arXiv 1503.02531)."""
+    """Learning from a teacher: its output distribution, and its hidden states layer by layer."""
 
     teacher: str = option(
         "",
@@ -92,6 +92,28 @@ class DistillOptions:
     )  # fmt: skip
     temperature: float = option(
         2.0, "Softening of both distributions.", minimum=0.1, maximum=20.0, step=0.1
+    )
+    hidden_weight: float = option(
+        0.0,
+        "Weight of the hidden states of encoder and decoder, each against cross entropy's 1; 0 is "
+        "off, and then the teacher's distribution alone is learnt.",
+        label="Hidden state weight",
+        minimum=0.0,
+        maximum=1000.0,
+        step=0.1,
+    )
+    hidden_loss: str = option(
+        "mse",
+        "How hidden states are compared, in units of the teacher's. mse: squared difference. "
+        "l1_cosine: absolute difference, and the angle between them.",
+        choices=("mse", "l1_cosine"),
+    )
+    hidden_layers: int = option(
+        0,
+        "Teacher layers per stack that are learnt from, evenly spaced with the last; 0 is all.",
+        unit="layers",
+        minimum=0,
+        maximum=1000,
     )
 
     def __post_init__(self) -> None:

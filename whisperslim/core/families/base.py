@@ -1,6 +1,6 @@
 """What a model architecture must tell the rest of the package about itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,6 +86,13 @@ class Family(Protocol):
 
     def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
         """Encoder states for log-mel features of any even length up to the model's maximum."""
+        ...
+
+    def layers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
+        """Stack -> its layers in order, encoder first; those taken out are there as pass-throughs.
+
+        A layer's first argument and what it returns are the states `(batch, positions, d_model)`.
+        """
         ...
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:

@@ -1,5 +1,6 @@
 """Whisper: where its removable units are, and an encoder that takes any window length."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -86,6 +87,10 @@ class WhisperFamily:
         for layer in encoder.layers:
             hidden = layer(hidden, None)
         return encoder.layer_norm(hidden)
+
+    def layers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
+        """The layers of both stacks."""
+        return {stack: tuple(_layers(model, stack)) for stack in _STACKS}
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Residual dropout, as in Whisper's own configuration field of that name."""
