@@ -61,10 +61,19 @@ ENTRIES: dict[str, Entry] = {
         }
     ),
     "gates, units": Entry(
-        {"method.name": "self_pinching", "method.granularity": "units"}, one_pass=True
+        {
+            "method.name": "self_pinching",
+            "method.granularity": "units",
+            "method.threshold_rate": 60.0,
+        },
+        one_pass=True,
     ),
     "gates, elements": Entry(
-        {"method.name": "self_pinching", "method.granularity": "elements"},
+        {
+            "method.name": "self_pinching",
+            "method.granularity": "elements",
+            "method.threshold_rate": 60.0,
+        },
         elements=True,
         one_pass=True,
     ),
@@ -157,6 +166,7 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
         "data.max_seconds": arguments.max_seconds,
         "augment.spec_augment": True,
         "augment.speed": True,
+        "prepare.steps": 0,
         "train.steps": tune,
         "recover.steps": every - tune,
         "export.dtype": "float32",
@@ -176,7 +186,10 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
         "sgl-hindi", [f"method.name={entry.values['method.name']}", "target.removed=0",
                       "target.zeroed=0"],
     )  # fmt: skip
-    return to_yaml(with_values(recipe, {**shared, **stages, **entry.values}))
+    own = dict(entry.values)
+    if cell.label == "random":
+        own["method.seed"] = cell.seed
+    return to_yaml(with_values(recipe, {**shared, **stages, **own}))
 
 
 def _run_of(cell: Cell, runs: Path) -> RunDir | None:

@@ -15,7 +15,7 @@ from whisperslim.jobs.eventlog import EventLog
 from whisperslim.jobs.recipe import load_recipe, with_values
 from whisperslim.jobs.rundir import RunDir
 
-STAGES = ("data", "tune", "plan", "shrink", "recover", "evaluate")
+STAGES = ("data", "prepare", "tune", "plan", "shrink", "recover", "evaluate")
 
 
 def make_groups(layers: int = 2, heads: int = 4, ffn: int = 8) -> tuple[UnitGroup, ...]:

@@ -24,7 +24,7 @@ from whisperslim.jobs.worker import Sink, Work, run_worker
 
 COMMANDS = {
     "compress", "resume", "stop", "runs", "presets", "evaluate", "transcribe", "compare",
-    "inspect", "fetch", "data", "record", "ui",
+    "inspect", "fetch", "data", "record", "ui", "replan", "sweep",
 }  # fmt: skip
 
 Capture = pytest.CaptureFixture[str]

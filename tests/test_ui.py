@@ -15,7 +15,7 @@ import gradio as gr
 import pytest
 
 from tests.fake_runs import finish, make_groups, make_run, write_events, write_plan
-from whisperslim import events
+from whisperslim import events, methods
 from whisperslim.core.families.base import prunable_total
 from whisperslim.errors import AudioError, DataError, RunError, SourceError, UsageError
 from whisperslim.fields import FieldSpec
@@ -31,7 +31,7 @@ from whisperslim.ui.choices import chosen_model, slim_choices
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import demo_clip, demo_clips
 from whisperslim.ui.forecast import PUBLISHED, forecast_html
-from whisperslim.ui.forms import label_of, nested, read_form, to_value
+from whisperslim.ui.forms import label_of, nested, read_form, to_value, to_widget
 from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import table, text, words
 from whisperslim.ui.model_cache import ModelCache
@@ -128,6 +128,29 @@ def test_only_basic_knobs_stand_outside_the_fold(form: RecipeForm) -> None:
 def test_controls_become_values(held: Any, default: Any, value: Any) -> None:
     found = to_value(held, default)
     assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_another_method_brings_its_own_knobs_and_words(form: RecipeForm, method: str) -> None:
+    *parts, summary = form.shown_parts(method)
+    names = [name for name, _ in form.method_parts]
+    assert {n for n, part in zip(names, parts, strict=True) if part["visible"]} <= {method}
+    assert text(methods.get(method).summary.rstrip(".")) in summary
+    chosen = shown(form, method__name=method)
+    own = {f.dotted for f in form.fields if f.method == method}
+    assert own == {n for n in dotted_specs(method) if n.startswith("method.")} - {"method.name"}
+    values = read_form(form.fields, chosen)
+    defaults = vars(methods.get(method).options())
+    if method != "sgl":  # whose values are the preset's
+        assert {n: values[f"method.{n}"] for n in defaults} == {
+            n: to_value(to_widget(value), value) for n, value in defaults.items()
+        }
+    assert values["train.steps"] == dotted_values(load_recipe("quick-demo"))["train.steps"]
+
+
+def test_a_method_nobody_knows_is_refused(form: RecipeForm) -> None:
+    with pytest.raises(UsageError, match="no method named"):
+        form.shown_parts("<script>")
 
 
 def test_labels_carry_units_once() -> None:

@@ -46,12 +46,12 @@ def compress(
 
     run = RunDir.create(runs_folder, load_recipe(recipe, settings or ()))
     announce(f"run: {run.path}")
-    _work_in_foreground(run)
+    work_in_foreground(run)
 
 
 def resume(run: RunName, runs_folder: RunsFolder = DEFAULT_RUNS) -> None:
     """Go on with a run that was stopped, failed or died, from its last checkpoint."""
-    _work_in_foreground(find_run(run, runs_folder))
+    work_in_foreground(find_run(run, runs_folder))
 
 
 def stop(
@@ -101,7 +101,8 @@ def presets(
         print_table(("preset", "what it is for"), rows)
 
 
-def _work_in_foreground(run: RunDir) -> None:
+def work_in_foreground(run: RunDir) -> None:
+    """Do what is left of a run here, shown on the terminal, and exit as `run_worker` says."""
     view = ConsoleView(Console())
     try:
         with view.shown():

@@ -139,12 +139,7 @@ def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForCon
     Raises:
         CheckpointError: for a missing file, another format, or any tensor that does not fit.
     """
-    record = read_record(folder)
-    model = empty_model(folder)
-    try:
-        resize(model, record.counts)
-    except (PlanError, TypeError) as error:
-        raise CheckpointError(f"{folder / SLIM_FILE} does not fit its config: {error}") from error
+    model = _slim_skeleton(folder)
     assign_weights(model, folder / WEIGHTS_FILE, dtype)
     return model
 
@@ -154,6 +149,15 @@ def load_dense(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForCo
     model = empty_model(folder)
     assign_weights(model, folder / WEIGHTS_FILE, dtype)
     return model
+
+
+def skeleton(folder: Path) -> WhisperForConditionalGeneration:
+    """The shapes of a model folder, cut or whole, on the meta device: no weight is read.
+
+    Raises:
+        CheckpointError: as `load_slim` does of what is not the weights.
+    """
+    return _slim_skeleton(folder) if (folder / SLIM_FILE).is_file() else empty_model(folder)
 
 
 def read_record(folder: Path) -> SlimRecord:
@@ -217,11 +221,31 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def write_tensors(
+    file: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file that is as readable as any new file of this user."""
+    file.touch()
+    mode = file.stat().st_mode  # what the umask grants; safetensors itself leaves 0600
+    save_file(dict(tensors), file, metadata=dict(metadata))
+    file.chmod(mode)
+
+
 def copy_side_files(source: Path, folder: Path) -> None:
     """Copy tokenizer, preprocessor and generation files that `source` has."""
     for name in _SIDE_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+
+
+def _slim_skeleton(folder: Path) -> WhisperForConditionalGeneration:
+    record = read_record(folder)
+    model = empty_model(folder)
+    try:
+        resize(model, record.counts)
+    except (PlanError, TypeError) as error:
+        raise CheckpointError(f"{folder / SLIM_FILE} does not fit its config: {error}") from error
+    return model
 
 
 @contextmanager
@@ -252,7 +276,7 @@ def _write_weights(folder: Path, model: nn.Module, dtype: torch.dtype) -> None:
         for name, parameter in model.named_parameters()
         if name != _TIED
     }
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS_FILE, tensors, {"format": "pt"})
 
 
 def _check_names(

@@ -1,11 +1,15 @@
 """Writing so that a reader sees the old thing or the new thing, never half of one."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..+-[a-z0-9_]{8}")  # how tempfile ends the names it makes
+_ASIDE = re.compile(r"\.old-(.+)-[a-z0-9_]{8}")
 
 
 @contextmanager
@@ -21,6 +25,25 @@ def renamed_into_place(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Clear away what a killed process left of `renamed_into_place`, at any depth.
+
+    A folder that had stepped aside, and whose successor never came, goes back to its place. For a
+    folder on which no other process works: it would lose what it is writing.
+
+    Returns:
+        The temporary folders that were there.
+    """
+    found = [path for path in folder.rglob(".*-*") if _LEFTOVER.fullmatch(path.name)]
+    stale = [path for path in found if path.is_dir() and not path.is_symlink()]
+    for path in stale:
+        aside = _ASIDE.fullmatch(path.name)
+        if aside and (path / "old").is_dir() and not path.with_name(aside[1]).exists():
+            (path / "old").rename(path.with_name(aside[1]))
+        shutil.rmtree(path, ignore_errors=True)
+    return stale
 
 
 def write_text_atomically(path: Path, text: str) -> None:

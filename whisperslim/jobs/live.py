@@ -9,6 +9,7 @@ from whisperslim.events import Event
 
 MOST_POINTS = 1000  # per series: more than a chart has pixels for
 MOST_NOTICES = 200
+MOST_GAUGE_POINTS = 150  # per group: a big model has hundreds of groups, each with its own curve
 
 
 @dataclass(frozen=True)
@@ -22,25 +23,37 @@ class StageView:
 
 @dataclass(frozen=True)
 class Series:
-    """A curve of at most `MOST_POINTS` points. `stride`: one of so many reports is kept."""
+    """A curve of at most `limit` points. `stride`: one of so many reports is kept."""
 
     steps: tuple[int, ...] = ()
     values: tuple[float, ...] = ()
     stride: int = 1
     skipped: int = 0
+    limit: int = MOST_POINTS
 
     def with_point(self, step: int, value: float) -> "Series":
         """With one more point. Points at or after `step` go: a resumed run does them again."""
         if self.steps and step <= self.steps[-1]:
             keep = sum(known < step for known in self.steps)
             steps, values = (*self.steps[:keep], step), (*self.values[:keep], value)
-            return Series(steps, values, self.stride)
+            return replace(self, steps=steps, values=values, skipped=0)
         if self.steps and self.skipped + 1 < self.stride:
             return replace(self, skipped=self.skipped + 1)
         steps, values = (*self.steps, step), (*self.values, value)
-        if len(steps) <= MOST_POINTS:
-            return Series(steps, values, self.stride)
-        return Series(steps[::2], values[::2], self.stride * 2)
+        if len(steps) <= self.limit:
+            return replace(self, steps=steps, values=values, skipped=0)
+        return Series(steps[::2], values[::2], self.stride * 2, limit=self.limit)
+
+
+@dataclass(frozen=True)
+class GaugeView:
+    """One quantity of the method, by unit group: as last reported, and how it got there."""
+
+    stage: str
+    quantity: str
+    step: int
+    latest: Mapping[str, float]
+    curves: Mapping[str, Series]
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class RunView:
         stages: In order, as the latest attempt listed them.
         losses: "stage/term" -> curve.
         evaluations: Every score, by "stage/label/data", in order; a repeated step replaces.
+        gauges: "stage/quantity" -> what the method shows of itself, by unit group.
         eta_seconds: Estimate for the current stage, not for the run; None when unknown.
         updated_at: Unix time of the latest event, seconds.
     """
@@ -67,6 +81,7 @@ class RunView:
     losses: Mapping[str, Series] = field(default_factory=dict)
     evaluations: Mapping[str, tuple[events.Evaluated, ...]] = field(default_factory=dict)
     sparsity: events.SparsityMeasured | None = None
+    gauges: Mapping[str, GaugeView] = field(default_factory=dict)
     plan: events.Planned | None = None
     checkpoint: events.CheckpointSaved | None = None
     notices: tuple[str, ...] = ()
@@ -139,7 +154,11 @@ def _(event: events.StepDone, view: RunView) -> RunView:
 
 @_apply.register
 def _(event: events.SparsityMeasured, view: RunView) -> RunView:
-    return replace(view, sparsity=event)
+    gauges = dict(view.gauges)
+    for quantity in event.gauges:
+        name = f"{event.stage}/{quantity}"
+        gauges[name] = _moved(gauges.get(name), quantity, event)
+    return replace(view, sparsity=event, gauges=gauges)
 
 
 @_apply.register
@@ -179,6 +198,15 @@ def _(event: events.Failed, view: RunView) -> RunView:
 @_apply.register
 def _(event: events.Finished, view: RunView) -> RunView:
     return replace(_idle(view), state="finished", seconds=event.seconds, slim=event.slim)
+
+
+def _moved(before: GaugeView | None, quantity: str, event: events.SparsityMeasured) -> GaugeView:
+    latest = event.gauges[quantity]
+    curves = dict(before.curves) if before else {}
+    for key, value in latest.items():
+        curve = curves.get(key, Series(limit=MOST_GAUGE_POINTS))
+        curves[key] = curve.with_point(event.step, value)
+    return GaugeView(event.stage, quantity, event.step, latest, curves)
 
 
 def _idle(view: RunView) -> RunView:

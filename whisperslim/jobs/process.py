@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from typing import BinaryIO
 
 import psutil
 
@@ -27,18 +29,27 @@ def start_worker(run: RunDir) -> int:
     if is_alive(run):
         raise RunError(f"the run {run.name} is being worked on already")
     with run.log_path.open("ab") as log:
-        child = subprocess.Popen(
-            worker_command(run),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=_environment(),
-        )
+        child = detached(worker_command(run), log)
     _wait_until_held(run, child)
-    # Someone has to collect the exit code, or the ended worker stays in the process table.
-    threading.Thread(target=child.wait, daemon=True).start()
+    collect(child)
     return child.pid
+
+
+def detached(command: Sequence[str], log: BinaryIO) -> subprocess.Popen[bytes]:
+    """A process that outlives this one, with its output in `log`. `collect` it in the end."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=_environment(),
+    )
+
+
+def collect(child: subprocess.Popen[bytes]) -> None:
+    """Take the exit code when it comes, or the ended process stays in the process table."""
+    threading.Thread(target=child.wait, daemon=True).start()
 
 
 def is_alive(run: RunDir) -> bool:
@@ -65,7 +76,12 @@ def stop(run: RunDir, force: bool = False) -> None:
 
 def worker_command(run: RunDir) -> list[str]:
     """What is run as the worker: the same command that a person would type."""
-    return [sys.executable, "-m", "whisperslim", "resume", str(run.path)]
+    return own_command("resume", str(run.path))
+
+
+def own_command(*arguments: str) -> list[str]:
+    """`whisperslim ARGUMENTS` by this interpreter."""
+    return [sys.executable, "-m", "whisperslim", *arguments]
 
 
 def _environment() -> dict[str, str]:

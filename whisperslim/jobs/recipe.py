@@ -39,6 +39,8 @@ __all__ = [
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 DEFAULT_METHOD = "sgl"
+# Nothing is tuned beforehand unless asked for: the model may be tuned already.
+PREPARE_DEFAULTS = TrainOptions(steps=0)
 # Recovery mends a model that is already tuned: fewer steps, a gentler rate, no long warm-up.
 RECOVER_DEFAULTS = TrainOptions(steps=0, learning_rate=1e-5, warmup_steps=5)
 
@@ -59,6 +61,7 @@ class Recipe:
     target: TargetOptions = field(default_factory=TargetOptions)
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+    prepare: TrainOptions = PREPARE_DEFAULTS
     train: TrainOptions = field(default_factory=TrainOptions)
     recover: TrainOptions = RECOVER_DEFAULTS
     distill: DistillOptions = field(default_factory=DistillOptions)
@@ -79,6 +82,7 @@ _SECTIONS: dict[str, Any] = {
     "target": TargetOptions(),
     "data": DataOptions(),
     "augment": AugmentOptions(),
+    "prepare": PREPARE_DEFAULTS,
     "train": TrainOptions(),
     "recover": RECOVER_DEFAULTS,
     "distill": DistillOptions(),
@@ -286,11 +290,12 @@ def _data_problems(recipe: Recipe) -> dict[str, str]:
     if not data.dev and not data.dev_fraction and _needs_dev(recipe):
         found["data.dev_fraction"] = (
             "there is no dev set, but the recipe looks at one; name data.dev, raise "
-            "data.dev_fraction, or set evaluate_every of train and recover to 0"
+            "data.dev_fraction, or set evaluate_every of prepare, train and recover to 0"
         )
     return found
 
 
 def _needs_dev(recipe: Recipe) -> bool:
-    looks = any(stage.steps and stage.evaluate_every for stage in (recipe.train, recipe.recover))
+    stages = (recipe.prepare, recipe.train, recipe.recover)
+    looks = any(stage.steps and stage.evaluate_every for stage in stages)
     return looks or getattr(recipe.options, "prune", "") == "bisection"

@@ -67,7 +67,7 @@ class RunDir:
         from whisperslim.jobs.recipe_paths import with_absolute_paths
 
         text = to_yaml(with_absolute_paths(recipe))
-        folder = _new_folder(runs, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe.name}")
+        folder = new_run_folder(runs, recipe.name)
         write_text_atomically(folder / "recipe.yaml", text)
         return cls(folder)
 
@@ -214,7 +214,9 @@ def list_runs(runs: Path) -> list[RunDir]:
     """The runs in a folder, newest first; damaged ones too, whose status says so."""
     if not runs.is_dir():
         return []
-    found = [RunDir(path) for path in runs.iterdir() if looks_like_run(path)]
+    # A name with a dot in front is a run still being put together.
+    paths = [path for path in runs.iterdir() if not path.name.startswith(".")]
+    found = [RunDir(path) for path in paths if looks_like_run(path)]
     return sorted(found, key=lambda run: run.name, reverse=True)
 
 
@@ -237,7 +239,9 @@ def looks_like_run(path: Path) -> bool:
     return path.is_dir() and any((path / mark).exists() for mark in _MARKS)
 
 
-def _new_folder(runs: Path, name: str) -> Path:
+def new_run_folder(runs: Path, recipe_name: str) -> Path:
+    """An empty folder for a new run, claimed for the caller: `UTC time-recipe_name`."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe_name}"
     runs.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         folder = runs / (name if number == 1 else f"{name}-{number}")

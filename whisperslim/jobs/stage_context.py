@@ -40,6 +40,16 @@ class StageContext:
         return device
 
     @property
+    def prepared_path(self) -> Path:
+        """The dense model after its own tuning, when the recipe asks for that."""
+        return self.run.path / "prepared"
+
+    @property
+    def dense(self) -> str:
+        """Name of the dense model: compression starts from it, and is compared with it."""
+        return str(self.prepared_path) if self.recipe.prepare.steps else self.recipe.model
+
+    @property
     def tuned_path(self) -> Path:
         """The tuned model, before any cut."""
         return self.run.path / "tuned"

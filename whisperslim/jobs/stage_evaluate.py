@@ -6,9 +6,12 @@ from typing import Any
 
 from whisperslim.core.files import write_text_atomically
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.sources import resolve
 from whisperslim.events import Notice
 from whisperslim.jobs.evaluation import choose
 from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.jobs.stored_eval import stored_results
+from whisperslim.speech.dataset import Item
 from whisperslim.speech.significance import compare
 from whisperslim.train.evaluate import EvalResult
 
@@ -19,8 +22,9 @@ def evaluate_all(context: StageContext) -> bool:
     if not sources:
         context.emit(Notice(message="no test data named: the slim model's WER was not measured"))
         return True
-    dense = _score(context, "dense", context.load(context.recipe.model), sources)
-    slim = _score(context, "slim", context.load(str(context.run.slim_path)), sources)
+    sets = {source: _items(context, source) for source in sources}
+    dense = _score_dense(context, sets)
+    slim = _score(context, "slim", context.load(str(context.run.slim_path)), sets)
     differences = {
         source: {
             name: asdict(compare(dense[source].scores[name], slim[source].scores[name]))
@@ -33,12 +37,29 @@ def evaluate_all(context: StageContext) -> bool:
     return True
 
 
+def _items(context: StageContext, source: str) -> list[Item]:
+    recipe = context.recipe
+    return choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed)
+
+
+def _score_dense(context: StageContext, sets: dict[str, list[Item]]) -> dict[str, EvalResult]:
+    """The dense model is the same in every run derived from one: it is scored once."""
+    name = context.dense
+    found = resolve(name, announce=lambda message: context.emit(Notice(message=message)))
+    stored = stored_results(context, "dense", found.weights_sha256, sets)
+    if stored is None:
+        return _score(context, "dense", context.load(name), sets)
+    context.emit(Notice(message="the dense model's scores are those of an earlier evaluation"))
+    for result in stored.values():
+        context.emit(result.event("evaluate", "dense"))
+    return stored
+
+
 def _score(
-    context: StageContext, label: str, speech: SpeechModel, sources: tuple[str, ...]
+    context: StageContext, label: str, speech: SpeechModel, sets: dict[str, list[Item]]
 ) -> dict[str, EvalResult]:
-    recipe, results = context.recipe, {}
-    for source in sources:
-        items = choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed)
+    results = {}
+    for source, items in sets.items():
         results[source] = context.evaluate("evaluate", label, speech, items, source)
         context.emit(results[source].event("evaluate", label))
     _write(context, label, speech, results)

@@ -7,20 +7,28 @@ from collections.abc import Callable
 from copy import deepcopy
 
 import torch
-from safetensors.torch import save_file
 
-from whisperslim.core.checkpoint import count_parameters, describe_cut, save_slim
+from whisperslim.core.checkpoint import (
+    SlimRecord,
+    count_parameters,
+    describe_cut,
+    empty_model,
+    read_record,
+    save_slim,
+)
 from whisperslim.core.decoding import greedy
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitGroup, prunable_total
 from whisperslim.core.files import write_text_atomically
 from whisperslim.core.gates import masked
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan import PruningPlan, check_scores
+from whisperslim.core.score_map import ScoreMap
 from whisperslim.core.shrink import cut, zero_elements
 from whisperslim.errors import CheckpointError, ParityError
 from whisperslim.events import Planned
 from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.stage_train import METHOD_STATE, build_method
+from whisperslim.jobs.tuned import find_facts
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.batching import make_batch
 
@@ -41,10 +49,12 @@ def make_plan(context: StageContext) -> bool:
     scores = {key: value.detach().cpu().contiguous() for key, value in method.scores().items()}
     check_scores(scores, groups)
     plan = method.plan(_dev_wer(context, tuned))
-    save_file(scores, context.run.scores_path)
+    recipe, sha256 = context.recipe, tuned.info.weights_sha256
+    ScoreMap(scores, recipe.method, sha256, method.whole).save(context.run.scores_path)
     write_text_atomically(context.run.path / "groups.json", _describe_groups(groups))
     write_text_atomically(context.run.plan_path, plan.to_json())
-    target = context.recipe.target
+    find_facts(context.run)  # so that other sizes can be planned without waiting
+    target = recipe.target
     context.emit(
         Planned(
             removed=plan.removed,
@@ -65,17 +75,26 @@ def shrink(context: StageContext) -> bool:
     tuned = context.load(str(context.tuned_path / "model"))
     groups = tuned.groups()
     plan = PruningPlan.from_json(context.run.plan_path.read_text("utf-8"))
-    dense_parameters = count_parameters(tuned.model)
     smaller = dataclasses.replace(tuned, model=deepcopy(tuned.model))
     cut(smaller.model, groups, dataclasses.replace(plan, zero={}))
     parity = check_parity(context, tuned, smaller, groups, plan)
     write_text_atomically(context.run.path / "parity.json", json.dumps(parity, indent=1))
     zero_elements(smaller.model, plan.zero)
-    record = describe_cut(
-        context.recipe.model, groups, dense_parameters, plan, context.recipe.language
-    )
+    record = record_of_cut(context, tuned, smaller)
     save_slim(context.cut_path, smaller.model, record, side_files=tuned.path)
     return True
+
+
+def record_of_cut(context: StageContext, tuned: SpeechModel, smaller: SpeechModel) -> SlimRecord:
+    """What `slim.json` says: always against the dense model, also when a slim one was cut again."""
+    dense = empty_model(tuned.path)
+    groups = tuned.family.unit_groups(dense)
+    present = {group.key: group.count for group in smaller.groups()}
+    keep = {group.key: tuple(range(present.get(group.key, 0))) for group in groups}
+    total = prunable_total(groups)
+    base = read_record(tuned.path).base if tuned.info.kind == "slim" else context.recipe.model
+    plan = PruningPlan(keep, removed=(total - prunable_total(smaller.groups())) / total)
+    return describe_cut(base, groups, count_parameters(dense), plan, context.recipe.language)
 
 
 def check_parity(
@@ -151,6 +170,6 @@ def _describe_groups(groups: tuple[UnitGroup, ...]) -> str:
 def _zeroed_share(tuned: SpeechModel, groups: tuple[UnitGroup, ...], plan: PruningPlan) -> float:
     trial = deepcopy(tuned.model)
     cut(trial, groups, plan)
-    names = tuned.family.prunable_weights(tuned.model)
+    names = tuned.family.prunable_weights(trial)
     zeros = sum(int((trial.get_parameter(name) == 0).sum()) for name in names)
-    return zeros / sum(tuned.model.get_parameter(name).numel() for name in names)
+    return zeros / prunable_total(groups)

@@ -1,4 +1,4 @@
-"""Stages that read recordings and train: data, tune, recover."""
+"""Stages that read recordings and train: data, prepare, tune, recover."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.data_report import KINDS, SHARED, UNUSABLE, DataReport, examine, usable
 from whisperslim.speech.dataset import Item, hold_out, manifest_hash
 from whisperslim.train.batches import BatchSource
-from whisperslim.train.distill import Teacher
+from whisperslim.train.distill import Guidance, NoTeacher, Teacher
 from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
 
@@ -60,17 +60,36 @@ def prepare_data(context: StageContext) -> bool:
     return True
 
 
+def prepare(context: StageContext) -> bool:
+    """Tune the dense model on the data, without teacher or method, when the recipe asks for it.
+
+    What comes of it is the dense model from here on: compression starts from it, it is the
+    teacher called `dense`, and the slim model's scores are compared with its.
+    """
+    recipe = context.recipe
+    if not recipe.prepare.steps:
+        return True
+    student = context.load(recipe.model)
+    _note_origin(context, student)
+    method = Plain(PlainOptions(), Target(0.0, 0.0))
+    if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
+        return False
+    _save_tuned(context.prepared_path, student)
+    _drop_checkpoints(context, "prepare")
+    return True
+
+
 def tune(context: StageContext) -> bool:
     """Train the dense model with the method acting, and keep what the method has learnt."""
     recipe = context.recipe
-    student = context.load(recipe.model)
-    facts = {"device": context.device, "weights_sha256": student.info.weights_sha256}
-    add_facts(context.run.environment_path, facts)
+    student = context.load(context.dense)
+    if not recipe.prepare.steps:
+        _note_origin(context, student)
     method = build_method(context)
-    if not _train(context, "tune", student, method, recipe.train):
+    if not _train(context, "tune", student, method, recipe.train, _teacher(context, student)):
         return False
     with renamed_into_place(context.tuned_path) as temporary:
-        save_dense(temporary / "model", student.model, side_files=student.path)
+        _save_tuned(temporary / "model", student)
         _save_method(method, temporary / METHOD_STATE)
     _drop_checkpoints(context, "tune")
     return True
@@ -81,8 +100,11 @@ def recover(context: StageContext) -> bool:
     recipe = context.recipe
     student = context.load(str(context.cut_path))
     method = Plain(PlainOptions(), Target(0.0, 0.0), hold_zeros=True)
-    if recipe.recover.steps and not _train(context, "recover", student, method, recipe.recover):
-        return False
+    options = recipe.recover
+    if options.steps:
+        teacher = _teacher(context, student)
+        if not _train(context, "recover", student, method, options, teacher):
+            return False
     save_slim(
         context.run.slim_path,
         student.model,
@@ -103,6 +125,19 @@ def build_method(context: StageContext) -> CompressionMethod:
     recipe = context.recipe
     target = Target(recipe.target.removed, recipe.target.zeroed)
     return methods.get(recipe.method).build(recipe.options, target)
+
+
+def _note_origin(context: StageContext, model: SpeechModel) -> None:
+    facts = {"device": context.device, "weights_sha256": model.info.weights_sha256}
+    add_facts(context.run.environment_path, facts)
+
+
+def _save_tuned(folder: Path, student: SpeechModel) -> None:
+    if student.info.kind == "slim":  # its shapes are not those of its config
+        record = read_record(student.path)
+        save_slim(folder, student.model, record, side_files=student.path)
+    else:
+        save_dense(folder, student.model, side_files=student.path)
 
 
 def _save_method(method: CompressionMethod, path: Path) -> None:
@@ -149,6 +184,7 @@ def _train(
     student: SpeechModel,
     method: CompressionMethod,
     options: TrainOptions,
+    teacher: Guidance,
 ) -> bool:
     context.seed_for(stage)
     student.family.freeze(
@@ -164,7 +200,7 @@ def _train(
         checkpoints=context.run.checkpoints(stage),
         language=context.recipe.language,
         precision=context.recipe.runtime.precision,
-        teacher=_teacher(context, student),
+        teacher=teacher,
         evaluate=_dev_evaluation(context, stage, student),
         stop=context.run.stop_requested,
     )
@@ -188,11 +224,11 @@ def _batches(context: StageContext, student: SpeechModel, options: TrainOptions)
     )
 
 
-def _teacher(context: StageContext, student: SpeechModel) -> Teacher | None:
+def _teacher(context: StageContext, student: SpeechModel) -> Guidance:
     options = context.recipe.distill
     if not options.teacher:
-        return None
-    name = context.recipe.model if options.teacher == "dense" else options.teacher
+        return NoTeacher()
+    name = context.dense if options.teacher == "dense" else options.teacher
     return Teacher(context.load(name), student, options)
 
 

@@ -1,6 +1,7 @@
 """A run from the dense model to the slim one: each stage reads the run folder and writes to it.
 
     data      examine the recordings, hold out a dev set, decode
+    prepare   tune the dense model first, if asked for  -> prepared/
     tune      train with the method acting           -> tuned/
     plan      scores, groups, what goes              -> scores.safetensors groups.json plan.json
     shrink    masked against cut, then cut           -> cut/  parity.json
@@ -22,6 +23,7 @@ from whisperslim.jobs.stage_context import StageContext
 
 _WORK: dict[str, Callable[[StageContext], bool]] = {
     "data": stage_train.prepare_data,
+    "prepare": stage_train.prepare,
     "tune": stage_train.tune,
     "plan": stage_prune.make_plan,
     "shrink": stage_prune.shrink,

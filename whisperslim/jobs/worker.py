@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from whisperslim import events
+from whisperslim.core.files import remove_leftovers
 from whisperslim.errors import WhisperSlimError
 from whisperslim.events import Event
 from whisperslim.jobs import environment
@@ -41,6 +42,7 @@ def run_worker(
     run is busy; an error that is a fault of the program is recorded and raised on.
     """
     with run.lock(), _signals_ask_to_stop(run):
+        remove_leftovers(run.path)  # of a worker that was killed: the lock says none is at work
         reporter = _Reporter(EventLog(run.events_path), sinks)
         try:
             _do_work(run, reporter, load)

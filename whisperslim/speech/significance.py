@@ -119,6 +119,13 @@ def bootstrap_interval(
     return _bootstrap(counts, _words(words, counts), resamples, seed, confidence)
 
 
+def wer_interval(score: Score, *, confidence: float = 0.95) -> Interval:
+    """Percentile interval of the WER of a score, utterances redrawn; the seed is fixed."""
+    errors = [each.errors for each in score.utterances]
+    words = [each.words for each in score.utterances]
+    return bootstrap_interval(errors, words, confidence=confidence)
+
+
 def matched_pairs(errors_a: ArrayLike, errors_b: ArrayLike) -> MatchedPairs:
     """Two-sided test that the mean difference in word errors per utterance is zero.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from whisperslim.ui import tab_compare, tab_compress, tab_runs, tab_sparsity
+from whisperslim.ui import tab_compare, tab_compress, tab_runs, tab_sparsity, tab_tradeoff
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.run_watch import RunWatch
@@ -34,13 +34,15 @@ def build(
     ) as blocks:
         gr.HTML(_HEADER)
         chosen, drawn = gr.State(""), gr.State(NOTHING_DRAWN)
-        with gr.Tabs(selected="runs" if open_run else "compress") as tabs:
+        with gr.Tabs(selected="runs" if open_run else "compress", overflow_behavior="wrap") as tabs:
             with gr.Tab("Compress", id="compress"):
                 compress = tab_compress.lay_out_tab(app)
             with gr.Tab("Runs", id="runs"):
                 runs = tab_runs.lay_out_tab()
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
                 sparsity = tab_sparsity.lay_out_tab()
+            with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
+                tradeoff = tab_tradeoff.lay_out_tab()
             with gr.Tab("Compare", id="compare") as compare_page:
                 compare = tab_compare.lay_out_tab()
         tab_compress.connect(compress, app, blocks)
@@ -48,6 +50,7 @@ def build(
         tab_compare.connect(compare, app, [blocks.load, compare_page.select])
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
+        tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
     return blocks
 
 

@@ -133,6 +133,11 @@ def short_source(source: str) -> str:
     return path.rstrip("/").rpartition("/")[2] + mark + split
 
 
+def short_sets(data: str) -> str:
+    """The same of several sources, as one string joins them."""
+    return " + ".join(short_source(source) for source in data.split(" + "))
+
+
 def _offsets(losses: Mapping[str, Series]) -> dict[str, int]:
     """Stage -> steps done by the stages before it."""
     lengths: dict[str, int] = {}

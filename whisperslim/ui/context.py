@@ -1,6 +1,6 @@
 """What every tab is given: where runs are, and the few things the app can do to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 
 from whisperslim.errors import WhisperSlimError
-from whisperslim.jobs import process
+from whisperslim.jobs import background, process
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui import lazy
 from whisperslim.ui.markup import text
@@ -36,7 +36,7 @@ class AppContext:
     """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
 
     `measures` hold sizes of models by folder, `zeroed` the zeros of slim folders; `compare` takes
-    two models, a recording, a language and a reference.
+    two models, a recording, a language and a reference; `command` starts a command about a run.
     """
 
     watch: RunWatch
@@ -47,6 +47,8 @@ class AppContext:
         default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
     )
     compare: Callable[[str, str, str, str, str | None], Any] = field(default_factory=lazy.Comparer)
+    resizing: lazy.Resizing = field(default_factory=lazy.Resizing)
+    command: Callable[[RunDir, str, Sequence[str]], int] = background.start
 
     @property
     def runs(self) -> Path:
@@ -76,6 +78,13 @@ def shown_error(message: str) -> gr.Error:
 def warn(message: str) -> None:
     """A warning box."""
     gr.Warning(text(message), title="Please note")
+
+
+def warn_when_busy(context: AppContext) -> None:
+    """Say that another run is at work, before one more begins."""
+    busy = [run for run, status in context.watch.listed() if status == RunStatus.RUNNING]
+    if busy:
+        warn(f"{busy[0].name} is at work, too; both will be slower.")
 
 
 def skips(count: int) -> list[Any]:

@@ -45,25 +45,29 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class PrunedRun:
-    """What can be replanned: groups, scores and the run's own plan."""
+    """What can be replanned: groups, scores and the run's own plan.
+
+    `whole`: a group may lose its last unit.
+    """
 
     name: str
     groups: tuple["UnitGroup", ...]
     scores: "Scores"
     plan: "PruningPlan"
     zeroed: Mapping[str, float]
+    whole: bool = False
 
     def limit(self) -> float:
         """Largest share that can be removed."""
         from whisperslim.core.plan import reachable
 
-        return reachable(self.groups)
+        return reachable(self.groups, self.whole)
 
     def replanned(self, target: float) -> "PruningPlan":
         """The plan for another target, from the saved scores. Raises `PlanError`."""
         from whisperslim.core.plan import plan_to_budget
 
-        return plan_to_budget(self.scores, self.groups, target)
+        return plan_to_budget(self.scores, self.groups, target, whole=self.whole)
 
     def rows(self, moved: "PruningPlan") -> tuple[LayerRow, ...]:
         """One row per group, encoder first, as the run and as `moved` have it."""
@@ -98,7 +102,6 @@ def groups_path(run: RunDir) -> Any:
 def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
     """A run's groups, scores and plan. Raises `RunError` or `PlanError` when not usable."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     from whisperslim.core.plan import PruningPlan, check_scores
 
@@ -106,13 +109,22 @@ def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
         raise RunError(f"the run {run.name} has no plan yet; it has one after its stage `plan`")
     try:
         groups = _groups(json.loads(groups_path(run).read_text("utf-8")))
-        scores = load_file(run.scores_path)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        scores, whole = _scores(run)
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise RunError(f"the run {run.name} is damaged: {error}") from error
     check_scores(scores, groups)
     plan = PruningPlan.from_json(run.plan_path.read_text("utf-8"))
     _check_fits(run, plan, groups)
-    return PrunedRun(run.name, groups, scores, plan, zeroed)
+    return PrunedRun(run.name, groups, scores, plan, zeroed, whole)
+
+
+def _scores(run: RunDir) -> tuple["Scores", bool]:
+    from safetensors import safe_open
+
+    with safe_open(run.scores_path, framework="pt") as file:
+        scores = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        # Looking cuts nothing, so a map of an older version, which says nothing, will do.
+        return scores, (file.metadata() or {}).get("whole") == "true"
 
 
 def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
@@ -130,6 +142,7 @@ def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
             gate="",
             weights_per_unit=int(record["weights_per_unit"]),
             parameters_per_unit=int(record["parameters_per_unit"]),
+            layer=int(str(record["key"]).split(".")[1]),
         )
         for record in records
     )

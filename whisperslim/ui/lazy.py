@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui.model_cache import ModelCache
+
+if TYPE_CHECKING:
+    from whisperslim.jobs.prediction import Prediction
+    from whisperslim.jobs.replan import Replan
 
 MAX_SECONDS = 120.0  # our choice: longer recordings are for the command line
 
@@ -54,6 +59,34 @@ class Comparer:
         audio = decode(recording, max_seconds=MAX_SECONDS)
         pair = [self.models.get(name, _version(name)) for name in (dense, slim)]
         return compare(pair[0], pair[1], audio, language=language, reference=reference)
+
+
+class Resizing:
+    """What `jobs` knows of a run at other sizes."""
+
+    def replan(self, run: RunDir, removed: float, zeroed: float) -> "Replan":
+        """As `jobs.replan.replan`."""
+        from whisperslim.jobs.replan import replan
+
+        return replan(run, removed, zeroed)
+
+    def reachable_range(self, run: RunDir) -> tuple[float, float]:
+        """As `jobs.replan.reachable_range`."""
+        from whisperslim.jobs.replan import reachable_range
+
+        return reachable_range(run)
+
+    def derive(self, run: RunDir, removed: float, zeroed: float, recover_steps: int) -> RunDir:
+        """As `jobs.derive.derive`."""
+        from whisperslim.jobs.derive import derive
+
+        return derive(run, removed, zeroed, recover_steps)
+
+    def prediction(self, run: RunDir, removed: float, zeroed: float) -> "Prediction | None":
+        """As `jobs.prediction.stored_prediction`."""
+        from whisperslim.jobs.prediction import stored_prediction
+
+        return stored_prediction(run, removed, zeroed)
 
 
 def transcriber(name: str) -> Any:

@@ -30,3 +30,18 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def interval(low: float, high: float) -> str:
+    """Two fractions as per cent, the unit said once."""
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def operations(count: float) -> str:
+    """A count of floating-point operations."""
+    return f"{count / 1e9:,.2f} G"
+
+
+def latency(seconds: float) -> str:
+    """A time per clip, to the millisecond below a second."""
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

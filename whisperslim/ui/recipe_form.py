@@ -18,6 +18,7 @@ _TITLES = {
     "target": "How much goes",
     "method": "How it is found",
     "data": "Recordings",
+    "prepare": "Tuning before compression",
     "train": "Training",
     "recover": "Recovery after the cut",
     "distill": "Learning from a teacher",
@@ -34,6 +35,7 @@ class RecipeForm:
 
     fields: tuple[FieldInput, ...]
     method_parts: tuple[tuple[str, gr.Column], ...]
+    summary: gr.HTML
     advanced: gr.Accordion
 
     @property
@@ -45,9 +47,18 @@ class RecipeForm:
         """The control of one field that does not depend on the method."""
         return next(f.component for f in self.fields if f.dotted == dotted and not f.method)
 
+    @property
+    def swapped(self) -> list[Any]:
+        """What depends on the method: its knobs, and what it is."""
+        return [*(part for _, part in self.method_parts), self.summary]
+
     def shown_parts(self, method: str) -> list[Any]:
-        """Updates that leave only this method's own knobs on the page."""
-        return [gr.update(visible=name == method) for name, _ in self.method_parts]
+        """Updates of `swapped` that leave only this method's own knobs on the page.
+
+        Raises `UsageError` when there is no such method.
+        """
+        summary = method_summary(method)
+        return [*(gr.update(visible=name == method) for name, _ in self.method_parts), summary]
 
     def title_of(self, dotted: str) -> str:
         """Where a field is on the page; its dotted name when it is not there."""
@@ -69,7 +80,12 @@ def lay_out(preset: str, models: list[str]) -> RecipeForm:
     builder.cards()
     with gr.Accordion("Advanced options", open=False, elem_classes=["ws-advanced"]) as advanced:
         builder.folded()
-    return RecipeForm(tuple(builder.fields), tuple(builder.parts), advanced)
+    return RecipeForm(tuple(builder.fields), tuple(builder.parts), builder.summary, advanced)
+
+
+def method_summary(method: str) -> str:
+    """What a method does, as HTML. Raises `UsageError` when there is no such method."""
+    return f'<p class="ws-lead">{text(methods.get(method).summary.rstrip("."))}.</p>'
 
 
 class _Builder:
@@ -79,6 +95,7 @@ class _Builder:
         self._suggestions = suggestions
         self.fields: list[FieldInput] = []
         self.parts: list[tuple[str, gr.Column]] = []
+        self.summary: gr.HTML
 
     def cards(self) -> None:
         """Everything that is not advanced."""
@@ -110,6 +127,10 @@ class _Builder:
         shared = self._wanted(section, advanced=advanced)
         self._rows(shared, self._values, "")
         if section == "method":
+            if not advanced:
+                self.summary = gr.HTML(
+                    method_summary(self._recipe.method), elem_id="method-summary"
+                )
             for name in methods.names():
                 self._method_part(name, advanced=advanced)
 

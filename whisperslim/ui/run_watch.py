@@ -73,6 +73,11 @@ def log_tail(run: RunDir) -> str:
     with run.log_path.open("rb") as file:
         file.seek(max(0, _size(run.log_path) - LOG_TAIL_BYTES))
         raw = file.read().decode("utf-8", errors="replace")
+    return plain(raw)
+
+
+def plain(raw: str) -> str:
+    """A terminal's output as lines of text."""
     # A progress bar rewrites its line; only the last writing is worth showing.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in raw.split("\n")]
     return _CONTROL.sub("", "\n".join(lines)).strip()

@@ -10,9 +10,9 @@ import gradio as gr
 from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
 from whisperslim.jobs.presets import preset_names, preset_summary
 from whisperslim.jobs.recipe import dotted_values, from_mapping, load_recipe
-from whisperslim.jobs.rundir import RunDir, RunStatus
+from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui.choices import model_choices
-from whisperslim.ui.context import AppContext, for_people, warn
+from whisperslim.ui.context import AppContext, for_people, warn_when_busy
 from whisperslim.ui.forecast import PUBLISHED, forecast_html, unknown_html
 from whisperslim.ui.forms import (
     chosen_method,
@@ -79,24 +79,24 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
         shown = show_values(form.fields, values, recipe.method)
         return [_preset_note(name), *shown, *form.shown_parts(recipe.method), ""]
 
+    @for_people
     def choose_method(name: str) -> list[Any]:
         return form.shown_parts(name)
 
     def show_forecast(model: str, removed: float, zeroed: float, dtype: str) -> str:
         return forecast(context, model, removed, zeroed, dtype)
 
-    parts = [part for _, part in form.method_parts]
     tab.preset.input(
         choose_preset,
         tab.preset,
-        [tab.preset_note, *form.components, *parts, tab.problems],
+        [tab.preset_note, *form.components, *form.swapped, tab.problems],
         api_visibility="private",
         show_progress="hidden",
     )
     form.component("method.name").change(
         choose_method,
         form.component("method.name"),
-        parts,
+        form.swapped,
         api_visibility="private",
         show_progress="hidden",
         queue=False,
@@ -147,9 +147,7 @@ def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> St
         run = RunDir.create(context.runs, recipe)
     except RecipeError as error:
         return Started(None, error.problems)
-    busy = [other for other in context.watch.listed() if other[1] == RunStatus.RUNNING]
-    if busy:
-        warn(f"{busy[0][0].name} is at work, too; both will be slower.")
+    warn_when_busy(context)
     context.start(run)
     return Started(run, {})
 

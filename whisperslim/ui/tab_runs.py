@@ -10,6 +10,14 @@ from whisperslim.jobs.live import RunView
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.charts import loss_figure, wer_figure
 from whisperslim.ui.context import AppContext
+from whisperslim.ui.gauge_charts import (
+    STACKS,
+    current_gauges,
+    curves_figure,
+    heat_figure,
+    moving,
+    still_html,
+)
 from whisperslim.ui.markup import empty
 from whisperslim.ui.run_card import (
     log_html,
@@ -22,12 +30,13 @@ from whisperslim.ui.run_card import (
 )
 from whisperslim.ui.run_watch import log_tail
 
+_GAUGE_OUTPUTS = 3 + len(STACKS)
 _CAN_CONTINUE = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.DIED, RunStatus.QUEUED)
 
-Drawn = tuple[str, str, str, str]
-"""What this page shows by now: fingerprints of the list, the run, its curves and its log."""
+Drawn = tuple[str, str, str, str, str]
+"""What this page shows by now: fingerprints of the list, the run, its curves, log and gauges."""
 
-NOTHING_DRAWN: Drawn = ("", "", "", "")
+NOTHING_DRAWN: Drawn = ("", "", "", "", "")
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,9 @@ class RunsTab:
     scores: gr.HTML
     notices: gr.HTML
     log: gr.HTML
+    gauged: gr.Column
+    still: gr.HTML
+    moving: tuple[gr.Plot, ...]
 
     def outputs(self) -> list[Any]:
         """What `look` fills."""
@@ -60,6 +72,9 @@ class RunsTab:
             self.scores,
             self.notices,
             self.log,
+            self.gauged,
+            self.still,
+            *self.moving,
         ]
 
 
@@ -89,9 +104,22 @@ def lay_out_tab() -> RunsTab:
             notices = gr.HTML("", elem_id="notices")
             with gr.Accordion("Log", open=False):
                 log = gr.HTML(log_html(""), elem_id="log")
-    return RunsTab(
-        choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices, log
-    )
+    form = (choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices, log)
+    return RunsTab(*form, *_lay_out_gauges())
+
+
+def _lay_out_gauges() -> tuple[gr.Column, gr.HTML, tuple[gr.Plot, ...]]:
+    with gr.Column(visible=False) as gauged:
+        gr.HTML('<h3 class="ws-section">What the method does, layer by layer</h3>')
+        still = gr.HTML("", elem_id="gauges-still")
+        names = ("Latest values", *(f"Over the steps, {stack}" for stack in STACKS))
+        ids = ("now", *STACKS)
+        with gr.Row():
+            figures = tuple(
+                gr.Plot(label=name, min_width=300, elem_id=f"gauges-{mark}")
+                for name, mark in zip(names, ids, strict=True)
+            )
+    return gauged, still, figures
 
 
 def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Drawn]:
@@ -103,7 +131,7 @@ def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Dra
     listed, list_print = _list(context, chosen)
     run = _opened(context, chosen)
     if run is None:
-        now = (list_print, "none", "", "")
+        now = (list_print, "none", "", "", "")
         return [*(listed if list_print != drawn[0] else _same(2)), *_nothing(drawn)], now
     status, view = context.watch.status(run), context.watch.view(run)
     prints = _prints(run, status, view)
@@ -113,6 +141,7 @@ def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Dra
         *(_card(run, status, view) if now[1] != drawn[1] else _same(3)),
         *(_curves(view) if now[2] != drawn[2] else _same(4)),
         *(_told(run, view) if now[3] != drawn[3] else _same(2)),
+        *(_gauges(view) if now[4] != drawn[4] else _same(_GAUGE_OUTPUTS)),
     ]
     return updates, now
 
@@ -158,7 +187,7 @@ def _opened(context: AppContext, chosen: str) -> RunDir | None:
         return None
 
 
-def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, str]:
+def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, str, str]:
     curves = (
         sum(len(s.steps) for s in view.losses.values()),
         [s.steps[-1:] for s in view.losses.values()],
@@ -169,6 +198,7 @@ def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, st
         f"{run.name} {status} {view.updated_at}",
         f"{run.name} {curves}",
         f"{run.name} {log} {len(view.notices)}",
+        f"{run.name} {[(name, gauge.step) for name, gauge in view.gauges.items()]}",
     )
 
 
@@ -194,11 +224,23 @@ def _told(run: RunDir, view: RunView) -> list[Any]:
     return [notices_html(view), log_html(log_tail(run))]
 
 
+def _gauges(view: RunView) -> list[Any]:
+    gauges = current_gauges(view)
+    if not gauges:
+        hidden = gr.update(visible=False)
+        return [hidden, "", *[hidden] * (_GAUGE_OUTPUTS - 2)]
+    drawn = moving(gauges)
+    figures = [heat_figure(drawn), *(curves_figure(drawn, stack) for stack in STACKS)]
+    plots = [gr.update(value=figure, visible=bool(figure.data)) for figure in figures]
+    return [gr.update(visible=True), still_html(gauges), *plots]
+
+
 def _nothing(drawn: Drawn) -> list[Any]:
     if drawn[1] == "none":
-        return _same(9)
+        return _same(9 + _GAUGE_OUTPUTS)
     hidden = gr.update(visible=False)
-    return [no_run(), hidden, hidden, hidden, gr.skip(), gr.skip(), "", "", log_html("")]
+    shown = [no_run(), hidden, hidden, hidden, gr.skip(), gr.skip(), "", "", log_html("")]
+    return [*shown, hidden, *_same(_GAUGE_OUTPUTS - 1)]
 
 
 def _same(count: int) -> list[Any]:

@@ -1,0 +1,233 @@
+"""Commands that give a finished run another size, without training it again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whisperslim.commands.runs import work_in_foreground
+from whisperslim.commands.terminal import (
+    DEFAULT_RUNS,
+    AsJson,
+    RunsFolder,
+    announce,
+    megabytes,
+    millions,
+    print_json,
+    print_table,
+)
+from whisperslim.errors import UsageError
+from whisperslim.jobs.rundir import LATEST, RunDir, find_run, list_runs
+
+if TYPE_CHECKING:
+    from whisperslim.jobs.curve import Sweep, SweepPoint
+    from whisperslim.jobs.prediction import Prediction
+    from whisperslim.jobs.replan import Replan
+
+RUN_HELP = "A run's folder, its name, or latest: the newest that was not derived from another."
+PICTURE = "sweep.html"
+Recover = Annotated[
+    int | None,
+    typer.Option(help="Training steps after the cut; the run's own number when left out.", min=0),
+]
+
+
+def replan(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    target: Annotated[
+        float, typer.Option(help="Share of the prunable weights to remove, for example 0.5.")
+    ],
+    zeroed: Annotated[
+        float | None,
+        typer.Option(help="Share to set to zero where it stands; the run's own when left out."),
+    ] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Cut in memory and score a few dev clips.")
+    ] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Make the model: a new run that cuts and recovers.")
+    ] = False,
+    recover: Recover = None,
+    runs_folder: RunsFolder = DEFAULT_RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """What a run's model would be at another size, in a second; with --apply, make it."""
+    if recover is not None and not apply:
+        raise UsageError("--recover trains a model that --apply makes; give both")
+    found = _find(run, runs_folder)
+    from whisperslim.jobs.replan import replan as plan_again
+
+    planned = plan_again(found, target, zeroed)
+    predicted = _predicted(found, target, zeroed) if predict else None
+    if as_json:
+        print_json(_record(planned, predicted))
+    else:
+        _print_plan(planned, predicted)
+    if apply:
+        from whisperslim.jobs.derive import derive
+
+        derived = derive(found, target, zeroed, recover)
+        announce(f"run: {derived.path}")
+        work_in_foreground(derived)
+
+
+def sweep(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=RUN_HELP)],
+    targets: Annotated[
+        str, typer.Option(help="Shares of the prunable weights to remove, such as 0.2,0.35,0.5.")
+    ],
+    recover: Recover = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="OUT",
+            help="File for the picture of all runs; sweep.html in the runs folder when left out. "
+            "Each run has one of its own besides.",
+        ),
+    ] = None,
+    runs_folder: RunsFolder = DEFAULT_RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the trade-off of size against error: several sizes of one run or of several.
+
+    Goes on where it stopped when it is called again.
+    """
+    wanted = _numbers(targets)
+    found = [_find(name, runs_folder) for name in runs]
+    curves = []
+    for run in found:
+        curve, complete = _swept(run, wanted, recover)
+        curves.append(curve)
+        if not complete:
+            announce("stopped; the same command goes on from here")
+            break
+    for page, shown in _pages(found, curves, out, runs_folder).items():
+        _draw(shown, page)
+    if as_json:
+        from dataclasses import asdict
+
+        print_json([asdict(curve) for curve in curves])
+    else:
+        for curve in curves:
+            _print_curve(curve)
+
+
+def _find(name: str, runs_folder: Path) -> RunDir:
+    if name != LATEST:
+        return find_run(name, runs_folder)
+    from whisperslim.jobs.derivation import read_derivation
+
+    own = [run for run in list_runs(runs_folder) if read_derivation(run) is None]
+    return own[0] if own else find_run(name, runs_folder)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UsageError(
+            f"--targets {text!r} is no list of numbers; write for example 0.2,0.35,0.5"
+        ) from error
+
+
+def _predicted(run: RunDir, target: float, zeroed: float | None) -> "Prediction":
+    from whisperslim.jobs.prediction import predict, stored_prediction
+
+    return stored_prediction(run, target, zeroed) or predict(run, target, zeroed)
+
+
+def _record(planned: "Replan", predicted: "Prediction | None") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(planned), "prediction": asdict(predicted) if predicted else None}
+
+
+def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
+    rows = [
+        ("parameters", millions(planned.dense_parameters), millions(planned.parameters)),
+        ("bytes", megabytes(planned.dense_bytes), megabytes(planned.bytes)),
+        ("GFLOPs", f"{planned.dense_flops / 1e9:.3f}", f"{planned.flops / 1e9:.3f}"),
+    ]
+    print_table(("", "dense", "this size"), rows)
+    typer.echo(
+        f"\n{planned.plan.removed:.2%} of the prunable weights removed (target "
+        f"{planned.plan.target:.2%}), {millions(planned.zeroed)} to be zeroed; planned in "
+        f"{planned.seconds:.2f} s\nFLOPs: {planned.workload}"
+    )
+    if predicted:
+        typer.echo(
+            f"predicted WER {predicted.wer:.2%} ({predicted.low:.2%} to {predicted.high:.2%}), "
+            f"CER {predicted.cer:.2%}: right after the cut, without recovery (n={predicted.n}, "
+            f"{predicted.data}, {predicted.normaliser}, {predicted.window})"
+        )
+
+
+def _swept(run: RunDir, targets: list[float], recover: int | None) -> "tuple[Sweep, bool]":
+    from rich.console import Console
+
+    from whisperslim.jobs.console import ConsoleView
+    from whisperslim.jobs.sweep import sweep as measure_curve
+
+    # Progress goes to stderr: what is measured is the result, and may be wanted as JSON.
+    with ConsoleView(Console(stderr=True)).shown() as view:
+        curve = measure_curve(run, targets, recover, view)
+    measured = {point.target for point in curve.points}
+    return curve, all(target in measured for target in targets)
+
+
+def _pages(
+    found: list[RunDir], curves: "list[Sweep]", out: Path | None, runs_folder: Path
+) -> "dict[Path, list[Sweep]]":
+    """File -> the curves it shows: one page a run, and one of all when there are several."""
+    pages = {run.path / PICTURE: [curve] for run, curve in zip(found, curves, strict=False)}
+    if len(curves) > 1 or out:
+        pages[out or runs_folder / PICTURE] = curves
+    return pages
+
+
+def _draw(curves: "list[Sweep]", path: Path) -> None:
+    """One page with the four pictures, which needs no network to be looked at."""
+    from html import escape
+
+    from whisperslim.core.files import write_text_atomically
+    from whisperslim.ui.tradeoff_charts import AXES, tradeoff_figure
+
+    drawn = [curve for curve in curves if curve.points]
+    if not drawn:
+        return
+    figures = [tradeoff_figure(drawn, against) for against in AXES]
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs=number == 0)
+        for number, figure in enumerate(figures)
+    ]
+    title = escape("Size against error: " + ", ".join(curve.run for curve in drawn))
+    page = f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title></head><body>'
+    write_text_atomically(path, page + "\n".join(parts) + "</body></html>\n")
+    announce(f"picture: {path}")
+
+
+def _print_curve(curve: "Sweep") -> None:
+    typer.echo(
+        f"{curve.run} ({curve.method}): {curve.data}; {curve.normaliser}, window {curve.window}, "
+        f"{curve.recover_steps} steps of recovery"
+    )
+    columns = ("target", "removed", "zeroed", "parameters", "bytes", "GFLOPs", "s per clip", "WER",
+               "95 % interval", "CER", "n")  # fmt: skip
+    print_table(columns, [_row(point) for point in curve.points])
+
+
+def _row(point: "SweepPoint") -> tuple[str, ...]:
+    return (
+        f"{point.target:g}",
+        f"{point.removed:.2%}",
+        f"{point.zeroed:.2%}",
+        millions(point.parameters),
+        megabytes(point.bytes),
+        f"{point.flops / 1e9:.3f}",
+        f"{point.latency_seconds:.3f}",
+        f"{point.wer:.2%}",
+        f"{point.wer_low:.2%} to {point.wer_high:.2%}",
+        f"{point.cer:.2%}",
+        str(point.n),
+    )

@@ -1,0 +1,115 @@
+"""A new run of another size beside a finished one: tuned already, planned anew, yet to be cut."""
+
+import os
+import shutil
+from pathlib import Path
+
+from whisperslim.core.files import renamed_into_place, write_text_atomically
+from whisperslim.core.loading import load_model
+from whisperslim.core.plan import PruningPlan
+from whisperslim.errors import RunError
+from whisperslim.jobs import environment
+from whisperslim.jobs.derivation import Derivation, read_derivation, write_derivation
+from whisperslim.jobs.recipe import Recipe, to_yaml, with_values
+from whisperslim.jobs.replan import plan_for
+from whisperslim.jobs.rundir import RunDir, new_run_folder
+from whisperslim.jobs.tuned import FACTS_FILE, TunedRun, open_tuned
+from whisperslim.methods.two_pass import with_zeros
+
+__all__ = ["Derivation", "derive", "read_derivation", "zeros_for"]
+
+_DONE = ("data", "prepare", "tune", "plan")
+_LINKED = ("prepared", "tuned")
+_COPIED = ("data.json", "groups.json", "scores.safetensors", FACTS_FILE)
+_KEPT_SCORES = ("dense.json", "dense.tsv")  # of the model the run began with: the same here
+_LONGEST_STEM = 44  # of 60 characters a recipe's name may have; the target is added
+
+
+def derive(
+    run: RunDir, removed: float, zeroed: float | None = None, recover_steps: int | None = None
+) -> RunDir:
+    """A new run beside `run`, with stages data, tune and plan done at another target.
+
+    Whoever works on it next (`worker.run_worker`, `process.start_worker`) cuts, recovers and
+    evaluates. `zeroed` and `recover_steps` are the recipe's when None. Which elements become zero
+    follows from the tuned weights, by pass 2 of `methods.two_pass`.
+
+    Raises:
+        RunError, PlanError, RecipeError, CheckpointError: as `replan` does.
+    """
+    tuned = open_tuned(run)
+    plan = zeros_for(tuned, plan_for(tuned, removed, zeroed), removed, zeroed)
+    recipe = tuned.recipe_for(removed, zeroed, recover_steps)
+    recipe = with_values(recipe, {"name": _name(tuned.recipe.name, removed)})
+    derivation = Derivation(
+        source=run.name,
+        weights_sha256=tuned.scores.weights_sha256,
+        removed=recipe.target.removed,
+        zeroed=recipe.target.zeroed,
+        recover_steps=recipe.recover.steps,
+    )
+    folder = new_run_folder(run.path.parent, recipe.name)
+    try:
+        # Whole or not at all: half of a derived run would begin by tuning the dense model.
+        with renamed_into_place(folder) as temporary:
+            _fill(temporary, run, recipe, plan, derivation)
+    except OSError as error:
+        folder.rmdir()
+        raise RunError(
+            f"no run could be derived beside {run.name}: {error}; make room, or make the folder "
+            "writable, and do this again"
+        ) from error
+    return RunDir(folder)
+
+
+def zeros_for(
+    tuned: TunedRun, plan: PruningPlan, removed: float, zeroed: float | None
+) -> PruningPlan:
+    """`plan` with the rules that zero its share; reads the tuned weights when there is one."""
+    share = tuned.recipe_for(removed, zeroed).target.zeroed
+    if not share:
+        return plan
+    loaded = load_model(str(tuned.folder))
+    tuned.scores.check_scored(loaded.info.weights_sha256)
+    return with_zeros(loaded.model, loaded.groups(), plan, share)
+
+
+def _name(name: str, removed: float) -> str:
+    return f"{name[:_LONGEST_STEM]}-{100 * removed:.4g}pct"
+
+
+def _fill(
+    folder: Path, run: RunDir, recipe: Recipe, plan: PruningPlan, derivation: Derivation
+) -> None:
+    write_text_atomically(folder / "recipe.yaml", to_yaml(recipe))
+    for name in _LINKED:
+        if (run.path / name).is_dir():
+            shutil.copytree(run.path / name, folder / name, copy_function=_linked)
+    for name in _COPIED:
+        shutil.copy2(run.path / name, folder / name)
+    derived = RunDir(folder)
+    write_text_atomically(derived.plan_path, plan.to_json())
+    for name in _KEPT_SCORES:
+        if (run.path / "eval" / name).is_file():
+            (folder / "eval").mkdir(exist_ok=True)
+            shutil.copy2(run.path / "eval" / name, folder / "eval" / name)
+    write_derivation(folder, derivation)
+    _inherit_environment(run, derived)
+    for stage in _DONE:
+        derived.mark_done(stage)
+
+
+def _linked(source: str, destination: str) -> None:
+    """A second name for the same file, which nobody ever writes to; a copy where there is none."""
+    try:
+        os.link(source, destination)
+    except OSError:  # another device, or a file system without links
+        shutil.copy2(source, destination)
+
+
+def _inherit_environment(run: RunDir, derived: RunDir) -> None:
+    """The facts of the shared stages; how they were had stays readable without the source run."""
+    record = environment.read(run.environment_path)
+    facts = {name: value for name, value in record.items() if name != "attempts"}
+    source = {"run": run.name, "attempts": record.get("attempts", [])}
+    environment.add_facts(derived.environment_path, {**facts, "derived_from": source})

@@ -1,0 +1,129 @@
+"""Another size of a finished run, from its score map: arithmetic in well under a second."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from whisperslim.core.families import prunable_total
+from whisperslim.core.plan import PruningPlan, plan_to_budget
+from whisperslim.errors import PlanError
+from whisperslim.jobs.recipe import Recipe
+from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.tuned import TunedRun, open_tuned
+
+
+@dataclass(frozen=True)
+class Replan:
+    """What a run's model would be at another size. Nothing is cut or stored.
+
+    Attributes:
+        plan: Which units stay. Carries no zero rules: those need the weights, see `derive`.
+        parameters: What is left, biases counted, zeroed elements included; exact.
+        dense_parameters: Of the dense model, tied ones counted once.
+        removed: Parameters cut out, `dense_parameters - parameters`.
+        zeroed: Elements to be set to zero where they stand (share x prunable weights).
+        bytes: Weights on disk in the run's export format, without the file's header of kilobytes.
+        dense_bytes: The dense model's in the same number format.
+        flops: Operations of one pass of `workload`, counted on the shapes that are left.
+        dense_flops: The dense model's.
+        workload: What the operations are counted for, in words.
+        seconds: Wall time it took to find all this.
+    """
+
+    plan: PruningPlan
+    parameters: int
+    dense_parameters: int
+    removed: int
+    zeroed: int
+    bytes: int
+    dense_bytes: int
+    flops: int
+    dense_flops: int
+    workload: str
+    seconds: float
+
+
+def replan(run: RunDir, removed: float, zeroed: float | None = None) -> Replan:
+    """What cutting `removed` of the prunable weights leaves of the run's tuned model.
+
+    Args:
+        run: A run whose stage `plan` is done.
+        removed: Share of the tuned model's prunable weights to cut out.
+        zeroed: Share to set to zero where it stands; None is what the run's recipe says.
+
+    Raises:
+        RunError: the run has no score map yet.
+        PlanError: the target is out of reach; the message has the reachable range.
+        RecipeError: no recipe may ask for these shares.
+        CheckpointError: the score map is damaged or of another model.
+    """
+    started = time.perf_counter()
+    tuned = open_tuned(run)
+    plan = plan_for(tuned, removed, zeroed)
+    recipe = tuned.recipe_for(removed, zeroed)
+    parameters, facts = _parameters(tuned, plan), tuned.facts
+    each = dtype_of(recipe).itemsize
+    return Replan(
+        plan=plan,
+        parameters=parameters,
+        dense_parameters=facts.dense_parameters,
+        removed=facts.dense_parameters - parameters,
+        zeroed=round(recipe.target.zeroed * prunable_total(tuned.groups)),
+        bytes=parameters * each,
+        dense_bytes=facts.dense_parameters * each,
+        flops=_flops(tuned, plan),
+        dense_flops=facts.dense_flops,
+        workload=facts.workload,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def reachable_range(run: RunDir) -> tuple[float, float]:
+    """Least and largest share of prunable weights that can be removed. Raises as `replan` does."""
+    return open_tuned(run).reachable_range()
+
+
+def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> PruningPlan:
+    """The plan without zero rules for a target. Raises `PlanError` and `RecipeError`."""
+    low, high = tuned.reachable_range()
+    if not low <= removed <= high:
+        raise PlanError(
+            f"a removal target of {removed:g} cannot be met: {tuned.run.name} allows {low:g} to "
+            f"{_down(high):.4f} of its tuned model's prunable weights"
+        )
+    share = tuned.recipe_for(removed, zeroed).target.zeroed
+    whole = tuned.scores.whole
+    plan = plan_to_budget(tuned.scores.scores, tuned.groups, removed, whole=whole)
+    if share and plan.removed + share >= 1.0:
+        raise PlanError(
+            f"cannot zero {share:g} of the prunable weights: after removing {plan.removed:.4f} "
+            f"only {1.0 - plan.removed:.4f} are left; lower one of them"
+        )
+    return plan
+
+
+def dtype_of(recipe: Recipe) -> torch.dtype:
+    """The number format of the slim weights on disk."""
+    return {"float16": torch.float16, "float32": torch.float32}[recipe.export.dtype]
+
+
+def _down(limit: float) -> float:
+    # Rounded up, the message would offer what is refused.
+    return math.floor(limit * 10_000) / 10_000
+
+
+def _parameters(tuned: TunedRun, plan: PruningPlan) -> int:
+    gone = 0
+    for group in tuned.groups:
+        kept = len(plan.keep[group.key])
+        gone += (group.count - kept) * group.parameters_per_unit
+        gone += 0 if kept else tuned.facts.parameters_beside[group.key]
+    return tuned.facts.parameters - gone
+
+
+def _flops(tuned: TunedRun, plan: PruningPlan) -> int:
+    gone = {group.key: group.count - len(plan.keep[group.key]) for group in tuned.groups}
+    each = tuned.facts.flops_per_unit
+    return tuned.facts.flops - sum(count * each[key] for key, count in gone.items())

@@ -1,0 +1,216 @@
+"""The trade-off curve of a run: several sizes cut from one score map, recovered and measured."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from whisperslim.core.decoding import DecodingOptions
+from whisperslim.engines.latency import LATENCY_NOTE
+from whisperslim.errors import RunError, UsageError
+from whisperslim.events import Event, Notice, Progress
+from whisperslim.jobs.curve import Sweep, SweepPoint, read_sweep, write_sweep
+from whisperslim.jobs.derive import Derivation, derive, read_derivation
+from whisperslim.jobs.measure import (
+    LATENCY_PASSES,
+    data_name,
+    latency_clips,
+    machine,
+    measure,
+    same_machine,
+    take_time,
+)
+from whisperslim.jobs.replan import plan_for
+from whisperslim.jobs.rundir import RunDir, list_runs, looks_like_run
+from whisperslim.jobs.stage_context import StageContext
+from whisperslim.jobs.tuned import TunedRun, open_tuned
+from whisperslim.jobs.worker import run_worker
+from whisperslim.speech.normalise import for_language
+
+__all__ = ["DENSE", "Sweep", "SweepPoint", "read_sweep", "sweep"]
+
+DENSE = 0.0  # the target whose point is the uncut tuned model
+
+
+def sweep(
+    run: RunDir,
+    targets: Sequence[float],
+    recover_steps: int | None = None,
+    progress: Callable[[Event], None] = lambda event: None,
+) -> Sweep:
+    """Derive, cut, recover and measure one model per target, and store the curve as it grows.
+
+    The uncut tuned model, nothing zeroed, is always the first point. A point measured before is
+    not measured again (its time is, on another machine), a derived run left half done goes on, and
+    a stop request on `run`, SIGTERM or Ctrl-C ends it in good order with the points there are.
+    The points of earlier calls stay on the curve as long as recovery and data are the same.
+
+    Args:
+        run: Held until the sweep is over: `whisperslim stop` works on it.
+        targets: Shares of the tuned model's prunable weights to remove.
+        recover_steps: Training steps after each cut; None is what the run's recipe says.
+        progress: Takes the derived runs' events, and one `Progress` of stage `sweep` per point.
+
+    Raises:
+        UsageError: no target, or nothing to score on.
+        RunError: `run` has no score map or is busy, or a derived run failed.
+        PlanError, RecipeError, CheckpointError: as `replan` does, before anything is derived.
+    """
+    if not targets:
+        raise UsageError("no target; name at least one, for example 0.2")
+    tuned = open_tuned(run)
+    wanted = sorted({DENSE, *(float(target) for target in targets)})
+    for target in wanted:
+        plan_for(tuned, target, _zeroed(tuned, target))
+    empty = _empty(tuned, recover_steps)
+    with run.lock():
+        found = _continued(run, empty, progress)
+        return _grown(tuned, found, wanted, progress)
+
+
+def _zeroed(tuned: TunedRun, target: float) -> float:
+    return 0.0 if target == DENSE else tuned.recipe.target.zeroed
+
+
+def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
+    """The curve before its first point: what every point has in common."""
+    recipe = tuned.recipe
+    context = StageContext(tuned.run, recipe, lambda event: None)
+    facts = {
+        "weights_sha256": tuned.scores.weights_sha256,
+        "zeroed_target": recipe.target.zeroed,
+        "language": recipe.language,
+        "seed": recipe.runtime.seed,
+        "export_dtype": recipe.export.dtype,
+        "decoding": DecodingOptions().describe(),
+        "interval": "95 % percentile bootstrap over clips",
+        "flops": tuned.facts.workload,
+        "latency": {
+            "engine": "PyTorch, float32",
+            "what": LATENCY_NOTE,
+            "clips": [item.key for item in latency_clips(context)],
+            "passes": LATENCY_PASSES,
+            "window": context.window.describe(),
+        },
+    }
+    return Sweep(
+        run=tuned.run.name,
+        method=tuned.scores.method,
+        points=(),
+        data=data_name(context),
+        normaliser=for_language(recipe.language).name,
+        window=context.window.describe(),
+        recover_steps=recipe.recover.steps if recover_steps is None else recover_steps,
+        provenance=facts,
+    )
+
+
+def _continued(run: RunDir, empty: Sweep, progress: Callable[[Event], None]) -> Sweep:
+    """The stored curve when it was measured in the same way, else the empty one."""
+    stored = read_sweep(run)
+    if stored is None:
+        return empty
+    if replace(stored, points=()) == empty:
+        return stored
+    progress(
+        Notice(message="the stored curve was measured in another way; a new one takes its place")
+    )
+    return empty
+
+
+def _grown(
+    tuned: TunedRun, found: Sweep, wanted: Sequence[float], progress: Callable[[Event], None]
+) -> Sweep:
+    for number, target in enumerate(wanted):
+        progress(Progress(stage="sweep", what="sizes measured", done=number, total=len(wanted)))
+        before = next((point for point in found.points if point.target == target), None)
+        point = _point(tuned, found, target, before, progress)
+        if point is None:
+            return found
+        others = [other for other in found.points if other.target != target]
+        points = tuple(sorted([*others, point], key=lambda each: each.target))
+        found = replace(found, points=points)
+        write_sweep(tuned.run, found)
+    progress(Progress(stage="sweep", what="sizes measured", done=len(wanted), total=len(wanted)))
+    return found
+
+
+def _point(
+    tuned: TunedRun,
+    found: Sweep,
+    target: float,
+    before: SweepPoint | None,
+    progress: Callable[[Event], None],
+) -> SweepPoint | None:
+    """One size, measured; None when the sweep was asked to stop before that."""
+    if tuned.run.stop_requested():
+        return None
+    if before is not None:
+        return _timed_here(tuned, before, progress)
+    derived = _derived(tuned, found, target)
+    if not _worked(tuned.run, derived, progress):
+        return None
+    context = StageContext(derived, derived.recipe(), progress)
+    figures = measure(context)
+    return SweepPoint(
+        target=target,
+        removed=figures.removed,
+        zeroed=figures.zeroed,
+        parameters=figures.parameters,
+        bytes=figures.bytes,
+        flops=figures.flops,
+        latency_seconds=figures.latency.seconds,
+        wer=figures.score.wer,
+        wer_low=figures.interval.low,
+        wer_high=figures.interval.high,
+        cer=figures.score.cer,
+        n=figures.score.n,
+        run=derived.name,
+        machine={**figures.machine, "passes": list(figures.latency.passes)},
+    )
+
+
+def _timed_here(
+    tuned: TunedRun, point: SweepPoint, progress: Callable[[Event], None]
+) -> SweepPoint:
+    """The point, with its time taken anew when the stored one is of another machine."""
+    folder = tuned.run.path.parent / point.run
+    context = StageContext(tuned.run, tuned.recipe, progress)
+    here = machine(context.device)
+    if same_machine(point.machine, here) or not looks_like_run(folder):
+        return point
+    derived = RunDir(folder)
+    latency = take_time(StageContext(derived, derived.recipe(), progress))
+    place = {**here, "passes": list(latency.passes)}
+    return replace(point, latency_seconds=latency.seconds, machine=place)
+
+
+def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
+    """The run derived for this size: one that is there already, else a new one."""
+    wanted = Derivation(
+        source=tuned.run.name,
+        weights_sha256=tuned.scores.weights_sha256,
+        removed=target,
+        zeroed=_zeroed(tuned, target),
+        recover_steps=found.recover_steps,
+    )
+    for other in list_runs(tuned.run.path.parent):
+        if read_derivation(other) == wanted:
+            return other
+    return derive(tuned.run, target, wanted.zeroed, found.recover_steps)
+
+
+def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> bool:
+    """Do what is left of a derived run; False when it stopped on request."""
+    if derived.stage_done("evaluate"):
+        return True
+
+    def follow(event: Event) -> None:
+        if run.stop_requested():
+            derived.request_stop()
+        progress(event)
+
+    if run_worker(derived, [follow]):
+        raise RunError(
+            f"the size could not be made: {derived.name} failed, as {derived.events_path} tells; "
+            "mend the cause and sweep again: what is done stays"
+        )
+    return derived.stage_done("evaluate")

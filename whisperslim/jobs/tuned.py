@@ -1,0 +1,200 @@
+"""A run's tuned model as far as planning needs it: shapes, scores, costs; no weight is read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from transformers import WhisperForConditionalGeneration
+
+from whisperslim.core.checkpoint import (
+    SLIM_FILE,
+    WEIGHTS_FILE,
+    count_parameters,
+    empty_model,
+    skeleton,
+)
+from whisperslim.core.cost import count_places
+from whisperslim.core.families import UnitGroup, family_of
+from whisperslim.core.files import write_text_atomically
+from whisperslim.core.flops import WORKLOADS
+from whisperslim.core.model_folder import weights_sha256
+from whisperslim.core.plan import check_scores, reachable
+from whisperslim.core.score_map import ScoreMap
+from whisperslim.errors import RunError
+from whisperslim.jobs.recipe import Recipe, with_values
+from whisperslim.jobs.run_options import MOST_PRUNED
+from whisperslim.jobs.rundir import RunDir
+
+FACTS_FILE = "tuned.json"
+
+
+@dataclass(frozen=True)
+class TunedFacts:
+    """What takes long to find out of the tuned model, kept in `tuned.json`.
+
+    Attributes:
+        weights_sha256: Of the weights file, in hexadecimal.
+        weights_bytes, weights_mtime_ns: Of the file when it was read; another file has others.
+        workload: What the operations below are counted for.
+        groups: Its unit groups, without what only a cut needs (slices, gate).
+        parameters: Its elements, tied ones counted once.
+        parameters_beside: Group key -> elements that go with the last of its units: the norm and
+            the output bias of the sub-layer.
+        flops: Of one pass of the tuned model.
+        flops_per_unit: Group key -> operations that go with one of its units. The count is linear
+            in the units: every product of a group has its width as one factor.
+        dense_flops: Of the model before any cut: another one only when a slim model was tuned.
+        dense_parameters: Its elements, tied ones counted once.
+    """
+
+    weights_sha256: str
+    weights_bytes: int
+    weights_mtime_ns: int
+    workload: str
+    groups: tuple[UnitGroup, ...]
+    parameters: int
+    parameters_beside: Mapping[str, int]
+    flops: int
+    flops_per_unit: Mapping[str, int]
+    dense_flops: int
+    dense_parameters: int
+
+    def describes(self, weights: Path) -> bool:
+        """Whether the file is the one that was read, as far as its size and time tell."""
+        found = weights.stat()
+        return (
+            self.weights_bytes == found.st_size
+            and self.weights_mtime_ns == found.st_mtime_ns
+            and self.workload == WORKLOADS[0].describe()
+        )
+
+
+@dataclass(frozen=True)
+class TunedRun:
+    """A run whose tuned model has been scored. Made by `open_tuned`."""
+
+    run: RunDir
+    recipe: Recipe
+    scores: ScoreMap
+    facts: TunedFacts
+
+    @property
+    def folder(self) -> Path:
+        """The tuned model."""
+        return tuned_folder(self.run)
+
+    @property
+    def groups(self) -> tuple[UnitGroup, ...]:
+        """Its removable units, fit for planning; a cut needs those of the loaded model."""
+        return self.facts.groups
+
+    def reachable_range(self) -> tuple[float, float]:
+        """Least and largest share of prunable weights that a recipe can ask to remove."""
+        return 0.0, min(reachable(self.groups, self.scores.whole), MOST_PRUNED)
+
+    def recipe_for(
+        self, removed: float, zeroed: float | None = None, recover_steps: int | None = None
+    ) -> Recipe:
+        """The run's recipe with another target; None leaves a value. Raises `RecipeError`."""
+        values: dict[str, float | int] = {"target.removed": removed}
+        if zeroed is not None:
+            values["target.zeroed"] = zeroed
+        if recover_steps is not None:
+            values["recover.steps"] = recover_steps
+        data = self.recipe.data
+        if recover_steps and not data.dev and not data.dev_fraction:
+            values["recover.evaluate_every"] = 0  # there is nothing to look at
+        return with_values(self.recipe, values)
+
+
+def tuned_folder(run: RunDir) -> Path:
+    """Where a run keeps its tuned model."""
+    return run.path / "tuned" / "model"
+
+
+def open_tuned(run: RunDir) -> TunedRun:
+    """The tuned model of a run and its score map, checked against each other.
+
+    Raises:
+        RunError: stage `plan` is not done yet, or the recipe cannot be read.
+        CheckpointError: the map or the model is damaged, or they do not belong together.
+    """
+    if not run.stage_done("plan"):
+        raise RunError(
+            f"the run {run.name} has no score map yet: its status is {run.status()}, and stage "
+            "plan is not done; let it get there, or choose another run"
+        )
+    scores = ScoreMap.load(run.scores_path)
+    facts = find_facts(run)
+    scores.check_scored(facts.weights_sha256)
+    tuned = TunedRun(run, run.recipe(), scores, facts)
+    check_scores(scores.scores, tuned.groups)
+    return tuned
+
+
+def find_facts(run: RunDir) -> TunedFacts:
+    """What `tuned.json` says, or, when it is of another weights file, what is found anew."""
+    path, weights = run.path / FACTS_FILE, tuned_folder(run) / WEIGHTS_FILE
+    if not weights.is_file():
+        raise RunError(
+            f"the run {run.name} has no tuned model any more ({weights}); put it back, or start "
+            "the run anew"
+        )
+    stored = _read(path)
+    if stored is None or not stored.describes(weights):
+        stored = _found(weights)
+        write_text_atomically(path, _to_json(stored))
+    return stored
+
+
+def _read(path: Path) -> TunedFacts | None:
+    if not path.is_file():
+        return None
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+        groups = tuple(UnitGroup(**group, slices=(), gate="") for group in raw.pop("groups"))
+        return TunedFacts(groups=groups, **raw)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read ({error}); delete it, it is made again") from error
+
+
+def _to_json(facts: TunedFacts) -> str:
+    groups = [asdict(group) for group in facts.groups]
+    plain = [{k: v for k, v in g.items() if k not in ("slices", "gate")} for g in groups]
+    return json.dumps({**asdict(facts), "groups": plain}, indent=1)
+
+
+def _found(weights: Path) -> TunedFacts:
+    folder, stat = weights.parent, weights.stat()
+    tuned, dense = skeleton(folder), empty_model(folder)
+    count = count_places(tuned, WORKLOADS[0])
+    is_cut, groups = (folder / SLIM_FILE).is_file(), _groups(tuned)
+    return TunedFacts(
+        weights_sha256=weights_sha256(folder),
+        weights_bytes=stat.st_size,
+        weights_mtime_ns=stat.st_mtime_ns,
+        workload=WORKLOADS[0].describe(),
+        groups=tuple(replace(group, slices=(), gate="") for group in groups),
+        parameters=count_parameters(tuned),
+        flops=count.total,
+        flops_per_unit={g.key: count.places[g.key] // g.count for g in groups},
+        dense_flops=count_places(dense, WORKLOADS[0]).total if is_cut else count.total,
+        dense_parameters=count_parameters(dense),
+        parameters_beside=_beside(tuned),
+    )
+
+
+def _beside(model: WhisperForConditionalGeneration) -> dict[str, int]:
+    """Take one sub-layer after another out of a skeleton, and see what goes beside its units."""
+    found = {}
+    for group in _groups(model):
+        before = count_parameters(model)
+        family_of(model).drop(model, group)
+        gone = before - count_parameters(model)
+        found[group.key] = gone - group.count * group.parameters_per_unit
+    return found
+
+
+def _groups(model: WhisperForConditionalGeneration) -> tuple[UnitGroup, ...]:
+    return family_of(model).unit_groups(model)
