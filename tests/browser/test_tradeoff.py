@@ -98,7 +98,7 @@ def test_another_method_brings_its_knobs_and_the_first_keeps_its_values(page: Pa
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_narrow_page_shows_every_tab_in_one_row(page: Page, scheme: str) -> None:
+def test_narrow_page_shows_every_tab_and_does_not_scroll_sideways(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": 390, "height": 900})
     for name in ("Compress", "Runs", "Sparsity", "Trade-off", "Compare"):

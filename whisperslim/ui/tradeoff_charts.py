@@ -33,7 +33,7 @@ AXES: Mapping[str, Axis] = {
     "parameters": Axis("parameters", "parameters", "", millions),
     "bytes": Axis("bytes", "size on disk", "B", megabytes),
     "flops": Axis("flops", "floating-point operations", "", operations),
-    "latency_seconds": Axis("latency_seconds", "latency, measured", "s", latency),
+    "latency_seconds": Axis("latency_seconds", "latency per clip", "s", latency),
 }
 """Attribute of a sweep's point -> how it is drawn."""
 
