@@ -135,25 +135,31 @@ def _wer_cell(result: dict[str, Any], is_baseline: bool) -> str:
 
 
 def _quality(record: dict[str, Any], name: str) -> str:
-    header = ("model", "normaliser", "WER %", "95 % interval", "CER %", "p against baseline")
+    header = (
+        "model", "normaliser", "WER % (95 %)", "CER %", "points against baseline (95 %)", "p",
+    )  # fmt: skip
     rows = []
     first: dict[str, Any] = {}
     for row, values in record["rows"].items():
         first = values["sets"][name]
         for normaliser, score in first["scores"].items():
             low, high = score["wer_interval_95"]
-            against = score["against_baseline"]
-            p = "" if row == record["baseline"] else f"{against['p_value']:.3g}"
-            rows.append(
-                (row, normaliser, f"{100 * score['wer']:.1f}", f"{100 * low:.1f} to "
-                 f"{100 * high:.1f}", f"{100 * score['cer']:.1f}", p)
-            )  # fmt: skip
+            wer = f"{100 * score['wer']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+            against = ("", "") if row == record["baseline"] else _difference(score)
+            rows.append((row, normaliser, wer, f"{100 * score['cer']:.1f}", *against))
     caption = (
         f"**{name}**: n = {first['n']}, {first['audio_seconds'] / 60:.1f} minutes, window "
         f"{first['window']}, {first['decoding']}, language {first['language']}. Baseline: "
         f"{record['baseline']}."
     )
     return f"{caption}\n\n{_table(header, rows)}"
+
+
+def _difference(score: dict[str, Any]) -> tuple[str, str]:
+    against = score["against_baseline"]
+    low, high = against["interval"]["low"], against["interval"]["high"]
+    points = f"{100 * against['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return points, f"{against['p_value']:.2g}"
 
 
 def _sizes(record: dict[str, Any]) -> str:
