@@ -1,7 +1,7 @@
-"""Pictures of the four tabs for the README, of real runs with the real model, when asked for.
+"""Pictures of the five tabs for the README, of real runs with the real model, when asked for.
 
 WHISPERSLIM_SCREENSHOTS=FOLDER names where they go, WHISPERSLIM_RUNS the runs they show (default:
-`runs`); its newest finished run is compared with Whisper-base.
+`runs`); its newest finished run that was not resized is compared with Whisper-base.
 """
 
 import os
@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import free_port
+from whisperslim.jobs.derivation import read_derivation
 from whisperslim.jobs.rundir import RunStatus, list_runs
 from whisperslim.ui.build import launch
 
@@ -21,7 +22,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 
 def test_take_pictures(browser: Browser) -> None:
-    finished = [run.name for run in list_runs(RUNS) if run.status() == RunStatus.FINISHED]
+    finished = [
+        run.name
+        for run in list_runs(RUNS)
+        if run.status() == RunStatus.FINISHED and read_derivation(run) is None
+    ]
     assert finished, f"{RUNS} has no finished run to show"
     port = free_port()
     blocks = launch(RUNS, port=port, open_run=finished[0], block=False)
@@ -33,6 +38,9 @@ def test_take_pictures(browser: Browser) -> None:
     page.get_by_role("tab", name="Sparsity").click()
     expect(page.locator("#heads-decoder .js-plotly-plot")).to_be_visible(timeout=60_000)
     _picture(page, "Sparsity")
+    page.get_by_role("tab", name="Trade-off").click()
+    expect(page.locator("#tradeoff-tiles")).to_be_visible(timeout=60_000)
+    _picture(page, "Trade-off")
     page.get_by_role("tab", name="Compare").click()
     page.locator("#clip input").click()
     page.locator("ul [role=option]").nth(1).click()

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from whisperslim.events import Evaluated, StepDone
+from whisperslim.jobs.derivation import MARKER
 from whisperslim.jobs.live import RunView, StageView
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.charts import short_source
@@ -31,7 +32,8 @@ def run_label(run: RunDir, status: RunStatus, view: RunView | None = None) -> st
     """One line for a list of runs."""
     share = done_share(view) if view and status == RunStatus.RUNNING else None
     state = f"{status} {percent(share, 0)}" if share is not None else str(status)
-    return f"{run.name} · {state}"
+    resized = " · resized" if (run.path / MARKER).is_file() else ""
+    return f"{run.name}{resized} · {state}"
 
 
 def done_share(view: RunView) -> float | None:

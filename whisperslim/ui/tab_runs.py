@@ -211,9 +211,11 @@ def _card(run: RunDir, status: RunStatus, view: RunView) -> list[Any]:
 
 
 def _curves(view: RunView) -> list[Any]:
-    has_wer = any(s.wer is not None for scores in view.evaluations.values() for s in scores)
+    scores = [score for each in view.evaluations.values() for score in each]
+    # Without training there are no steps to draw over; the table says it all.
+    has_wer = bool(view.losses) and any(score.wer is not None for score in scores)
     return [
-        gr.update(visible=bool(view.losses) or has_wer),
+        gr.update(visible=bool(view.losses) or bool(scores)),
         gr.update(value=loss_figure(view), visible=bool(view.losses)),
         gr.update(value=wer_figure(view), visible=has_wer),
         scores_table(view),
