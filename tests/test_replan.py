@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_model_folder
-from tests.tiny_run import finished_run
+from tests.tiny_run import finished_run, tiny_recipe
 from whisperslim.core import checkpoint, model_folder
 from whisperslim.core.checkpoint import count_parameters, skeleton
 from whisperslim.core.cost import cost_of
@@ -26,8 +26,11 @@ from whisperslim.errors import CheckpointError, PlanError, RecipeError, RunError
 from whisperslim.jobs import derive as derive_module
 from whisperslim.jobs.derive import derive, read_derivation
 from whisperslim.jobs.prediction import predict, stored_prediction
+from whisperslim.jobs.recipe import from_mapping
 from whisperslim.jobs.replan import reachable_range, replan
 from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs
+from whisperslim.jobs.stages import work
+from whisperslim.jobs.tuned import open_tuned
 from whisperslim.jobs.worker import run_worker
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.normalise import for_language
@@ -319,3 +322,31 @@ def test_predicting_needs_clips(spoilt: RunDir) -> None:
     path.write_text(json.dumps(record), "utf-8")
     with pytest.raises(UsageError, match="no dev set"):
         predict(spoilt, 0.5)
+
+
+def test_a_map_keeps_what_targets_are_counted_in(tmp_path: Path) -> None:
+    scores = {"encoder.0.ffn": torch.arange(3.0), "decoder.0.ffn": torch.arange(2.0)}
+    costs = {"encoder.0.ffn": 1.5, "decoder.0.ffn": 0.25}
+    for given in (None, costs):
+        ScoreMap(scores, "l0_distill", "ab" * 32, True, given).save(tmp_path / "map.safetensors")
+        assert ScoreMap.load(tmp_path / "map.safetensors").costs == given
+
+
+def test_another_size_is_counted_in_the_methods_own_currency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPERSLIM_CACHE", str(tmp_path / "cache"))
+    method = {"name": "l0_distill", "currency": "flops", "sublayers": False, "layers": False}
+    recipe = tiny_recipe(tmp_path, target={"removed": 0.3, "zeroed": 0.0})
+    recipe["method"] = method
+    run = RunDir.create(tmp_path / "runs", from_mapping(recipe))
+    work(run, lambda event: None)
+    stored = ScoreMap.load(run.scores_path)
+    assert stored.costs is not None
+    # The same target gives the run's own plan back, which weights as currency would not.
+    assert replan(run, 0.3).plan.keep == PruningPlan.from_json(run.plan_path.read_text()).keep
+    groups = {group.key: group for group in open_tuned(run).groups}
+    total = sum(group.count * stored.costs[key] for key, group in groups.items())
+    kept = replan(run, 0.5).plan.keep
+    gone = sum((groups[key].count - len(kept[key])) * stored.costs[key] for key in groups)
+    assert 0.5 <= gone / total < 0.5 + max(stored.costs.values()) / total

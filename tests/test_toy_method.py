@@ -37,6 +37,7 @@ class Toy:
     """Drops units in the order they stand."""
 
     whole = False
+    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: ToyOptions, target: Target) -> None:
         self._options, self._target = options, target

@@ -35,7 +35,11 @@ Recover = Annotated[
 def replan(
     run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
     target: Annotated[
-        float, typer.Option(help="Share of the prunable weights to remove, for example 0.5.")
+        float,
+        typer.Option(
+            help="Share of the prunable weights to remove, for example 0.5; of operations or time "
+            "when the run's method counts in those."
+        ),
     ],
     zeroed: Annotated[
         float | None,

@@ -4,6 +4,7 @@ A map belongs to one set of weights, whose hash it carries: scores of other weig
 wrong units without anyone noticing.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,14 @@ class ScoreMap:
         method: Name of the method that made them.
         weights_sha256: Of the weights file that was scored, in hexadecimal.
         whole: Whether a group may lose its last unit, and with it the whole sub-layer.
+        costs: What targets are counted in: group key -> cost of one unit; None: prunable weights.
     """
 
     scores: Mapping[str, torch.Tensor]
     method: str
     weights_sha256: str
     whole: bool
+    costs: Mapping[str, float] | None = None
 
     def save(self, path: Path) -> None:
         """Write the map whole or not at all. Raises `CheckpointError` when the disk refuses."""
@@ -42,6 +45,7 @@ class ScoreMap:
             "method": self.method,
             "weights_sha256": self.weights_sha256,
             "whole": str(self.whole).lower(),
+            "costs": json.dumps(None if self.costs is None else dict(self.costs)),
         }
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.scores.items()}
         temporary = path.with_name(f".{path.name}-new")
@@ -73,7 +77,11 @@ class ScoreMap:
             ) from error
         _check_metadata(path, metadata)
         return ScoreMap(
-            scores, metadata["method"], metadata["weights_sha256"], metadata["whole"] == "true"
+            scores,
+            metadata["method"],
+            metadata["weights_sha256"],
+            metadata["whole"] == "true",
+            _costs(path, metadata["costs"], scores),
         )
 
     def check_scored(self, weights_sha256: str) -> None:
@@ -99,6 +107,16 @@ def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
             f"{path} has score map format {metadata.get('format')}; this version reads format "
             f"{FORMAT}; {_MEND}"
         )
-    missing = sorted({"method", "weights_sha256", "whole"} - set(metadata))
+    missing = sorted({"method", "weights_sha256", "whole", "costs"} - set(metadata))
     if missing or metadata["whole"] not in ("true", "false"):
         raise CheckpointError(f"{path} is damaged: {missing or 'whole'} cannot be read; {_MEND}")
+
+
+def _costs(path: Path, stored: str, scores: Mapping[str, torch.Tensor]) -> dict[str, float] | None:
+    try:
+        found = json.loads(stored)
+        if found is None:
+            return None
+        return {key: float(found[key]) for key in scores}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: its costs cannot be read; {_MEND}") from error

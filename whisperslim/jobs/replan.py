@@ -50,7 +50,8 @@ def replan(run: RunDir, removed: float, zeroed: float | None = None) -> Replan:
 
     Args:
         run: A run whose stage `plan` is done.
-        removed: Share of the tuned model's prunable weights to cut out.
+        removed: Share of the tuned model's prunable weights to cut out, or of what the method
+            counts its target in (see `ScoreMap.costs`).
         zeroed: Share to set to zero where it stands; None is what the run's recipe says.
 
     Raises:
@@ -94,8 +95,10 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
             f"{_down(high):.4f} of its tuned model's prunable weights"
         )
     share = tuned.recipe_for(removed, zeroed).target.zeroed
-    whole = tuned.scores.whole
-    plan = plan_to_budget(tuned.scores.scores, tuned.groups, removed, whole=whole)
+    scores = tuned.scores
+    plan = plan_to_budget(
+        scores.scores, tuned.groups, removed, whole=scores.whole, costs=scores.costs
+    )
     if share and plan.removed + share >= 1.0:
         raise PlanError(
             f"cannot zero {share:g} of the prunable weights: after removing {plan.removed:.4f} "

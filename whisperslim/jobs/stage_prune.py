@@ -50,7 +50,8 @@ def make_plan(context: StageContext) -> bool:
     check_scores(scores, groups)
     plan = method.plan(_dev_wer(context, tuned))
     recipe, sha256 = context.recipe, tuned.info.weights_sha256
-    ScoreMap(scores, recipe.method, sha256, method.whole).save(context.run.scores_path)
+    score_map = ScoreMap(scores, recipe.method, sha256, method.whole, method.costs)
+    score_map.save(context.run.scores_path)
     write_text_atomically(context.run.path / "groups.json", _describe_groups(groups))
     write_text_atomically(context.run.plan_path, plan.to_json())
     find_facts(context.run)  # so that other sizes can be planned without waiting

@@ -91,7 +91,8 @@ class TunedRun:
 
     def reachable_range(self) -> tuple[float, float]:
         """Least and largest share of prunable weights that a recipe can ask to remove."""
-        return 0.0, min(reachable(self.groups, self.scores.whole), MOST_PRUNED)
+        limit = reachable(self.groups, self.scores.whole, self.scores.costs)
+        return 0.0, min(limit, MOST_PRUNED)
 
     def recipe_for(
         self, removed: float, zeroed: float | None = None, recover_steps: int | None = None

@@ -55,6 +55,14 @@ class CompressionMethod(Protocol):
     whole: bool
     """Whether a group may lose its last unit, and with it the whole sub-layer."""
 
+    @property
+    def costs(self) -> Mapping[str, float] | None:
+        """What the removal target is counted in: group key -> cost of one unit, once attached.
+
+        None: prunable weights.
+        """
+        ...
+
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         """Start acting on `model`. Changes no output until training begins."""
         ...

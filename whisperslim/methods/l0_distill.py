@@ -55,6 +55,11 @@ class L0Distill:
         self._masks = L0Masks((), options, torch.device("cpu"))
         self._multipliers = torch.zeros(2)
 
+    @property
+    def costs(self) -> Mapping[str, float] | None:
+        """Cost of one unit of each group in the chosen currency; None for parameters."""
+        return None if self._options.currency == "parameters" else self._costs
+
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         """Hook the masks, open until the first step is done. Latency is measured here.
 

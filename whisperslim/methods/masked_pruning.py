@@ -28,6 +28,7 @@ class MaskedPruning:
     """Magnitude pruning in every form: a target, a schedule and an importance."""
 
     whole = False
+    costs: Mapping[str, float] | None = None
 
     def __init__(self, target: Target, schedule: Schedule, importance: Importance) -> None:
         self._target, self._schedule, self._importance = target, schedule, importance

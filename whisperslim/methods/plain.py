@@ -18,6 +18,7 @@ class Plain:
     """Fine-tuning that keeps elements that are exactly zero at exactly zero, if `hold_zeros`."""
 
     whole = False
+    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: PlainOptions, target: Target, *, hold_zeros: bool = False) -> None:
         self._hold_zeros = hold_zeros

@@ -45,6 +45,7 @@ class SelfPinching:
     """
 
     whole = False
+    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: SelfPinchingOptions, target: Target) -> None:
         self._options, self._target = options, target

@@ -46,6 +46,7 @@ class SparseGroupLasso:
     """The method behind `SGLOptions`; see the module's docstring for the equations."""
 
     whole = False
+    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: SGLOptions, target: Target) -> None:
         self._options, self._target = options, target

@@ -47,7 +47,7 @@ class LayerRow:
 class PrunedRun:
     """What can be replanned: groups, scores and the run's own plan.
 
-    `whole`: a group may lose its last unit.
+    `whole`: a group may lose its last unit. `costs`: what targets are counted in, see `ScoreMap`.
     """
 
     name: str
@@ -56,18 +56,19 @@ class PrunedRun:
     plan: "PruningPlan"
     zeroed: Mapping[str, float]
     whole: bool = False
+    costs: Mapping[str, float] | None = None
 
     def limit(self) -> float:
         """Largest share that can be removed."""
         from whisperslim.core.plan import reachable
 
-        return reachable(self.groups, self.whole)
+        return reachable(self.groups, self.whole, self.costs)
 
     def replanned(self, target: float) -> "PruningPlan":
         """The plan for another target, from the saved scores. Raises `PlanError`."""
         from whisperslim.core.plan import plan_to_budget
 
-        return plan_to_budget(self.scores, self.groups, target, whole=self.whole)
+        return plan_to_budget(self.scores, self.groups, target, whole=self.whole, costs=self.costs)
 
     def rows(self, moved: "PruningPlan") -> tuple[LayerRow, ...]:
         """One row per group, encoder first, as the run and as `moved` have it."""
@@ -109,22 +110,23 @@ def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
         raise RunError(f"the run {run.name} has no plan yet; it has one after its stage `plan`")
     try:
         groups = _groups(json.loads(groups_path(run).read_text("utf-8")))
-        scores, whole = _scores(run)
+        scores, whole, costs = _scores(run)
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise RunError(f"the run {run.name} is damaged: {error}") from error
     check_scores(scores, groups)
     plan = PruningPlan.from_json(run.plan_path.read_text("utf-8"))
     _check_fits(run, plan, groups)
-    return PrunedRun(run.name, groups, scores, plan, zeroed, whole)
+    return PrunedRun(run.name, groups, scores, plan, zeroed, whole, costs)
 
 
-def _scores(run: RunDir) -> tuple["Scores", bool]:
+def _scores(run: RunDir) -> tuple["Scores", bool, dict[str, float] | None]:
     from safetensors import safe_open
 
     with safe_open(run.scores_path, framework="pt") as file:
         scores = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         # Looking cuts nothing, so a map of an older version, which says nothing, will do.
-        return scores, (file.metadata() or {}).get("whole") == "true"
+        said = file.metadata() or {}
+        return scores, said.get("whole") == "true", json.loads(said.get("costs", "null"))
 
 
 def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
