@@ -14,10 +14,13 @@ from whisperslim.core.cost import cost_of
 from whisperslim.core.decoding import greedy
 from whisperslim.core.families.base import UnitGroup
 from whisperslim.core.gates import attach_output_gates, masked
-from whisperslim.core.loading import SpeechModel
+from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan import PruningPlan, keep_everything, plan_to_budget, reachable
 from whisperslim.core.shrink import cut
 from whisperslim.errors import PlanError
+from whisperslim.speech.audio import decode, log_mel
+
+DEMO_CLIP = Path(__file__).parents[1] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
 
 # What goes, and the elements that go with it beside the units: a norm and an output bias each.
 CASES = {
@@ -130,6 +133,28 @@ def test_a_place_must_stay_somewhere(shop: Workshop) -> None:
     plan = without(speech, ("decoder.0.self_attn.heads", "decoder.1.self_attn.heads"))
     with pytest.raises(PlanError, match=r"no unit of decoder\.self_attn\.heads in any layer"):
         cut(speech.model, speech.groups(), plan)
+
+
+@pytest.mark.real
+def test_masked_equals_cut_on_whisper_base() -> None:
+    """Without two blocks, one whole decoder layer and the first one's self-attention."""
+    speech = load_model("openai/whisper-base")
+    whole_layer = [g.key for g in speech.groups() if (g.stack, g.layer) == ("decoder", 3)]
+    plan = without(
+        speech,
+        ("encoder.2.self_attn.heads", "encoder.4.ffn", "decoder.0.self_attn.heads", *whole_layer),
+    )
+    smaller = cut_copy(speech, plan)
+    audio = decode(DEMO_CLIP)
+    features = torch.from_numpy(log_mel(audio, 600))[None]
+    seconds = [len(audio) / 16_000]
+    with torch.no_grad(), masked(speech.model, speech.groups(), plan):
+        wanted = speech.family.encode(speech.model, features)
+        ids = greedy(speech.model, speech.tokens, features, seconds, "hi")
+    with torch.no_grad():
+        found = smaller.family.encode(smaller.model, features)
+    assert (wanted - found).abs().max() < 1e-4 * wanted.abs().max()
+    assert ids == greedy(smaller.model, smaller.tokens, features, seconds, "hi")
 
 
 def test_output_gates_scale_what_a_sublayer_adds(shop: Workshop) -> None:
