@@ -81,7 +81,7 @@ class ScoreMap:
             metadata["method"],
             metadata["weights_sha256"],
             metadata["whole"] == "true",
-            _costs(path, metadata["costs"], scores),
+            _costs(path, metadata.get("costs", "null"), scores),
         )
 
     def check_scored(self, weights_sha256: str) -> None:
@@ -107,7 +107,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
             f"{path} has score map format {metadata.get('format')}; this version reads format "
             f"{FORMAT}; {_MEND}"
         )
-    missing = sorted({"method", "weights_sha256", "whole", "costs"} - set(metadata))
+    missing = sorted({"method", "weights_sha256", "whole"} - set(metadata))
     if missing or metadata["whole"] not in ("true", "false"):
         raise CheckpointError(f"{path} is damaged: {missing or 'whole'} cannot be read; {_MEND}")
 
