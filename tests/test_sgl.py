@@ -1,11 +1,9 @@
 """Sparse Group LASSO: the operators and penalties, by hand."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from tests.tiny_job import (
     TARGET,
@@ -13,9 +11,9 @@ from tests.tiny_job import (
     make_workshop,
     weights,
 )
-from whisperslim.core.families import Slice, UnitGroup
+from tests.tiny_sgl import NOTHING, one_matrix, options
 from whisperslim.core.loading import SpeechModel
-from whisperslim.methods.base import StepOutputs, Target
+from whisperslim.methods.base import Target
 from whisperslim.methods.sgl import (
     SparseGroupLasso,
     group_factor,
@@ -25,31 +23,10 @@ from whisperslim.methods.sgl import (
 from whisperslim.methods.sgl_options import SGLOptions
 from whisperslim.methods.unit_norms import scale_units, unit_norms
 
-NOTHING = StepOutputs(torch.zeros(()), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
-NO_PULL: dict[str, Any] = {
-    "lambda_group_encoder": 0.0, "lambda_group_decoder": 0.0,
-    "lambda_l1_encoder": 0.0, "lambda_l1_decoder": 0.0,
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("sgl"))
-
-
-def options(**changes: Any) -> SGLOptions:
-    """No penalty but those named; every unit pulled alike."""
-    usual = {**NO_PULL, "weighting": "uniform", "importance": "norm"}
-    return SGLOptions(**{**usual, **changes})
-
-
-def one_matrix(rows: list[list[float]]) -> tuple[nn.Module, tuple[UnitGroup, ...]]:
-    """A model of one encoder matrix whose rows are units."""
-    weight = torch.tensor(rows)
-    model = nn.Sequential(nn.Linear(weight.shape[1], weight.shape[0], bias=False))
-    model[0].weight.data = weight
-    part, (count, width) = Slice("0.weight", 0, 1), weight.shape
-    return model, (UnitGroup("g", "ffn", "encoder", count, 1, (part,), "", width, width),)
 
 
 def test_soft_threshold_by_hand() -> None:

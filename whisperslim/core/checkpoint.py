@@ -33,6 +33,7 @@ from whisperslim.core.shrink import resize
 from whisperslim.errors import CheckpointError, PlanError
 
 FORMAT = 1
+EXPORT_DTYPES = {"float16": torch.float16, "float32": torch.float32}
 SLIM_FILE = "slim.json"
 WEIGHTS_FILE = "model.safetensors"
 _SIDE_FILES = (

@@ -5,7 +5,6 @@ composes the options classes that stand beside the code that reads them.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from whisperslim import methods
 from whisperslim.errors import RecipeError
 from whisperslim.fields import FieldSpec, option, problems, specs
 from whisperslim.jobs.presets import preset_names, preset_path, suggestion
+from whisperslim.jobs.recipe_checks import between_sections
 from whisperslim.jobs.recipe_text import coerce, flatten, from_yaml, parse_overrides, plain, to_text
 from whisperslim.jobs.run_options import DataOptions, ExportOptions, RuntimeOptions, TargetOptions
 from whisperslim.speech.augment_options import AugmentOptions
@@ -37,7 +37,6 @@ __all__ = [
     "with_values",
 ]
 
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 DEFAULT_METHOD = "sgl"
 # Nothing is tuned beforehand unless asked for: the model may be tuned already.
 PREPARE_DEFAULTS = TrainOptions(steps=0)
@@ -72,7 +71,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.options is None:
             object.__setattr__(self, "options", methods.get(self.method).options())
-        found = {**problems(self), **_between_sections(self)}
+        found = {**problems(self), **between_sections(self)}
         if found:
             raise RecipeError(found)
 
@@ -261,41 +260,3 @@ def _assembled(values: dict[str, Any], found: dict[str, str]) -> Recipe:
     if found:
         raise RecipeError(found)
     return recipe
-
-
-def _between_sections(recipe: Recipe) -> dict[str, str]:
-    """Problems no section can see by itself."""
-    found = _data_problems(recipe)
-    if not isinstance(recipe.name, str) or not re.fullmatch(NAME_PATTERN, recipe.name):
-        found["name"] = (
-            f"{recipe.name!r} cannot name a folder; use up to 60 letters, digits, `-`, `_` or `.`"
-        )
-    for name in ("model", "language"):
-        if not getattr(recipe, name):
-            found[name] = "is empty"
-    if recipe.method == "none" and (recipe.target.removed or recipe.target.zeroed):
-        found["target.removed"] = "method none prunes nothing; set removed and zeroed to 0"
-    return found
-
-
-def _data_problems(recipe: Recipe) -> dict[str, str]:
-    data, found = recipe.data, {}
-    if not data.train:
-        found["data.train"] = "is empty; name at least one set as PATH or PATH#SPLIT"
-    seen = sorted((set(data.train) | set(data.dev)) & set(data.test))
-    if seen:
-        found["data.test"] = f"{seen[0]} is also trained or tuned on; scores on it prove nothing"
-    if set(data.train) & set(data.dev):
-        found["data.dev"] = "is also trained on; leave dev empty to hold some of train out"
-    if not data.dev and not data.dev_fraction and _needs_dev(recipe):
-        found["data.dev_fraction"] = (
-            "there is no dev set, but the recipe looks at one; name data.dev, raise "
-            "data.dev_fraction, or set evaluate_every of prepare, train and recover to 0"
-        )
-    return found
-
-
-def _needs_dev(recipe: Recipe) -> bool:
-    stages = (recipe.prepare, recipe.train, recipe.recover)
-    looks = any(stage.steps and stage.evaluate_every for stage in stages)
-    return looks or getattr(recipe.options, "prune", "") == "bisection"

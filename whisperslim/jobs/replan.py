@@ -4,12 +4,10 @@ import math
 import time
 from dataclasses import dataclass
 
-import torch
-
+from whisperslim.core.checkpoint import EXPORT_DTYPES
 from whisperslim.core.families import prunable_total
 from whisperslim.core.plan import PruningPlan, plan_to_budget
 from whisperslim.errors import PlanError
-from whisperslim.jobs.recipe import Recipe
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.tuned import TunedRun, open_tuned
 
@@ -65,7 +63,7 @@ def replan(run: RunDir, removed: float, zeroed: float | None = None) -> Replan:
     plan = plan_for(tuned, removed, zeroed)
     recipe = tuned.recipe_for(removed, zeroed)
     parameters, facts = _parameters(tuned, plan), tuned.facts
-    each = dtype_of(recipe).itemsize
+    each = EXPORT_DTYPES[recipe.export.dtype].itemsize
     return Replan(
         plan=plan,
         parameters=parameters,
@@ -105,11 +103,6 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
             f"only {1.0 - plan.removed:.4f} are left; lower one of them"
         )
     return plan
-
-
-def dtype_of(recipe: Recipe) -> torch.dtype:
-    """The number format of the slim weights on disk."""
-    return {"float16": torch.float16, "float32": torch.float32}[recipe.export.dtype]
 
 
 def _down(limit: float) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from whisperslim import methods
-from whisperslim.core.checkpoint import read_record, save_dense, save_slim
+from whisperslim.core.checkpoint import EXPORT_DTYPES, read_record, save_dense, save_slim
 from whisperslim.core.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import DataError, RunError
@@ -28,7 +28,6 @@ from whisperslim.train.options import TrainOptions
 
 METHOD_STATE = "method.pt"
 _SHOWN_PROBLEMS = 10
-_DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
 def prepare_data(context: StageContext) -> bool:
@@ -110,7 +109,7 @@ def recover(context: StageContext) -> bool:
         student.model,
         read_record(context.cut_path),
         side_files=student.path,
-        dtype=_DTYPES[recipe.export.dtype],
+        dtype=EXPORT_DTYPES[recipe.export.dtype],
         extra={
             "recipe.yaml": to_yaml(recipe),
             "plan.json": context.run.plan_path.read_text("utf-8"),

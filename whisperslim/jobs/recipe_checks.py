@@ -1,0 +1,47 @@
+"""What is wrong with a recipe that no section of it can see by itself."""
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a recipe checks itself with these
+    from whisperslim.jobs.recipe import Recipe
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
+
+
+def between_sections(recipe: "Recipe") -> dict[str, str]:
+    """Dotted name -> problem, for what takes two sections, or the whole, to see."""
+    found = _data_problems(recipe)
+    if not isinstance(recipe.name, str) or not re.fullmatch(NAME_PATTERN, recipe.name):
+        found["name"] = (
+            f"{recipe.name!r} cannot name a folder; use up to 60 letters, digits, `-`, `_` or `.`"
+        )
+    for name in ("model", "language"):
+        if not getattr(recipe, name):
+            found[name] = "is empty"
+    if recipe.method == "none" and (recipe.target.removed or recipe.target.zeroed):
+        found["target.removed"] = "method none prunes nothing; set removed and zeroed to 0"
+    return found
+
+
+def _data_problems(recipe: "Recipe") -> dict[str, str]:
+    data, found = recipe.data, {}
+    if not data.train:
+        found["data.train"] = "is empty; name at least one set as PATH or PATH#SPLIT"
+    seen = sorted((set(data.train) | set(data.dev)) & set(data.test))
+    if seen:
+        found["data.test"] = f"{seen[0]} is also trained or tuned on; scores on it prove nothing"
+    if set(data.train) & set(data.dev):
+        found["data.dev"] = "is also trained on; leave dev empty to hold some of train out"
+    if not data.dev and not data.dev_fraction and _needs_dev(recipe):
+        found["data.dev_fraction"] = (
+            "there is no dev set, but the recipe looks at one; name data.dev, raise "
+            "data.dev_fraction, or set evaluate_every of prepare, train and recover to 0"
+        )
+    return found
+
+
+def _needs_dev(recipe: "Recipe") -> bool:
+    stages = (recipe.prepare, recipe.train, recipe.recover)
+    looks = any(stage.steps and stage.evaluate_every for stage in stages)
+    return looks or getattr(recipe.options, "prune", "") == "bisection"
