@@ -60,3 +60,7 @@ class RunError(WhisperSlimError):
 
 class TrainingError(WhisperSlimError):
     """Training cannot go on, for example because the loss is not finite."""
+
+
+class ExportError(WhisperSlimError):
+    """A model cannot be held, written or run by the engine asked for."""

@@ -1,6 +1,6 @@
 """Greedy decoding with a key/value cache, for whole and for cut models alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,14 @@ class DecodingOptions:
         )
 
 
+@dataclass(frozen=True)
+class Suppression:
+    """Token ids that are never written, and those that are not the first of a transcript."""
+
+    always: tuple[int, ...]
+    at_start: tuple[int, ...]
+
+
 @torch.no_grad()
 def greedy(
     model: WhisperForConditionalGeneration,
@@ -45,6 +53,7 @@ def greedy(
     seconds: Sequence[float],
     language: str,
     options: DecodingOptions | None = None,
+    on_first: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """Most likely token at each step, for a batch of clips in one window.
 
@@ -55,12 +64,13 @@ def greedy(
         seconds: Length of each clip's audio, which bounds its tokens.
         language: Language code for the prompt.
         options: Bounds; the defaults suit Hindi.
+        on_first: Called once, when the first token of every clip is known.
 
     Returns:
         Text token ids of each clip, without prompt and end token.
     """
     states = family_of(model).encode(model, features)
-    return greedy_from_states(model, tokens, states, seconds, language, options)
+    return greedy_from_states(model, tokens, states, seconds, language, options, on_first)
 
 
 @torch.no_grad()
@@ -71,13 +81,15 @@ def greedy_from_states(
     seconds: Sequence[float],
     language: str,
     options: DecodingOptions | None = None,
+    on_first: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """`greedy` after the encoder: `states` is `(batch, positions, d_model)`."""
     options = options or DecodingOptions()
     prompt = tokens.prompt(language)
     positions = int(model.config.max_target_positions)
     limits = [options.limit(s, positions, len(prompt)) for s in seconds]
-    forbidden = _forbidden(model, tokens, states)
+    rules = suppression(model, tokens)
+    forbidden = _bias(model, rules.always, states)
     cache = _empty_cache()
     ids = torch.tensor([prompt] * len(limits), device=states.device)
     found: list[list[int]] = [[] for _ in limits]
@@ -87,12 +99,14 @@ def greedy_from_states(
         if step == 0:
             # As in Whisper: a transcript does not begin with its end, save for nothing to say,
             # which the no-speech check upstream deals with.
-            logits = logits + _at_start(model, tokens, states)
-        best = logits.argmax(-1)
-        _collect(best.tolist(), found, open_clips, limits, tokens.end)
+            logits = logits + _bias(model, rules.at_start, states)
+        best = logits.argmax(-1).tolist()
+        if step == 0:
+            on_first()
+        _collect(best, found, open_clips, limits, tokens.end)
         if not open_clips:
             break
-        ids = best[:, None]
+        ids = torch.tensor(best, device=states.device)[:, None]
     return found
 
 
@@ -127,25 +141,19 @@ def _empty_cache() -> EncoderDecoderCache:
     return EncoderDecoderCache(DynamicCache(), DynamicCache())
 
 
-def _forbidden(
-    model: WhisperForConditionalGeneration, tokens: TokenCodec, like: torch.Tensor
+def suppression(model: WhisperForConditionalGeneration, tokens: TokenCodec) -> Suppression:
+    """Every control token but the end, and the lists of the model's generation settings."""
+    settings: Any = model.generation_config
+    control = range(tokens.end + 1, model.config.vocab_size)
+    always = {*control, *(settings.suppress_tokens or ())} - {tokens.end}
+    at_start = settings.begin_suppress_tokens or (tokens.end,)
+    return Suppression(tuple(sorted(always)), tuple(sorted(at_start)))
+
+
+def _bias(
+    model: WhisperForConditionalGeneration, forbidden: Sequence[int], like: torch.Tensor
 ) -> torch.Tensor:
-    """Minus infinity for every control token but the end, and for the model's suppressed list."""
+    """Minus infinity for `forbidden`, zero for the rest."""
     bias = torch.zeros(model.config.vocab_size, device=like.device)
-    bias[tokens.end + 1 :] = -torch.inf
-    suppressed = list(_settings(model).suppress_tokens or ())
-    bias[suppressed] = -torch.inf
-    bias[tokens.end] = 0.0
+    bias[list(forbidden)] = -torch.inf
     return bias
-
-
-def _at_start(
-    model: WhisperForConditionalGeneration, tokens: TokenCodec, like: torch.Tensor
-) -> torch.Tensor:
-    bias = torch.zeros(model.config.vocab_size, device=like.device)
-    bias[list(_settings(model).begin_suppress_tokens or (tokens.end,))] = -torch.inf
-    return bias
-
-
-def _settings(model: WhisperForConditionalGeneration) -> Any:
-    return model.generation_config

@@ -28,6 +28,8 @@ class Transcript:
         segments: (start, end, text) in seconds of each part; the parts cover the recording, and
             silent ones have an empty text.
         note: What the reader should know, or empty.
+        first_token_seconds: From samples to the first token of the first part with speech; None
+            when there was none, or the engine does not tell.
     """
 
     text: str
@@ -38,6 +40,7 @@ class Transcript:
     window: str
     segments: tuple[tuple[float, float, str], ...]
     note: str = ""
+    first_token_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""From a recording to a transcript, whatever computes the tokens: cut, window, listen, join."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from whisperslim.engines.base import NO_SPEECH, EngineSize, Features, Transcript, check_audio
+from whisperslim.errors import UsageError
+from whisperslim.speech.audio import SAMPLE_RATE, is_silent, log_mel
+from whisperslim.speech.window import Segment, WindowPolicy, cut_at_silences
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model wrote for one segment.
+
+    Attributes:
+        text: Without control tokens.
+        tokens: Text tokens written.
+        at_limit: Whether the bound on tokens ended it, and not the model.
+        first_token_seconds: From features to the first token; None when nobody looked.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    at_limit: bool = False
+    first_token_seconds: float | None = None
+
+
+class WindowedTranscriber(ABC):
+    """A `Transcriber` made of one that hears a single segment.
+
+    A recording over 28 s is cut where it is quiet and transcribed part by part, one at a time, so
+    that a part's text never depends on another. Silent parts are left out by their level, since
+    Whisper invents text for silence (our choice; Whisper itself goes by a no-speech token).
+    """
+
+    window: WindowPolicy
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """For people: which model, in which engine."""
+
+    @property
+    @abstractmethod
+    def n_mels(self) -> int:
+        """Bands its features must have."""
+
+    @abstractmethod
+    def size(self) -> EngineSize:
+        """What it takes on disk and in memory."""
+
+    @abstractmethod
+    def check_language(self, language: str) -> None:
+        """Raise `UsageError` for a language this model has no token of."""
+
+    @abstractmethod
+    def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
+        """Transcribe one segment: log-mel `(n_mels, frames)` float32 of `seconds` of sound."""
+
+    @property
+    def window_name(self) -> str:
+        """Its window policy in words."""
+        return self.window.describe()
+
+    def features_for(self, audio: np.ndarray) -> Features:
+        """Log-mel of each part that is not silent. Raises `AudioError` for unusable audio."""
+        started = time.perf_counter()
+        check_audio(audio)
+        segments = cut_at_silences(audio)
+        mels = tuple(self._mel(segment, segment.of(audio)) for segment in segments)
+        seconds = time.perf_counter() - started
+        length = len(audio) / SAMPLE_RATE
+        return Features(tuple(segments), mels, self.n_mels, self.window_name, length, seconds)
+
+    def transcribe(self, audio: np.ndarray, language: str = "hi") -> Transcript:
+        """As `Transcriber.transcribe`. Times include feature extraction."""
+        return self.transcribe_features(self.features_for(audio), language)
+
+    def transcribe_features(self, features: Features, language: str = "hi") -> Transcript:
+        """As `transcribe`, of a recording that is features already; their time counts too."""
+        self._check_features(features)
+        self.check_language(language)  # an unknown language is refused even for silence
+        started = time.perf_counter()
+        pairs = list(zip(features.segments, features.mels, strict=True))
+        parts = [
+            Heard() if mel is None else self.hear(mel, segment.seconds, language)
+            for segment, mel in pairs
+        ]
+        seconds = time.perf_counter() - started + features.seconds
+        spans = zip(features.segments, parts, strict=True)
+        return Transcript(
+            text=" ".join(part.text for part in parts if part.text),
+            audio_seconds=features.audio_seconds,
+            seconds=seconds,
+            rtf=seconds / features.audio_seconds,
+            tokens=sum(part.tokens for part in parts),
+            window=features.window,
+            segments=tuple((s.start / SAMPLE_RATE, s.end / SAMPLE_RATE, p.text) for s, p in spans),
+            note=_note(features, parts),
+            first_token_seconds=_first_token(features, parts),
+        )
+
+    def transcribe_many(
+        self, recordings: Iterable[np.ndarray], language: str = "hi"
+    ) -> Iterator[Transcript]:
+        """One recording at a time: only one is in memory, and each has its own honest time."""
+        for audio in recordings:
+            yield self.transcribe(audio, language)
+
+    def _mel(self, segment: Segment, samples: np.ndarray) -> np.ndarray | None:
+        if is_silent(samples):
+            return None
+        return log_mel(samples, self.window.frames_for(segment.seconds), n_mels=self.n_mels)
+
+    def _check_features(self, features: Features) -> None:
+        if (features.n_mels, features.window) != (self.n_mels, self.window_name):
+            raise UsageError(
+                f"{self.name} takes {self.n_mels} bands in the window {self.window_name}, not "
+                f"{features.n_mels} in {features.window}; make the features with features_for"
+            )
+
+
+def _first_token(features: Features, parts: list[Heard]) -> float | None:
+    """From samples to the first token of the first part with speech."""
+    spoken = [part for part, mel in zip(parts, features.mels, strict=True) if mel is not None]
+    first = spoken[0].first_token_seconds if spoken else None
+    return None if first is None else features.seconds + first
+
+
+def _note(features: Features, parts: list[Heard]) -> str:
+    silent = sum(mel is None for mel in features.mels)
+    notes = []
+    if silent == len(parts):
+        notes.append(NO_SPEECH)
+    elif silent:
+        notes.append(f"{NO_SPEECH} in {silent} of {len(parts)} parts")
+    if any(part.at_limit for part in parts):
+        notes.append("the longest text allowed was reached: its end may be missing or repeated")
+    return "; ".join(notes)
