@@ -238,8 +238,10 @@ def engine(module: Callable[..., None]) -> None:
         record = {"dense": asdict(side[0].transcript), "scores": scores}
         return SimpleNamespace(dense=side[0], slim=side[1], scores=scores, to_record=lambda: record)
 
-    module("whisperslim.core.loading", load_model=lambda name, announce: name)
-    module("whisperslim.engines.torch_engine", TorchTranscriber=Transcriber)
+    def open_transcriber(name: str, window: Any, *, announce: Any) -> Transcriber:
+        return Transcriber(name, window)
+
+    module("whisperslim.engines.opening", open_transcriber=open_transcriber)
     module("whisperslim.engines.comparison", compare=compare)
 
 

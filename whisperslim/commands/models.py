@@ -21,8 +21,8 @@ from whisperslim.commands.terminal import (
 from whisperslim.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
+    from whisperslim.engines.base import Transcriber
     from whisperslim.engines.comparison import Comparison, Side, SideScores
-    from whisperslim.engines.torch_engine import TorchTranscriber
 
 MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
@@ -165,13 +165,11 @@ def fetch(
     typer.echo(str(found.path))
 
 
-def _transcriber(model: str, window: str) -> "TorchTranscriber":
-    from whisperslim.core.loading import load_model
-    from whisperslim.engines.torch_engine import TorchTranscriber
+def _transcriber(model: str, window: str) -> "Transcriber":
+    from whisperslim.engines.opening import open_transcriber
     from whisperslim.speech.window import parse_window
 
-    policy = parse_window(window)
-    return TorchTranscriber(load_model(model, announce=announce), policy)
+    return open_transcriber(model, parse_window(window), announce=announce)
 
 
 def _figure(value: Any) -> str:

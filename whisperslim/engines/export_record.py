@@ -16,7 +16,7 @@ from whisperslim.errors import ExportError
 FORMAT = 1
 EXPORT_FILE, PARITY_FILE = "export.json", "parity.json"
 ENGINES = ("ctranslate2", "onnx", "hf")
-QUANTISATIONS = ("none", "int8", "int4")
+QUANTISATIONS = ("none", "float16", "int8", "int4")
 
 
 @dataclass(frozen=True)

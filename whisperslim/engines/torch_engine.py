@@ -59,4 +59,13 @@ class TorchTranscriber(WindowedTranscriber):
         positions = int(speech.model.config.max_target_positions)
         limit = self.decoding.limit(seconds, positions, len(speech.tokens.prompt(language)))
         first = firsts[0] if firsts else None
-        return Heard(speech.tokens.decode(ids), len(ids), len(ids) >= limit, first)
+        return Heard(speech.tokens.decode(ids), len(ids), len(ids) >= limit, first, tuple(ids))
+
+    @torch.no_grad()
+    def encoder_states(self, mel: np.ndarray) -> np.ndarray:
+        """As `WindowedTranscriber.encoder_states`."""
+        speech = self.speech
+        weights = next(speech.model.parameters())
+        batch = torch.from_numpy(mel)[None].to(speech.device, weights.dtype)
+        states: np.ndarray = speech.family.encode(speech.model, batch)[0].float().cpu().numpy()
+        return states

@@ -22,12 +22,14 @@ class Heard:
         tokens: Text tokens written.
         at_limit: Whether the bound on tokens ended it, and not the model.
         first_token_seconds: From features to the first token; None when nobody looked.
+        ids: The text tokens' ids, where the engine tells them.
     """
 
     text: str = ""
     tokens: int = 0
     at_limit: bool = False
     first_token_seconds: float | None = None
+    ids: tuple[int, ...] | None = None
 
 
 class WindowedTranscriber(ABC):
@@ -61,6 +63,13 @@ class WindowedTranscriber(ABC):
     @abstractmethod
     def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
         """Transcribe one segment: log-mel `(n_mels, frames)` float32 of `seconds` of sound."""
+
+    def encoder_states(self, mel: np.ndarray) -> np.ndarray | None:
+        """What the encoder makes of a segment, `(positions, d_model)` float32.
+
+        For checks. None from an engine that does not show it.
+        """
+        return None
 
     @property
     def window_name(self) -> str:

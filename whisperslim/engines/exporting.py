@@ -1,0 +1,156 @@
+"""Write a model for another engine: refuse what it cannot hold, check what was written, place it.
+
+Everything is written beside its place and renamed there once the check in `parity` is content, so
+that a reader never sees half an export, and a failed one leaves what was there before.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from safetensors import SafetensorError
+
+from whisperslim.core.checkpoint import SLIM_FILE, count_parameters, read_record
+from whisperslim.core.decoding import suppression
+from whisperslim.core.files import renamed_into_place
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.storage import file_sha256
+from whisperslim.engines.export_record import ENGINES, QUANTISATIONS, ExportRecord
+from whisperslim.engines.windowed import WindowedTranscriber
+from whisperslim.errors import ExportError, UsageError
+from whisperslim.speech.window import WindowPolicy
+
+EXPORTERS = {
+    "ctranslate2": "whisperslim.engines.ctranslate2_export",
+    "onnx": "whisperslim.engines.onnx_export",
+    "hf": "whisperslim.engines.hf_export",
+}
+_INSTALL = {
+    "ctranslate2": "pip install ctranslate2",
+    "onnx": "pip install onnx onnxruntime onnxscript",
+    "hf": "pip install transformers",
+}
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an exporter wrote.
+
+    Attributes:
+        files: Names of the engine's own files in the folder, weights among them; tokenizer and
+            other side files are not listed.
+        runtime: Package -> version it was written with.
+        settings: What only this engine needs to know when it opens the folder; JSON values.
+    """
+
+    files: tuple[str, ...]
+    runtime: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Exporter(Protocol):
+    """What a module named in `EXPORTERS` offers. It imports its runtime at its top.
+
+    An engine that can should fill `Heard.ids` and override `encoder_states`: the parity check
+    then compares tokens and numbers, and otherwise texts alone.
+    """
+
+    def check(self, speech: SpeechModel, quantize: str) -> None:
+        """Raise `ExportError` saying why this engine cannot hold the model, and what it can."""
+        ...
+
+    def write(self, speech: SpeechModel, folder: Path, quantize: str) -> Written:
+        """Engine and tokenizer files into an existing empty folder."""
+        ...
+
+    def open_export(
+        self, folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
+    ) -> WindowedTranscriber:
+        """The written model, ready. `threads` 0: as many as the runtime takes by itself."""
+        ...
+
+
+def load_exporter(engine: str) -> Exporter:
+    """The exporter of an engine.
+
+    Raises:
+        UsageError: there is no such engine.
+        ExportError: a package it needs is missing or broken; the message says what to install.
+    """
+    if engine not in EXPORTERS:
+        raise UsageError(f"{engine!r} is no engine; choose one of: {', '.join(ENGINES)}")
+    try:
+        return cast(Exporter, importlib.import_module(EXPORTERS[engine]))
+    except ImportError as error:
+        raise ExportError(
+            f"the engine {engine} cannot be used here: {error}; install it with "
+            f"`{_INSTALL[engine]}`"
+        ) from error
+
+
+def export(
+    speech: SpeechModel,
+    engine: str,
+    quantize: str,
+    out: Path,
+    clips: Sequence[np.ndarray],
+    language: str,
+    window: WindowPolicy,
+) -> ExportRecord:
+    """Write `speech` for `engine` into the folder `out`, checked on `clips`.
+
+    Args:
+        speech: The model, in float32.
+        engine: One of `ENGINES`.
+        quantize: One of `QUANTISATIONS`; not every engine has every one.
+        out: Replaced as a whole when it exists.
+        clips: Recordings, mono float32 at 16 kHz, that both forms must hear alike.
+        language: Spoken in them.
+        window: They are heard in.
+
+    Raises:
+        UsageError: an unknown engine or quantisation.
+        ExportError: the engine cannot hold the model exactly, a package is missing, the runtime
+            failed, or the written model is not the same one. Nothing was placed or replaced.
+    """
+    if quantize not in QUANTISATIONS:
+        raise UsageError(f"{quantize!r} is no quantisation; choose one of: {QUANTISATIONS}")
+    exporter = load_exporter(engine)
+    exporter.check(speech, quantize)
+    try:
+        with renamed_into_place(out) as folder:
+            written = exporter.write(speech, folder, quantize)
+            record = _record(speech, engine, quantize, folder, written)
+            record.write(folder)
+    except (OSError, SafetensorError) as error:
+        raise ExportError(
+            f"{out} could not be written: {error}. Make room, or make the folder writable, and "
+            "export again; nothing was placed"
+        ) from error
+    return record
+
+
+def _record(
+    speech: SpeechModel, engine: str, quantize: str, folder: Path, written: Written
+) -> ExportRecord:
+    rules = suppression(speech.model, speech.tokens)
+    slim = (speech.path / SLIM_FILE).is_file()
+    return ExportRecord(
+        engine=engine,
+        quantize=quantize,
+        source=speech.name,
+        source_sha256=speech.info.weights_sha256,
+        parameters=count_parameters(speech.model),
+        n_mels=speech.n_mels,
+        positions=int(speech.model.config.max_target_positions),
+        language=read_record(speech.path).language if slim else "",
+        suppress=rules.always,
+        suppress_at_start=rules.at_start,
+        files={name: (folder / name).stat().st_size for name in written.files},
+        runtime=dict(written.runtime),
+        settings={**written.settings, "tokenizer_sha256": file_sha256(folder / TOKENIZER_FILE)},
+    )
