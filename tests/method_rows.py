@@ -88,6 +88,12 @@ def open_elements(method: CompressionMethod, speech: SpeechModel) -> float:
     return _share_above(method, speech, weight_sizes)
 
 
+def open_share(method: CompressionMethod, speech: SpeechModel) -> float:
+    """Mean share of units that the gates report as open."""
+    shares = method.gauges().get("density", {})
+    return sum(shares.values()) / len(shares) if shares else 1.0
+
+
 def _share_above(
     method: CompressionMethod, speech: SpeechModel, sizes: Callable[..., torch.Tensor]
 ) -> float:
@@ -140,6 +146,7 @@ ROWS = (
     Row("self_pinching", *pinching(granularity="elements"), open_elements, label="elements"),
     Row("self_pinching", *pinching(granularity="both"), open_units, label="both"),
     Row("self_pinching", *pinching(control="penalty"), open_units, label="penalty"),
+    Row("self_pinching", *pinching(importance="fisher"), open_share, label="fisher"),
 )  # fmt: skip
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} {row.label}".strip())

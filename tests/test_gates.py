@@ -119,10 +119,11 @@ def test_importance_is_the_sum_of_squared_gradients_clip_by_clip(
         )
 
 
-def test_importance_is_a_running_mean(shop: Workshop) -> None:
+@pytest.mark.parametrize(("decay", "keep"), [(0.25, 0.25), (0.75, 0.5)], ids=["decay", "mean"])
+def test_importance_is_a_running_mean(shop: Workshop, decay: float, keep: float) -> None:
     speech, supply = shop.student(), shop.batches()
     groups = speech.groups()
-    fisher = FisherGates(decay=0.75)
+    fisher = FisherGates(decay=decay)
     fisher.attach(speech.model, groups)
     fisher.active = True
     batches = [supply.draw(), supply.draw()]
@@ -133,7 +134,7 @@ def test_importance_is_a_running_mean(shop: Workshop) -> None:
     assert fisher.measured == 2
     for key, value in fisher.information.items():
         torch.testing.assert_close(
-            value, 0.75 * first[key] + 0.25 * second[key], rtol=1e-3, atol=1e-9
+            value, keep * first[key] + (1 - keep) * second[key], rtol=1e-3, atol=1e-9
         )
 
 

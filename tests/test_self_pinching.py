@@ -19,6 +19,7 @@ from whisperslim.core.families import Slice, UnitGroup, prunable_total
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import RecipeError
 from whisperslim.methods.base import StepOutputs, Target
+from whisperslim.methods.importance import FisherGates
 from whisperslim.methods.pinching_control import DensityControl
 from whisperslim.methods.pinching_masks import (
     MaskedWeight,
@@ -256,3 +257,68 @@ def test_thresholds_learn_fast_and_are_not_decayed(shop: Workshop) -> None:
 def test_ramp_and_settling_must_fit_into_the_run() -> None:
     with pytest.raises(RecipeError, match=r"ramp 0.9 and settle 0.2 are more than all the steps"):
         SelfPinchingOptions(ramp=0.9, settle=0.2)
+
+
+def fisher_method(speech: SpeechModel, **changes: Any) -> SelfPinching:
+    """Gates that go by Fisher information, on a model, before the first step."""
+    method = SelfPinching(SelfPinchingOptions(importance="fisher", **changes), TARGET)
+    method.attach(speech.model, speech.groups(), 10)
+    return method
+
+
+def test_fisher_worth_is_size_times_the_fourth_root_of_information(shop: Workshop) -> None:
+    speech, batch = shop.student(), one_batch(shop)
+    groups, measured = speech.groups(), FisherGates()
+    measured.attach(speech.model, groups)
+    measured.active = True
+    cross_entropy(speech, batch).backward()
+    measured.collect()
+    measured.detach()
+    method = fisher_method(speech)
+    cross_entropy(speech, batch).backward()
+    method.after_step(0.0, 1)
+    factors = {
+        g.key: (measured.information[g.key].double() / g.weights_per_unit) ** 0.25 for g in groups
+    }
+    mean = torch.cat(list(factors.values())).mean()
+    thresholds, scores = method.gauges()["threshold"], method.scores()
+    for group in groups:
+        size = unit_mean_squares(speech.model, group).detach().double().sqrt()
+        worth = size * factors[group.key] / mean
+        torch.testing.assert_close(
+            scores[group.key].double() * thresholds[group.key], worth, rtol=1e-3, atol=1e-9
+        )
+    # One scale for the whole model: a tenth of all units lies under one threshold.
+    assert len(set(thresholds.values())) == 1
+    every = torch.cat(list(scores.values()))
+    assert float((every < 1).float().mean()) == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_closed_unit_is_still_measured(shop: Workshop) -> None:
+    speech, batch = shop.student(), one_batch(shop)
+    method = fisher_method(speech, importance_every=1, settle=0.0)
+    for step in (1, 2, 3):
+        cross_entropy(speech, batch).backward()
+        method.after_step(0.0, step)
+    closed = [own < 1 for own in method.scores().values()]
+    information = method.state_dict()["worth"]["mean"].values()
+    assert any(bool(own.any()) for own in closed)
+    assert method.state_dict()["worth"]["measured"] == 3
+    for own, found in zip(closed, information, strict=True):
+        assert bool((found[own] > 0).all())
+
+
+def test_gates_stay_open_until_they_are_to_begin(shop: Workshop) -> None:
+    speech, batch = shop.student(), one_batch(shop)
+    method = fisher_method(speech, begin=0.3)
+    plain = float(cross_entropy(speech, batch).detach())
+    for step in (1, 2):
+        method.after_step(0.0, step)
+        assert not method.loss_terms(NOTHING, step + 1)
+        assert float(cross_entropy(speech, batch).detach()) == pytest.approx(plain, rel=1e-6)
+    method.after_step(0.0, 3)
+    assert method.loss_terms(NOTHING, 4)
+    options = SelfPinchingOptions(begin=0.3, ramp=0.5)
+    control = DensityControl(options, 0.4, 20, torch.device("cpu"))
+    control.term(torch.tensor(0.9), 7)
+    assert [float(control.goal(step)) for step in (6, 11, 16)] == pytest.approx([0.9, 0.65, 0.4])

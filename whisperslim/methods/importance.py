@@ -11,7 +11,7 @@ from whisperslim.core.gates import attach_gates
 
 
 class FisherGates:
-    """Running mean of squared per-clip gradients of gates that stand at one.
+    """Running mean of squared per-clip gradients of gates that stand at one, or at a mask.
 
     With a gate `z_u = 1` on unit `u`, the expected square of `dL/dz_u` is the diagonal Fisher
     information of that gate: the second-order estimate of the loss rise when the unit goes
@@ -28,7 +28,7 @@ class FisherGates:
 
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
         """Hook the gates; nothing is measured until `active` is set."""
-        self._handles = attach_gates(model, groups, self._gate)
+        self._handles = attach_gates(model, groups, self.watched)
 
     def detach(self) -> None:
         """Remove the hooks; measurements stay."""
@@ -45,10 +45,12 @@ class FisherGates:
                 fresh[key] = fresh.get(key, torch.zeros_like(square)) + square
         self._gates = []
         if fresh:
+            # A plain mean at first, or the first few clips would rule for long.
+            keep = min(self._decay, self.measured / (self.measured + 1))
             self.measured += 1
             for key, value in fresh.items():
                 old = self._mean.get(key, value)
-                self._mean[key] = self._decay * old + (1 - self._decay) * value
+                self._mean[key] = keep * old + (1 - keep) * value
 
     @property
     def information(self) -> Mapping[str, torch.Tensor]:
@@ -68,12 +70,18 @@ class FisherGates:
         self.measured = int(str(state["measured"]))
         self.active = bool(state["active"])
 
-    def _gate(self, group: UnitGroup, activation: torch.Tensor) -> torch.Tensor | None:
+    def watched(
+        self, group: UnitGroup, activation: torch.Tensor, gate: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """A mask of the caller's, `(count,)`, or None for ones; measured when active.
+
+        A closed gate's gradient is what the loss would feel of opening it, so closed units stay
+        measured.
+        """
         if not (self.active and torch.is_grad_enabled()):
-            return None
+            return gate
         # One gate per clip: the square must be taken before the sum over clips.
-        gate = torch.ones(
-            activation.shape[0], 1, group.count, device=activation.device, requires_grad=True
-        )
-        self._gates.append((group.key, gate))
-        return gate
+        shape = (activation.shape[0], 1, group.count)
+        probe = torch.zeros(shape, device=activation.device, requires_grad=True)
+        self._gates.append((group.key, probe))
+        return probe + (1.0 if gate is None else gate)

@@ -4,7 +4,7 @@ By target, the loss gains
 
     lambda1 (d - d*) + lambda2 (d - d*)^2
 
-with `d` the size-weighted soft density and `d*` ramped from the density the gates start with to
+with `d` the size-weighted soft density and `d*` ramped from the density the gates begin with to
 the target's. Both multipliers are ascended after each step by the violation's own gradient,
 `lambda1 += rate (d - d*)`, `lambda2 += rate (d - d*)^2`; the first is signed, so a density that
 falls too low is pulled up again. By penalty, the loss gains `penalty * d`. The paper's own term
@@ -41,7 +41,8 @@ class DensityControl:
     def goal(self, step: int) -> torch.Tensor:
         """The density asked for at a step: linear from the start's to the final one; scalar."""
         ramp = self._options.ramp * self._total
-        done = min(1.0, step / ramp) if ramp else 1.0
+        gone = max(0.0, step - self._options.begin * self._total)
+        done = min(1.0, gone / ramp) if ramp else 1.0
         return self._start + (self._final - self._start) * done
 
     def term(self, density: torch.Tensor, step: int) -> torch.Tensor:

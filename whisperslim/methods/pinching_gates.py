@@ -1,6 +1,6 @@
 """Self-pinching gates at work on a model: on units' activations, and on single weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -11,7 +11,6 @@ from whisperslim.methods.pinching_masks import (
     SoftCount,
     soft_mask,
     straight_through,
-    unit_mean_squares,
 )
 from whisperslim.methods.pinching_thresholds import (
     Thresholds,
@@ -23,12 +22,16 @@ from whisperslim.methods.pinching_thresholds import (
 
 
 class UnitGates:
-    """Masks over heads and FFN units: `1[mean(w^2) >= t^2]` over a unit's weights."""
+    """Masks over heads and FFN units: `1[s >= t^2]`, with `s` a unit's worth, squared."""
 
     def __init__(
-        self, model: nn.Module, groups: Sequence[UnitGroup], thresholds: Thresholds, floor: float
+        self,
+        groups: Sequence[UnitGroup],
+        thresholds: Thresholds,
+        floor: float,
+        worth: Callable[[UnitGroup], torch.Tensor],
     ) -> None:
-        self._model, self._groups, self._floor = model, tuple(groups), floor
+        self._groups, self._floor, self._worth = tuple(groups), floor, worth
         self.thresholds = thresholds
         self._soft: dict[str, torch.Tensor] = {}
         self._open: dict[str, torch.Tensor] = {}
@@ -39,7 +42,7 @@ class UnitGates:
             return None
         if not torch.is_grad_enabled():
             return self.hard_mask(group)
-        squares = unit_mean_squares(self._model, group)
+        squares = self._worth(group)
         threshold = self.thresholds.at(group.key)
         soft = soft_mask(squares, threshold, self.thresholds.tau_at(group.key))
         self._soft[group.key] = soft
@@ -49,7 +52,7 @@ class UnitGates:
     def hard_mask(self, group: UnitGroup) -> torch.Tensor:
         """The hard mask without gradient, worked out once per step; ones without a threshold."""
         if group.key not in self._open:
-            squares = unit_mean_squares(self._model, group)
+            squares = self._worth(group)
             hard = torch.ones_like(squares)
             if group.key in self.thresholds:
                 hard = (squares >= self.thresholds.at(group.key).square()).to(squares.dtype)
@@ -67,11 +70,7 @@ class UnitGates:
     def clamp(self) -> None:
         """Keep every threshold within reach of its units; the step's masks are void then."""
         ranges = [
-            unit_range(
-                unit_mean_squares(self._model, group),
-                self.thresholds.tau_at(group.key),
-                self._floor,
-            )
+            unit_range(self._worth(group), self.thresholds.tau_at(group.key), self._floor)
             for group in _gated(self._groups, self.thresholds)
         ]
         self.thresholds.clamp(*_columns(ranges))

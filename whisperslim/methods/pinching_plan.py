@@ -1,7 +1,7 @@
 """From thresholds to scores and to a plan that meets its target exactly."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,19 +11,24 @@ from whisperslim.core.families import Slice, UnitGroup, prunable_total
 from whisperslim.core.plan import PruningPlan, Scores, ZeroRule
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
-from whisperslim.methods.pinching_masks import unit_mean_squares
 from whisperslim.methods.pinching_thresholds import Thresholds
 from whisperslim.methods.two_pass import kept_weight
 
 
 @torch.no_grad()
-def ratio_scores(model: nn.Module, groups: Sequence[UnitGroup], thresholds: Thresholds) -> Scores:
-    """Each unit's root mean square in its group's threshold: one is where the gate closes.
+def ratio_scores(
+    groups: Sequence[UnitGroup],
+    thresholds: Thresholds,
+    worth: Callable[[UnitGroup], torch.Tensor],
+) -> Scores:
+    """Each unit's worth in its group's threshold: one is where the gate closes.
+
+    `worth` gives the square of what the thresholds are compared with.
 
     Groups without a threshold are frozen; their units rank behind all others.
     """
     values = thresholds.by_group(thresholds.values())
-    sizes = {group.key: unit_mean_squares(model, group).sqrt() for group in groups}
+    sizes = {group.key: worth(group).sqrt() for group in groups}
     scores = {key: sizes[key] / value for key, value in values.items()}
     top = max(float(own.max()) for own in scores.values())
     frozen = {key: 2 * top + own for key, own in sizes.items() if key not in scores}

@@ -1,14 +1,13 @@
 """The learnable thresholds of self-pinching gates: where they start and how far they may go."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from whisperslim.core.families import UnitGroup
-from whisperslim.methods.pinching_masks import unit_mean_squares
 from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 
 _SAMPLE = 65_536
@@ -65,6 +64,12 @@ class Thresholds:
         held = torch.minimum(torch.maximum(values, lowest), highest)
         self.raw.copy_(torch.where(held == values, self.raw, held / self.pace))
 
+    @torch.no_grad()
+    def restart(self, other: "Thresholds") -> None:
+        """Become `other`, of the same groups; `raw` stays the optimizer's parameter."""
+        self.raw.copy_(other.raw)
+        self.pace, self.tau = other.pace, other.tau
+
     def state_dict(self) -> dict[str, Any]:
         """Keys and tensors."""
         return {
@@ -90,20 +95,28 @@ class Thresholds:
 
 @torch.no_grad()
 def start_units(
-    model: nn.Module, groups: Sequence[UnitGroup], options: SelfPinchingOptions
+    model: nn.Module,
+    groups: Sequence[UnitGroup],
+    options: SelfPinchingOptions,
+    worth: Callable[[UnitGroup], torch.Tensor],
 ) -> Thresholds:
-    """Thresholds on units' root mean squares.
+    """Thresholds on units' worth, of which `worth` gives the square.
 
-    They move slower than those on elements by as much as the units' root mean squares lie closer
-    together than the elements' sizes do (our choice), so that one rate serves both.
+    They move slower than those on elements by as much as the units' worths lie closer together
+    than the elements' sizes do, so that one rate serves both. Worth by Fisher information can be
+    compared between layers, so start, pace and softness are then the whole model's (both ours).
     """
     starts, paces, taus = [], [], []
-    for group in groups:
-        squares = unit_mean_squares(model, group)
+    every = [worth(group) for group in groups]
+    spreads = [weight_sizes(model, group).std(unbiased=False).clamp_min(1e-12) for group in groups]
+    if options.measures:
+        every = [torch.cat(every)] * len(every)
+        spreads = [torch.stack(spreads).mean()] * len(spreads)
+    for squares, weights in zip(every, spreads, strict=True):
         sizes = squares.sqrt()
         starts.append(torch.quantile(sizes, options.start_quantile))
         spread = sizes.std(unbiased=False).clamp_min(1e-3 * sizes.mean() + 1e-12)
-        paces.append(spread / weight_sizes(model, group).std(unbiased=False).clamp_min(1e-12))
+        paces.append(spread / weights)
         own = squares.std(unbiased=False).clamp_min(1e-3 * squares.mean() + 1e-12)
         taus.append(options.unit_tau_factor * own)
     return _thresholds(groups, starts, paces, taus)

@@ -4,7 +4,8 @@ One learnable threshold `t_l` per layer, shared by all its weights, trained with
 pass, is the paper's. What a "layer" is there, is ambiguous; ours is a unit group: one attention
 module, or one FFN. `pinching_masks` has the masks, `pinching_control` what drives thresholds.
 
-Ours: unit gates beside the paper's element gates, so that structure is really removed; thresholds
+Ours: unit gates beside the paper's element gates, so that structure is really removed; units
+compared by what the loss feels of them, where asked (`pinching_worth`); thresholds
 that start at a low quantile (at zero a threshold has no gradient); a last phase in which they
 stand still and the model trains under exactly the masks of the plan, so that nothing is left to
 fold in and the cut changes nothing that was not trained for.
@@ -34,6 +35,7 @@ from whisperslim.methods.pinching_masks import attach_weight_masks
 from whisperslim.methods.pinching_plan import check_reach, ratio_scores, with_pinched_zeros
 from whisperslim.methods.pinching_settled import SettledMasks
 from whisperslim.methods.pinching_thresholds import Thresholds, start_elements, start_units
+from whisperslim.methods.pinching_worth import UnitWorth
 from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 from whisperslim.methods.unit_norms import is_trained
 
@@ -52,6 +54,7 @@ class SelfPinching:
         self._model: nn.Module = nn.Identity()
         self._groups: tuple[UnitGroup, ...] = ()
         self._total_steps = 0
+        self._worth = UnitWorth(self._model, (), options)
         self._units: UnitGates | None = None
         self._elements: ElementGates | None = None
         self._controls: dict[str, DensityControl] = {}
@@ -69,6 +72,7 @@ class SelfPinching:
         trained = tuple(group for group in groups if is_trained(model, group))
         frozen = "" if len(trained) == len(self._groups) else "; the frozen ones are left alone"
         check_reach(self._groups, trained, self._target, self._options.floor, frozen)
+        self._worth = UnitWorth(model, trained, self._options)
         self._make_gates(trained)
         self._controls = {
             kind: DensityControl(self._options, self._final(kind), total_steps, own.raw.device)
@@ -107,9 +111,10 @@ class SelfPinching:
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
         """Hold runaways, ascend the multipliers, and settle when it is time."""
-        self._begun = True
         if self._settled is not None:
             return
+        self._worth.collect(step)
+        self._begin(step)
         for gates in (self._units, self._elements):
             if gates is not None:
                 gates.clamp()
@@ -132,10 +137,10 @@ class SelfPinching:
         return found
 
     def scores(self) -> Scores:
-        """Each unit's root mean square in its group's threshold; as it was when gates settled."""
+        """Each unit's worth in its group's threshold; as it was when gates settled."""
         if self._settled is not None:
             return self._settled.scores
-        return ratio_scores(self._model, self._groups, self._gated()[0][1])
+        return ratio_scores(self._groups, self._gated()[0][1], self._worth.squares)
 
     def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
         """Exactly the target: units by score, then elements by their size in thresholds.
@@ -158,6 +163,7 @@ class SelfPinching:
         """Thresholds, multipliers and what the settling found."""
         return {
             "begun": self._begun,
+            "worth": self._worth.state_dict(),
             "settled": {} if self._settled is None else self._settled.state_dict(),
             "thresholds": {kind: own.state_dict() for kind, own in self._gated()},
             "controls": {kind: own.state_dict() for kind, own in self._controls.items()},
@@ -166,6 +172,7 @@ class SelfPinching:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
         self._begun = state["begun"]
+        self._worth.load_state_dict(state["worth"])
         for kind, thresholds in self._gated():
             thresholds.load_state_dict(state["thresholds"][kind])
             self._controls[kind].load_state_dict(state["controls"][kind])
@@ -176,11 +183,22 @@ class SelfPinching:
     def _make_gates(self, trained: Sequence[UnitGroup]) -> None:
         options, granularity = self._options, self._options.granularity
         if granularity in ("units", "both"):
-            thresholds = start_units(self._model, trained, options)
-            self._units = UnitGates(self._model, self._groups, thresholds, options.floor)
+            worth = self._worth.squares
+            thresholds = start_units(self._model, trained, options, worth)
+            self._units = UnitGates(self._groups, thresholds, options.floor, worth)
         if granularity in ("elements", "both"):
             thresholds = start_elements(self._model, trained, options)
             self._elements = ElementGates(self._model, self._groups, thresholds, options.floor)
+
+    def _begin(self, step: int) -> None:
+        """Let the gates act when it is time, their thresholds at the quantile of what was found."""
+        if self._begun or step < self._options.begin * self._total_steps:
+            return
+        self._begun = True
+        if self._units is not None and self._worth.measures:
+            own = tuple(g for g in self._groups if g.key in self._units.thresholds)
+            worth = self._worth.squares
+            self._units.thresholds.restart(start_units(self._model, own, self._options, worth))
 
     def _gated(self) -> list[tuple[str, Thresholds]]:
         kinds = (("units", self._units), ("elements", self._elements))
@@ -194,10 +212,9 @@ class SelfPinching:
     def _gate(self, group: UnitGroup, activation: torch.Tensor) -> torch.Tensor | None:
         if self._settled is not None:
             return self._settled.mask(group).to(activation)
-        if not self._begun or self._units is None:
-            return None
-        mask = self._units.mask(group)
-        return None if mask is None else mask.to(activation)
+        mask = self._units.mask(group) if self._begun and self._units is not None else None
+        mask = None if mask is None else mask.to(activation)
+        return self._worth.watched(group, activation, mask)
 
     def _masked(self, name: str) -> torch.Tensor | None:
         if self._settled is not None:
@@ -219,4 +236,5 @@ class SelfPinching:
         scores = self.scores()
         settled = SettledMasks(self._model, self._groups)
         settled.take(scores, self.plan(None))
+        self._worth.stop()
         self._settled = settled

@@ -28,6 +28,23 @@ class SelfPinchingOptions:
         choices=("target", "penalty"),
         advanced=False,
     )
+    importance: str = option(
+        "weight",
+        "What a unit's threshold is compared with. weight: the root mean square of its weights. "
+        "fisher: that times what the loss feels of the unit, on one scale for all layers. Single "
+        "weights always go by their size.",
+        choices=("weight", "fisher"),
+    )
+    importance_every: int = option(
+        4, "Fisher: steps between importance measurements.", unit="steps", minimum=1, maximum=1000
+    )
+    begin: float = option(
+        0.0,
+        "Share of the steps that tune plainly, gates open, before thresholds start; 0: one step.",
+        minimum=0.0,
+        maximum=0.9,
+        step=0.01,
+    )
     penalty: float = option(
         1.0,
         "Control by penalty: weight of the density (0 to 1) in the loss.",
@@ -106,7 +123,11 @@ class SelfPinchingOptions:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.ramp + self.settle > 1.0:
-            raise RecipeError(
-                {"ramp": f"ramp {self.ramp} and settle {self.settle} are more than all the steps"}
-            )
+        if self.begin + self.ramp + self.settle > 1.0:
+            parts = f"begin {self.begin}, ramp {self.ramp} and settle {self.settle}"
+            raise RecipeError({"ramp": f"{parts} are more than all the steps"})
+
+    @property
+    def measures(self) -> bool:
+        """Whether units' thresholds need measurements."""
+        return self.importance == "fisher" and self.granularity != "elements"
