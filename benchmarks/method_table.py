@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,23 @@ class Entry:
     one_pass: bool = False
 
 
-# The penalties are per unit of learning rate: at 1e-4 a pull of 20 takes 0.002 a step off a unit
-# whose root mean square weight is 0.02 to 0.07 in Whisper-base, so 60 steps are enough.
+# Rates and penalties below are for a learning rate of 1e-4, and are scaled for another one: a pull
+# of 20 takes 0.002 a step off a unit whose root mean square weight is 0.02 to 0.07 in Whisper-base.
+_REFERENCE_RATE = 1e-4
+_PER_RATE = frozenset(
+    f"method.{name}"
+    for name in (
+        "lambda_group_encoder",
+        "lambda_group_decoder",
+        "lambda_l1_encoder",
+        "lambda_l1_decoder",
+        "threshold_rate",
+        "rate_factor",
+    )
+)
+
+# Half of the updates come after the last decision in every row: after the cut, or in one pass under
+# masks that stand still.
 ENTRIES: dict[str, Entry] = {
     "SGL": Entry(
         {
@@ -64,29 +80,47 @@ ENTRIES: dict[str, Entry] = {
         {
             "method.name": "self_pinching",
             "method.granularity": "units",
+            "method.importance": "fisher",
+            "method.importance_every": 2,
+            "method.begin": 0.05,
+            "method.unit_tau_factor": 0.1,
             "method.threshold_rate": 60.0,
+            "method.settle": 0.5,
         },
         one_pass=True,
     ),
+    "L0 + distillation": Entry(
+        {"method.name": "l0_distill", "method.rate_factor": 2500.0, "distill.hidden_weight": 1.0}
+    ),
+    "IMP": Entry(
+        {
+            "method.name": "imp",
+            "method.importance": "fisher",
+            "method.importance_every": 2,
+            "method.settle": 0.5,
+        },
+        one_pass=True,
+    ),
+    "layer drop": Entry({"method.name": "layer_drop"}, one_pass=True),
+    "one-shot, Fisher": Entry(
+        {"method.name": "one_shot", "method.importance": "fisher", "method.begin": 0.1},
+        one_pass=True,
+    ),
+    "one-shot": Entry({"method.name": "one_shot"}, one_pass=True),
+    "random": Entry({"method.name": "random"}, one_pass=True),
     "gates, elements": Entry(
         {
             "method.name": "self_pinching",
             "method.granularity": "elements",
             "method.threshold_rate": 60.0,
+            "method.settle": 0.5,
         },
         elements=True,
         one_pass=True,
     ),
-    "L0 + distillation": Entry({"method.name": "l0_distill", "distill.hidden_weight": 1.0}),
-    "IMP": Entry({"method.name": "imp"}, one_pass=True),
-    "IMP, elements": Entry({"method.name": "imp"}, elements=True, one_pass=True),
-    "one-shot": Entry({"method.name": "one_shot"}, one_pass=True),
-    "one-shot, Fisher": Entry(
-        {"method.name": "one_shot", "method.importance": "fisher", "method.begin": 0.1},
-        one_pass=True,
+    "IMP, elements": Entry(
+        {"method.name": "imp", "method.settle": 0.5}, elements=True, one_pass=True
     ),
-    "random": Entry({"method.name": "random"}, one_pass=True),
-    "layer drop": Entry({"method.name": "layer_drop"}, one_pass=True),
 }
 
 
@@ -115,9 +149,9 @@ def main() -> None:
     """Run the grid, score it, store it."""
     arguments = _arguments()
     cells = list(_cells(arguments))
-    for cell in cells:
-        if not arguments.score_only:
-            _make(cell, arguments)
+    if not arguments.score_only:
+        with ThreadPoolExecutor(arguments.parallel) as pool:
+            list(pool.map(lambda cell: _make(cell, arguments), cells))
     done = {cell: run for cell in cells if (run := _finished(cell, arguments.runs)) is not None}
     print(write_result(arguments.out, _record(done, cells, arguments)))
 
@@ -186,7 +220,8 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
         "sgl-hindi", [f"method.name={entry.values['method.name']}", "target.removed=0",
                       "target.zeroed=0"],
     )  # fmt: skip
-    own = dict(entry.values)
+    scale = _REFERENCE_RATE / arguments.learning_rate
+    own = {k: v * scale if k in _PER_RATE else v for k, v in entry.values.items()}
     if cell.label == "random":
         own["method.seed"] = cell.seed
     return to_yaml(with_values(recipe, {**shared, **stages, **own}))
@@ -267,6 +302,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-seconds", type=float, default=26.0)
     parser.add_argument("--latency-clips", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--parallel", type=int, default=1, help="runs at once; times then mislead")
     parser.add_argument("--score-only", action="store_true", help="run nothing, score what is done")
     parser.add_argument("--out", default="method_table")
     parser.add_argument("--note", default="", help="free text stored with the record")
