@@ -18,7 +18,8 @@ from whisperslim.core.decoding import suppression
 from whisperslim.core.files import renamed_into_place
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.storage import file_sha256
-from whisperslim.engines.export_record import ENGINES, QUANTISATIONS, ExportRecord
+from whisperslim.engines.export_record import ENGINES, QUANTISATIONS, ExportRecord, is_export
+from whisperslim.engines.parity import ParityVerdict, check_parity
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.speech.window import WindowPolicy
@@ -100,6 +101,7 @@ def export(
     clips: Sequence[np.ndarray],
     language: str,
     window: WindowPolicy,
+    replace: bool = False,
 ) -> ExportRecord:
     """Write `speech` for `engine` into the folder `out`, checked on `clips`.
 
@@ -107,10 +109,11 @@ def export(
         speech: The model, in float32.
         engine: One of `ENGINES`.
         quantize: One of `QUANTISATIONS`; not every engine has every one.
-        out: Replaced as a whole when it exists.
+        out: A place where nothing is yet.
         clips: Recordings, mono float32 at 16 kHz, that both forms must hear alike.
         language: Spoken in them.
         window: They are heard in.
+        replace: An export at `out` gives way to the new one; nothing but an export ever does.
 
     Raises:
         UsageError: an unknown engine or quantisation.
@@ -119,19 +122,65 @@ def export(
     """
     if quantize not in QUANTISATIONS:
         raise UsageError(f"{quantize!r} is no quantisation; choose one of: {QUANTISATIONS}")
+    _check_place(out, replace)
     exporter = load_exporter(engine)
+    _check_tokenizer(speech)
     exporter.check(speech, quantize)
     try:
         with renamed_into_place(out) as folder:
             written = exporter.write(speech, folder, quantize)
             record = _record(speech, engine, quantize, folder, written)
             record.write(folder)
+            verdict = check_parity(speech, folder, quantize, clips, language, window)
+            verdict.write(folder)
+            _demand(verdict, engine, out)
     except (OSError, SafetensorError) as error:
         raise ExportError(
             f"{out} could not be written: {error}. Make room, or make the folder writable, and "
             "export again; nothing was placed"
         ) from error
     return record
+
+
+def _check_place(out: Path, replace: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not is_export(out):
+        raise ExportError(
+            f"{out} exists and is no export; it is left alone: give a folder that does not exist"
+        )
+    if not replace:
+        raise ExportError(
+            f"{out} holds an export already; give another folder, or ask for it to be replaced "
+            "(--force)"
+        )
+
+
+def _check_tokenizer(speech: SpeechModel) -> None:
+    """Raise `ExportError` unless tokenizer and model mean the same by their ids."""
+    config, tokens = speech.model.config, speech.tokens
+    largest = max(tokens.tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise ExportError(
+            f"the tokenizer in {speech.path} has ids up to {largest} and the model "
+            f"{config.vocab_size} tokens: it belongs to another model; copy the right one there"
+        )
+    pairs = (("start", tokens.start, config.decoder_start_token_id),
+             ("end", tokens.end, config.eos_token_id))  # fmt: skip
+    for name, has, wanted in pairs:
+        if has != wanted:
+            raise ExportError(
+                f"the tokenizer in {speech.path} has {has} for the {name} of a text and the model "
+                f"{wanted}: it belongs to another model; copy the right one there"
+            )
+
+
+def _demand(verdict: ParityVerdict, engine: str, out: Path) -> None:
+    if not verdict.ok:
+        raise ExportError(
+            f"what was written for {engine} is not the same model, so nothing was placed at "
+            f"{out}: {verdict.statement}"
+        )
 
 
 def _record(

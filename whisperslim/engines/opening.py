@@ -6,11 +6,21 @@ from pathlib import Path
 import torch
 
 from whisperslim.core.loading import load_model
-from whisperslim.engines.export_record import is_export, read_export
-from whisperslim.engines.exporting import load_exporter
+from whisperslim.core.storage import file_sha256
+from whisperslim.engines.export_record import (
+    EXPORT_FILE,
+    ExportRecord,
+    is_export,
+    read_export,
+)
+from whisperslim.engines.exporting import TOKENIZER_FILE, load_exporter
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
+from whisperslim.errors import ExportError
 from whisperslim.speech.window import WindowPolicy
+
+# Files that no model folder has and some export has.
+_RESTS = ("model.bin", "encoder.onnx", "decoder.onnx")
 
 
 def open_transcriber(
@@ -35,7 +45,29 @@ def open_transcriber(
     folder = Path(name).expanduser()
     if name and is_export(folder):
         record = read_export(folder)
+        _check_tokenizer(folder, record)
         return load_exporter(record.engine).open_export(folder, record, window, threads)
+    _check_no_rest(folder)
     if threads:
         torch.set_num_threads(threads)
     return TorchTranscriber(load_model(name, announce=announce), window)
+
+
+def _check_tokenizer(folder: Path, record: ExportRecord) -> None:
+    """Another tokenizer would turn right ids into wrong text, silently."""
+    wanted, file = record.settings.get("tokenizer_sha256"), folder / TOKENIZER_FILE
+    if not file.is_file():
+        raise ExportError(f"{file} is missing: the export is incomplete; export the model again")
+    if file_sha256(file) != wanted:
+        raise ExportError(
+            f"{file} is not the tokenizer this export was written with; copy the whole folder "
+            "again, or export the model again"
+        )
+
+
+def _check_no_rest(folder: Path) -> None:
+    if folder.is_dir() and any((folder / name).is_file() for name in _RESTS):
+        raise ExportError(
+            f"{folder} has files of an export and no {EXPORT_FILE}: it is half written or half "
+            "copied; copy it again, or export the model again"
+        )
