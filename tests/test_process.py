@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,18 @@ def test_a_signal_is_a_request_to_stop(run: RunDir, number: signal.Signals) -> N
     assert signal.getsignal(number) is before
 
 
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """Python's own handling, also where the shell that started the tests had Ctrl-C ignored.
+
+    Shells do so for what they put in the background, and Python then leaves it ignored.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_second_ctrl_c_interrupts(run: RunDir) -> None:
     def work(run: RunDir, emit: Sink) -> None:
         os.kill(os.getpid(), signal.SIGINT)
