@@ -1,7 +1,7 @@
 """A model by name, ready to run: weights, tokens, family."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -9,14 +9,18 @@ from transformers import WhisperForConditionalGeneration
 
 from whisperslim.core.checkpoint import load_dense, load_slim
 from whisperslim.core.families import Family, UnitGroup, family_of
+from whisperslim.core.plan_rules import PlanRules
 from whisperslim.core.sources import ResolvedModel, resolve
 from whisperslim.core.tokens import TokenCodec, load_tokens
-from whisperslim.errors import DeviceError
+from whisperslim.errors import CheckpointError, DeviceError
 
 
 @dataclass(frozen=True)
 class SpeechModel:
-    """A loaded model and all that is needed to use it. `info` says where the weights came from."""
+    """A loaded model and all that is needed to use it.
+
+    `info` says where the weights came from, `rules` what a plan for it must heed.
+    """
 
     name: str
     path: Path
@@ -24,6 +28,7 @@ class SpeechModel:
     tokens: TokenCodec
     family: Family
     info: ResolvedModel
+    rules: PlanRules = field(default_factory=PlanRules)
 
     @property
     def n_mels(self) -> int:
@@ -36,8 +41,8 @@ class SpeechModel:
         return self.model.model.encoder.conv1.weight.device
 
     def groups(self) -> tuple[UnitGroup, ...]:
-        """Its removable units."""
-        return self.family.unit_groups(self.model)
+        """Its removable units, limited and priced by its rules."""
+        return self.rules.applied(self.family, self.family.unit_groups(self.model))
 
 
 def load_model(
@@ -60,7 +65,18 @@ def load_model(
     model = load(info.path, dtype)
     torch.nn.Module.to(model, device)
     tokens = load_tokens(info.path)
+    check_tokens(tokens, int(model.config.vocab_size), info.path)
     return SpeechModel(name, info.path, model, tokens, family_of(model), info)
+
+
+def check_tokens(tokens: TokenCodec, rows: int, folder: Path) -> None:
+    """Raise `CheckpointError` when the tokenizer writes ids that a model of `rows` has not."""
+    highest = max(tokens.tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise CheckpointError(
+            f"the tokenizer in {folder} writes ids up to {highest} and the model has {rows} "
+            "tokens: it is another model's; put the model's own files back, or export it again"
+        )
 
 
 def check_device(device: str) -> None:

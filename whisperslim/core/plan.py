@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from whisperslim.core.death_order import DeathOrder, death_order
 from whisperslim.core.families.base import UnitGroup, prunable_total
 from whisperslim.errors import PlanError
 
@@ -82,7 +83,7 @@ def reachable(
     Args:
         groups: All groups of the model.
         whole: One unit in every *place* is enough: whole sub-layers may go.
-        costs: Group key -> cost of one unit; None counts prunable weights.
+        costs: Group key -> cost of one unit; None takes the groups' own prices.
     """
     price = _prices(groups, costs)
     floor: dict[str, float] = {}
@@ -101,11 +102,15 @@ def check_target(
     """Raise `PlanError` with the reachable range when `target` cannot be met."""
     limit = reachable(groups, whole, costs)
     if not 0.0 <= target <= limit:
-        where = "in some layer" if whole else "in every layer"
-        raise PlanError(
-            f"a removal target of {target} cannot be met: this model allows 0 to {limit:.4f} of "
-            f"its prunable weights (one head and one FFN unit of every kind must stay {where})"
-        )
+        raise _out_of_reach(target, limit, whole)
+
+
+def _out_of_reach(target: float, limit: float, whole: bool) -> PlanError:
+    where = "in some layer" if whole else "in every layer"
+    return PlanError(
+        f"a removal target of {target} cannot be met: this model allows 0 to {limit:.4f} of "
+        f"its prunable weights (one head and one FFN unit of every kind must stay {where})"
+    )
 
 
 def check_scores(scores: Scores, groups: Sequence[UnitGroup]) -> None:
@@ -129,17 +134,17 @@ def plan_to_budget(
 ) -> PruningPlan:
     """Drop the least important units until `target` of the prunable weights is gone.
 
-    Units leave in one global order, so the result overshoots by less than one unit, and a higher
-    target always drops a superset: a larger target never gives a larger model. The best unit of
-    each group is never in the order.
+    Units leave in one global order, so the result overshoots by less than one unit, or by less
+    than one bundle where groups are tied (see `death_order`), and a higher target always drops a
+    superset: a larger target never gives a larger model. The best unit of each group is never in
+    the order. What the groups' limits do not allow to keep goes whatever the target.
 
     Args:
         scores: Importance of every unit.
         groups: All groups of the model.
-        target: Share to drop.
+        target: Share to drop, of the price of all units: prunable weights, or what the groups say.
         whole: Spare the best unit of every place only, so that whole sub-layers may go.
-        costs: Group key -> cost of one unit, in any currency; `target` is then a share of the
-            cost of all units. None counts prunable weights.
+        costs: Group key -> cost of one unit, in any currency, instead of the groups' prices.
 
     Raises:
         PlanError: when the target is out of reach or the scores do not fit the groups.
@@ -147,30 +152,35 @@ def plan_to_budget(
     price = _prices(groups, costs)
     check_target(target, groups, whole, costs)
     check_scores(scores, groups)
-    order, owner, unit = _order_of_death(scores, groups, whole)
+    order = death_order(scores, groups, whole)
     prices = torch.tensor([price[group.key] for group in groups], dtype=torch.float64)
+    bundles = torch.zeros(len(order.when), dtype=torch.float64)
+    gone = torch.cumsum(bundles.index_add_(0, order.rank, prices[order.owner]), 0)
     needed = target * _total_cost(groups, price)
-    gone = torch.cumsum(prices[owner[order]], 0)
     # A relative slack, so that a target met exactly in arithmetic is not missed in floating point.
     dropped = int((gone < needed * (1 - 1e-12)).sum()) + 1 if needed > 0 else 0
-    return _without(groups, owner[order[:dropped]], unit[order[:dropped]], target)
+    if dropped > len(gone):
+        raise _out_of_reach(target, float(gone[-1]) / _total_cost(groups, price), whole)
+    dropped = max(dropped, _forced(order))
+    return _without(groups, order, order.rank < dropped, target)
 
 
 def plan_below(scores: Scores, groups: Sequence[UnitGroup], threshold: float) -> PruningPlan:
-    """Drop every unit whose score is below `threshold`, save the best one of each group."""
+    """Drop every unit or bundle whose score is below `threshold`, save the best of each group."""
     check_scores(scores, groups)
-    order, owner, unit = _order_of_death(scores, groups, whole=False)
-    ranked = torch.tensor(
-        [float(scores[groups[int(o)].key][u]) for o, u in zip(owner, unit, strict=True)]
-    )
-    chosen = order[ranked[order] < threshold]
-    plan = _without(groups, owner[chosen], unit[chosen], 0.0)
+    order = death_order(scores, groups, whole=False)
+    plan = _without(groups, order, order.when[order.rank] < threshold, 0.0)
     return PruningPlan(plan.keep, plan.zero, plan.removed, plan.removed)
+
+
+def _forced(order: DeathOrder) -> int:
+    """Bundles that leave in any case."""
+    return int(order.when.isneginf().sum())
 
 
 def _prices(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None) -> Mapping[str, float]:
     if costs is None:
-        return {group.key: float(group.weights_per_unit) for group in groups}
+        return {group.key: group.unit_price for group in groups}
     bad = [group.key for group in groups if not 0.0 < costs.get(group.key, 0.0) < math.inf]
     if bad:
         raise PlanError(f"the cost of a unit of {bad[0]} must be a positive number")
@@ -181,39 +191,10 @@ def _total_cost(groups: Sequence[UnitGroup], price: Mapping[str, float]) -> floa
     return sum(group.count * price[group.key] for group in groups)
 
 
-def _spared(own: Mapping[str, torch.Tensor], groups: Sequence[UnitGroup], whole: bool) -> set:
-    """(group key, unit) of the best unit of each group, or of each place."""
-    best: dict[str, tuple[float, str, int]] = {}
-    for group in groups:
-        name = group.place if whole else group.key
-        unit = int(torch.argmax(own[group.key]))
-        value = float(own[group.key][unit])
-        if name not in best or value > best[name][0]:
-            best[name] = (value, group.key, unit)
-    return {(key, unit) for _, key, unit in best.values()}
-
-
-def _order_of_death(
-    scores: Scores, groups: Sequence[UnitGroup], whole: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    owners, units, values = [], [], []
-    cpu = {group.key: scores[group.key].detach().to("cpu", torch.float64) for group in groups}
-    spared = _spared(cpu, groups, whole)
-    for index, group in enumerate(groups):
-        own = cpu[group.key]
-        stay = [u for u in range(group.count) if (group.key, u) not in spared]
-        left = torch.tensor(stay, dtype=torch.long)
-        owners.append(torch.full((len(left),), index))
-        units.append(left)
-        values.append(own[left])
-    # Stable: ties leave in a fixed order, so equal inputs give equal plans.
-    order = torch.argsort(torch.cat(values), stable=True)
-    return order, torch.cat(owners), torch.cat(units)
-
-
 def _without(
-    groups: Sequence[UnitGroup], owners: torch.Tensor, units: torch.Tensor, target: float
+    groups: Sequence[UnitGroup], order: DeathOrder, chosen: torch.Tensor, target: float
 ) -> PruningPlan:
+    owners, units = order.owner[chosen], order.unit[chosen]
     keep: dict[str, tuple[int, ...]] = {}
     gone = 0
     for index, group in enumerate(groups):

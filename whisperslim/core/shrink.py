@@ -1,11 +1,13 @@
 """Apply a pruning plan. The only file of the package that changes a tensor's shape."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-from whisperslim.core.families import UnitGroup, family_of
+from whisperslim.core.families import UnitGroup, family_of, unlimited
 from whisperslim.core.plan import PruningPlan, ZeroRule
 from whisperslim.errors import PlanError
 
@@ -38,6 +40,35 @@ def zero_elements(model: nn.Module, rules: Mapping[str, ZeroRule]) -> None:
         weight[(weight - rule.centre).abs() < rule.radius] = 0.0
 
 
+@torch.no_grad()
+def select_tokens(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> None:
+    """Give a model another vocabulary, in place; the output projection stays tied to the embedding.
+
+    Args:
+        model: Whole or cut; its configuration gets the new vocabulary size and nothing else.
+        sources: For each new token, the old ids it comes of: of one, a copy of its row; of
+            several, their mean.
+
+    Raises:
+        PlanError: no token, a token without a source, or an id the model has no row of.
+    """
+    embedding, projection = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, nn.Embedding) or not isinstance(projection, nn.Linear):
+        raise PlanError("the model has no embedding that is its output projection, too")
+    rows = embedding.num_embeddings
+    wrong = [ids for ids in sources if not ids or not 0 <= min(ids) <= max(ids) < rows]
+    if wrong or not sources:
+        raise PlanError(f"rows {wrong[:1]} cannot be taken from an embedding of {rows} rows")
+    old = embedding.weight
+    chosen = torch.stack([old[ids[0]] if len(ids) == 1 else old[list(ids)].mean(0) for ids in sources])
+    embedding.weight = nn.Parameter(chosen, requires_grad=old.requires_grad)
+    projection.weight = embedding.weight
+    embedding.num_embeddings = projection.out_features = len(sources)
+    padding = [new for new, ids in enumerate(sources) if tuple(ids) == (embedding.padding_idx,)]
+    embedding.padding_idx = padding[0] if padding else None
+    cast(Any, model.config).vocab_size = len(sources)
+
+
 def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
     """Give a model on the meta device the shapes of a cut one, before weights are assigned.
 
@@ -59,7 +90,7 @@ def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
 
 
 def _check_groups(model: nn.Module, groups: Sequence[UnitGroup]) -> None:
-    if tuple(groups) != family_of(model).unit_groups(model):
+    if unlimited(groups) != family_of(model).unit_groups(model):
         raise PlanError(
             "the unit groups are not this model's as it stands; read them from it and plan anew"
         )

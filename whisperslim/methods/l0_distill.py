@@ -18,6 +18,7 @@ cannot share the encoder's states, since masks act on them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from torch.utils.hooks import RemovableHandle
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.gates import attach_gates, attach_output_gates
 from whisperslim.core.plan import PruningPlan, Scores, check_target, plan_to_budget
+from whisperslim.core.plan_rules import costs_of
 from whisperslim.core.unit_costs import unit_costs
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
 from whisperslim.methods.l0_masks import L0Masks
@@ -58,7 +60,8 @@ class L0Distill:
     @property
     def costs(self) -> Mapping[str, float] | None:
         """Cost of one unit of each group in the chosen currency; None for parameters."""
-        return None if self._options.currency == "parameters" else self._costs
+        own = self._options.currency != "parameters"
+        return self._costs if own else costs_of(self._groups)
 
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         """Hook the masks, open until the first step is done. Latency is measured here.
@@ -67,7 +70,8 @@ class L0Distill:
             PlanError: when the target is out of reach.
         """
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
-        self._costs = unit_costs(model, groups, self._options.currency)
+        self._bind()
+        self._costs = self._found_costs(model)
         check_target(self._target.removed, groups, self.whole, self._costs)
         self._norms = standardised({group.key: unit_norms(model, group) for group in groups})
         device = next(model.parameters()).device
@@ -174,6 +178,18 @@ class L0Distill:
         self._norms = {key: value.to(device) for key, value in state["norms"].items()}
         # Measured once: a second measurement of time would move the target.
         self._costs = dict(state["costs"])
+
+    def _bind(self) -> None:
+        """Leave out masks over what may not go by itself where the model is to run."""
+        if any(group.together for group in self._groups):
+            self._options = replace(self._options, sublayers=False)
+        self.whole = self._options.sublayers or self._options.layers
+
+    def _found_costs(self, model: nn.Module) -> dict[str, float]:
+        """In the method's own currency, or by the groups' prices when it says nothing."""
+        if self._options.currency == "parameters":
+            return {group.key: group.unit_price for group in self._groups}
+        return unit_costs(model, self._groups, self._options.currency)
 
     def _violation(self, step: int) -> torch.Tensor:
         return self._masks.expected_removed(self._costs) - self.target_at(step)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from whisperslim.core.families import UnitGroup, prunable_total
+from whisperslim.core.families import UnitGroup, total_price
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.layer_drop_options import LayerDropOptions
@@ -52,7 +52,7 @@ class LayerDrop(MaskedPruning):
         sizes = _layer_sizes(self._tuned)
         return Target(self._share(sizes, self._kept_counts(sizes)), self._target.zeroed)
 
-    def _kept_counts(self, sizes: Mapping[Layer, int]) -> dict[str, int]:
+    def _kept_counts(self, sizes: Mapping[Layer, float]) -> dict[str, int]:
         """Layers that stay of each stack; raises `PlanError` when no choice meets the target."""
         layers = _by_stack(sizes)
         for keep in self._choices(layers):
@@ -85,9 +85,9 @@ class LayerDrop(MaskedPruning):
                     keep[stack] -= 1
                     yield dict(keep)
 
-    def _share(self, sizes: Mapping[Layer, int], keep: Mapping[str, int]) -> float:
+    def _share(self, sizes: Mapping[Layer, float], keep: Mapping[str, int]) -> float:
         dropped = dropped_layers(_by_stack(sizes), keep)
-        return sum(sizes[layer] for layer in dropped) / prunable_total(self._groups)
+        return sum(sizes[layer] for layer in dropped) / total_price(self._groups)
 
 
 def spaced(count: int, keep: int) -> tuple[int, ...]:
@@ -149,16 +149,16 @@ def _thinned(left: list[int]) -> Iterator[int]:
     yield from left
 
 
-def _layer_sizes(groups: Sequence[UnitGroup]) -> dict[Layer, int]:
-    """Prunable weights of every layer that is present."""
-    sizes: dict[Layer, int] = {}
+def _layer_sizes(groups: Sequence[UnitGroup]) -> dict[Layer, float]:
+    """Price of every layer that is present, in prunable weights if nothing else is said."""
+    sizes: dict[Layer, float] = {}
     for group in groups:
         layer = (group.stack, group.layer)
-        sizes[layer] = sizes.get(layer, 0) + group.count * group.weights_per_unit
+        sizes[layer] = sizes.get(layer, 0.0) + group.count * group.unit_price
     return sizes
 
 
-def _by_stack(layers: Mapping[Layer, int]) -> dict[str, list[int]]:
+def _by_stack(layers: Mapping[Layer, float]) -> dict[str, list[int]]:
     return {name: sorted(i for stack, i in layers if stack == name) for name in _STACKS}
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families import Slice, UnitGroup, prunable_total
+from whisperslim.core.death_order import death_order
+from whisperslim.core.families import Slice, UnitGroup, prunable_total, total_price
 from whisperslim.core.gates import attach_gates, attach_output_gates, plan_masks
 from whisperslim.core.plan import PruningPlan, Scores, ZeroRule, plan_to_budget, reachable
 from whisperslim.errors import PlanError
@@ -142,7 +143,8 @@ class MaskedPruning:
     def _check(self) -> None:
         aim, tuned, total = self._aim(), self._tuned, prunable_total(self._groups)
         share = prunable_total(tuned) / total
-        limit = reachable(tuned, self.whole) * share if tuned else 0.0
+        priced = total_price(tuned) / total_price(self._groups)
+        limit = reachable(tuned, self.whole) * priced if tuned else 0.0
         if not 0.0 <= aim.removed <= limit:
             raise PlanError(
                 f"a removal target of {aim.removed:g} cannot be met: 0 to {limit:.4f} of the "
@@ -163,15 +165,15 @@ class MaskedPruning:
         reached = self._schedule.reached(due, self._aim())
         scores = self.scores()
         plan = plan_to_budget(scores, self._groups, reached.removed, whole=self.whole)
-        self._bury(plan, scores)
+        self._bury(plan, death_order(scores, self._groups, self.whole).ranks(self._groups))
         self._choose_zeros(plan, reached.zeroed)
         self._round = due
 
-    def _bury(self, plan: PruningPlan, scores: Scores) -> None:
-        """Note the place of the units that go now: after the dead, the least important first."""
+    def _bury(self, plan: PruningPlan, ranks: Mapping[str, torch.Tensor]) -> None:
+        """Note the place of the units that go now: after the dead, in the plan's own order."""
         masks, before = plan_masks(self._groups, plan), self._count_dead()
         fresh = {key: (masks[key] == 0) & (death == 0) for key, death in self._death.items()}
-        values = torch.cat([scores[key][own] for key, own in fresh.items()])
+        values = torch.cat([ranks[key][own] for key, own in fresh.items()])
         places = torch.argsort(torch.argsort(values, stable=True)) + before + 1
         sizes = [int(own.sum()) for own in fresh.values()]
         for (key, own), part in zip(fresh.items(), places.split(sizes), strict=True):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from whisperslim.core.families import Slice, UnitGroup, prunable_total
+from whisperslim.core.families import Slice, UnitGroup, prunable_total, total_price
 from whisperslim.core.plan import PruningPlan, Scores, ZeroRule
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
@@ -44,7 +44,7 @@ def check_reach(
 ) -> None:
     """Raise `PlanError` with the reachable range when the gated groups cannot give the target."""
     total = prunable_total(tuple(groups))
-    removable = sum((group.count - 1) * group.weights_per_unit for group in gated) / total
+    removable = sum((group.count - 1) * group.unit_price for group in gated) / total_price(groups)
     if not 0.0 <= target.removed <= removable:
         raise PlanError(
             f"a removal target of {target.removed} cannot be met: the groups being trained allow "

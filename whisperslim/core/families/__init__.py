@@ -4,18 +4,40 @@ from typing import Any, cast
 
 from torch import nn
 
-from whisperslim.core.families.base import Family, Slice, UnitGroup, group_by_key, prunable_total
+from whisperslim.core.families.base import (
+    Family,
+    Slice,
+    UnitGroup,
+    group_by_key,
+    prunable_total,
+    total_price,
+    unlimited,
+)
 from whisperslim.core.families.whisper import WhisperFamily
 from whisperslim.errors import UsageError
 
-__all__ = ["Family", "Slice", "UnitGroup", "family_of", "group_by_key", "prunable_total"]
+__all__ = [
+    "Family",
+    "Slice",
+    "UnitGroup",
+    "family_named",
+    "family_of",
+    "group_by_key",
+    "prunable_total",
+    "total_price",
+    "unlimited",
+]
 
 _FAMILIES: dict[str, Family] = {family.model_type: family for family in (WhisperFamily(),)}
 
 
 def family_of(model: nn.Module) -> Family:
     """The family of a transformers model, by its `config.model_type`."""
-    model_type = cast(Any, model).config.model_type
+    return family_named(cast(Any, model).config.model_type)
+
+
+def family_named(model_type: str) -> Family:
+    """The family of that name. Raises `UsageError` naming those there are."""
     if model_type not in _FAMILIES:
         known = ", ".join(sorted(_FAMILIES))
         raise UsageError(f"models of type {model_type!r} are not supported; supported: {known}")

@@ -1,7 +1,7 @@
 """What a model architecture must tell the rest of the package about itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -35,6 +35,9 @@ class UnitGroup:
         weights_per_unit: Elements of prunable weight matrices one unit owns (biases not counted).
         parameters_per_unit: All elements one unit owns, biases included.
         layer: Index of the layer in its stack.
+        tied: Groups with the same label keep equally many units, those that keep any; empty: free.
+        together: Groups with the same label keep a unit each, or none of them does; empty: free.
+        price: Cost of one unit in the currency a target is counted in; 0: `weights_per_unit`.
     """
 
     key: str
@@ -47,6 +50,14 @@ class UnitGroup:
     weights_per_unit: int
     parameters_per_unit: int
     layer: int = 0
+    tied: str = ""
+    together: str = ""
+    price: float = 0.0
+
+    @property
+    def unit_price(self) -> float:
+        """What removing one unit counts for towards a target."""
+        return self.price or float(self.weights_per_unit)
 
     @property
     def place(self) -> str:
@@ -66,6 +77,10 @@ class Family(Protocol):
 
     def unit_groups(self, model: nn.Module) -> tuple[UnitGroup, ...]:
         """Every group of removable units, encoder first, in layer order."""
+        ...
+
+    def limited(self, groups: Sequence[UnitGroup], engine: str) -> tuple[UnitGroup, ...]:
+        """`groups` with the labels `tied` and `together` that shapes `engine` can hold need."""
         ...
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:
@@ -112,3 +127,13 @@ def group_by_key(groups: tuple[UnitGroup, ...]) -> Mapping[str, UnitGroup]:
 def prunable_total(groups: tuple[UnitGroup, ...]) -> int:
     """Prunable weight elements in all groups: the denominator of every sparsity."""
     return sum(group.count * group.weights_per_unit for group in groups)
+
+
+def total_price(groups: Sequence[UnitGroup]) -> float:
+    """Price of all units together: the denominator of every target."""
+    return sum(group.count * group.unit_price for group in groups)
+
+
+def unlimited(groups: Sequence[UnitGroup]) -> tuple[UnitGroup, ...]:
+    """What a cut needs of `groups`: without what an engine or a currency adds."""
+    return tuple(replace(group, tied="", together="", price=0.0) for group in groups)

@@ -1,6 +1,7 @@
 """Whisper: where its removable units are, and an encoder that takes any window length."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -33,6 +34,23 @@ class WhisperFamily:
                 if _has_ffn(layer):
                     groups.append(_ffn_group(model, stack, index, prefix))
         return tuple(groups)
+
+    def limited(self, groups: Sequence[UnitGroup], engine: str) -> tuple[UnitGroup, ...]:
+        """CTranslate2 has one number of heads for each stack, and a layer whole or not at all.
+
+        Its file has a single `num_heads` for a stack, which the decoder's self- and
+        cross-attention share. FFN widths are free. The other engines hold every shape.
+        """
+        if engine != "ctranslate2":
+            return tuple(groups)
+        return tuple(
+            replace(
+                group,
+                tied=f"{group.stack}.heads" if group.kind == "heads" else "",
+                together=f"{group.stack}.{group.layer}",
+            )
+            for group in groups
+        )
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:
         """The matrices of q, k, v, out, fc1 and fc2; embeddings, convolutions and norms are not."""
