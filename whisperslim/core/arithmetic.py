@@ -15,9 +15,11 @@ class ExpectedSize:
     Attributes:
         parameters: What is left, zeroed elements included: they keep their place.
         removed: Elements cut out.
-        zeroed: Elements set to zero where they stand; they make nothing smaller.
-        bytes: Weights on disk, without the file's header of some kilobytes.
+        zeroed: Elements set to zero where they stand: a smaller file, no less memory or time.
+        bytes: Weights on disk, without the file's header of some kilobytes; zeros as
+            `stored_bytes` has it, as if every prunable matrix had the same share of them.
         dense_bytes: The dense model's in the same number format.
+        tokens: Elements of the embedding that go with tokens of the vocabulary.
     """
 
     parameters: int
@@ -25,6 +27,17 @@ class ExpectedSize:
     zeroed: int
     bytes: int
     dense_bytes: int
+    tokens: int = 0
+
+
+def stored_bytes(elements: int, zeros: int, bytes_each: int) -> int:
+    """Data bytes of `elements` weights of which `zeros` are zero: dense or sparse, the smaller.
+
+    Sparse is one bit for each element and the values that are not zero, so it pays from a share of
+    1 / (8 * bytes_each): 1/16 of float16.
+    """
+    sparse = -(-elements // 8) + (elements - zeros) * bytes_each
+    return min(elements * bytes_each, sparse)
 
 
 def expected_size(
@@ -33,6 +46,7 @@ def expected_size(
     removed: float,
     bytes_per_parameter: int = 2,
     zeroed: float = 0.0,
+    tokens: int = 0,
 ) -> ExpectedSize:
     """Size after cutting out a share of the prunable weights.
 
@@ -42,6 +56,8 @@ def expected_size(
         removed: Share of `prunable` that is cut out.
         bytes_per_parameter: 2 for float16, 4 for float32.
         zeroed: Share of `prunable` set to zero where it stands.
+        tokens: Elements of the embedding that go with tokens of the vocabulary: their number
+            times the model's width. They are not prunable weights and count beside `removed`.
 
     A cut removes whole units, so the real model overshoots by less than one unit; and the biases
     of removed units go too, which is not counted here (0.1 % of what is cut from Whisper-base).
@@ -54,17 +70,21 @@ def expected_size(
             f"removed {removed} and zeroed {zeroed}: shares of the prunable weights, each 0 to 1 "
             "and at most 1 together"
         )
-    if not (0 < prunable <= dense_parameters and bytes_per_parameter > 0):
+    if not (
+        0 < prunable <= dense_parameters - tokens and tokens >= 0 and bytes_per_parameter > 0
+    ):
         raise UsageError(
-            f"{prunable} prunable of {dense_parameters} parameters with {bytes_per_parameter} "
-            "bytes each: counts must be positive, and prunable at most all"
+            f"{prunable} prunable and {tokens} of tokens that go, of {dense_parameters} parameters "
+            f"with {bytes_per_parameter} bytes each: counts must be positive, and not over all"
         )
     gone = round(removed * prunable)
-    left = dense_parameters - gone
+    left, zeros = dense_parameters - gone - tokens, round(zeroed * prunable)
+    matrices = stored_bytes(prunable - gone, zeros, bytes_per_parameter)
     return ExpectedSize(
         parameters=left,
         removed=gone,
-        zeroed=round(zeroed * prunable),
-        bytes=left * bytes_per_parameter,
+        zeroed=zeros,
+        bytes=(dense_parameters - tokens - prunable) * bytes_per_parameter + matrices,
         dense_bytes=dense_parameters * bytes_per_parameter,
+        tokens=tokens,
     )

@@ -5,7 +5,7 @@ fills in random weights. Here the dense skeleton is built without memory, given 
 shapes, and every tensor is assigned by name; anything missing, extra or of another shape is an
 error.
 
-    config.json           the dense model's configuration
+    config.json           the dense model's configuration; of the vocabulary, what is left
     slim.json             format, unit counts, plan, provenance
     model.safetensors     the cut weights
     tokenizer, preprocessor and generation files as in any Hugging Face folder
@@ -13,11 +13,10 @@ error.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -26,67 +25,57 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
-from whisperslim.core.families import UnitGroup
 from whisperslim.core.files import renamed_into_place
-from whisperslim.core.plan import PruningPlan
 from whisperslim.core.shrink import resize
+from whisperslim.core.slim_record import (
+    FORMAT,
+    SLIM_FILE,
+    SlimRecord,
+    VocabularyFacts,
+    check_vocabulary,
+    describe_cut,
+    read_record,
+)
 from whisperslim.errors import CheckpointError, PlanError
 
-FORMAT = 1
+__all__ = [
+    "EXPORT_DTYPES",
+    "FORMAT",
+    "SLIM_FILE",
+    "VOCABULARY_FILE",
+    "WEIGHTS_FILE",
+    "SlimRecord",
+    "VocabularyFacts",
+    "assign_weights",
+    "copy_side_files",
+    "count_parameters",
+    "dense_skeleton",
+    "describe_cut",
+    "empty_model",
+    "load_dense",
+    "load_slim",
+    "read_record",
+    "read_tensors",
+    "save_dense",
+    "save_slim",
+    "skeleton",
+    "write_tensors",
+]
+
 EXPORT_DTYPES = {"float16": torch.float16, "float32": torch.float32}
-SLIM_FILE = "slim.json"
+VOCABULARY_FILE = "vocabulary.json"
 WEIGHTS_FILE = "model.safetensors"
 _SIDE_FILES = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "normalizer.json",
     "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
-    "generation_config.json",
+    "generation_config.json", VOCABULARY_FILE,
 )  # fmt: skip
 _TIED, _EMBEDDING = "proj_out.weight", "model.decoder.embed_tokens.weight"
-
-
-@dataclass(frozen=True)
-class SlimRecord:
-    """What `slim.json` says beside the weights.
-
-    Attributes:
-        base: Name of the dense model.
-        counts: Unit group key -> units present.
-        dense_counts: Unit group key -> units of the dense model.
-        dense_parameters: Parameters of the dense model, tied ones counted once.
-        removed: Share of the dense model's prunable weights cut out.
-        language: The language it was tuned for, or empty.
-    """
-
-    base: str
-    counts: Mapping[str, int]
-    dense_counts: Mapping[str, int]
-    dense_parameters: int
-    removed: float
-    language: str = ""
-    format: int = FORMAT
 
 
 def count_parameters(model: nn.Module) -> int:
     """Elements of all parameters; the tied output projection is counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def describe_cut(
-    base: str,
-    dense_groups: Sequence[UnitGroup],
-    dense_parameters: int,
-    plan: PruningPlan,
-    language: str,
-) -> SlimRecord:
-    """The record of a model cut by `plan` from a dense one with `dense_groups`."""
-    return SlimRecord(
-        base=base,
-        counts={group.key: len(plan.keep[group.key]) for group in dense_groups},
-        dense_counts={group.key: group.count for group in dense_groups},
-        dense_parameters=dense_parameters,
-        removed=plan.removed,
-        language=language,
-    )
 
 
 def save_slim(
@@ -161,26 +150,25 @@ def skeleton(folder: Path) -> WhisperForConditionalGeneration:
     return _slim_skeleton(folder) if (folder / SLIM_FILE).is_file() else empty_model(folder)
 
 
-def read_record(folder: Path) -> SlimRecord:
-    """The contents of `slim.json`."""
-    try:
-        raw: dict[str, Any] = json.loads((folder / SLIM_FILE).read_text("utf-8"))
-        # First of all: another format may have other fields.
-        found = raw.get("format", FORMAT)
-        if found != FORMAT:
-            raise CheckpointError(
-                f"{folder} has slim format {found}; this version reads format {FORMAT}"
-            )
-        return SlimRecord(**raw)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / SLIM_FILE} cannot be read: {error}") from error
+def dense_skeleton(folder: Path) -> WhisperForConditionalGeneration:
+    """The dense model of a folder on the meta device: before any cut, with all of its tokens.
+
+    Raises:
+        CheckpointError: as `load_slim` does of what is not the weights.
+    """
+    facts = read_record(folder).vocabulary if (folder / SLIM_FILE).is_file() else None
+    return empty_model(folder, facts.dense_size if facts else None)
 
 
-def empty_model(folder: Path) -> WhisperForConditionalGeneration:
-    """The architecture of `config.json` on the meta device: shapes without weights."""
+def empty_model(folder: Path, tokens: int | None = None) -> WhisperForConditionalGeneration:
+    """The architecture of `config.json` on the meta device: shapes without weights.
+
+    `tokens` stands in for the vocabulary size of the configuration.
+    """
     file = folder / "config.json"
     try:
         config = WhisperConfig.from_json_file(file)
+        config.vocab_size = tokens or config.vocab_size
         if config.model_type != "whisper":
             raise CheckpointError(f"{folder} holds a {config.model_type!r} model, not a Whisper")
         if not config.tie_word_embeddings:
@@ -242,6 +230,7 @@ def copy_side_files(source: Path, folder: Path) -> None:
 def _slim_skeleton(folder: Path) -> WhisperForConditionalGeneration:
     record = read_record(folder)
     model = empty_model(folder)
+    check_vocabulary(folder, record, int(model.config.vocab_size))
     try:
         resize(model, record.counts)
     except (PlanError, TypeError) as error:

@@ -18,6 +18,7 @@ from whisperslim.core.checkpoint import (
     SLIM_FILE,
     WEIGHTS_FILE,
     count_parameters,
+    dense_skeleton,
     empty_model,
     load_dense,
     load_slim,
@@ -34,6 +35,7 @@ from whisperslim.errors import CheckpointError
 __all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
            "expected_size", "inspect_model"]  # fmt: skip
 
+_EMBEDDINGS = "decoder.embeddings"
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -61,7 +63,7 @@ def cost_of(
     folder = model if isinstance(model, Path) else model.path
     disk = _read_disk(folder)
     live = _load(folder, disk.read_as) if isinstance(model, Path) else model.model
-    dense = empty_model(folder)
+    dense = dense_skeleton(folder)
     _check_record(folder, dense)
     slim = empty_model(folder)
     present = {group.key: group.count for group in _groups(live)}
@@ -221,11 +223,16 @@ def _other_rows(
     dense: WhisperForConditionalGeneration,
     flops: tuple[FlopCount, FlopCount],
 ) -> list[CostRow]:
-    """What no unit owns, one row for each kind and stack. Norms go with whole sub-layers."""
+    """What no unit owns, one row for each kind and stack. Norms go with whole sub-layers.
+
+    Of the embedding the units are its tokens.
+    """
     now, before = _unowned(live), _unowned(dense)
+    tokens = {_EMBEDDINGS: (live.config.vocab_size, dense.config.vocab_size)}
     return [
         CostRow(
-            key, key.split(".")[1], key.split(".")[0], now[key], size - now[key], 0, 0, 0,
+            key, key.split(".")[1], key.split(".")[0], now[key], size - now[key], 0,
+            *tokens.get(key, (0, 0)),
             flops[0].places.get(key, 0), flops[1].places.get(key, 0),
         )
         for key, size in before.items()
@@ -247,7 +254,7 @@ def _unowned(model: WhisperForConditionalGeneration) -> dict[str, int]:
 def _place(model: WhisperForConditionalGeneration, name: str, module: nn.Module) -> str:
     """The row of a module that holds no removable unit: its stack and what it is."""
     if module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        return "decoder.embeddings"
+        return _EMBEDDINGS
     stack = "encoder" if "encoder" in name.split(".") else "decoder"
     if isinstance(module, nn.Conv1d):
         return f"{stack}.convolutions"

@@ -16,7 +16,8 @@ class CostRow:
             embedding under another name and is not counted again.
         removed: Elements of the dense model that are gone, biases included.
         zeroed: Elements present that are exactly zero; of prunable matrices only.
-        units, units_dense: Removable units now and in the dense model; 0 where there are none.
+        units, units_dense: Removable units now and in the dense model, and of the embedding its
+            tokens; 0 where there are none.
         flops, flops_dense: Operations of the first workload, now and in the dense model. The
             output projection's are in the row of the embedding.
     """
@@ -88,6 +89,11 @@ class CostReport:
         return self.workloads[0].flops_dense
 
     @property
+    def removed_tokens(self) -> int:
+        """Elements that went with tokens of the vocabulary: part of `removed`."""
+        return sum(row.removed for row in self.rows if row.kind == "embeddings")
+
+    @property
     def removed_of_prunable(self) -> float:
         """Share of the dense model's prunable elements cut out: what `target` means."""
         return self.removed_weights / self.prunable
@@ -109,6 +115,6 @@ class CostReport:
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON, shares included."""
-        derived = ("flops", "flops_dense", "removed_of_prunable", "removed_of_all",
+        derived = ("flops", "flops_dense", "removed_tokens", "removed_of_prunable", "removed_of_all",
                    "zeroed_of_prunable", "zeroed_of_all")  # fmt: skip
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}

@@ -60,7 +60,8 @@ def select_tokens(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> N
     if wrong or not sources:
         raise PlanError(f"rows {wrong[:1]} cannot be taken from an embedding of {rows} rows")
     old = embedding.weight
-    chosen = torch.stack([old[ids[0]] if len(ids) == 1 else old[list(ids)].mean(0) for ids in sources])
+    # A mean of one row is that row to the bit.
+    chosen = torch.stack([old[list(ids)].mean(0) for ids in sources])
     embedding.weight = nn.Parameter(chosen, requires_grad=old.requires_grad)
     projection.weight = embedding.weight
     embedding.num_embeddings = projection.out_features = len(sources)

@@ -11,8 +11,8 @@ import torch
 from whisperslim.core.checkpoint import (
     SlimRecord,
     count_parameters,
+    dense_skeleton,
     describe_cut,
-    empty_model,
     read_record,
     save_slim,
 )
@@ -88,14 +88,17 @@ def shrink(context: StageContext) -> bool:
 
 def record_of_cut(context: StageContext, tuned: SpeechModel, smaller: SpeechModel) -> SlimRecord:
     """What `slim.json` says: always against the dense model, also when a slim one was cut again."""
-    dense = empty_model(tuned.path)
+    dense = dense_skeleton(tuned.path)
     groups = tuned.family.unit_groups(dense)
     present = {group.key: group.count for group in smaller.groups()}
     keep = {group.key: tuple(range(present.get(group.key, 0))) for group in groups}
     total = prunable_total(groups)
-    base = read_record(tuned.path).base if tuned.info.kind == "slim" else context.recipe.model
+    record = read_record(tuned.path) if tuned.info.kind == "slim" else None
+    base = record.base if record else context.recipe.model
+    vocabulary = record.vocabulary if record else None
     plan = PruningPlan(keep, removed=(total - prunable_total(smaller.groups())) / total)
-    return describe_cut(base, groups, count_parameters(dense), plan, context.recipe.language)
+    language = context.recipe.language
+    return describe_cut(base, groups, count_parameters(dense), plan, language, vocabulary)
 
 
 def check_parity(

@@ -11,7 +11,7 @@ from whisperslim.core.checkpoint import (
     SLIM_FILE,
     WEIGHTS_FILE,
     count_parameters,
-    empty_model,
+    dense_skeleton,
     skeleton,
 )
 from whisperslim.core.cost import count_places
@@ -168,7 +168,7 @@ def _to_json(facts: TunedFacts) -> str:
 
 def _found(weights: Path) -> TunedFacts:
     folder, stat = weights.parent, weights.stat()
-    tuned, dense = skeleton(folder), empty_model(folder)
+    tuned, dense = skeleton(folder), dense_skeleton(folder)
     count = count_places(tuned, WORKLOADS[0])
     is_cut, groups = (folder / SLIM_FILE).is_file(), _groups(tuned)
     return TunedFacts(
