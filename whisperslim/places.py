@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+"""The demo corpus, style sheet and pictures of the project's folder; not part of the package."""
+
 
 def cache_root() -> Path:
     """`$WHISPERSLIM_CACHE`, or `whisperslim` under `$XDG_CACHE_HOME` or `~/.cache`."""

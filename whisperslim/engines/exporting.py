@@ -93,6 +93,16 @@ def load_exporter(engine: str) -> Exporter:
         ) from error
 
 
+def check_request(engine: str, quantize: str, out: Path, replace: bool) -> Exporter:
+    """All that can be refused before a model is loaded. Raises as `export`."""
+    if quantize not in QUANTISATIONS:
+        known = ", ".join(QUANTISATIONS)
+        raise UsageError(f"{quantize!r} is no quantisation; choose one of: {known}")
+    exporter = load_exporter(engine)
+    _check_place(out, replace)
+    return exporter
+
+
 def export(
     speech: SpeechModel,
     engine: str,
@@ -120,10 +130,7 @@ def export(
         ExportError: the engine cannot hold the model exactly, a package is missing, the runtime
             failed, or the written model is not the same one. Nothing was placed or replaced.
     """
-    if quantize not in QUANTISATIONS:
-        raise UsageError(f"{quantize!r} is no quantisation; choose one of: {QUANTISATIONS}")
-    _check_place(out, replace)
-    exporter = load_exporter(engine)
+    exporter = check_request(engine, quantize, out, replace)
     _check_tokenizer(speech)
     exporter.check(speech, quantize)
     try:
@@ -140,6 +147,14 @@ def export(
             "export again; nothing was placed"
         ) from error
     return record
+
+
+def source_name(speech: SpeechModel) -> str:
+    """A hub id, or the name of a run or folder: an export is given away, with no path in it."""
+    if not Path(speech.name).expanduser().is_dir():
+        return speech.name
+    named_by_run = (speech.path.parent / "recipe.yaml").is_file()
+    return speech.path.parent.name if named_by_run else speech.path.name
 
 
 def _check_place(out: Path, replace: bool) -> None:
@@ -191,7 +206,7 @@ def _record(
     return ExportRecord(
         engine=engine,
         quantize=quantize,
-        source=speech.name,
+        source=source_name(speech),
         source_sha256=speech.info.weights_sha256,
         parameters=count_parameters(speech.model),
         n_mels=speech.n_mels,

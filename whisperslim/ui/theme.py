@@ -1,11 +1,11 @@
 """Colours, type and the page's head. Everything is served from this machine."""
 
 import base64
-from pathlib import Path
 
 import gradio as gr
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+from whisperslim.places import ASSETS
+
 STYLE_SHEET = ASSETS / "app.css"
 
 # File subset -> code points, as the font's own style sheet divides them.

@@ -1,0 +1,113 @@
+"""Commands that write a model for other engines, and hand it to others."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whisperslim.commands.models import MODEL_HELP
+from whisperslim.commands.terminal import (
+    Language,
+    Window,
+    announce,
+    megabytes,
+    millions,
+    print_table,
+)
+from whisperslim.errors import UsageError
+from whisperslim.places import ASSETS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from whisperslim.core.loading import SpeechModel
+    from whisperslim.engines.export_record import ExportRecord
+    from whisperslim.engines.parity import ParityVerdict
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; a new one.")],
+    engine: Annotated[str, typer.Option(help="ctranslate2, onnx, or hf for transformers.")],
+    quantize: Annotated[
+        str, typer.Option(help="Weights in the file: none, float16, int8 or int4.")
+    ] = "none",
+    data: Annotated[
+        str, typer.Option(help="Recordings for the check; the demo's own when empty.")
+    ] = "",
+    clips: Annotated[int, typer.Option(help="Recordings the check uses.", min=1)] = 8,
+    language: Language = "hi",
+    window: Window = "fit",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an export that is at OUT.")
+    ] = False,
+) -> None:
+    """Write a model for another engine, checked against the original on recordings."""
+    from whisperslim.core.loading import load_model
+    from whisperslim.engines.exporting import check_request
+    from whisperslim.engines.exporting import export as write_export
+    from whisperslim.engines.parity import read_verdict
+    from whisperslim.speech.window import parse_window
+
+    policy = parse_window(window)
+    check_request(engine, quantize, out, force)  # before the minutes that loading may take
+    recordings = _recordings(data, clips)
+    speech = load_model(model, announce=announce)
+    announce(f"writing {out}, then hearing {len(recordings)} recordings in a process of its own")
+    record = write_export(speech, engine, quantize, out, recordings, language, policy, force)
+    _tell(speech, record, read_verdict(out), out)
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An export for hf.")],
+    repo_id: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the Hugging Face hub.")],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it: the upload is not asked about.")
+    ] = False,
+    private: Annotated[bool, typer.Option("--private", help="Only for you to see.")] = False,
+) -> None:
+    """Upload a Hugging Face export to the hub. Does nothing without --yes."""
+    from whisperslim.engines.hf_push import check_push
+    from whisperslim.engines.hf_push import push as upload
+
+    record = check_push(folder, repo_id)
+    if not yes:
+        raise UsageError(
+            f"this would upload {folder} ({megabytes(record.weights_bytes)}) to "
+            f"{'a private' if private else 'the public'} repository {repo_id} under your log-in. "
+            "Read its README.md first, then say --yes"
+        )
+    typer.echo(upload(folder, repo_id, private=private))
+
+
+def _recordings(data: str, clips: int) -> "list[np.ndarray]":
+    from whisperslim.speech.audio import decode
+    from whisperslim.speech.dataset import load_items
+
+    demo = ASSETS / "demo_hi"
+    if not data and not demo.is_dir():
+        raise UsageError(
+            "the check needs recordings, and the demo's are not installed; give --data PATH#SPLIT"
+        )
+    items = load_items(data or f"{demo}#test")
+    step = max(1, len(items) // clips)
+    return [decode(item.path) for item in items[::step][:clips]]
+
+
+def _tell(
+    speech: "SpeechModel", record: "ExportRecord", verdict: "ParityVerdict", out: Path
+) -> None:
+    from whisperslim.core.checkpoint import WEIGHTS_FILE
+
+    before = (speech.path / WEIGHTS_FILE).stat().st_size
+    rows = [
+        ("engine", f"{record.engine}, {record.quantize}"),
+        ("parameters", millions(record.parameters)),
+        ("bytes", f"{megabytes(record.weights_bytes)}, from {megabytes(before)}"),
+        ("check", verdict.statement),
+        ("heard in", verdict.window),
+        ("try it", f"whisperslim transcribe --model {out} RECORDING"),
+    ]
+    if record.engine == "hf":
+        rows.append(("share it", f"whisperslim push {out} OWNER/NAME --yes"))
+    print_table(("export", str(out)), rows)
