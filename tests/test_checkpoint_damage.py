@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tests.tiny_job import Workshop, make_workshop, slimmed
 from whisperslim.core.checkpoint import (
     load_dense,
     load_slim,
     read_record,
+    read_tensors,
     save_slim,
 )
 from whisperslim.core.tokens import load_tokens
@@ -35,7 +36,7 @@ def folder(shop: Workshop, tmp_path: Path) -> Path:
 
 def retensor(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
-        tensors = load_file(folder / "model.safetensors")
+        tensors = read_tensors(folder / "model.safetensors")
         change(tensors)
         save_file(tensors, folder / "model.safetensors")
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import tiny_model_folder
 from tests.tiny_run import finished_run, tiny_recipe
 from whisperslim.core import checkpoint, model_folder
-from whisperslim.core.checkpoint import count_parameters, skeleton
+from whisperslim.core.checkpoint import count_parameters, read_tensors, skeleton
 from whisperslim.core.cost import cost_of
 from whisperslim.core.families import prunable_total
 from whisperslim.core.flops import WORKLOADS, count_flops
@@ -234,7 +234,7 @@ def test_the_derived_model_is_the_tuned_one_cut(run: RunDir) -> None:
     assert run_worker(derived) == 0
     plan = PruningPlan.from_json(derived.plan_path.read_text("utf-8"))
     tuned = load_file(run.path / "tuned" / "model" / "model.safetensors")
-    slim = load_file(derived.slim_path / "model.safetensors")
+    slim = read_tensors(derived.slim_path / "model.safetensors")
     name = "model.encoder.layers.0.fc1.weight"
     wanted = tuned[name][list(plan.keep["encoder.0.ffn"])]
     kept = slim[name] != 0
@@ -350,3 +350,10 @@ def test_another_size_is_counted_in_the_methods_own_currency(
     kept = replan(run, 0.5).plan.keep
     gone = sum((groups[key].count - len(kept[key])) * stored.costs[key] for key in groups)
     assert 0.5 <= gone / total < 0.5 + max(stored.costs.values()) / total
+
+
+def test_the_bytes_of_zeros_are_foreseen(run: RunDir) -> None:
+    found, bare = replan(run, 0.5, 0.2), replan(run, 0.5, 0.0)
+    left = sum(len(found.plan.keep[g.key]) * g.weights_per_unit for g in open_tuned(run).groups)
+    assert bare.bytes == 4 * bare.parameters
+    assert bare.bytes - found.bytes == 4 * found.zeroed - -(-left // 8)

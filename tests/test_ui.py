@@ -193,10 +193,10 @@ def test_missing_data_is_a_problem_of_its_field(app: AppContext, form: RecipeFor
 
 def test_expected_size_is_arithmetic_on_the_prunable_weights() -> None:
     page = forecast_html(ModelSize(1_000_000_000, 600_000_000), 0.5, 0.25, "float16")
-    # 300 M of 600 M cut: 700 M left, two bytes each; 150 M zeroed stay in the file.
+    # 300 M of 600 M cut, 150 M of the rest zeroed: 550 M values of two bytes, and 300 M bits.
     assert "1,000.0 M → 700.0 M" in page
-    assert "2.00 GB → 1.40 GB as float16" in page
-    assert "150.0 M; they stay" in page
+    assert "2.00 GB → 1.14 GB as float16" in page
+    assert "150.0 M; they take a bit each" in page
 
 
 def test_size_of_whisper_base_follows_from_its_shape() -> None:

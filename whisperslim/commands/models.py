@@ -149,7 +149,8 @@ def inspect(
         f"({_percent(report.removed_of_prunable)} of prunable, "
         f"{_percent(report.removed_of_all)} of all), {millions(report.zeroed)} zeroed "
         f"({_percent(report.zeroed_of_prunable)} of prunable, "
-        f"{_percent(report.zeroed_of_all)} of all), {megabytes(report.bytes_on_disk)} on disk, "
+        f"{_percent(report.zeroed_of_all)} of all), {megabytes(report.bytes_on_disk)} on disk"
+        f"{_sparse(report.sparse_saved)}, "
         f"{report.flops / 1e9:.2f} GFLOPs ({report.flops_note})"
     )
 
@@ -179,6 +180,10 @@ def _figure(value: Any) -> str:
 def _rates(score: dict[str, Any]) -> tuple[str, str, str]:
     low, high = score["wer_interval_95"]
     return _percent(score["wer"]), f"{_percent(low)} to {_percent(high)}", _percent(score["cer"])
+
+
+def _sparse(saved: int) -> str:
+    return f" ({megabytes(saved)} less than with every zero written out)" if saved else ""
 
 
 def _percent(rate: float | None) -> str:

@@ -7,7 +7,7 @@ error.
 
     config.json           the dense model's configuration; of the vocabulary, what is left
     slim.json             format, unit counts, plan, provenance
-    model.safetensors     the cut weights
+    model.safetensors     the cut weights; what is mostly zeros as `sparse_format` has it
     tokenizer, preprocessor and generation files as in any Hugging Face folder
 """
 
@@ -20,13 +20,14 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 from whisperslim.core.files import renamed_into_place
 from whisperslim.core.shrink import resize
+from whisperslim.core.sparse_format import decode, encode
 from whisperslim.core.slim_record import (
     FORMAT,
     SLIM_FILE,
@@ -101,7 +102,7 @@ def save_slim(
         CheckpointError: when the disk refuses; a folder that was there is untouched.
     """
     with _written_whole(folder) as temporary:
-        _write_weights(temporary, model, dtype)
+        _write_weights(temporary, model, dtype, sparse=True)
         model.config.to_json_file(temporary / "config.json", use_diff=False)
         (temporary / SLIM_FILE).write_text(json.dumps(asdict(record), indent=1), "utf-8")
         copy_side_files(side_files, temporary)
@@ -201,10 +202,12 @@ def assign_weights(model: WhisperForConditionalGeneration, file: Path, dtype: to
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file. Raises `CheckpointError` when it is damaged."""
+    """All tensors of a file, sparse ones whole. Raises `CheckpointError` when it is damaged."""
     try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
+        with safe_open(file, framework="pt") as header:
+            metadata = header.metadata() or {}
+        return decode(load_file(file), metadata)
+    except (OSError, SafetensorError, CheckpointError) as error:
         raise CheckpointError(
             f"{file} is missing or damaged ({error}); fetch or make it again"
         ) from error
@@ -260,13 +263,16 @@ def _generation_config(folder: Path) -> GenerationConfig:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 
 
-def _write_weights(folder: Path, model: nn.Module, dtype: torch.dtype) -> None:
+def _write_weights(
+    folder: Path, model: nn.Module, dtype: torch.dtype, sparse: bool = False
+) -> None:
     tensors = {
         name: parameter.detach().to("cpu", dtype).contiguous()
         for name, parameter in model.named_parameters()
         if name != _TIED
     }
-    write_tensors(folder / WEIGHTS_FILE, tensors, {"format": "pt"})
+    tensors, shapes = encode(tensors) if sparse else (tensors, {})
+    write_tensors(folder / WEIGHTS_FILE, tensors, {"format": "pt", **shapes})
 
 
 def _check_names(

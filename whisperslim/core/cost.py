@@ -30,6 +30,7 @@ from whisperslim.core.flops import WORKLOADS, FlopCount, Workload, count_flops
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.shrink import resize
 from whisperslim.core.sources import resolve
+from whisperslim.core.sparse_format import whole_sizes
 from whisperslim.errors import CheckpointError
 
 __all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
@@ -82,7 +83,8 @@ def cost_of(
         zeroed=sum(row.zeroed for row in rows),
         bytes_on_disk=disk.bytes,
         folder_bytes=_folder_bytes(folder),
-        dense_bytes=disk.bytes + disk.missing_from(dense) * disk.bytes_each,
+        sparse_saved=disk.sparse_saved,
+        dense_bytes=disk.bytes + disk.sparse_saved + disk.missing_from(dense) * disk.bytes_each,
         dtype=disk.dtype,
         workloads=tuple(_workload(*each) for each in zip(workloads, counts, strict=True)),
         flops_note=workloads[0].describe(),
@@ -91,13 +93,17 @@ def cost_of(
 
 @dataclass(frozen=True)
 class _Disk:
-    """A weights file: its length, its number formats and the elements it holds."""
+    """A weights file: its length, its number formats and the elements it holds.
+
+    `sparse_saved` is what its tensors would take more if none were stored sparse.
+    """
 
     bytes: int
     dtype: str
     read_as: torch.dtype
     bytes_each: int
     sizes: Mapping[str, int]
+    sparse_saved: int
 
     def missing_from(self, dense: nn.Module) -> int:
         """Elements the dense model has more than the file, tensor by tensor."""
@@ -110,9 +116,10 @@ def _read_disk(folder: Path) -> _Disk:
     try:
         with safe_open(file, framework="pt") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            formats = {name: part.get_dtype() for name, part in slices.items()}
-            sizes = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
-    except (OSError, SafetensorError) as error:
+            stored = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
+            sizes = whole_sizes(stored, tensors.metadata() or {})
+            formats = {name: slices[name].get_dtype() for name in sizes}
+    except (OSError, SafetensorError, CheckpointError) as error:
         raise CheckpointError(f"{file} is missing or damaged ({error}); fetch it again") from error
     unknown = sorted(set(formats.values()) - set(_DTYPES))
     if unknown or not formats:
@@ -123,7 +130,12 @@ def _read_disk(folder: Path) -> _Disk:
     # The largest tensor stands for the matrices, which are stored in one format.
     largest = _DTYPES[formats[max(sizes, key=lambda name: sizes[name])]]
     read_as = largest if len(names) == 1 else torch.float32
-    return _Disk(file.stat().st_size, "+".join(names), read_as, largest.itemsize, sizes)
+    full = sum(size * _DTYPES[formats[name]].itemsize for name, size in sizes.items())
+    data = sum(n * _DTYPES[formats[name]].itemsize if name in sizes else n
+               for name, n in stored.items())  # fmt: skip
+    return _Disk(
+        file.stat().st_size, "+".join(names), read_as, largest.itemsize, sizes, full - data
+    )
 
 
 def _load(folder: Path, dtype: torch.dtype) -> WhisperForConditionalGeneration:

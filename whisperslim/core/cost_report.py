@@ -56,8 +56,10 @@ class CostReport:
         removed_weights: Those of them that were in prunable matrices.
         zeroed: Elements present in prunable matrices that are exactly zero, whatever the reason.
         bytes_on_disk: The weights file.
+        sparse_saved: Bytes it is smaller by because zeros are stored as a bit each.
         folder_bytes: The whole folder: tokenizer and all.
-        dense_bytes: What the weights file would take with nothing removed, same number format.
+        dense_bytes: What the weights file would take with nothing removed and every zero written
+            out, same number format.
         dtype: Number format of the weights file, several joined by `+`.
         workloads: Operations; the first is the one the rows are for.
         flops_note: What the count covers.
@@ -72,6 +74,7 @@ class CostReport:
     removed_weights: int
     zeroed: int
     bytes_on_disk: int
+    sparse_saved: int
     folder_bytes: int
     dense_bytes: int
     dtype: str

@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 
+from whisperslim.core.arithmetic import stored_bytes
 from whisperslim.core.checkpoint import EXPORT_DTYPES
 from whisperslim.core.families import prunable_total
 from whisperslim.core.plan import PruningPlan, plan_to_budget
@@ -22,7 +23,8 @@ class Replan:
         dense_parameters: Of the dense model, tied ones counted once.
         removed: Parameters cut out, `dense_parameters - parameters`.
         zeroed: Elements to be set to zero where they stand (share x prunable weights).
-        bytes: Weights on disk in the run's export format, without the file's header of kilobytes.
+        bytes: Weights on disk in the run's export format, without the file's header of kilobytes;
+            zeros are stored sparse, as if every matrix had the same share of them.
         dense_bytes: The dense model's in the same number format.
         flops: Operations of one pass of `workload`, counted on the shapes that are left.
         dense_flops: The dense model's.
@@ -64,13 +66,14 @@ def replan(run: RunDir, removed: float, zeroed: float | None = None) -> Replan:
     recipe = tuned.recipe_for(removed, zeroed)
     parameters, facts = _parameters(tuned, plan), tuned.facts
     each = EXPORT_DTYPES[recipe.export.dtype].itemsize
+    zeros = round(recipe.target.zeroed * prunable_total(tuned.groups))
     return Replan(
         plan=plan,
         parameters=parameters,
         dense_parameters=facts.dense_parameters,
         removed=facts.dense_parameters - parameters,
-        zeroed=round(recipe.target.zeroed * prunable_total(tuned.groups)),
-        bytes=parameters * each,
+        zeroed=zeros,
+        bytes=_bytes(tuned, plan, parameters, zeros, each),
         dense_bytes=facts.dense_parameters * each,
         flops=_flops(tuned, plan),
         dense_flops=facts.dense_flops,
@@ -117,6 +120,11 @@ def _parameters(tuned: TunedRun, plan: PruningPlan) -> int:
         gone += (group.count - kept) * group.parameters_per_unit
         gone += 0 if kept else tuned.facts.parameters_beside[group.key]
     return tuned.facts.parameters - gone
+
+
+def _bytes(tuned: TunedRun, plan: PruningPlan, parameters: int, zeros: int, each: int) -> int:
+    matrices = sum(len(plan.keep[g.key]) * g.weights_per_unit for g in tuned.groups)
+    return (parameters - matrices) * each + stored_bytes(matrices, zeros, each)
 
 
 def _flops(tuned: TunedRun, plan: PruningPlan) -> int:

@@ -25,8 +25,8 @@ def forecast_html(size: ModelSize, removed: float, zeroed: float, dtype: str) ->
         f"{megabytes(slim.dense_bytes)} → {megabytes(slim.bytes)} as {text(dtype)}</p>"
         f"{_strips(size, slim)}{_legend()}"
         f'<p class="ws-small">Cut out: {millions(slim.removed)} of the {millions(size.prunable)} '
-        f"prunable weights. Zeroed: {millions(slim.zeroed)}; they stay in the file and cost the "
-        "same time. Embeddings, convolutions and norms are never cut.</p></div>"
+        f"prunable weights. Zeroed: {millions(slim.zeroed)}; they take a bit each in the file, and "
+        "the same time. Embeddings, convolutions and norms are never cut.</p></div>"
     )
 
 
