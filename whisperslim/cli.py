@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from whisperslim.commands import app_page, exports, models, runs, sizes, speech
+from whisperslim.commands import app_page, exports, models, runs, sizes, speech, vocabulary
 from whisperslim.errors import WhisperSlimError
 
 app = typer.Typer(
@@ -22,7 +22,8 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Runs": (runs.compress, runs.resume, runs.stop, runs.runs, runs.presets),
     "Sizes": (sizes.replan, sizes.sweep),
-    "Models": (models.evaluate, models.transcribe, models.compare, models.inspect, models.fetch),
+    "Models": (models.evaluate, models.transcribe, models.compare, models.inspect, models.fetch,
+               vocabulary.trim),
     "Exports": (exports.export, exports.push),
     "Speech": (speech.data, speech.record),
     "App": (app_page.ui,),

@@ -19,7 +19,7 @@ class FieldSpec:
     """What a form, a help text and a check need to know about one field.
 
     `minimum` and `maximum` are inclusive. `step` is the slider's step. `advanced` fields are
-    folded away in the app.
+    folded away in the app. Of a list, every entry is one of `choices`.
     """
 
     help: str
@@ -77,8 +77,10 @@ def _problem(value: Any, default: Any, spec: FieldSpec) -> str:
     wrong_type = _type_problem(value, default)
     if wrong_type:
         return wrong_type
-    if spec.choices and value not in spec.choices:
-        return f"{value!r} is not one of {', '.join(spec.choices)}"
+    chosen = value if isinstance(value, tuple) else (value,)
+    for one in chosen if spec.choices else ():
+        if one not in spec.choices:
+            return f"{one!r} is not one of {', '.join(spec.choices)}"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _range_problem(value, spec)
     return ""

@@ -80,7 +80,7 @@ def with_vocabulary_of(other: SpeechModel, speech: SpeechModel) -> SpeechModel:
     """
     theirs = read_table(other.tokens, _rows(other))
     ours = read_table(speech.tokens, _rows(speech))
-    if theirs == ours:
+    if theirs.rows == ours.rows and theirs.text == ours.text:
         return other
     known = {**theirs.text, **theirs.control}
     wanted = sorted({**ours.text, **ours.control}.items(), key=lambda item: item[1])

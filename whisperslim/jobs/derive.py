@@ -18,8 +18,8 @@ from whisperslim.methods.two_pass import with_zeros
 
 __all__ = ["Derivation", "derive", "read_derivation", "zeros_for"]
 
-_DONE = ("data", "prepare", "tune", "plan")
-_LINKED = ("prepared", "tuned")
+_DONE = ("data", "vocabulary", "prepare", "tune", "plan")
+_LINKED = ("trimmed", "prepared", "tuned")
 _COPIED = ("data.json", "groups.json", "scores.safetensors", FACTS_FILE)
 _KEPT_SCORES = ("dense.json", "dense.tsv")  # of the model the run began with: the same here
 _LONGEST_STEM = 44  # of 60 characters a recipe's name may have; the target is added

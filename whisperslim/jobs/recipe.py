@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim import methods
+from whisperslim.core.vocabulary_options import VocabularyOptions
 from whisperslim.errors import RecipeError
 from whisperslim.fields import FieldSpec, option, problems, specs
 from whisperslim.jobs.presets import preset_names, preset_path, suggestion
@@ -58,6 +59,7 @@ class Recipe:
     method: str = DEFAULT_METHOD
     options: Any = None
     target: TargetOptions = field(default_factory=TargetOptions)
+    vocabulary: VocabularyOptions = field(default_factory=VocabularyOptions)
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     prepare: TrainOptions = PREPARE_DEFAULTS
@@ -79,6 +81,7 @@ class Recipe:
 # Section name -> what its missing keys are filled up from.
 _SECTIONS: dict[str, Any] = {
     "target": TargetOptions(),
+    "vocabulary": VocabularyOptions(),
     "data": DataOptions(),
     "augment": AugmentOptions(),
     "prepare": PREPARE_DEFAULTS,

@@ -11,7 +11,7 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 
 def between_sections(recipe: "Recipe") -> dict[str, str]:
     """Dotted name -> problem, for what takes two sections, or the whole, to see."""
-    found = _data_problems(recipe)
+    found = {**_data_problems(recipe), **_vocabulary_problems(recipe)}
     if not isinstance(recipe.name, str) or not re.fullmatch(NAME_PATTERN, recipe.name):
         found["name"] = (
             f"{recipe.name!r} cannot name a folder; use up to 60 letters, digits, `-`, `_` or `.`"
@@ -39,6 +39,18 @@ def _data_problems(recipe: "Recipe") -> dict[str, str]:
             "data.dev_fraction, or set evaluate_every of prepare, train and recover to 0"
         )
     return found
+
+
+def _vocabulary_problems(recipe: "Recipe") -> dict[str, str]:
+    kept = recipe.vocabulary.languages
+    if not kept or recipe.language in kept:
+        return {}
+    return {
+        "vocabulary.languages": (
+            f"keeps {', '.join(kept)}, and the recordings are in {recipe.language}; add it, or "
+            "empty the list to keep every token"
+        )
+    }
 
 
 def _needs_dev(recipe: "Recipe") -> bool:

@@ -13,6 +13,7 @@ import torch
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.errors import DataError, DeviceError
 from whisperslim.events import Event, Notice, Progress
+from whisperslim.jobs.environment import add_facts
 from whisperslim.jobs.recipe import Recipe
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.places import audio_cache
@@ -40,13 +41,28 @@ class StageContext:
         return device
 
     @property
+    def trimmed_path(self) -> Path:
+        """The recipe's model without the tokens its languages do not need."""
+        return self.run.path / "trimmed"
+
+    @property
     def prepared_path(self) -> Path:
         """The dense model after its own tuning, when the recipe asks for that."""
         return self.run.path / "prepared"
 
     @property
+    def base(self) -> str:
+        """Name of the model training begins with: trimmed, when the recipe's is to be."""
+        return str(self.trimmed_path) if self.trimmed_path.is_dir() else self.recipe.model
+
+    @property
+    def start(self) -> str:
+        """Name of the model compression starts from; the teacher called `dense`."""
+        return str(self.prepared_path) if self.recipe.prepare.steps else self.base
+
+    @property
     def dense(self) -> str:
-        """Name of the dense model: compression starts from it, and is compared with it."""
+        """Name of the model the result is compared with: prepared, or the recipe's, untrimmed."""
         return str(self.prepared_path) if self.recipe.prepare.steps else self.recipe.model
 
     @property
@@ -74,6 +90,11 @@ class StageContext:
         return load_model(
             name, device=self.device, announce=lambda message: self.emit(Notice(message=message))
         )
+
+    def note_origin(self, model: SpeechModel) -> None:
+        """Record the device and which weights the run began with."""
+        facts = {"device": self.device, "weights_sha256": model.info.weights_sha256}
+        add_facts(self.run.environment_path, facts)
 
     def seed_for(self, stage: str) -> None:
         """Seed torch for a stage, the same whether or not earlier stages ran in this process."""

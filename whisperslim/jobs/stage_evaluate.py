@@ -73,6 +73,7 @@ def _write(
         "model": speech.name,
         "label": label,
         "weights_sha256": speech.info.weights_sha256,
+        "tokens": int(speech.model.config.vocab_size),
         "device": context.device,
         "seed": context.recipe.runtime.seed,
         "sets": {source: result.to_record() for source, result in results.items()},

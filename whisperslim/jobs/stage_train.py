@@ -13,7 +13,6 @@ from whisperslim.core.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import DataError, RunError
 from whisperslim.events import Evaluated, Notice, Stopped
-from whisperslim.jobs.environment import add_facts
 from whisperslim.jobs.recipe import to_yaml
 from whisperslim.jobs.stage_context import StageContext, load_all
 from whisperslim.methods.base import CompressionMethod, Target
@@ -68,8 +67,9 @@ def prepare(context: StageContext) -> bool:
     recipe = context.recipe
     if not recipe.prepare.steps:
         return True
-    student = context.load(recipe.model)
-    _note_origin(context, student)
+    student = context.load(context.base)
+    if not recipe.vocabulary.languages:  # noted when it was trimmed
+        context.note_origin(student)
     method = Plain(PlainOptions(), Target(0.0, 0.0))
     if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
         return False
@@ -81,9 +81,9 @@ def prepare(context: StageContext) -> bool:
 def tune(context: StageContext) -> bool:
     """Train the dense model with the method acting, and keep what the method has learnt."""
     recipe = context.recipe
-    student = context.load(context.dense)
-    if not recipe.prepare.steps:
-        _note_origin(context, student)
+    student = context.load(context.start)
+    if not recipe.prepare.steps and not recipe.vocabulary.languages:
+        context.note_origin(student)
     method = build_method(context)
     if not _train(context, "tune", student, method, recipe.train, _teacher(context, student)):
         return False
@@ -124,11 +124,6 @@ def build_method(context: StageContext) -> CompressionMethod:
     recipe = context.recipe
     target = Target(recipe.target.removed, recipe.target.zeroed)
     return methods.get(recipe.method).build(recipe.options, target)
-
-
-def _note_origin(context: StageContext, model: SpeechModel) -> None:
-    facts = {"device": context.device, "weights_sha256": model.info.weights_sha256}
-    add_facts(context.run.environment_path, facts)
 
 
 def _save_tuned(folder: Path, student: SpeechModel) -> None:
@@ -227,7 +222,7 @@ def _teacher(context: StageContext, student: SpeechModel) -> Guidance:
     options = context.recipe.distill
     if not options.teacher:
         return NoTeacher()
-    name = context.dense if options.teacher == "dense" else options.teacher
+    name = context.start if options.teacher == "dense" else options.teacher
     return Teacher(context.load(name), student, options)
 
 

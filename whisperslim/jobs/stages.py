@@ -1,6 +1,7 @@
 """A run from the dense model to the slim one: each stage reads the run folder and writes to it.
 
     data      examine the recordings, hold out a dev set, decode
+    vocabulary  leave out tokens of other languages    -> trimmed/
     prepare   tune the dense model first, if asked for  -> prepared/
     tune      train with the method acting           -> tuned/
     plan      scores, groups, what goes              -> scores.safetensors groups.json plan.json
@@ -17,12 +18,13 @@ from collections.abc import Callable
 import torch
 
 from whisperslim.events import Event, Finished, Notice, StageFinished, StageStarted, Stopped
-from whisperslim.jobs import stage_evaluate, stage_prune, stage_train
+from whisperslim.jobs import stage_evaluate, stage_prune, stage_train, stage_vocabulary
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.stage_context import StageContext
 
 _WORK: dict[str, Callable[[StageContext], bool]] = {
     "data": stage_train.prepare_data,
+    "vocabulary": stage_vocabulary.trim_vocabulary,
     "prepare": stage_train.prepare,
     "tune": stage_train.tune,
     "plan": stage_prune.make_plan,

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.trimming import with_vocabulary_of
 from whisperslim.errors import UsageError
 from whisperslim.methods.base import LossTerms, StepOutputs
 from whisperslim.speech.batching import Batch
@@ -69,12 +70,17 @@ class NoTeacher:
 class Teacher:
     """A frozen dense model whose distribution, and hidden states if asked, the student should keep.
 
+    A teacher with more tokens than the student loses the others' rows: its logits over the tokens
+    both have stay what they were, and its distribution is over those alone. Our choice: what it
+    gave to tokens the student cannot write is shared out in proportion.
+
     Raises:
-        UsageError: when the teacher's vocabulary or width differs from the student's.
+        UsageError: when the teacher lacks a token of the student's, or its width is another.
     """
 
     def __init__(self, teacher: SpeechModel, student: SpeechModel, options: DistillOptions) -> None:
-        _check_alike(teacher, student)
+        _check_width(teacher, student)
+        teacher = with_vocabulary_of(teacher, student)
         self._teacher, self._student, self._options = teacher, student, options
         teacher.model.requires_grad_(False)
         teacher.model.eval()
@@ -183,13 +189,8 @@ def _counted(stack: str, states: torch.Tensor, targets: Targets) -> torch.Tensor
     return states.flatten(0, 1)
 
 
-def _check_alike(teacher: SpeechModel, student: SpeechModel) -> None:
+def _check_width(teacher: SpeechModel, student: SpeechModel) -> None:
     ours, theirs = student.model.config, teacher.model.config
-    if ours.vocab_size != theirs.vocab_size:
-        raise UsageError(
-            f"the teacher {teacher.name} writes {theirs.vocab_size} tokens and the student "
-            f"{ours.vocab_size}; choose a teacher with the student's vocabulary"
-        )
     if ours.d_model != theirs.d_model:
         raise UsageError(
             f"the teacher {teacher.name} is {theirs.d_model} wide and the student {ours.d_model}; "

@@ -72,6 +72,8 @@ def to_widget(value: Any) -> Any:
 def to_value(shown: Any, default: Any) -> Any:
     """What a control holds as a recipe value; what cannot be one is left for the recipe's check."""
     if isinstance(default, (list, tuple)):
+        if isinstance(shown, list):
+            return shown
         lines = str(shown or "").splitlines()
         return [line.strip() for line in lines if line.strip()]
     if isinstance(default, bool):
@@ -116,7 +118,7 @@ def show_values(fields: Sequence[FieldInput], values: Mapping[str, Any], method:
     Controls of other methods are left as they are.
     """
     return [
-        _fresh(f, value=to_widget(values[f.dotted]))
+        _fresh(f, value=_shown(f.spec, values[f.dotted]))
         if f.applies_to(method) and f.dotted in values
         else gr.skip()
         for f in fields
@@ -135,6 +137,11 @@ def show_problems(
     ]
 
 
+def _shown(spec: FieldSpec, value: Any) -> Any:
+    several = spec.choices and isinstance(value, (list, tuple))
+    return list(value) if several else to_widget(value)
+
+
 def _fresh(field: FieldInput, **changes: Any) -> Any:
     return gr.update(info=field.spec.help, elem_classes=[], **changes)
 
@@ -150,7 +157,11 @@ def _component(
     if isinstance(default, bool):
         return gr.Checkbox(value=default, **common)
     if spec.choices:
-        return gr.Dropdown(choices=list(spec.choices), value=default, **common)
+        several = isinstance(default, (list, tuple))
+        value = _shown(spec, default)
+        return gr.Dropdown(
+            choices=list(spec.choices), value=value, multiselect=several or None, **common
+        )
     if suggestions:
         choices = list(dict.fromkeys([*suggestions, default]))
         return gr.Dropdown(choices=choices, value=default, allow_custom_value=True, **common)

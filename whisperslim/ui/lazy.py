@@ -37,7 +37,8 @@ def zeroed_shares(slim: Path) -> Mapping[str, float]:
     from whisperslim.core.cost import inspect_model
 
     report = inspect_model(str(slim))
-    return {row.key: row.zeroed / row.parameters for row in report.rows if row.units}
+    groups = [row for row in report.rows if row.units and row.kind != "embeddings"]
+    return {row.key: row.zeroed / row.parameters for row in groups}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from whisperslim.ui.markup import text
 _TITLES = {
     "": "What to make smaller",
     "target": "How much goes",
+    "vocabulary": "Which tokens stay",
     "method": "How it is found",
     "data": "Recordings",
     "prepare": "Tuning before compression",

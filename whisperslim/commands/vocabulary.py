@@ -1,0 +1,39 @@
+"""The command that trims a model's vocabulary without any training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whisperslim.commands.models import MODEL_HELP
+from whisperslim.commands.terminal import announce, megabytes, millions, print_table
+from whisperslim.errors import UsageError
+
+
+def trim(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the result.")],
+    language: Annotated[
+        list[str], typer.Option(help="Language to keep, as Whisper's code; give it for each.")
+    ],
+    timestamps: Annotated[bool, typer.Option(help="Keep the timestamp tokens, too.")] = False,
+) -> None:
+    """Leave out the tokens that some languages do not need: smaller, faster, nothing to train."""
+    if out.exists():
+        raise UsageError(f"{out} is there already; name a folder that is not")
+    from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
+    from whisperslim.core.loading import load_model
+    from whisperslim.core.trimming import save_trimmed, vocabulary_for
+
+    speech = load_model(model, announce=announce)
+    vocabulary = vocabulary_for(speech, language, timestamps)
+    save_trimmed(out, speech, vocabulary, language[0])
+    trimmed = load_model(str(out))
+    rows = [
+        (
+            name, str(one.model.config.vocab_size), millions(count_parameters(one.model)),
+            megabytes((one.path / WEIGHTS_FILE).stat().st_size),
+        )
+        for name, one in ((model, speech), (str(out), trimmed))
+    ]  # fmt: skip
+    print_table(("model", "tokens", "parameters", "weights"), rows)
