@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -17,14 +16,14 @@ import pytest
 from tests.fake_runs import finish, make_groups, make_run, write_events, write_plan
 from whisperslim import events, methods
 from whisperslim.core.families.base import prunable_total
-from whisperslim.errors import AudioError, DataError, RunError, SourceError, UsageError
+from whisperslim.errors import DataError, RunError, UsageError
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.eventlog import EventLog
 from whisperslim.jobs.live import RunView, fold
 from whisperslim.jobs.recipe import dotted_specs, dotted_values, from_mapping, load_recipe
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.speech.wer import word_differences
-from whisperslim.ui import tab_compare, tab_compress, tab_runs, tab_sparsity
+from whisperslim.ui import tab_compress, tab_runs, tab_sparsity
 from whisperslim.ui.build import build
 from whisperslim.ui.charts import loss_figure, wer_figure
 from whisperslim.ui.choices import chosen_model, slim_choices
@@ -49,7 +48,6 @@ class Acts:
 
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
-    compared: list[tuple[Any, ...]] = field(default_factory=list)
 
     def start(self, run: RunDir) -> int:
         self.started.append(run.name)
@@ -57,10 +55,6 @@ class Acts:
 
     def stop(self, run: RunDir) -> None:
         self.stopped.append(run.name)
-
-    def compare(self, *given: Any) -> Any:
-        self.compared.append(given)
-        return comparison()
 
 
 @pytest.fixture
@@ -73,7 +67,7 @@ def app(tmp_path: Path, acts: Acts) -> AppContext:
     sizes = ModelCache(lambda name: ModelSize(1000, 600))
     zeros = ModelCache(lambda path: {"encoder.0.ffn": 0.25})
     watch = RunWatch(tmp_path / "runs")
-    return AppContext(watch, acts.start, acts.stop, sizes, zeros, acts.compare)
+    return AppContext(watch, acts.start, acts.stop, sizes, zeros)
 
 
 @pytest.fixture
@@ -394,67 +388,6 @@ def test_a_run_without_plan_is_not_offered(app: AppContext) -> None:
 
 
 # --- Compare ----------------------------------------------------------------------------------
-
-
-def comparison(note: str = "") -> Any:
-    """What the engines give, in plain values."""
-
-    def side(name: str, said: str) -> SimpleNamespace:
-        transcript = SimpleNamespace(
-            text=said, audio_seconds=3.0, seconds=0.6, rtf=0.2, tokens=9, note=note
-        )
-        return SimpleNamespace(
-            name=name,
-            transcript=transcript,
-            bytes_on_disk=2_000_000,
-            parameters=1_000_000,
-            peak_memory_bytes=5_000_000,
-        )
-
-    scores = {which: {"raw": (0.5, 0.25), "hindi-1": (0.2, 0.1)} for which in ("dense", "slim")}
-    return SimpleNamespace(
-        dense=side("d", "मैं घर जाता हूँ"),
-        slim=side("s", "मैं घर जाती <i>हूँ</i> <script>"),
-        scores=scores,
-        shared_features=True,
-        memory_note="how it was measured",
-    )
-
-
-def test_compare_passes_resolved_models_and_shows_both(
-    app: AppContext, acts: Acts, tmp_path: Path
-) -> None:
-    run = make_run(app.runs)
-    write_events(run)
-    finish(run)
-    page = tab_compare.compared(
-        app, "clip.wav", "openai/whisper-base", run.name, " HI ", " मैं घर जाता हूँ "
-    )
-    given = ("openai/whisper-base", str(run.slim_path), "clip.wav", "hi", "मैं घर जाता हूँ")
-    assert acts.compared == [given]
-    assert run.name in page and "<i>हूँ" not in page and "<script>" not in page
-    assert "WER, hindi-1" in page and "20.0 %" in page and "0.200" in page
-    assert "how it was measured" in page
-
-
-@pytest.mark.parametrize(
-    ("audio", "dense", "language", "said", "error"),
-    [
-        (None, "openai/whisper-base", "hi", "", AudioError),
-        ("a.wav", "", "hi", "", SourceError),
-        ("a.wav", "../../etc", "hi", "", SourceError),
-        ("a.wav", "/etc", "hi", "", SourceError),
-        ("a.wav", "openai/whisper-base", "h i", "", UsageError),
-        ("a.wav", "openai/whisper-base", "hi", "x" * 6000, UsageError),
-        ("a.wav", "openai/whisper-base", "hi", None, UsageError),
-    ],
-)
-def test_compare_refuses_what_it_cannot_use(
-    app: AppContext, acts: Acts, audio: Any, dense: Any, language: str, said: Any, error: type
-) -> None:
-    with pytest.raises(error):
-        tab_compare.compared(app, audio, dense, "openai/whisper-base", language, said)
-    assert acts.compared == []
 
 
 def test_a_typed_folder_is_a_model_when_it_holds_one(app: AppContext, tmp_path: Path) -> None:

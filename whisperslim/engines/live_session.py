@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from concurrent.futures import wait as wait_for
 
 import numpy as np
 
@@ -26,14 +27,17 @@ class LiveSession:
         """Whether the model was loaded."""
         return self._ready
 
-    def feed(self, audio: np.ndarray) -> Partial:
+    def feed(self, audio: np.ndarray, wait: float = 0.0) -> Partial:
         """Take sound as `LiveText.feed` does; what is known by now.
 
-        Raises `AudioError`, or what an earlier pass or the loading of the model raised.
+        Waits up to `wait` seconds for a pass at work, whose text is then in the answer. Raises
+        `AudioError`, or what an earlier pass or the loading of the model raised.
         """
         if not self._closed:
             self._live.feed(audio)
             self._proceed()
+            if wait > 0:
+                wait_for([self._job], timeout=wait)
         return self._live.partial()
 
     def close(self) -> Partial:

@@ -44,7 +44,7 @@ def build(
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
                 tradeoff = tab_tradeoff.lay_out_tab()
             with gr.Tab("Compare", id="compare") as compare_page:
-                compare = tab_compare.lay_out_tab()
+                compare = tab_compare.lay_out_tab(app)
         tab_compress.connect(compress, app, blocks)
         tab_sparsity.connect(sparsity, app, [blocks.load, sparsity_page.select])
         tab_compare.connect(compare, app, [blocks.load, compare_page.select])

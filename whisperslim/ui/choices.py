@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from whisperslim.engines.export_record import is_export
 from whisperslim.errors import SourceError
 from whisperslim.jobs.rundir import RunStatus
 from whisperslim.ui.context import DENSE_MODELS, AppContext
@@ -33,7 +34,7 @@ def chosen_model(context: AppContext, name: object) -> str:
     if name in slim_choices(context):
         return str(context.watch.open(name).slim_path)
     folder = Path(name.strip()).expanduser()
-    if folder.is_absolute() and (folder / "config.json").is_file():
+    if folder.is_absolute() and ((folder / "config.json").is_file() or is_export(folder)):
         return str(folder)
     raise SourceError(
         f"{name!r} is neither in the list nor the full path of a model's folder (with config.json)"

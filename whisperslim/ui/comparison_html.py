@@ -7,6 +7,7 @@ from whisperslim.speech.normalise import for_language
 from whisperslim.speech.wer import word_differences
 from whisperslim.ui.markup import Cell, note, number, table, text, words
 from whisperslim.ui.quantities import duration, megabytes, millions, percent
+from whisperslim.ui.sides import SideChoice, fairness
 from whisperslim.ui.word_marks import marked_words, marks_legend
 
 # A difference smaller than this is noise of the clock.
@@ -14,20 +15,25 @@ _SAME = 0.02
 
 
 def comparison_html(
-    comparison: Any, names: tuple[str, str], language: str, reference: str | None
+    comparison: Any,
+    names: tuple[str, str],
+    language: str,
+    reference: str | None,
+    run_as: tuple[SideChoice, SideChoice],
 ) -> str:
     """Transcripts side by side with their differences, and the figures of both under them.
 
-    `names` are those of the dense and the slim model as they were chosen.
+    `names` are those of the dense and the slim model as they were chosen, `run_as` what each ran
+    in.
     """
     sides = "".join(
-        _side(label, name, side, _against(comparison, label, reference), language)
-        for label, name, side in zip(
-            ("dense", "slim"), names, (comparison.dense, comparison.slim), strict=True
+        _side(label, name, run, side, _against(comparison, label, reference), language)
+        for label, name, run, side in zip(
+            ("dense", "slim"), names, run_as, (comparison.dense, comparison.slim), strict=True
         )
     )
     return (
-        f'<div class="ws-sides">{sides}</div>{marks_legend()}'
+        f'<div class="ws-sides">{sides}</div>{marks_legend()}{note(fairness(*run_as))}'
         f'<div class="ws-card ws-figures">{_figures(comparison)}</div>'
     )
 
@@ -39,11 +45,19 @@ def _against(comparison: Any, label: str, reference: str | None) -> tuple[str, s
     return ("the dense transcript", comparison.dense.transcript.text) if label == "slim" else None
 
 
-def _side(label: str, name: str, side: Any, against: tuple[str, str] | None, language: str) -> str:
+def _side(
+    label: str,
+    name: str,
+    run: SideChoice,
+    side: Any,
+    against: tuple[str, str] | None,
+    language: str,
+) -> str:
     transcript = side.transcript
     said = text(transcript.text) if transcript.text.strip() else "<em>nothing recognised</em>"
     parts = [
         f'<div class="ws-run-head"><h3>{text(label)}</h3><span>{text(name)}</span></div>',
+        f'<p class="ws-small">{text(run.runs_in)}, {text(run.hears_in)}</p>',
         f'<p class="ws-transcript" lang="{text(language)}">{said}</p>',
     ]
     if against is not None:

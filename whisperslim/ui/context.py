@@ -35,8 +35,8 @@ TONES = {
 class AppContext:
     """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
 
-    `measures` hold sizes of models by folder, `zeroed` the zeros of slim folders; `compare` takes
-    two models, a recording, a language and a reference; `command` starts a command about a run.
+    `measures` hold sizes of models by folder, `zeroed` the zeros of slim folders; `listening`
+    runs models on recordings; `command` starts a command about a run.
     """
 
     watch: RunWatch
@@ -46,7 +46,7 @@ class AppContext:
     zeroed: ModelCache = field(
         default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
     )
-    compare: Callable[[str, str, str, str, str | None], Any] = field(default_factory=lazy.Comparer)
+    listening: lazy.Listening = field(default_factory=lazy.Listening)
     resizing: lazy.Resizing = field(default_factory=lazy.Resizing)
     command: Callable[[RunDir, str, Sequence[str]], int] = background.start
 

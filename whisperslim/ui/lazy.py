@@ -1,18 +1,31 @@
 """Work that needs torch, behind imports of its own: the page is up before any of it is loaded."""
 
+import importlib
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisperslim.engines.export_record import EXPORT_FILE, is_export
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.places import cache_root
 from whisperslim.ui.model_cache import ModelCache
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from whisperslim.jobs.prediction import Prediction
     from whisperslim.jobs.replan import Replan
+    from whisperslim.ui.sides import SideChoice
 
 MAX_SECONDS = 120.0  # our choice: longer recordings are for the command line
+_PARITY_CLIPS = 6  # demo clips that an engine made of a dense model is checked on
+
+
+def load_libraries() -> None:
+    """Import torch and transformers, one thread after another: see `ui.heavy`."""
+    importlib.import_module("whisperslim.ui.heavy")
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,7 @@ class ModelSize:
 
 def measure(name: str) -> ModelSize:
     """Counts of a model by name. Raises `SourceError` or `CheckpointError`."""
+    load_libraries()
     from whisperslim.core.cost import inspect_model
 
     report = inspect_model(name)
@@ -34,6 +48,7 @@ def measure(name: str) -> ModelSize:
 
 def zeroed_shares(slim: Path) -> Mapping[str, float]:
     """Group key -> share of a slim model's remaining weights that is zero."""
+    load_libraries()
     from whisperslim.core.cost import inspect_model
 
     report = inspect_model(str(slim))
@@ -42,24 +57,60 @@ def zeroed_shares(slim: Path) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True)
-class Comparer:
-    """Lets two models listen to one recording, keeping the latest ones in memory."""
+class Listening:
+    """Lets models listen: two to one recording, or one to somebody who is still speaking.
+
+    Models work in one lane, one after another, so that a preview never disturbs a measurement.
+    """
 
     models: ModelCache = field(default_factory=lambda: ModelCache(transcriber))
+    lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
 
-    def __call__(
-        self, dense: str, slim: str, recording: str, language: str, reference: str | None
+    def compare(
+        self,
+        dense: "SideChoice",
+        slim: "SideChoice",
+        recording: str,
+        language: str,
+        reference: str | None,
     ) -> Any:
-        """The `Comparison` of two models, by hub name or folder.
+        """The `Comparison` of two models on an audio file.
 
-        Raises `AudioError`, `SourceError` or `CheckpointError`.
+        Raises `AudioError`, `SourceError`, `CheckpointError` or `ExportError`.
         """
-        from whisperslim.engines.comparison import compare
         from whisperslim.speech.audio import decode
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
-        pair = [self.models.get(name, _version(name)) for name in (dense, slim)]
+        return self.lane.submit(self._compare, dense, slim, audio, language, reference).result()
+
+    def preview(self, side: "SideChoice", language: str) -> Any:
+        """A `LiveSession` for one recording. Raises `SourceError` without a voice detector."""
+        from whisperslim.engines.live_session import LiveSession
+        from whisperslim.engines.streaming import LiveOptions, LiveText
+        from whisperslim.engines.voice import SileroDetector
+
+        def hear(sound: "np.ndarray") -> str:
+            return str(self._model(side).transcribe(sound, language).text)
+
+        live = LiveText(hear, SileroDetector(), LiveOptions(max_seconds=MAX_SECONDS))
+        return LiveSession(live, lambda: warm_up(self._model(side), language), self.lane)
+
+    def _compare(
+        self,
+        dense: "SideChoice",
+        slim: "SideChoice",
+        audio: "np.ndarray",
+        language: str,
+        reference: str | None,
+    ) -> Any:
+        load_libraries()
+        from whisperslim.engines.comparison import compare
+
+        pair = [self._model(side) for side in (dense, slim)]
         return compare(pair[0], pair[1], audio, language=language, reference=reference)
+
+    def _model(self, side: "SideChoice") -> Any:
+        return self.models.get(side, _version(side.path))
 
 
 class Resizing:
@@ -67,39 +118,72 @@ class Resizing:
 
     def replan(self, run: RunDir, removed: float, zeroed: float) -> "Replan":
         """As `jobs.replan.replan`."""
+        load_libraries()
         from whisperslim.jobs.replan import replan
 
         return replan(run, removed, zeroed)
 
     def reachable_range(self, run: RunDir) -> tuple[float, float]:
         """As `jobs.replan.reachable_range`."""
+        load_libraries()
         from whisperslim.jobs.replan import reachable_range
 
         return reachable_range(run)
 
     def derive(self, run: RunDir, removed: float, zeroed: float, recover_steps: int) -> RunDir:
         """As `jobs.derive.derive`."""
+        load_libraries()
         from whisperslim.jobs.derive import derive
 
         return derive(run, removed, zeroed, recover_steps)
 
     def prediction(self, run: RunDir, removed: float, zeroed: float) -> "Prediction | None":
         """As `jobs.prediction.stored_prediction`."""
+        load_libraries()
         from whisperslim.jobs.prediction import stored_prediction
 
         return stored_prediction(run, removed, zeroed)
 
 
-def transcriber(name: str) -> Any:
-    """A model ready to listen on this machine's processor."""
-    from whisperslim.core.loading import load_model
-    from whisperslim.engines.torch_engine import TorchTranscriber
+def transcriber(side: "SideChoice") -> Any:
+    """A model ready to listen on this machine's processor, in the engine asked for."""
+    load_libraries()
+    from whisperslim.engines.opening import open_transcriber
     from whisperslim.speech.window import parse_window
 
-    return TorchTranscriber(load_model(name), parse_window("fit"))
+    made = side.engine != "torch" and not is_export(Path(side.path))
+    return open_transcriber(str(_made(side)) if made else side.path, parse_window(side.window))
+
+
+def warm_up(model: Any, language: str) -> None:
+    """Let a model hear a second of noise: the first pass of all makes filters and buffers."""
+    import numpy as np
+
+    noise = np.random.default_rng(0).normal(0.0, 0.05, 16_000).astype(np.float32)
+    model.transcribe(noise, language)
+
+
+def _made(side: "SideChoice") -> Path:
+    """The dense model in another engine, exported into the cache when it is not there yet."""
+    load_libraries()
+    from whisperslim.core.loading import load_model
+    from whisperslim.engines.exporting import export
+    from whisperslim.speech.audio import decode
+    from whisperslim.speech.window import parse_window
+    from whisperslim.ui.demo_clips import CLIPS_FOLDER, demo_clips
+
+    speech = load_model(side.path)
+    # By the weights and not by the name: a folder may be trained anew.
+    name = f"{speech.info.weights_sha256[:16]}-{side.engine}-{side.quantize}"
+    out = cache_root() / "engines" / name
+    if not is_export(out):
+        clips = [decode(CLIPS_FOLDER / path) for path in list(demo_clips())[:_PARITY_CLIPS]]
+        window = parse_window("30s")  # the one every Whisper was trained in
+        export(speech, side.engine, side.quantize, out, clips, "hi", window)
+    return out
 
 
 def _version(name: str) -> str:
     """Changes when a folder's weights do, so that a model trained anew is loaded anew."""
-    file = Path(name) / "model.safetensors"
-    return str(file.stat().st_mtime_ns) if file.is_file() else ""
+    files = [Path(name) / "model.safetensors", Path(name) / EXPORT_FILE]
+    return " ".join(str(file.stat().st_mtime_ns) for file in files if file.is_file())

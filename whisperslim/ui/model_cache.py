@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,13 @@ class ModelCache:
     One lock for all: loading two models at once would double the peak of memory.
     """
 
-    load: Callable[[str], Any]
+    load: Callable[[Any], Any]
     capacity: int = 2
-    _models: "OrderedDict[tuple[str, str], Any]" = field(default_factory=OrderedDict)
+    _models: "OrderedDict[tuple[Hashable, str], Any]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, name: str, version: str = "") -> Any:
-        """The model of that name, loaded when it is not here in this version."""
+    def get(self, name: Hashable, version: str = "") -> Any:
+        """What `load` makes of `name`, loaded when it is not here in this version."""
         key = (name, version)
         with self._lock:
             if key in self._models:

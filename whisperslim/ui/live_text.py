@@ -1,0 +1,156 @@
+"""Text under the recorder while somebody speaks: the page's side of a preview.
+
+The recorder's own component is left alone, since its complete recording is what is compared. Gradio
+can stream a microphone, but loses sound when the server is busy, and keeps no complete recording
+then. So a small script listens to the microphone beside it and sends what it heard, in order,
+piece after piece.
+"""
+
+import base64
+import binascii
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import UsageError, WhisperSlimError
+from whisperslim.ui.context import AppContext
+from whisperslim.ui.sides import slim_side
+from whisperslim.ui.theme import ASSETS
+
+_MOST_SESSIONS = 8  # at once, of all pages; each holds some megabytes
+_FORGOTTEN_SECONDS = 30.0  # without sound; a page that was closed says no goodbye
+_WAIT_SECONDS = 0.4  # for a pass at work, so that its text goes out at once
+_MOST_ENCODED = 2_000_000  # characters: 7 s at 96 kHz
+_SCRIPT = ASSETS / "live_text.js"
+_TEMPLATE = (
+    '<div class="ws-live" role="status" aria-live="polite" aria-label="Text while you speak">'
+    '<p class="ws-live-state"></p>'
+    '<p class="ws-live-text" lang="hi"><span class="ws-live-kept"></span> '
+    '<span class="ws-live-now"></span></p></div>'
+)
+
+
+@dataclass
+class _Open:
+    session: Any
+    sound: Any
+    used: float
+
+
+@dataclass
+class Previews:
+    """The previews now open, by a key that only the page that began one knows."""
+
+    begin_session: Callable[[object, object, object], Any]
+    clock: Callable[[], float] = time.monotonic
+    _open: dict[str, _Open] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, asked: object) -> dict[str, Any]:
+        """Open one: `slim`, `engine` and `language` as in the form, `rate` of the sound in Hz."""
+        from whisperslim.speech.sound_stream import SoundStream
+
+        given = _mapping(asked)
+        sound = SoundStream(given.get("rate"))  # type: ignore[arg-type]  # it checks
+        self._make_room()
+        session = self.begin_session(given.get("slim"), given.get("engine"), given.get("language"))
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._open[key] = _Open(session, sound, self.clock())
+        return {"key": key}
+
+    def feed(self, asked: object) -> dict[str, Any]:
+        """Take `pcm`, 16-bit samples in base64, and tell the text so far."""
+        given = _mapping(asked)
+        found = self._find(given.get("key"))
+        partial = found.session.feed(found.sound.take(_samples(given.get("pcm"))), _WAIT_SECONDS)
+        found.used = self.clock()
+        state = "full" if partial.full else "listening" if found.session.ready else "loading"
+        return {"kept": partial.committed, "now": partial.tentative, "state": state}
+
+    def end(self, asked: object) -> dict[str, Any]:
+        """Close one; the text so far."""
+        key = _mapping(asked).get("key")
+        found = self._find(key)
+        with self._lock:
+            self._open.pop(str(key), None)
+        partial = found.session.close()
+        return {"kept": partial.committed, "now": partial.tentative, "state": "ended"}
+
+    def _find(self, key: object) -> _Open:
+        with self._lock:
+            found = self._open.get(key) if isinstance(key, str) else None
+        if found is None:
+            raise UsageError("this preview has ended; record again")
+        return found
+
+    def _make_room(self) -> None:
+        with self._lock:
+            now = self.clock()
+            gone = [k for k, each in self._open.items() if now - each.used > _FORGOTTEN_SECONDS]
+            for key in gone:
+                self._open.pop(key)
+            if len(self._open) >= _MOST_SESSIONS:
+                raise UsageError(
+                    f"{_MOST_SESSIONS} pages show text while somebody speaks, which is the most; "
+                    "the recording itself goes on"
+                )
+
+
+def lay_out(previews: Previews) -> gr.HTML:
+    """The place for the text, with the script that fills it."""
+
+    def begin(asked: Any) -> dict[str, Any]:
+        return _answered(previews.begin, asked)
+
+    def feed(asked: Any) -> dict[str, Any]:
+        return _answered(previews.feed, asked)
+
+    def end(asked: Any) -> dict[str, Any]:
+        return _answered(previews.end, asked)
+
+    return gr.HTML(
+        "",
+        html_template=_TEMPLATE,
+        js_on_load=_SCRIPT.read_text("utf-8"),
+        elem_id="live-text",
+        server_functions=[begin, feed, end],
+    )
+
+
+def previews_of(context: AppContext) -> Previews:
+    """Previews by the slim models of this app."""
+
+    def begin(slim: object, engine: object, language: object) -> Any:
+        code = str(language).strip().lower()[:3] or "hi"
+        return context.listening.preview(slim_side(context, slim, engine), code)
+
+    return Previews(begin)
+
+
+def _answered(act: Callable[[object], dict[str, Any]], asked: object) -> dict[str, Any]:
+    """Errors travel as words: these calls are no events, so no error box would show them."""
+    try:
+        return act(asked)
+    except WhisperSlimError as error:
+        return {"error": str(error)}
+
+
+def _mapping(asked: object) -> dict[str, Any]:
+    if not isinstance(asked, dict):
+        raise UsageError("a preview is asked for with a JSON object")
+    return asked
+
+
+def _samples(pcm: object) -> bytes:
+    if not isinstance(pcm, str) or len(pcm) > _MOST_ENCODED:
+        raise UsageError(f"sound comes as up to {_MOST_ENCODED} characters of base64")
+    try:
+        return base64.b64decode(pcm, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UsageError("the sound is not base64") from error
