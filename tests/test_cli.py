@@ -24,7 +24,8 @@ from whisperslim.jobs.worker import Sink, Work, run_worker
 
 COMMANDS = {
     "compress", "resume", "stop", "runs", "presets", "evaluate", "transcribe", "compare",
-    "inspect", "fetch", "data", "record", "ui", "replan", "sweep",
+    "inspect", "fetch", "data", "record", "ui", "replan", "sweep", "export", "push", "profile",
+    "trim",
 }  # fmt: skip
 
 Capture = pytest.CaptureFixture[str]

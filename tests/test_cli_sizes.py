@@ -23,6 +23,7 @@ from whisperslim.jobs.derivation import Derivation, write_derivation
 from whisperslim.jobs.prediction import Prediction
 from whisperslim.jobs.replan import Replan
 from whisperslim.jobs.rundir import RunDir, list_runs
+from whisperslim.jobs.terms import Terms
 
 Cli = Callable[..., Done]
 PLANNED = Replan(
@@ -67,8 +68,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the commands ask of the jobs, which are stood in for."""
     seen: list[tuple[Any, ...]] = []
 
-    def plan(run: RunDir, removed: float, zeroed: float | None) -> Replan:
-        seen.append(("replan", run.name, removed, zeroed))
+    def plan(run: RunDir, removed: float, zeroed: float | None, terms: Terms) -> Replan:
+        seen.append(("replan", run.name, removed, zeroed, *([terms] if terms != Terms() else [])))
         return PLANNED
 
     def foresee(run: RunDir, removed: float, zeroed: float | None) -> Prediction:
@@ -99,6 +100,21 @@ def test_replan_shows_what_the_size_would_be(
     assert asked == [("replan", two_runs[0].name, 0.5, None)]
     assert all(part in done.out for part in ("50.00 M", "72.00 M", "100.0 MB", "6.000", "0.25 s"))
     assert "predicted" not in done.out
+
+
+def test_replan_may_aim_at_another_engine_and_currency(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+) -> None:
+    words = ("replan", two_runs[0].name, "--target", "0.5", "--engine", "ctranslate2")
+    done = cli(*words, "--quantize", "int8", "--currency", "latency")
+    assert done.code == 0, done.err
+    assert asked[0][4] == Terms("ctranslate2", "int8", "latency")
+    done = cli(*words, "--predict")
+    assert done.code == 2 and "--predict" in done.err
+    done = cli("replan", two_runs[0].name, "--target", "0.5", "--engine", "abacus")
+    assert done.code == 2 and "choose one of: torch, ctranslate2, onnx, hf" in done.err
 
 
 def test_replan_with_a_prediction_says_what_it_is_of(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from whisperslim.commands import app_page, exports, models, runs, sizes, speech, vocabulary
+from whisperslim.commands import app_page, exports, models, profile, runs, sizes, speech, vocabulary
 from whisperslim.errors import WhisperSlimError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Sizes": (sizes.replan, sizes.sweep),
     "Models": (models.evaluate, models.transcribe, models.compare, models.inspect, models.fetch,
                vocabulary.trim),
-    "Exports": (exports.export, exports.push),
+    "Exports": (exports.export, exports.push, profile.profile),
     "Speech": (speech.data, speech.record),
     "App": (app_page.ui,),
 }

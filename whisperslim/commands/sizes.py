@@ -38,7 +38,7 @@ def replan(
         float,
         typer.Option(
             help="Share of the prunable weights to remove, for example 0.5; of operations or time "
-            "when the run's method counts in those."
+            "when the run counts in those, or --currency says so."
         ),
     ],
     zeroed: Annotated[
@@ -52,6 +52,17 @@ def replan(
         bool, typer.Option("--apply", help="Make the model: a new run that cuts and recovers.")
     ] = False,
     recover: Recover = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="Where it will run: torch, ctranslate2, onnx or hf; else as the run."),
+    ] = "",
+    quantize: Annotated[
+        str, typer.Option(help="Numbers it is written in for that engine; else as the run.")
+    ] = "",
+    currency: Annotated[
+        str,
+        typer.Option(help="What --target is a share of: weights, flops or latency; else the run."),
+    ] = "",
     runs_folder: RunsFolder = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -60,8 +71,12 @@ def replan(
         raise UsageError("--recover trains a model that --apply makes; give both")
     found = _find(run, runs_folder)
     from whisperslim.jobs.replan import replan as plan_again
+    from whisperslim.jobs.terms import Terms
 
-    planned = plan_again(found, target, zeroed)
+    terms = Terms(engine, quantize, currency)
+    if predict and terms != Terms():
+        raise UsageError("--predict scores the run's own engine and currency; leave those out")
+    planned = plan_again(found, target, zeroed, terms)
     predicted = _predicted(found, target, zeroed) if predict else None
     if as_json:
         print_json(_record(planned, predicted))
@@ -70,7 +85,7 @@ def replan(
     if apply:
         from whisperslim.jobs.derive import derive
 
-        derived = derive(found, target, zeroed, recover)
+        derived = derive(found, target, zeroed, recover, terms)
         announce(f"run: {derived.path}")
         work_in_foreground(derived)
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from whisperslim.core.families.base import Family, UnitGroup
 from whisperslim.errors import PlanError
+
+if TYPE_CHECKING:  # torch; recipes need the names below, and do without it
+    from whisperslim.core.families.base import Family, UnitGroup
 
 ENGINES = ("torch", "ctranslate2", "onnx", "hf")
 """Where a model can run; those that hold every shape among them."""
@@ -25,7 +28,7 @@ class PlanRules:
     engine: str = "torch"
     prices: Mapping[str, float] | None = None
 
-    def applied(self, family: Family, groups: Sequence[UnitGroup]) -> tuple[UnitGroup, ...]:
+    def applied(self, family: "Family", groups: Sequence["UnitGroup"]) -> tuple["UnitGroup", ...]:
         """`groups` with labels and prices. Raises `PlanError` when a place has no price."""
         limited = family.limited(groups, self.engine)
         prices = self.prices
@@ -37,13 +40,15 @@ class PlanRules:
         return tuple(replace(group, price=float(prices[group.place])) for group in limited)
 
 
-def constrain(family: Family, groups: Sequence[UnitGroup], engine: str) -> tuple[UnitGroup, ...]:
+def constrain(
+    family: "Family", groups: Sequence["UnitGroup"], engine: str
+) -> tuple["UnitGroup", ...]:
     """`groups` tied as `engine` needs them; prices stay."""
     free = [replace(group, tied="", together="") for group in groups]
     return family.limited(free, engine)
 
 
-def costs_of(groups: Sequence[UnitGroup]) -> dict[str, float] | None:
+def costs_of(groups: Sequence["UnitGroup"]) -> dict[str, float] | None:
     """Group key -> price of one unit; None when all are priced by their weights."""
     if not any(group.price for group in groups):
         return None

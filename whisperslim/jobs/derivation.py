@@ -20,6 +20,9 @@ class Derivation:
         weights_sha256: Of the tuned weights both share.
         removed, zeroed: Targets, shares of the tuned model's prunable weights.
         recover_steps: Training steps after the cut.
+        engine: Where it will run.
+        quantize: Numbers it is written in there.
+        currency: What `removed` is a share of, as the recipe says.
     """
 
     source: str
@@ -27,6 +30,9 @@ class Derivation:
     removed: float
     zeroed: float
     recover_steps: int
+    engine: str = "torch"
+    quantize: str = "none"
+    currency: str = "weights"
 
 
 def read_derivation(run: RunDir) -> Derivation | None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from whisperslim.core.files import renamed_into_place, write_text_atomically
@@ -9,50 +10,51 @@ from whisperslim.core.loading import load_model
 from whisperslim.core.plan import PruningPlan
 from whisperslim.errors import RunError
 from whisperslim.jobs import environment
+from whisperslim.jobs.currency import write_prices
 from whisperslim.jobs.derivation import Derivation, read_derivation, write_derivation
 from whisperslim.jobs.recipe import Recipe, to_yaml, with_values
 from whisperslim.jobs.replan import plan_for
 from whisperslim.jobs.rundir import RunDir, new_run_folder
-from whisperslim.jobs.tuned import FACTS_FILE, TunedRun, open_tuned
+from whisperslim.jobs.terms import Terms
+from whisperslim.jobs.tuned import FACTS_FILE, GROUPS_FILE, TunedRun, describe_groups, open_tuned
 from whisperslim.methods.two_pass import with_zeros
 
-__all__ = ["Derivation", "derive", "read_derivation", "zeros_for"]
+__all__ = ["Derivation", "derivation_of", "derive", "read_derivation", "zeros_for"]
 
 _DONE = ("data", "vocabulary", "prepare", "tune", "plan")
 _LINKED = ("trimmed", "prepared", "tuned")
-_COPIED = ("data.json", "groups.json", "scores.safetensors", FACTS_FILE)
+_COPIED = ("data.json", FACTS_FILE)
 _KEPT_SCORES = ("dense.json", "dense.tsv")  # of the model the run began with: the same here
 _LONGEST_STEM = 44  # of 60 characters a recipe's name may have; the target is added
 
 
 def derive(
-    run: RunDir, removed: float, zeroed: float | None = None, recover_steps: int | None = None
+    run: RunDir,
+    removed: float,
+    zeroed: float | None = None,
+    recover_steps: int | None = None,
+    terms: Terms | None = None,
 ) -> RunDir:
     """A new run beside `run`, with stages data, tune and plan done at another target.
 
     Whoever works on it next (`worker.run_worker`, `process.start_worker`) cuts, recovers and
     evaluates. `zeroed` and `recover_steps` are the recipe's when None. Which elements become zero
-    follows from the tuned weights, by pass 2 of `methods.two_pass`.
+    follows from the tuned weights, by pass 2 of `methods.two_pass`. `terms` are another engine or
+    currency than the run's; the derived run's recipe has them.
 
     Raises:
         RunError, PlanError, RecipeError, CheckpointError: as `replan` does.
     """
-    tuned = open_tuned(run)
+    tuned = open_tuned(run, terms)
     plan = zeros_for(tuned, plan_for(tuned, removed, zeroed), removed, zeroed)
     recipe = tuned.recipe_for(removed, zeroed, recover_steps)
-    recipe = with_values(recipe, {"name": _name(tuned.recipe.name, removed)})
-    derivation = Derivation(
-        source=run.name,
-        weights_sha256=tuned.scores.weights_sha256,
-        removed=recipe.target.removed,
-        zeroed=recipe.target.zeroed,
-        recover_steps=recipe.recover.steps,
-    )
+    recipe = with_values(recipe, {"name": _name(tuned.recipe.name, removed, terms)})
+    derivation = derivation_of(tuned, recipe)
     folder = new_run_folder(run.path.parent, recipe.name)
     try:
         # Whole or not at all: half of a derived run would begin by tuning the dense model.
         with renamed_into_place(folder) as temporary:
-            _fill(temporary, run, recipe, plan, derivation)
+            _fill(temporary, tuned, recipe, plan, derivation)
     except OSError as error:
         folder.rmdir()
         raise RunError(
@@ -60,6 +62,20 @@ def derive(
             "writable, and do this again"
         ) from error
     return RunDir(folder)
+
+
+def derivation_of(tuned: TunedRun, recipe: Recipe) -> Derivation:
+    """What a run with this recipe, derived from the tuned one, says of itself."""
+    return Derivation(
+        source=tuned.run.name,
+        weights_sha256=tuned.scores.weights_sha256,
+        removed=recipe.target.removed,
+        zeroed=recipe.target.zeroed,
+        recover_steps=recipe.recover.steps,
+        engine=recipe.export.engine,
+        quantize=recipe.export.quantize,
+        currency=recipe.target.currency,
+    )
 
 
 def zeros_for(
@@ -74,19 +90,22 @@ def zeros_for(
     return with_zeros(loaded.model, loaded.groups(), plan, share)
 
 
-def _name(name: str, removed: float) -> str:
-    return f"{name[:_LONGEST_STEM]}-{100 * removed:.4g}pct"
+def _name(name: str, removed: float, terms: Terms | None) -> str:
+    engine = f"-{terms.engine}" if terms and terms.engine else ""
+    return f"{name[: _LONGEST_STEM - len(engine)]}{engine}-{100 * removed:.4g}pct"
 
 
 def _fill(
-    folder: Path, run: RunDir, recipe: Recipe, plan: PruningPlan, derivation: Derivation
+    folder: Path, tuned: TunedRun, recipe: Recipe, plan: PruningPlan, derivation: Derivation
 ) -> None:
+    run = tuned.run
     write_text_atomically(folder / "recipe.yaml", to_yaml(recipe))
     for name in _LINKED:
         if (run.path / name).is_dir():
             shutil.copytree(run.path / name, folder / name, copy_function=_linked)
     for name in _COPIED:
         shutil.copy2(run.path / name, folder / name)
+    _write_terms(folder, tuned, recipe)
     derived = RunDir(folder)
     write_text_atomically(derived.plan_path, plan.to_json())
     for name in _KEPT_SCORES:
@@ -97,6 +116,15 @@ def _fill(
     _inherit_environment(run, derived)
     for stage in _DONE:
         derived.mark_done(stage)
+
+
+def _write_terms(folder: Path, tuned: TunedRun, recipe: Recipe) -> None:
+    """Scores, groups and prices as the derived run's recipe has them: it may be derived from."""
+    derived = RunDir(folder)
+    replace(tuned.scores, costs=tuned.costs).save(derived.scores_path)
+    write_text_atomically(folder / GROUPS_FILE, describe_groups(tuned.groups))
+    if recipe.target.currency != "weights" and tuned.costs is not None:
+        write_prices(folder, {group.place: tuned.costs[group.key] for group in tuned.groups})
 
 
 def _linked(source: str, destination: str) -> None:

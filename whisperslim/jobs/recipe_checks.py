@@ -21,6 +21,28 @@ def between_sections(recipe: "Recipe") -> dict[str, str]:
             found[name] = "is empty"
     if recipe.method == "none" and (recipe.target.removed or recipe.target.zeroed):
         found["target.removed"] = "method none prunes nothing; set removed and zeroed to 0"
+    found |= _training_problems(recipe)
+    own, currency = getattr(recipe.options, "currency", "parameters"), recipe.target.currency
+    if own != "parameters" and currency not in ("weights", own):
+        found["target.currency"] = (
+            f"is {currency}, and the method's own is {own}; leave one of them at its default"
+        )
+    return found
+
+
+def _training_problems(recipe: "Recipe") -> dict[str, str]:
+    """A method acts along all the steps of `train`: half way, nothing is decided yet."""
+    found = {}
+    if recipe.method != "none" and recipe.train.patience:
+        found["train.patience"] = (
+            f"would end training before {recipe.method} has decided what goes; set it to 0 (it may "
+            "be used in prepare and recover)"
+        )
+    if recipe.method != "none" and recipe.train.take == "best":
+        found["train.take"] = (
+            f"may hand on weights from before {recipe.method} acted; set it to last (best may be "
+            "used in prepare and recover)"
+        )
     return found
 
 

@@ -10,6 +10,7 @@ from whisperslim.core.families import prunable_total
 from whisperslim.core.plan import PruningPlan, plan_to_budget
 from whisperslim.errors import PlanError
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.terms import Terms
 from whisperslim.jobs.tuned import TunedRun, open_tuned
 
 
@@ -45,14 +46,17 @@ class Replan:
     seconds: float
 
 
-def replan(run: RunDir, removed: float, zeroed: float | None = None) -> Replan:
+def replan(
+    run: RunDir, removed: float, zeroed: float | None = None, terms: Terms | None = None
+) -> Replan:
     """What cutting `removed` of the prunable weights leaves of the run's tuned model.
 
     Args:
         run: A run whose stage `plan` is done.
         removed: Share of the tuned model's prunable weights to cut out, or of what the method
-            counts its target in (see `ScoreMap.costs`).
+            counts its target in (see `ScoreMap.costs`), or the terms.
         zeroed: Share to set to zero where it stands; None is what the run's recipe says.
+        terms: Another engine or currency than the run's.
 
     Raises:
         RunError: the run has no score map yet.
@@ -61,7 +65,7 @@ def replan(run: RunDir, removed: float, zeroed: float | None = None) -> Replan:
         CheckpointError: the score map is damaged or of another model.
     """
     started = time.perf_counter()
-    tuned = open_tuned(run)
+    tuned = open_tuned(run, terms)
     plan = plan_for(tuned, removed, zeroed)
     recipe = tuned.recipe_for(removed, zeroed)
     parameters, facts = _parameters(tuned, plan), tuned.facts
@@ -93,12 +97,12 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
     if not low <= removed <= high:
         raise PlanError(
             f"a removal target of {removed:g} cannot be met: {tuned.run.name} allows {low:g} to "
-            f"{_down(high):.4f} of its tuned model's prunable weights"
+            f"{_down(high):.4f} of {_counted_in(tuned)}"
         )
     share = tuned.recipe_for(removed, zeroed).target.zeroed
     scores = tuned.scores
     plan = plan_to_budget(
-        scores.scores, tuned.groups, removed, whole=scores.whole, costs=scores.costs
+        scores.scores, tuned.groups, removed, whole=scores.whole, costs=tuned.costs
     )
     if share and plan.removed + share >= 1.0:
         raise PlanError(
@@ -106,6 +110,12 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
             f"only {1.0 - plan.removed:.4f} are left; lower one of them"
         )
     return plan
+
+
+def _counted_in(tuned: TunedRun) -> str:
+    if tuned.costs is None:
+        return "its tuned model's prunable weights"
+    return "the cost of its tuned model's units"
 
 
 def _down(limit: float) -> float:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from whisperslim.core.plan_rules import CURRENCIES, ENGINES
+from whisperslim.engines.export_record import QUANTISATIONS
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option, problems
 
@@ -70,6 +72,15 @@ class TargetOptions:
         advanced=False,
     )
 
+    currency: str = option(
+        "weights",
+        "What `removed` is a share of. weights: prunable weights. flops: operations on 5 s of "
+        "speech. latency: time of the units in the engine it will run in, as `whisperslim profile` "
+        "has measured it on this machine.",
+        label="Counted in",
+        choices=CURRENCIES,
+    )
+
     def __post_init__(self) -> None:
         found = problems(self)
         if not found and self.removed + self.zeroed > MOST_PRUNED:
@@ -81,14 +92,38 @@ class TargetOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the slim folder holds."""
+    """What the slim folder holds, and where the model is to run."""
 
     dtype: str = option(
         "float16", "Number format of the saved weights.", choices=("float16", "float32")
     )
+    engine: str = option(
+        "torch",
+        "Where will it run? The model gets a shape that this can hold, and is written for it. "
+        "torch: PyTorch, any shape. ctranslate2: fastest on CPUs, as faster-whisper; every layer "
+        "of a stack keeps the same number of heads. onnx: ONNX Runtime. hf: a folder that "
+        "transformers loads by itself.",
+        label="Where will it run?",
+        choices=ENGINES,
+        advanced=False,
+    )
+    quantize: str = option(
+        "none",
+        "Numbers of the model written for that engine: none keeps float32, float16 has two bytes "
+        "each, int8 one, int4 half a byte. Not every engine has every one.",
+        label="Quantisation",
+        choices=QUANTISATIONS,
+    )
 
     def __post_init__(self) -> None:
-        check(self)
+        found = problems(self)
+        if not found and self.engine == "torch" and self.quantize != "none":
+            found["quantize"] = (
+                f"nothing is written for engine torch, so there is nothing to store as "
+                f"{self.quantize}; choose another engine, or none"
+            )
+        if found:
+            raise RecipeError(found)
 
 
 @dataclass(frozen=True)

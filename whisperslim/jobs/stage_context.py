@@ -4,15 +4,17 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.plan_rules import PlanRules
 from whisperslim.errors import DataError, DeviceError
 from whisperslim.events import Event, Notice, Progress
+from whisperslim.jobs.currency import run_prices
 from whisperslim.jobs.environment import add_facts
 from whisperslim.jobs.recipe import Recipe
 from whisperslim.jobs.rundir import RunDir
@@ -86,10 +88,12 @@ class StageContext:
         return audio_cache()
 
     def load(self, name: str) -> SpeechModel:
-        """A model by name, in float32 on the run's device."""
-        return load_model(
+        """A model by name, in float32 on the run's device, with the rules of the run's plans."""
+        found = load_model(
             name, device=self.device, announce=lambda message: self.emit(Notice(message=message))
         )
+        prices = run_prices(self.run, self.recipe, found)
+        return replace(found, rules=PlanRules(self.recipe.export.engine, prices))
 
     def note_origin(self, model: SpeechModel) -> None:
         """Record the device and which weights the run began with."""

@@ -22,13 +22,14 @@ from whisperslim.core.files import write_text_atomically
 from whisperslim.core.gates import masked
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan import PruningPlan, check_scores
+from whisperslim.core.plan_rules import costs_of
 from whisperslim.core.score_map import ScoreMap
 from whisperslim.core.shrink import cut, zero_elements
 from whisperslim.errors import CheckpointError, ParityError
 from whisperslim.events import Planned
 from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.stage_train import METHOD_STATE, build_method
-from whisperslim.jobs.tuned import find_facts
+from whisperslim.jobs.tuned import GROUPS_FILE, describe_groups, find_facts
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.batching import make_batch
 
@@ -50,9 +51,10 @@ def make_plan(context: StageContext) -> bool:
     check_scores(scores, groups)
     plan = method.plan(_dev_wer(context, tuned))
     recipe, sha256 = context.recipe, tuned.info.weights_sha256
-    score_map = ScoreMap(scores, recipe.method, sha256, method.whole, method.costs)
+    costs = costs_of(groups) if method.costs is None else method.costs
+    score_map = ScoreMap(scores, recipe.method, sha256, method.whole, costs)
     score_map.save(context.run.scores_path)
-    write_text_atomically(context.run.path / "groups.json", _describe_groups(groups))
+    write_text_atomically(context.run.path / GROUPS_FILE, describe_groups(groups))
     write_text_atomically(context.run.plan_path, plan.to_json())
     find_facts(context.run)  # so that other sizes can be planned without waiting
     target = recipe.target
@@ -164,11 +166,6 @@ def _method_state(context: StageContext) -> dict:
             "resume to tune again"
         ) from error
     return state
-
-
-def _describe_groups(groups: tuple[UnitGroup, ...]) -> str:
-    names = ("key", "kind", "stack", "count", "width", "weights_per_unit", "parameters_per_unit")
-    return json.dumps([{name: getattr(g, name) for name in names} for g in groups], indent=1)
 
 
 def _zeroed_share(tuned: SpeechModel, groups: tuple[UnitGroup, ...], plan: PruningPlan) -> float:

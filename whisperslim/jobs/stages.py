@@ -7,6 +7,7 @@
     plan      scores, groups, what goes              -> scores.safetensors groups.json plan.json
     shrink    masked against cut, then cut           -> cut/  parity.json
     recover   train what is left, zeros held         -> slim/
+    export    for the engine it will run in          -> export/<engine>/
     evaluate  dense and slim on the test sets        -> eval/
 
 A stage whose marker is there is skipped, so running a run again continues it.
@@ -18,7 +19,13 @@ from collections.abc import Callable
 import torch
 
 from whisperslim.events import Event, Finished, Notice, StageFinished, StageStarted, Stopped
-from whisperslim.jobs import stage_evaluate, stage_prune, stage_train, stage_vocabulary
+from whisperslim.jobs import (
+    stage_evaluate,
+    stage_export,
+    stage_prune,
+    stage_train,
+    stage_vocabulary,
+)
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.stage_context import StageContext
 
@@ -30,6 +37,7 @@ _WORK: dict[str, Callable[[StageContext], bool]] = {
     "plan": stage_prune.make_plan,
     "shrink": stage_prune.shrink,
     "recover": stage_train.recover,
+    "export": stage_export.write_export,
     "evaluate": stage_evaluate.evaluate_all,
 }
 STAGES = tuple(_WORK)
@@ -44,6 +52,7 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
     started = time.time()
     context = StageContext(run, run.recipe(), emit)
     _set_up_torch(context)
+    stage_export.check_engine(context)
     for name, stage in _WORK.items():
         if run.stage_done(name):
             emit(StageFinished(stage=name, seconds=0.0, skipped=True))

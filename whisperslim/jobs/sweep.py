@@ -8,7 +8,7 @@ from whisperslim.engines.latency import LATENCY_NOTE
 from whisperslim.errors import RunError, UsageError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.curve import Sweep, SweepPoint, read_sweep, write_sweep
-from whisperslim.jobs.derive import Derivation, derive, read_derivation
+from whisperslim.jobs.derive import derivation_of, derive, read_derivation
 from whisperslim.jobs.measure import (
     LATENCY_PASSES,
     data_name,
@@ -74,7 +74,11 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
     """The curve before its first point: what every point has in common."""
     recipe = tuned.recipe
     context = StageContext(tuned.run, recipe, lambda event: None)
+    # Named where it is not the usual: curves of older versions go on.
+    named = {"runs in": recipe.export.engine, "counted in": recipe.target.currency}
+    usual = {"runs in": "torch", "counted in": "weights"}
     facts = {
+        **dict(named.items() - usual.items()),
         "weights_sha256": tuned.scores.weights_sha256,
         "zeroed_target": recipe.target.zeroed,
         "language": recipe.language,
@@ -185,17 +189,12 @@ def _timed_here(
 
 def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
     """The run derived for this size: one that is there already, else a new one."""
-    wanted = Derivation(
-        source=tuned.run.name,
-        weights_sha256=tuned.scores.weights_sha256,
-        removed=target,
-        zeroed=_zeroed(tuned, target),
-        recover_steps=found.recover_steps,
-    )
+    zeroed = _zeroed(tuned, target)
+    wanted = derivation_of(tuned, tuned.recipe_for(target, zeroed, found.recover_steps))
     for other in list_runs(tuned.run.path.parent):
         if read_derivation(other) == wanted:
             return other
-    return derive(tuned.run, target, wanted.zeroed, found.recover_steps)
+    return derive(tuned.run, target, zeroed, found.recover_steps)
 
 
 def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> bool:

@@ -1,7 +1,7 @@
 """A run's tuned model as far as planning needs it: shapes, scores, costs; no weight is read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,18 +15,20 @@ from whisperslim.core.checkpoint import (
     skeleton,
 )
 from whisperslim.core.cost import count_places
-from whisperslim.core.families import UnitGroup, family_of
+from whisperslim.core.families import UnitGroup, family_named, family_of
 from whisperslim.core.files import write_text_atomically
 from whisperslim.core.flops import WORKLOADS
 from whisperslim.core.model_folder import weights_sha256
 from whisperslim.core.plan import check_scores, reachable
+from whisperslim.core.plan_rules import constrain
 from whisperslim.core.score_map import ScoreMap
 from whisperslim.errors import RunError
 from whisperslim.jobs.recipe import Recipe, with_values
 from whisperslim.jobs.run_options import MOST_PRUNED
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.terms import Terms, unit_costs_for
 
-FACTS_FILE = "tuned.json"
+FACTS_FILE, GROUPS_FILE = "tuned.json", "groups.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class TunedFacts:
             in the units: every product of a group has its width as one factor.
         dense_flops: Of the model before any cut: another one only when a slim model was tuned.
         dense_parameters: Its elements, tied ones counted once.
+        model_type: Its architecture.
     """
 
     weights_sha256: str
@@ -59,6 +62,7 @@ class TunedFacts:
     flops_per_unit: Mapping[str, int]
     dense_flops: int
     dense_parameters: int
+    model_type: str = "whisper"
 
     def describes(self, weights: Path) -> bool:
         """Whether the file is the one that was read, as far as its size and time tell."""
@@ -72,12 +76,17 @@ class TunedFacts:
 
 @dataclass(frozen=True)
 class TunedRun:
-    """A run whose tuned model has been scored. Made by `open_tuned`."""
+    """A run whose tuned model has been scored. Made by `open_tuned`.
+
+    `recipe` has the asked-for terms in it, `costs` is what a target is counted in: group key ->
+    cost of one unit, or None for prunable weights.
+    """
 
     run: RunDir
     recipe: Recipe
     scores: ScoreMap
     facts: TunedFacts
+    costs: Mapping[str, float] | None = None
 
     @property
     def folder(self) -> Path:
@@ -86,12 +95,16 @@ class TunedRun:
 
     @property
     def groups(self) -> tuple[UnitGroup, ...]:
-        """Its removable units, fit for planning; a cut needs those of the loaded model."""
-        return self.facts.groups
+        """Its removable units, limited to what the engine can hold.
+
+        Fit for planning; a cut needs those of the loaded model.
+        """
+        family = family_named(self.facts.model_type)
+        return constrain(family, self.facts.groups, self.recipe.export.engine)
 
     def reachable_range(self) -> tuple[float, float]:
         """Least and largest share of prunable weights that a recipe can ask to remove."""
-        limit = reachable(self.groups, self.scores.whole, self.scores.costs)
+        limit = reachable(self.groups, self.scores.whole, self.costs)
         return 0.0, min(limit, MOST_PRUNED)
 
     def recipe_for(
@@ -114,10 +127,23 @@ def tuned_folder(run: RunDir) -> Path:
     return run.path / "tuned" / "model"
 
 
-def open_tuned(run: RunDir) -> TunedRun:
+def describe_groups(groups: Sequence[UnitGroup]) -> str:
+    """The contents of `groups.json`: what there is to plan with, for whoever draws it."""
+    names = ("key", "kind", "stack", "count", "width", "weights_per_unit", "parameters_per_unit",
+             "tied", "together")  # fmt: skip
+    return json.dumps([{name: getattr(g, name) for name in names} for g in groups], indent=1)
+
+
+def open_tuned(run: RunDir, terms: Terms | None = None) -> TunedRun:
     """The tuned model of a run and its score map, checked against each other.
 
+    Args:
+        run: A run whose stage `plan` is done.
+        terms: What sizes are planned for where that is not as in the run's recipe.
+
     Raises:
+        PlanError: no profile of the engine, when the terms count in latency.
+        RecipeError: the terms do not go together with the recipe.
         RunError: stage `plan` is not done yet, or the recipe cannot be read.
         CheckpointError: the map or the model is damaged, or they do not belong together.
     """
@@ -129,9 +155,11 @@ def open_tuned(run: RunDir) -> TunedRun:
     scores = ScoreMap.load(run.scores_path)
     facts = find_facts(run)
     scores.check_scored(facts.weights_sha256)
-    tuned = TunedRun(run, run.recipe(), scores, facts)
-    check_scores(scores.scores, tuned.groups)
-    return tuned
+    check_scores(scores.scores, facts.groups)
+    terms, recipe = terms or Terms(), run.recipe()
+    recipe = with_values(recipe, terms.values(recipe))
+    costs = unit_costs_for(terms, recipe, facts.groups, scores.costs, facts.flops_per_unit)
+    return TunedRun(run, recipe, scores, facts, costs)
 
 
 def find_facts(run: RunDir) -> TunedFacts:
@@ -177,6 +205,7 @@ def _found(weights: Path) -> TunedFacts:
         weights_mtime_ns=stat.st_mtime_ns,
         workload=WORKLOADS[0].describe(),
         groups=tuple(replace(group, slices=(), gate="") for group in groups),
+        model_type=family_of(tuned).model_type,
         parameters=count_parameters(tuned),
         flops=count.total,
         flops_per_unit={g.key: count.places[g.key] // g.count for g in groups},

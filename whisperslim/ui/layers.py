@@ -145,6 +145,9 @@ def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
             weights_per_unit=int(record["weights_per_unit"]),
             parameters_per_unit=int(record["parameters_per_unit"]),
             layer=int(str(record["key"]).split(".")[1]),
+            # A run of an older version has no limits.
+            tied=str(record.get("tied", "")),
+            together=str(record.get("together", "")),
         )
         for record in records
     )

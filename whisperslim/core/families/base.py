@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -112,6 +112,13 @@ class Family(Protocol):
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set the residual dropout rate of every layer."""
+        ...
+
+    def endless(self, model: nn.Module, end: int) -> Any:
+        """A copy that computes as much and writes one token over and over, never `end`.
+
+        For comparing times: all such copies of a model write equally much.
+        """
         ...
 
     def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:

@@ -1,6 +1,7 @@
 """Whisper: where its removable units are, and an encoder that takes any window length."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, cast
 
@@ -117,6 +118,23 @@ class WhisperFamily:
             stack.dropout = rate
             for layer in stack.layers:
                 layer.dropout = rate
+
+    @torch.no_grad()
+    def endless(self, model: nn.Module, end: int) -> WhisperForConditionalGeneration:
+        """Norm the last states away: they all become the embedding of the longest text token.
+
+        No other text token's product with it is larger. The end token might win, and so loses its
+        part along it.
+        """
+        copy = deepcopy(_whisper(model))
+        decoder: Any = copy.model.decoder
+        rows = decoder.embed_tokens.weight
+        text = rows[:end]
+        longest = text[int(text.norm(dim=-1).argmax())]
+        rows[end] -= longest * (rows[end] @ longest) / (longest @ longest)
+        decoder.layer_norm.weight.zero_()
+        decoder.layer_norm.bias.copy_(longest)
+        return copy
 
     def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:
         """Freeze parts for tuning. The sinusoidal encoder positions are frozen always."""

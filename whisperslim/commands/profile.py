@@ -1,0 +1,106 @@
+"""The command that measures what units of a model take of an engine's time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whisperslim.commands.terminal import (
+    AsJson,
+    Window,
+    announce,
+    counting,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from whisperslim.core.loading import SpeechModel
+    from whisperslim.engines.profile import Profile
+
+
+def profile(
+    engine: Annotated[
+        str, typer.Option(help="Where models will run: torch, ctranslate2 or onnx.")
+    ] = "torch",
+    quantize: Annotated[
+        str, typer.Option(help="Numbers they compute in: none, or int8 and others an engine has.")
+    ] = "none",
+    model: Annotated[
+        str, typer.Option(help="Model whose units are measured: of the width to be pruned.")
+    ] = "openai/whisper-base",
+    window: Window = "fit",
+    threads: Annotated[
+        int, typer.Option(help="Of the processor; 0 leaves it to the engine.", min=0)
+    ] = 0,
+    repeats: Annotated[int, typer.Option(help="Timed passes of each model.", min=1)] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Measure seconds per head, FFN unit, layer and token row, on this machine and in an engine.
+
+    Kept for `replan --currency latency` and recipes with `target.currency: latency`. Let the
+    machine rest meanwhile.
+    """
+    from whisperslim.core.loading import load_model
+    from whisperslim.engines.profile import measure_profile
+    from whisperslim.engines.trial_engines import trial_opener
+    from whisperslim.jobs.measure import machine
+    from whisperslim.jobs.profiles import check_profiled, save_profile
+    from whisperslim.speech.window import parse_window
+
+    check_profiled(engine, quantize)
+    policy = parse_window(window)
+    speech = load_model(model, announce=announce)
+    with TemporaryDirectory() as folder, _trimmed(speech, Path(folder)) as trimmed:
+        opener = trial_opener(engine, quantize, Path(folder), policy, threads)
+        with counting("models compared") as progress:
+            found = measure_profile(
+                speech,
+                opener,
+                trimmed,
+                engine=engine,
+                quantize=quantize,
+                machine={**machine("cpu"), "threads": threads, "window": policy.describe()},
+                repeats=repeats,
+                progress=progress,
+            )
+    announce(f"profile: {save_profile(found)}")
+    if as_json:
+        from dataclasses import asdict
+
+        print_json(asdict(found))
+    else:
+        _print(found)
+
+
+@contextmanager
+def _trimmed(speech: "SpeechModel", folder: Path) -> "Iterator[SpeechModel | None]":
+    """The model with the tokens of one language; None when that leaves out too few to time."""
+    from whisperslim.core.loading import load_model
+    from whisperslim.core.trimming import save_trimmed, vocabulary_for
+
+    vocabulary = vocabulary_for(speech, ["hi"])
+    if 2 * vocabulary.size > vocabulary.dense_size:
+        yield None
+        return
+    save_trimmed(folder / "trimmed", speech, vocabulary)
+    yield load_model(str(folder / "trimmed"))
+
+
+def _print(found: "Profile") -> None:
+    rows = [
+        (place, f"{1e6 * seconds:.3f}", f"{1e9 * seconds / found.weights_per_unit[place]:.3f}",
+         "lost in noise: a guess" * (place in found.lost_in_noise))
+        for place, seconds in found.seconds_per_unit.items()
+    ]  # fmt: skip
+    print_table(("unit", "µs", "µs per 1000 weights", ""), rows)
+    beside = ", ".join(f"{s} {1e6 * each:.0f} µs" for s, each in found.seconds_per_layer.items())
+    typer.echo(
+        f"\na layer besides its units: {beside}\n"
+        f"1000 rows of the vocabulary: {1e6 * found.seconds_per_row:.0f} µs a token\n"
+        f"one clip of {found.clip_seconds:g} s, {found.tokens} tokens, medians of "
+        f"{found.repeats} passes in {found.engine} ({found.quantize})"
+    )
