@@ -1,20 +1,35 @@
-"""Models that the page offers: the dense ones, and the slim one of every finished run."""
+"""Models that the page offers: dense ones, also tuned for a run, and every finished run's slim."""
 
 from pathlib import Path
 
 from whisperslim.engines.export_record import is_export
 from whisperslim.errors import SourceError
-from whisperslim.jobs.rundir import RunStatus
+from whisperslim.jobs.derivation import MARKER
+from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.context import DENSE_MODELS, AppContext
+
+PREPARED = "/prepared"
+"""After a run's name: the dense model that was tuned for it."""
 
 
 def slim_choices(context: AppContext) -> list[str]:
-    """Names of the runs that have a slim model, newest first."""
-    return [
-        run.name
+    """Names of the runs that have a slim model: newest first, resized ones behind the others."""
+    runs = [
+        run
         for run, status in context.watch.listed()
         if status == RunStatus.FINISHED and run.slim_path.is_dir()
     ]
+    return [run.name for run in sorted(runs, key=_is_resized)]
+
+
+def dense_choices(context: AppContext) -> list[str]:
+    """Dense models to compare with: the shipped ones, then those tuned for a run."""
+    tuned = [
+        f"{run.name}{PREPARED}"
+        for run, _ in context.watch.listed()
+        if (run.path / PREPARED[1:] / "config.json").is_file() and not _is_resized(run)
+    ]
+    return [*DENSE_MODELS, *tuned]
 
 
 def model_choices(context: AppContext) -> list[str]:
@@ -33,9 +48,16 @@ def chosen_model(context: AppContext, name: object) -> str:
         return name
     if name in slim_choices(context):
         return str(context.watch.open(name).slim_path)
+    if name in dense_choices(context):
+        return str(context.watch.open(name.removesuffix(PREPARED)).path / PREPARED[1:])
     folder = Path(name.strip()).expanduser()
     if folder.is_absolute() and ((folder / "config.json").is_file() or is_export(folder)):
         return str(folder)
     raise SourceError(
         f"{name!r} is neither in the list nor the full path of a model's folder (with config.json)"
     )
+
+
+def _is_resized(run: RunDir) -> bool:
+    # A resized run links to the models of the one it comes from.
+    return (run.path / MARKER).is_file()
