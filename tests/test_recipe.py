@@ -93,6 +93,8 @@ def test_all_problems_are_told_at_once_by_dotted_name() -> None:
         ({"target": {"removed": 0.6, "zeroed": 0.5}}, "target.zeroed"),
         ({"runtime": {"device": "cpu", "precision": "bf16"}}, "runtime.precision"),
         ({"method": "none"}, "target.removed"),
+        ({"train": {"patience": 2}}, "train.patience"),
+        ({"train": {"take": "best"}}, "train.take"),
         ({"method": "magic"}, "method.name"),
         ({"method": ["sgl"]}, "method"),
         ({"name": "../up"}, "name"),
@@ -233,3 +235,11 @@ def test_data_that_is_not_there_is_told_before_a_run_begins() -> None:
 def test_a_recipe_made_in_code_is_checked_too() -> None:
     with pytest.raises(RecipeError):
         Recipe(name="x")
+
+
+def test_dense_training_and_recovery_may_end_early_and_take_the_best() -> None:
+    early = {"patience": 2, "take": "best"}
+    nothing = {"removed": 0.0, "zeroed": 0.0}
+    dense = {**MINIMAL, "method": "none", "target": nothing, "train": early}
+    assert from_mapping(dense).train.patience == 2
+    assert from_mapping({**MINIMAL, "recover": early}).recover.take == "best"
