@@ -115,9 +115,11 @@ timestamps.
 
 **Window.** Stock Whisper fills every recording up to 30 s. This folder's feature extractor fits
 the window to the recording, which the model was tuned for and which is several times faster for
-short ones. A batch has the window of its longest recording, so that a text may depend on its
-neighbours: use batches of one, or of equal lengths, where that matters. For the 30 s window, pass
-`feature_extractor=WhisperFeatureExtractor.from_pretrained("THIS_FOLDER")`."""
+short ones. The pipeline can put recordings of one length alone into a batch, so leave its
+`batch_size` at 1. For the 30 s window, pass
+`feature_extractor=WhisperFeatureExtractor.from_pretrained("THIS_FOLDER")`.
+
+File names are read with ffmpeg; without it, pass float32 samples at 16 kHz."""
 
 
 def _evaluation(speech: SpeechModel) -> str:
@@ -190,9 +192,9 @@ def _training(folder: Path) -> str:
 
 
 def _licence(base: str) -> str:
-    whose = "OpenAI's Whisper weights are under the MIT licence. " if "whisper" in base else ""
     return (
-        f"## Licence\n\n{whose}The weights here derive from {base}: its licence goes on to hold, "
-        "and so do the terms of the training data. `modeling_whisper_slim.py` is under Apache-2.0, "
-        "as WhisperSlim is."
+        f"## Licence\n\nThe weights here derive from {base}: its licence goes on to hold, and so "
+        "do the terms of the training data. OpenAI's own Whisper weights, which other Whisper "
+        "models usually start from, are under the MIT licence. `modeling_whisper_slim.py` is under "
+        "Apache-2.0, as WhisperSlim is."
     )

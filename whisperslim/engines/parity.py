@@ -145,17 +145,22 @@ def ask_child(
     with tempfile.TemporaryDirectory() as name:
         exchange = Path(name)
         _write_request(exchange, folder, parts, language, window)
-        command = [sys.executable, "-m", CHILD, str(exchange)]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ExportError(
-                f"the check was given up: after {timeout:g} s the engine had not heard "
-                f"{len(parts)} parts; it hangs, or the machine is too slow for them"
-            ) from error
-        if done.returncode != 0:
-            raise ExportError(_death(done.returncode, done.stderr.decode("utf-8", "replace")))
+        run_child(exchange, timeout)
         return _read_answers(exchange, len(parts))
+
+
+def run_child(exchange: Path, timeout: float) -> None:
+    """Run the child on a folder with a request. Raises `ExportError` as `ask_child`."""
+    command = [sys.executable, "-m", CHILD, str(exchange)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"the check was given up after {timeout:g} s: the engine hangs, or the machine is too "
+            "slow for so many recordings; give fewer"
+        ) from error
+    if done.returncode != 0:
+        raise ExportError(_death(done.returncode, done.stderr.decode("utf-8", "replace")))
 
 
 def compare_answers(
