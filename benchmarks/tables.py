@@ -8,15 +8,16 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import RESULTS
+from benchmarks.table_methods import method_step_table, method_table
+from benchmarks.table_parts import MEGA, sets, spread, table, where
 
 README = Path(__file__).parent.parent / "README.md"
-MEGA = 1e6
 
 
 def main() -> None:
@@ -51,87 +52,39 @@ def _training_step(record: dict[str, Any]) -> str:
         ("fitted window", seconds["fit_plain"]),
         ("fitted window, Sparse Group LASSO", seconds["fit_sgl"]),
     ]
-    table = _table(
+    made = table(
         ("one step on 8 clips", "seconds (median, range)"),
-        [(name, _spread(value, "{:.2f}")) for name, value in rows],
+        [(name, spread(value, "{:.2f}")) for name, value in rows],
     )
     ratios = (
-        f"Fitted window: {_spread(record['stock_over_fit'], '{:.1f}')}× faster. "
-        f"Sparse Group LASSO's own cost: {_spread(record['sgl_over_plain'], '{:.3f}')}× plain "
+        f"Fitted window: {spread(record['stock_over_fit'], '{:.1f}')}× faster. "
+        f"Sparse Group LASSO's own cost: {spread(record['sgl_over_plain'], '{:.3f}')}× plain "
         f"tuning. Clips of {min(lengths)} to {max(lengths)} s."
     )
-    return f"{table}\n\n{ratios} {_where(record)}"
+    return f"{made}\n\n{ratios} {where(record)}"
 
 
 def _startup(record: dict[str, Any]) -> str:
-    table = _table(
+    made = table(
         ("", "seconds (median, range)"),
         [
-            ("`import whisperslim`", _spread(record["import_whisperslim"], "{:.2f}")),
-            ("`whisperslim ui` to the first answer", _spread(record["app_answers"], "{:.2f}")),
+            ("`import whisperslim`", spread(record["import_whisperslim"], "{:.2f}")),
+            ("`whisperslim ui` to the first answer", spread(record["app_answers"], "{:.2f}")),
         ],
     )
-    return f"{table}\n\n{_where(record)}"
+    return f"{made}\n\n{where(record)}"
 
 
 def _quick_preset(record: dict[str, Any]) -> str:
     return (
         f"Quick preset, model already fetched: {record['seconds'] / 60:.1f} minutes, peak memory "
-        f"{record['peak_memory_bytes'] / 1e9:.1f} GB ({record['memory_is']}). {_where(record)}"
+        f"{record['peak_memory_bytes'] / 1e9:.1f} GB ({record['memory_is']}). {where(record)}"
     )
 
 
 def _recipe_table(record: dict[str, Any]) -> str:
-    blocks = [_quality(record, name) for name in _sets(record)]
-    return "\n\n".join([*blocks, _sizes(record), record["note"], _where(record)])
-
-
-def _method_table(record: dict[str, Any]) -> str:
-    """One line a run: the language's own normaliser only, which the caption names."""
-    names = _sets(record)
-    header = (
-        "method", "target", "seed", *(f"WER % on {name} (95 %), p" for name in names),
-        "removed / zeroed % of prunable", "parameters M", "weights MB (format)", "GFLOPs",
-        "s per clip (median)", "compression min",
-    )  # fmt: skip
-    rows = [_method_row(row, values, names, record) for row, values in record["rows"].items()]
-    sets = next(iter(record["rows"].values()))["sets"]
-    normaliser = list(sets[names[0]]["scores"])[-1]
-    sizes = ", ".join(f"{name} n = {sets[name]['n']}" for name in names)
-    missing = f" Not run: {', '.join(record['missing'])}." if record["missing"] else ""
-    caption = (
-        f"{sizes}; normaliser {normaliser}, window {sets[names[0]]['window']}, "
-        f"{sets[names[0]]['decoding']}. Every row {record['updates']} updates of "
-        f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
-        f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "
-        f"prunable weights.{missing} {record['note']}"
-    )
-    return f"{caption}\n\n{_table(header, rows)}\n\n{_where(record)}"
-
-
-def _method_row(
-    row: str, values: dict[str, Any], names: Sequence[str], record: dict[str, Any]
-) -> tuple[str, ...]:
-    cost = values["cost"]
-    return (
-        values["label"],
-        f"{values['target']:.0%}" if values["target"] else "",
-        str(values["seed"]),
-        *(_wer_cell(values["sets"][name], values["label"] == record["baseline"]) for name in names),
-        f"{100 * cost['removed_of_prunable']:.1f} / {100 * cost['zeroed_of_prunable']:.1f}",
-        f"{cost['parameters'] / MEGA:.1f}",
-        f"{cost['bytes_on_disk'] / MEGA:.1f} ({cost['dtype']})",
-        f"{cost['flops'] / 1e9:.1f}",
-        f"{record['latency']['seconds_per_clip'][row]['median']:.2f}",
-        f"{values['compression_seconds'] / 60:.1f}",
-    )
-
-
-def _wer_cell(result: dict[str, Any], is_baseline: bool) -> str:
-    score = list(result["scores"].values())[-1]
-    low, high = score["wer_interval_95"]
-    cell = f"{100 * score['wer']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
-    return cell if is_baseline else f"{cell}, {score['against_baseline']['p_value']:.2g}"
+    blocks = [_quality(record, name) for name in sets(record)]
+    return "\n\n".join([*blocks, _sizes(record), record["note"], where(record)])
 
 
 def _quality(record: dict[str, Any], name: str) -> str:
@@ -152,7 +105,7 @@ def _quality(record: dict[str, Any], name: str) -> str:
         f"{first['window']}, {first['decoding']}, language {first['language']}. Baseline: "
         f"{record['baseline']}."
     )
-    return f"{caption}\n\n{_table(header, rows)}"
+    return f"{caption}\n\n{table(header, rows)}"
 
 
 def _difference(score: dict[str, Any]) -> tuple[str, str]:
@@ -178,7 +131,7 @@ def _sizes(record: dict[str, Any]) -> str:
                 f"{100 * cost['zeroed_of_prunable']:.1f} / {100 * cost['zeroed_of_all']:.1f}",
                 f"{cost['bytes_on_disk'] / MEGA:.1f} ({cost['dtype']})",
                 f"{cost['flops'] / 1e9:.1f}",
-                _spread(record["latency"]["seconds_per_clip"][row], "{:.2f}"),
+                spread(record["latency"]["seconds_per_clip"][row], "{:.2f}"),
             )
         )
     latency = record["latency"]
@@ -186,35 +139,13 @@ def _sizes(record: dict[str, Any]) -> str:
         f"Latency: {latency['engine']}, {latency['clips']} clips, "
         f"{latency['audio_seconds']:.0f} s of audio."
     )
-    return f"{_table(header, rows)}\n\n{note}"
-
-
-def _sets(record: dict[str, Any]) -> list[str]:
-    return list(next(iter(record["rows"].values()))["sets"])
-
-
-def _spread(values: dict[str, float], form: str) -> str:
-    show = form.format
-    return f"{show(values['median'])} ({show(values['min'])} to {show(values['max'])})"
-
-
-def _where(record: dict[str, Any]) -> str:
-    packages = record["packages"]
-    return (
-        f"Measured on {record['cores']} cores of {record['processor']}, "
-        f"torch {packages['torch']}, transformers {packages['transformers']}; "
-        f"command: `{record['command']}`."
-    )
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table(header, rows)}\n\n{note}"
 
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "recipe_table": _recipe_table,
-    "method_table": _method_table,
+    "method_table": method_table,
+    "method_step": method_step_table,
     "training_step": _training_step,
     "quick_preset": _quick_preset,
     "startup": _startup,
