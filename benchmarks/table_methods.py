@@ -1,0 +1,102 @@
+"""The README's tables of every method: the grid, and what compression takes."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.provenance import RESULTS
+from benchmarks.table_parts import MEGA, sets, spread, table, where
+
+_TIMES = "Minutes of compression are those of the table below, not of these runs."
+
+
+def method_table(record: dict[str, Any]) -> str:
+    """One line a run: the language's own normaliser only, which the caption names."""
+    minutes = _minutes(record)
+    names = sets(record)
+    header = (
+        "method", "target", "seed", *(f"WER % on {name} (95 %), p" for name in names),
+        "removed / zeroed % of prunable", "parameters M", "weights MB (format)", "GFLOPs",
+        "s per clip (median)",
+        "compression min",
+    )  # fmt: skip
+    rows = [
+        _method_row(row, values, names, record, minutes) for row, values in record["rows"].items()
+    ]
+    scored = next(iter(record["rows"].values()))["sets"]
+    normaliser = list(scored[names[0]]["scores"])[-1]
+    sizes = ", ".join(f"{name} n = {scored[name]['n']}" for name in names)
+    missing = f" Not run: {'; '.join(record['missing'])}." if record["missing"] else ""
+    caption = (
+        f"{sizes}; normaliser {normaliser}, window {scored[names[0]]['window']}, "
+        f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "
+        f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
+        f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "
+        f"prunable weights. {_TIMES}{missing} {record['note']}"
+    )
+    return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"
+
+
+def _method_row(
+    row: str, values: dict[str, Any], names: Sequence[str], record: dict[str, Any],
+    minutes: dict[str, Any],
+) -> tuple[str, ...]:  # fmt: skip
+    cost = values["cost"]
+    return (
+        values["label"],
+        f"{values['target']:.0%}" if values["target"] else "",
+        str(values["seed"]),
+        *(_wer_cell(values["sets"][name], values["label"] == record["baseline"]) for name in names),
+        f"{100 * cost['removed_of_prunable']:.1f} / {100 * cost['zeroed_of_prunable']:.1f}",
+        f"{cost['parameters'] / MEGA:.1f}",
+        f"{cost['bytes_on_disk'] / MEGA:.1f} ({cost['dtype']})",
+        f"{cost['flops'] / 1e9:.1f}",
+        f"{record['latency']['seconds_per_clip'][row]['median']:.2f}",
+        f"{minutes[values['label']]['median']:.1f}"
+        if values["label"] in minutes
+        else "not measured",
+    )
+
+
+def _wer_cell(result: dict[str, Any], is_baseline: bool) -> str:
+    score = list(result["scores"].values())[-1]
+    low, high = score["wer_interval_95"]
+    cell = f"{100 * score['wer']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return cell if is_baseline else f"{cell}, {score['against_baseline']['p_value']:.2g}"
+
+
+def method_step_table(record: dict[str, Any]) -> str:
+    """Seconds of one update, minutes of compression, and how the gates' compare."""
+    steps = table(
+        ("one update", "seconds (median, range)"),
+        [(name, spread(own, "{:.2f}")) for name, own in record["seconds"].items()],
+    )
+    ends = record["plan_and_cut_seconds"]
+    wholes = table(
+        ("method", "plan and cut, s", f"minutes of {record['updates']} updates, plan and cut"),
+        [
+            (name, spread(ends[name], "{:.2f}") if name in ends else "", spread(own, "{:.2f}"))
+            for name, own in record["minutes"].items()
+        ],
+    )
+    ratios = "; ".join(f"{name}: {spread(own, '{:.2f}')}" for name, own in record["ratios"].items())
+    lengths = record["clips_seconds"]
+    rounds = next(iter(record["seconds"].values()))["runs"]
+    caption = (
+        f"Updates of {record['batch_size']} clips of {min(lengths)} to {max(lengths)} s, "
+        f"{rounds} rounds in which every arm has its turn. Half of a method's updates come after "
+        "its last decision: recovery of the cut model for SGL and L0, settled masks for the gates, "
+        "fixed masks for IMP. All but plain learn from the dense model, L0 and its recovery from "
+        f"its hidden states too. Ratios of minutes within a round: {ratios}."
+    )
+    return f"{caption}\n\n{steps}\n\n{wholes}\n\n{where(record)}"
+
+
+def _minutes(record: dict[str, Any]) -> dict[str, Any]:
+    """Label -> minutes of compression, when they were measured for as many updates and clips."""
+    path = RESULTS / "method_step.json"
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text("utf-8"))
+    alike = all(found[name] == record[name] for name in ("updates", "batch_size"))
+    return dict(found["minutes"]) if alike else {}
