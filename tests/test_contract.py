@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.engine_shapes import holds
 from tests.method_rows import ROWS, Row, every_row
 from tests.tiny import D_MODEL
 from tests.tiny_job import (
@@ -29,6 +30,7 @@ from whisperslim.core.decoding import greedy
 from whisperslim.core.gates import masked
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan import PruningPlan, check_scores, plan_to_budget
+from whisperslim.core.plan_rules import PlanRules
 from whisperslim.core.shrink import cut
 from whisperslim.errors import UsageError
 from whisperslim.events import SparsityMeasured, Stopped
@@ -138,6 +140,28 @@ def test_plans_meet_their_budget(row: Row, shop: Workshop, tmp_path: Path) -> No
     ]
     for bigger, smaller in pairwise(kept):
         assert all(set(smaller[g.key]) <= set(bigger[g.key]) for g in groups)
+
+
+@every_row
+def test_with_ctranslate2_the_plan_keeps_equal_heads(
+    row: Row, shop: Workshop, tmp_path: Path
+) -> None:
+    student = replace(shop.student(), rules=PlanRules("ctranslate2"))
+    method, job = trained(row, shop, tmp_path, student=student)
+    groups = job.student.groups()
+    plan = method.plan(None)
+    assert holds(groups, plan)
+    wanted = row.target.removed if row.prunes else 0.0
+    largest = row.unit_of_plan or 4 * max(g.weights_per_unit for g in groups)
+    total = sum(g.count * g.weights_per_unit for g in groups)
+    assert wanted <= plan.removed < wanted + largest / total
+    # Masks that stand still by now are the plan's.
+    for key, share in method.gauges().get("kept", {}).items():
+        count = next(g.count for g in groups if g.key == key)
+        assert share == pytest.approx(len(plan.keep[key]) / count)
+    for share in (0.0, 0.2, 0.4, 0.6, 0.8):
+        other = plan_to_budget(method.scores(), groups, share, whole=method.whole)
+        assert holds(groups, other)
 
 
 @every_row

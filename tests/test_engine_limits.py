@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine_shapes import holds
 from tests.tiny import tiny_model
 from whisperslim.core.death_order import death_order
 from whisperslim.core.families import UnitGroup, family_of, total_price, unlimited
@@ -32,19 +33,6 @@ def stack(name: str, layers: int, heads: int, ffn: int) -> list[UnitGroup]:
                       "", f"{name}.{layer}")
         )  # fmt: skip
     return found
-
-
-def holds(groups: tuple[UnitGroup, ...], plan: PruningPlan) -> bool:
-    """What CTranslate2 can hold: each layer whole or absent, one number of heads in a stack."""
-    for name in {group.stack for group in groups}:
-        own = [group for group in groups if group.stack == name]
-        layers = {g.layer: [len(plan.keep[o.key]) for o in own if o.layer == g.layer] for g in own}
-        if any(0 in counts and any(counts) for counts in layers.values()):
-            return False
-        heads = {len(plan.keep[g.key]) for g in own if g.kind == "heads"} - {0}
-        if len(heads) != 1:
-            return False
-    return True
 
 
 GROUPS = (*stack("encoder", 3, 4, 5), *stack("decoder", 2, 3, 4))
