@@ -1,7 +1,7 @@
 """Run an exported model in ONNX Runtime, on the processor."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,7 @@ def _value(array: np.ndarray) -> Any:
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
-def _empty_caches(decoder: onnxruntime.InferenceSession) -> Mapping[str, Any]:
+def _empty_caches(decoder: onnxruntime.InferenceSession) -> Values:
     """Caches of no token: the moving length, the only one that is a symbol, is zero."""
     shapes = {i.name: i.shape for i in decoder.get_inputs() if i.name.startswith(PAST)}
     return {

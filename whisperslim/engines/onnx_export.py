@@ -8,7 +8,6 @@ import onnxruntime
 from whisperslim.core.checkpoint import copy_side_files
 from whisperslim.core.families.whisper_onnx import write_decoder, write_encoder
 from whisperslim.core.loading import SpeechModel
-from whisperslim.engines.export_record import QUANTISATIONS
 from whisperslim.engines.exporting import Written
 from whisperslim.engines.onnx_engine import DECODER_FILE, ENCODER_FILE, open_export
 from whisperslim.engines.onnx_graph import OnnxBuilder, Precision
@@ -16,7 +15,13 @@ from whisperslim.errors import ExportError
 
 __all__ = ["check", "open_export", "write"]
 
-PRECISIONS = {"none": Precision(), "int8": Precision(8, 32), "int4": Precision(4, 32)}
+PRECISIONS = {
+    "none": (Precision(), Precision()),
+    "int8": (Precision(8, 8, many=True), Precision(8, 8)),
+    "int4": (Precision(4, 8, many=True), Precision(4, 8)),
+}
+"""Quantisation -> of the encoder, which has many positions at a time, and of the decoder."""
+
 # The first with products of 8-bit blocks on the processor.
 _LEAST_RUNTIME = (1, 22)
 
@@ -29,7 +34,7 @@ def check(speech: SpeechModel, quantize: str) -> None:
     if quantize not in PRECISIONS:
         raise ExportError(
             f"ONNX Runtime has no quantisation {quantize!r}; choose one of: "
-            f"{', '.join(QUANTISATIONS)}"
+            f"{', '.join(PRECISIONS)}"
         )
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if version < _LEAST_RUNTIME:
@@ -37,19 +42,19 @@ def check(speech: SpeechModel, quantize: str) -> None:
             f"ONNX Runtime {onnxruntime.__version__} is too old; 1.22 or later is needed: "
             "pip install --upgrade onnxruntime"
         )
-    _check_blocks(speech, PRECISIONS[quantize])
+    _check_blocks(speech, PRECISIONS[quantize][1])
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """Two graphs and the tokenizer into the existing folder `folder`."""
-    precision = PRECISIONS[quantize]
-    encoder, decoder = OnnxBuilder("encoder", precision), OnnxBuilder("decoder", precision)
+    many, few = PRECISIONS[quantize]
+    encoder, decoder = OnnxBuilder("encoder", many), OnnxBuilder("decoder", few)
     write_encoder(speech.model, encoder)
     write_decoder(speech.model, decoder)
     files = encoder.save(folder / ENCODER_FILE) + decoder.save(folder / DECODER_FILE)
     copy_side_files(speech.path, folder)
     versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-    return Written(files, versions, {"bits": precision.bits, "block": precision.block})
+    return Written(files, versions, {"bits": few.bits, "block": few.block})
 
 
 def _check_blocks(speech: SpeechModel, precision: Precision) -> None:

@@ -11,7 +11,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from whisperslim.engines.onnx_storage import Blocks, quantise
+from whisperslim.engines.onnx_storage import (
+    LEAST_SCALE,
+    ROW_CENTRE,
+    Blocks,
+    quantise,
+    quantise_rows,
+)
 
 OPSET, IR_VERSION = 20, 10
 CONTRIB = "com.microsoft"
@@ -23,17 +29,23 @@ _WORTH_HALVING = 64
 
 @dataclass(frozen=True)
 class Precision:
-    """How weights are stored.
+    """How weights are stored, and what they are multiplied with.
 
     Attributes:
-        bits: Of products and tables: 32, 8 or 4.
-        block: Inputs that share a scale; of no account with 32.
-        table_bits: Of the token table, which is also the weight of the output product.
+        bits: Of the weights of products: 32, 8 or 4.
+        table_bits: Of tables that are looked up, the token table among them, whose rows are also
+            the weight of the output product.
+        block: Inputs that share a scale; of no account with 32 bits.
+        many: For products of many positions: a whole sequence is rounded to 8 bits by one scale,
+            and each output's weights by one of theirs, which the runtime multiplies fastest.
+            Otherwise each block of a position has its own scale, which rounds less and is as fast
+            for one position.
     """
 
     bits: int = 32
-    block: int = 32
     table_bits: int = 32
+    block: int = 32
+    many: bool = False
 
     @property
     def exact(self) -> bool:
@@ -83,12 +95,9 @@ class OnnxBuilder:
         added = () if bias is None else (self._vector(f"{name}.bias", bias),)
         if self._precision.exact:
             return self._float_product(x, name, weight, added)
-        blocks = self._quantised(name, weight)
-        inputs = (x, *self._packed(name, blocks), *(("", "", *added) if added else ()))
-        return self.node(
-            "MatMulNBits", *inputs, domain=CONTRIB, K=blocks.columns, N=len(blocks.codes),
-            bits=blocks.bits, block_size=blocks.block, accuracy_level=4,
-        )[0]  # fmt: skip
+        if self._precision.many:
+            return self._product_of_many(x, name, weight, added)
+        return self._product_of_few(x, name, weight, added)
 
     def norm(self, x: str, name: str, norm: nn.LayerNorm) -> str:
         scale = self._vector(f"{name}.scale", norm.weight)
@@ -98,7 +107,7 @@ class OnnxBuilder:
     def rows(self, name: str, weight: torch.Tensor, ids: str) -> str:
         if self._precision.exact:
             return self.node("Gather", self._tensor(name, _array(weight)), ids)[0]
-        blocks = self._quantised(name, weight)
+        blocks = self._quantised(name, weight, self._precision.table_bits)
         return self.node(
             "GatherBlockQuantized", self._codes(name, blocks), ids, self._scales(name, blocks),
             domain=CONTRIB, bits=blocks.bits, block_size=blocks.block,
@@ -158,9 +167,67 @@ class OnnxBuilder:
         (result,) = self.node("MatMul", x, self._tensor(name, _array(weight).T))
         return self.node("Add", result, *added)[0] if added else result
 
-    def _quantised(self, name: str, weight: torch.Tensor) -> Blocks:
+    def _product_of_few(
+        self, x: str, name: str, weight: torch.Tensor, added: tuple[str, ...]
+    ) -> str:
+        blocks = self._quantised(name, weight, self._precision.bits)
+        inputs = (x, *self._packed(name, blocks), *(("", "", *added) if added else ()))
+        return self.node(
+            "MatMulNBits", *inputs, domain=CONTRIB, K=blocks.columns, N=len(blocks.codes),
+            bits=blocks.bits, block_size=blocks.block, accuracy_level=4,
+        )[0]  # fmt: skip
+
+    def _product_of_many(
+        self, x: str, name: str, weight: torch.Tensor, added: tuple[str, ...]
+    ) -> str:
+        # Unsigned codes: with signed ones, the runtime's kernels for processors without dot
+        # products of 8-bit integers overflow their 16-bit sums.
+        if self._precision.bits == 8:
+            rounded = quantise_rows(_array(weight))
+            codes = self._tensor(f"{name}.codes", rounded.codes.T)
+            scales = self._tensor(f"{name}.scales", rounded.scales)
+        else:
+            blocks = self._quantised(name, weight, self._precision.bits)
+            codes, scales = self._requantised(self._unpacked(name, blocks))
+        centre = self._tensor("centre", np.array(ROW_CENTRE, np.uint8))
+        inputs = (x, codes, scales, centre, *added)
+        return self.node("DynamicQuantizeMatMul", *inputs, domain=CONTRIB)[0]
+
+    def _unpacked(self, name: str, blocks: Blocks) -> str:
+        """The float matrix `(rows, columns)` of 4-bit blocks; constant, so computed on load."""
+        rows, count, half = blocks.codes.shape
+        (pairs,) = self.node(
+            "Reshape", self._codes(name, blocks), self.numbers(rows, count, half, 1)
+        )
+        sixteen = self._tensor("sixteen", np.array(16, np.uint8))
+        (low,), (high,) = self.node("Mod", pairs, sixteen), self.node("Div", pairs, sixteen)
+        (codes,) = self.node("Concat", low, high, axis=3)
+        (codes,) = self.node("Cast", codes, to=TensorProto.FLOAT)
+        (codes,) = self.node("Sub", codes, self._tensor("eight", np.array(8, np.float32)))
+        (codes,) = self.node("Reshape", codes, self.numbers(rows, count, 2 * half))
+        (scales,) = self.node("Reshape", self._scales(name, blocks), self.numbers(rows, count, 1))
+        (values,) = self.node("Mul", codes, scales)
+        (values,) = self.node("Reshape", values, self.numbers(rows, count * 2 * half))
+        ends = self.numbers(blocks.columns)
+        return self.node("Slice", values, self.numbers(0), ends, self.numbers(1))[0]
+
+    def _requantised(self, matrix: str) -> tuple[str, str]:
+        """What `quantise_rows` does, as constants that are computed on load; codes transposed."""
+        (sizes,) = self.node("Abs", matrix)
+        (largest,) = self.node("ReduceMax", sizes, self.numbers(1), keepdims=1)
+        (scales,) = self.node("Div", largest, self._tensor("top", np.array(127, np.float32)))
+        least = self._tensor("least", np.array(LEAST_SCALE, np.float32))
+        (scales,) = self.node("Max", scales, least)
+        (codes,) = self.node("Div", matrix, scales)
+        (codes,) = self.node("Round", codes)
+        (codes,) = self.node("Add", codes, self._tensor("shift", np.array(ROW_CENTRE, np.float32)))
+        (codes,) = self.node("Cast", codes, to=TensorProto.UINT8)
+        (codes,) = self.node("Transpose", codes, perm=(1, 0))
+        return codes, self.node("Reshape", scales, self.numbers(-1))[0]
+
+    def _quantised(self, name: str, weight: torch.Tensor, bits: int) -> Blocks:
+        """A table that is a product's weight as well is stored once, as it was first."""
         if name not in self._blocks:
-            bits = self._precision.bits
             self._blocks[name] = quantise(_array(weight), bits, self._precision.block)
         return self._blocks[name]
 
@@ -180,8 +247,8 @@ class OnnxBuilder:
         """Constants alone, so that the runtime computes the table once, on load."""
         step = np.log(10_000) / (width // 2 - 1)
         rates = np.exp(-step * np.arange(width // 2)).astype(np.float32)[None]
-        start, end, one = (self._tensor(f"float_{i}", np.float32(i)) for i in (0, length, 1))
-        (places,) = self.node("Range", start, end, one)
+        bounds = [self._tensor(f"float_{i}", np.array(i, np.float32)) for i in (0, length, 1)]
+        (places,) = self.node("Range", *bounds)
         (column,) = self.node("Reshape", places, self.numbers(length, 1))
         (angles,) = self.node("Mul", column, self._tensor(f"{name}.rates", rates))
         (sine,), (cosine,) = self.node("Sin", angles), self.node("Cos", angles)

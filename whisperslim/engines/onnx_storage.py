@@ -2,7 +2,8 @@
 
 A block is a run of consecutive inputs of one output. Its values are whole multiples of its scale,
 centred, so that zero stays exactly zero: `value = (code - 2 ** (bits - 1)) * scale`. That is the
-layout of ONNX Runtime's `MatMulNBits` and `GatherBlockQuantized`.
+layout of ONNX Runtime's `MatMulNBits` and `GatherBlockQuantized`. Whole rows of 8 bits, one scale
+for all inputs of an output, are what its `DynamicQuantizeMatMul` takes.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ _SHARES = np.linspace(0.70, 1.05, 15)
 # 8 bits leave nothing to be won that way.
 _SEARCHED_BITS = 4
 _ROWS_AT_ONCE = 4096
+# What code a zero of a row has, and the scale of a row of zeros.
+ROW_CENTRE, LEAST_SCALE = 128, 1e-12
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,21 @@ class Blocks:
     columns: int
     bits: int
     block: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix of uint8 `codes` `(rows, columns)` around `ROW_CENTRE`, and float32 `scales`."""
+
+    codes: np.ndarray
+    scales: np.ndarray
+
+
+def quantise_rows(weight: np.ndarray) -> Rows:
+    """The rows of a float32 matrix `(rows, columns)`, the largest of each at 127 steps."""
+    scales = np.maximum(np.abs(weight).max(1) / np.float32(127), np.float32(LEAST_SCALE))
+    codes = np.rint(weight / scales[:, None]) + ROW_CENTRE
+    return Rows(codes.astype(np.uint8), scales)
 
 
 def quantise(weight: np.ndarray, bits: int, block: int) -> Blocks:

@@ -126,12 +126,6 @@ def write_decoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> N
     to.output(to.product(last, "embedding", embedding), LOGITS, (1, embedding.shape[0]))
 
 
-def narrowest(model: WhisperForConditionalGeneration) -> int:
-    """The least number of values a product adds up, and rows of tables have."""
-    products = [m.in_features for m in model.modules() if isinstance(m, nn.Linear)]
-    return min(products)
-
-
 def _present(model: nn.Module, stack: str) -> Iterator[tuple[str, Any]]:
     layers = cast(nn.ModuleList, model.get_submodule(f"model.{stack}.layers"))
     for index, layer in enumerate(layers):
@@ -241,11 +235,12 @@ def _heard(to: GraphBuilder, states: str, index: int, attention: Any) -> None:
 
 def _joined(attention: Any, projections: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights and biases one below the other; Whisper's key projection has no bias."""
-    biases = [
+    biases: list[torch.Tensor] = [
         attention.q_proj.weight.new_zeros(p.out_features) if p.bias is None else p.bias
         for p in projections
     ]
-    return torch.cat([p.weight for p in projections]), torch.cat(biases)
+    weights: list[torch.Tensor] = [p.weight for p in projections]
+    return torch.cat(weights), torch.cat(biases)
 
 
 def _cache_names(kind: str, layer: int) -> tuple[str, str]:
