@@ -1,9 +1,9 @@
 """In which order units leave: one order for the whole model, of single units and of bundles.
 
-What an engine can hold ties groups together (`UnitGroup.tied`, `UnitGroup.together`). Tied units
-leave as a bundle, the j-th worst of every group at once, so that every prefix of the order is a
-model the engine can hold. A bundle's score is the mean of its units' scores, and no bundle of an
-order comes before the one that uncovered it. Free units are bundles of one. All of it is ours.
+What an engine can hold ties groups (`UnitGroup.tied`). Tied units leave as a bundle, the j-th worst
+of every group at once, so that every prefix of the order is a model the engine can hold. A
+bundle's score is the mean of its units' scores, and no bundle comes before the one that uncovered
+it. Free units are bundles of one. All of it is ours.
 """
 
 import math
@@ -47,7 +47,7 @@ def death_order(
     """The order in which units leave, the least important first.
 
     The best unit of each group never leaves, or with `whole` the best of each place. With `whole`
-    a layer whose groups belong together leaves at once, when the turn of its best unit has come.
+    a tied group may also leave at once, when the turn of its best unit has come.
 
     Args:
         scores: Group key -> importance of its units, `(count,)`, finite.
@@ -84,7 +84,7 @@ def _singles(
     if group.tied:
         return torch.empty(0, dtype=torch.long)
     stay = int(torch.argmax(scores[group.key]))
-    if whole and not group.together and index != _best_of_place(group.place, scores, groups):
+    if whole and index != _best_of_place(group.place, scores, groups):
         return torch.arange(group.count)
     return torch.tensor([u for u in range(group.count) if u != stay], dtype=torch.long)
 
@@ -107,40 +107,38 @@ class _Bundles:
     def __init__(
         self, groups: Sequence[UnitGroup], scores: Mapping[str, torch.Tensor], whole: bool
     ) -> None:
-        self._groups = groups
-        self._present = set(range(len(groups)))
+        self._groups, self._whole = groups, whole
         # Worst last, so that the next to leave is popped.
         self._queue: dict[int, list[tuple[float, int]]] = {}
-        self._best: dict[str, float] = {}
-        self._layers: dict[str, list[int]] = {}
+        self._best: dict[int, float] = {}
         for index, group in enumerate(groups):
-            own = scores[group.key]
             if group.tied:
+                own = scores[group.key]
                 order = torch.argsort(own, stable=True).flip(0)
                 self._queue[index] = list(zip(own[order].tolist(), order.tolist(), strict=True))
-            if group.together and whole:
-                best = float(own.max())
-                self._best[group.together] = max(best, self._best.get(group.together, best))
-                self._layers.setdefault(group.together, []).append(index)
-        self._tops = {i: int(torch.argmax(scores[groups[i].key])) for i in self._present}
+                self._best[index] = float(own.max())
 
     def leave(self) -> Iterator[tuple[float, Members]]:
         """Each bundle with the score at which it leaves; scores never fall."""
-        surplus = [member for label in self._labels() for member in self._level(label)]
+        surplus = [member for own in self._ties() for member in self._level(own)]
         if surplus:
             yield -math.inf, surplus
         now = -math.inf
         while moves := self._moves():
-            score, kind, label = min(moves)
+            score, level, own = min(moves)
             now = max(now, score)
-            yield now, self._drop_layer(label) if kind == 0 else self._next_of(label)
+            yield now, self._next_of(own) if level else self._drop(own[0])
 
-    def _labels(self) -> list[str]:
-        return sorted({self._groups[index].tied for index in self._queue})
+    def _ties(self) -> list[tuple[int, ...]]:
+        """Groups that are there, by label."""
+        labels: dict[str, tuple[int, ...]] = {}
+        for index in self._queue:
+            label = self._groups[index].tied
+            labels[label] = (*labels.get(label, ()), index)
+        return list(labels.values())
 
-    def _level(self, label: str) -> Members:
+    def _level(self, own: Sequence[int]) -> Members:
         """What groups have more than the smallest one with their label; it leaves first of all."""
-        own = self._tied(label)
         least = min(len(self._queue[index]) for index in own)
         return [
             (index, self._queue[index].pop()[1])
@@ -148,59 +146,43 @@ class _Bundles:
             for _ in range(len(self._queue[index]) - least)
         ]
 
-    def _moves(self) -> list[tuple[float, int, str]]:
-        layers = [(self._best[label], 0, label) for label in self._removable()]
-        bundles = [(self._score(own), 1, label) for label, own in self._open_bundles()]
-        return layers + bundles
-
-    def _tied(self, label: str) -> list[int]:
-        return [i for i in sorted(self._present & set(self._queue)) if self._has(i, label)]
-
-    def _has(self, index: int, label: str) -> bool:
-        return self._groups[index].tied == label
+    def _moves(self) -> list[tuple[float, bool, tuple[int, ...]]]:
+        """What may leave next, with its score: a group as a whole, or a unit of all tied ones."""
+        wholes = [(self._best[index], False, (index,)) for index in self._dispensable()]
+        levels = [
+            (self._score(own), True, own)
+            for own in self._ties()
+            if len(self._queue[own[0]]) > 1 and not self._waits(own)
+        ]
+        return wholes + levels
 
     def _score(self, own: Sequence[int]) -> float:
         return math.fsum(self._queue[index][-1][0] for index in own) / len(own)
 
-    def _open_bundles(self) -> list[tuple[str, list[int]]]:
-        pairs = [(label, self._tied(label)) for label in self._labels()]
-        left = [(label, own) for label, own in pairs if own and len(self._queue[own[0]]) > 1]
-        return [(label, own) for label, own in left if not self._waits(own)]
-
     def _waits(self, own: Sequence[int]) -> bool:
-        """Whether layers should go first, all of whose units are worth less than the others' next.
+        """Whether groups should go first, all of whose units are worth less than the others' next.
 
-        Their worthless units would otherwise take good ones of other layers along.
+        Their worthless units would otherwise take good ones of other groups along.
         """
-        going = sorted(self._removable(), key=lambda label: self._best[label])
-        rest = list(own)
-        for label in going:
-            rest = [index for index in rest if index not in self._layers[label]]
-            if len(rest) < len(own) and rest and self._best[label] < self._score(rest):
-                return True
+        gone: list[int] = []
+        for index in sorted(own, key=lambda index: self._best[index]):
+            if index in self._dispensable(gone):
+                gone.append(index)
+                rest = [other for other in own if other not in gone]
+                if self._best[index] < self._score(rest):
+                    return True
         return False
 
-    def _removable(self) -> list[str]:
-        """Layers that are there, and without which no place is empty."""
-        places: dict[str, int] = {}
-        for index in self._present:
-            place = self._groups[index].place
-            places[place] = places.get(place, 0) + 1
-        return [
-            label
-            for label, own in self._layers.items()
-            if own[0] in self._present and all(places[self._groups[i].place] > 1 for i in own)
-        ]
+    def _dispensable(self, gone: Sequence[int] = ()) -> list[int]:
+        """Groups that may go as a whole after `gone`: another one of their place is left."""
+        if not self._whole:
+            return []
+        left = [index for index in self._queue if index not in gone]
+        places = [self._groups[index].place for index in left]
+        return [i for i, place in zip(left, places, strict=True) if places.count(place) > 1]
 
-    def _drop_layer(self, label: str) -> Members:
-        """What is left of a layer: of a free group its best unit, which it kept so far."""
-        own = self._layers[label]
-        self._present -= set(own)
-        left: Members = []
-        for index in own:
-            units = [unit for _, unit in self._queue.get(index, [])]
-            left += [(index, unit) for unit in units or [self._tops[index]]]
-        return left
+    def _drop(self, index: int) -> Members:
+        return [(index, unit) for _, unit in self._queue.pop(index)]
 
-    def _next_of(self, label: str) -> Members:
-        return [(index, self._queue[index].pop()[1]) for index in self._tied(label)]
+    def _next_of(self, own: Sequence[int]) -> Members:
+        return [(index, self._queue[index].pop()[1]) for index in own]

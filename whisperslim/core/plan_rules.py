@@ -44,7 +44,7 @@ def constrain(
     family: "Family", groups: Sequence["UnitGroup"], engine: str
 ) -> tuple["UnitGroup", ...]:
     """`groups` tied as `engine` needs them; prices stay."""
-    free = [replace(group, tied="", together="") for group in groups]
+    free = [replace(group, tied="") for group in groups]
     return family.limited(free, engine)
 
 

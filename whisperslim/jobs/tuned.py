@@ -130,7 +130,7 @@ def tuned_folder(run: RunDir) -> Path:
 def describe_groups(groups: Sequence[UnitGroup]) -> str:
     """The contents of `groups.json`: what there is to plan with, for whoever draws it."""
     names = ("key", "kind", "stack", "count", "width", "weights_per_unit", "parameters_per_unit",
-             "tied", "together")  # fmt: skip
+             "tied")  # fmt: skip
     return json.dumps([{name: getattr(g, name) for name in names} for g in groups], indent=1)
 
 

@@ -18,7 +18,6 @@ cannot share the encoder's states, since masks act on them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,7 +69,6 @@ class L0Distill:
             PlanError: when the target is out of reach.
         """
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
-        self._bind()
         self._costs = self._found_costs(model)
         check_target(self._target.removed, groups, self.whole, self._costs)
         self._norms = standardised({group.key: unit_norms(model, group) for group in groups})
@@ -178,12 +176,6 @@ class L0Distill:
         self._norms = {key: value.to(device) for key, value in state["norms"].items()}
         # Measured once: a second measurement of time would move the target.
         self._costs = dict(state["costs"])
-
-    def _bind(self) -> None:
-        """Leave out masks over what may not go by itself where the model is to run."""
-        if any(group.together for group in self._groups):
-            self._options = replace(self._options, sublayers=False)
-        self.whole = self._options.sublayers or self._options.layers
 
     def _found_costs(self, model: nn.Module) -> dict[str, float]:
         """In the method's own currency, or by the groups' prices when it says nothing."""

@@ -147,7 +147,6 @@ def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
             layer=int(str(record["key"]).split(".")[1]),
             # A run of an older version has no limits.
             tied=str(record.get("tied", "")),
-            together=str(record.get("together", "")),
         )
         for record in records
     )

@@ -36,7 +36,6 @@ class UnitGroup:
         parameters_per_unit: All elements one unit owns, biases included.
         layer: Index of the layer in its stack.
         tied: Groups with the same label keep equally many units, those that keep any; empty: free.
-        together: Groups with the same label keep a unit each, or none of them does; empty: free.
         price: Cost of one unit in the currency a target is counted in; 0: `weights_per_unit`.
     """
 
@@ -51,7 +50,6 @@ class UnitGroup:
     parameters_per_unit: int
     layer: int = 0
     tied: str = ""
-    together: str = ""
     price: float = 0.0
 
     @property
@@ -80,7 +78,7 @@ class Family(Protocol):
         ...
 
     def limited(self, groups: Sequence[UnitGroup], engine: str) -> tuple[UnitGroup, ...]:
-        """`groups` with the labels `tied` and `together` that shapes `engine` can hold need."""
+        """`groups` with the labels `tied` that the shapes `engine` can hold need."""
         ...
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:
@@ -143,4 +141,4 @@ def total_price(groups: Sequence[UnitGroup]) -> float:
 
 def unlimited(groups: Sequence[UnitGroup]) -> tuple[UnitGroup, ...]:
     """What a cut needs of `groups`: without what an engine or a currency adds."""
-    return tuple(replace(group, tied="", together="", price=0.0) for group in groups)
+    return tuple(replace(group, tied="", price=0.0) for group in groups)

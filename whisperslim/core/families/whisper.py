@@ -37,10 +37,11 @@ class WhisperFamily:
         return tuple(groups)
 
     def limited(self, groups: Sequence[UnitGroup], engine: str) -> tuple[UnitGroup, ...]:
-        """CTranslate2 has one number of heads for each stack, and a layer whole or not at all.
+        """CTranslate2 has one number of heads for each stack.
 
-        Its file has a single `num_heads` for a stack, which the decoder's self- and
-        cross-attention share. FFN widths are free. The other engines hold every shape.
+        Its file has a single `num_heads`, which the decoder's self- and cross-attention share.
+        FFN widths are free, and what is absent costs next to nothing. The other engines hold
+        every shape.
         """
         if engine != "ctranslate2":
             return tuple(groups)
@@ -48,7 +49,6 @@ class WhisperFamily:
             replace(
                 group,
                 tied=f"{group.stack}.heads" if group.kind == "heads" else "",
-                together=f"{group.stack}.{group.layer}",
             )
             for group in groups
         )
