@@ -1,7 +1,6 @@
 """Run an exported model in CTranslate2, by the same decoding rules as every other engine."""
 
 import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,15 +54,14 @@ class Ct2Transcriber(WindowedTranscriber):
         return self.record.n_mels
 
     def size(self) -> EngineSize:
-        """Bytes of `model.bin`, and an estimate of them in memory.
+        """Bytes of `model.bin`, and of its values once loaded.
 
-        The runtime does not tell what it holds. float16 values become float32 on a processor that
-        cannot compute with them, so float files count four bytes a parameter. An int8 file counts
-        as its own size: the few half-precision values grow (convolutions, products and
-        embeddings do not), and working copies of some products are not counted.
+        The latter is reckoned, since the runtime does not tell: int8 values stay so, all others
+        are float32 on a processor. What the runtime adds to some matrices to multiply them faster
+        is not in it.
         """
         stored = (self.folder / MODEL_FILE).stat().st_size
-        loaded = stored if self.record.quantize == "int8" else 4 * self.record.parameters
+        loaded = int(self.record.settings["bytes_loaded"])
         return EngineSize(self.record.parameters, stored, loaded, loaded)
 
     def check_language(self, language: str) -> None:

@@ -7,11 +7,13 @@ tokenizer files and preprocessor_config.json as in the model's folder
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ctranslate2
+from ctranslate2.specs import WhisperSpec
 
 from whisperslim.core.checkpoint import copy_side_files
 from whisperslim.core.decoding import suppression
@@ -55,9 +57,9 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     Raises:
         ExportError: as `check`.
     """
-    heads = heads_per_stack(speech.groups())
+    heads, vocabulary = heads_per_stack(speech.groups()), _vocabulary(speech)
     spec = to_ctranslate2(speech.model, heads)
-    spec.register_vocabulary(_vocabulary(speech))
+    spec.register_vocabulary(vocabulary)
     for key, value in _settings(speech, heads).items():
         setattr(spec.config, key, value)
     spec.validate()
@@ -68,7 +70,11 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     return Written(
         files=FILES,
         runtime={"ctranslate2": ctranslate2.__version__},
-        settings={"storage": storage, "faster_whisper": _faster_whisper(speech)},
+        settings={
+            "storage": storage,
+            "bytes_loaded": _bytes_loaded(spec),
+            "faster_whisper": _faster_whisper(speech, vocabulary),
+        },
     )
 
 
@@ -167,5 +173,16 @@ def _write_side_files(speech: SpeechModel, folder: Path) -> None:
         settings.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
-def _faster_whisper(speech: SpeechModel) -> str:
-    return "?"
+def _faster_whisper(speech: SpeechModel, vocabulary: Sequence[str]) -> str:
+    """Whether stock faster-whisper transcribes with the folder: "yes", or what it takes."""
+    if _MULTILINGUAL not in vocabulary and _is_multilingual(speech):
+        return "no: it takes a vocabulary without an empty token for an English one"
+    if len(vocabulary) <= speech.tokens.no_timestamps + 1:
+        return "with without_timestamps=True: the vocabulary has no timestamps"
+    return "yes"
+
+
+def _bytes_loaded(spec: WhisperSpec) -> int:
+    """Bytes of the weights once the runtime has them: half precision becomes float32 there."""
+    held = (value for value in spec.variables().values() if not isinstance(value, str))
+    return sum(math.prod(v.shape) * (1 if v.dtype == "int8" else 4) for v in held)

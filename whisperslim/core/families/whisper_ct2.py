@@ -2,10 +2,11 @@
 
 CTranslate2 stacks what is multiplied with the same input: q, k and v of self-attention are the
 rows of `linear_0`, k and v of cross-attention those of `linear_1`. It stores a bias for k, which
-Whisper does not have, as zeros. The output projection is another name of the token embedding.
+Whisper does not have, as zeros. The output projection is another name of the token embedding, and
+any two tensors with equal values may be two names of one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -38,10 +39,11 @@ def to_hugging_face(model: Ct2Model) -> Tensors:
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of an unfitting shape; a k bias is not
-            zero; the projection is not tied; a setting is not Whisper's.
+            zero; the projection is not tied; a setting is not Whisper's, or the heads are those of
+            a cut model.
     """
     _check_settings(model)
-    source = _Source(model.tensors)
+    source = _Source(model)
     result = {**_encoder(source), **_decoder(source)}
     unknown = sorted(set(model.tensors) - source.used - set(_SETTINGS) - set(_NUM_HEADS))
     if unknown:
@@ -51,7 +53,7 @@ def to_hugging_face(model: Ct2Model) -> Tensors:
 
 def dimensions(model: Ct2Model) -> dict[str, int]:
     """The numbers of a `WhisperConfig` that follow from the tensors, under its names."""
-    source = _Source(model.tensors)
+    source = _Source(model)
     vocabulary, d_model = source.take(_EMBEDDING).shape
     sizes = {
         "vocab_size": vocabulary,
@@ -70,15 +72,23 @@ def dimensions(model: Ct2Model) -> dict[str, int]:
 class _Source:
     """Tensors by name, with a note of which ones were taken."""
 
-    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
-        self._tensors = tensors
+    def __init__(self, model: Ct2Model) -> None:
+        named = {
+            a: model.tensors[name] for a, name in model.aliases.items() if name in model.tensors
+        }
+        self._tensors: Tensors = {**model.tensors, **named}
         self.used: set[str] = set()
 
-    def take(self, name: str) -> np.ndarray:
-        if name not in self._tensors:
-            raise CheckpointError(f"the tensor {name} is missing; this is no complete Whisper")
+    def find(self, name: str) -> np.ndarray | None:
+        """A value that may be missing."""
         self.used.add(name)
-        return self._tensors[name]
+        return self._tensors.get(name)
+
+    def take(self, name: str) -> np.ndarray:
+        found = self.find(name)
+        if found is None:
+            raise CheckpointError(f"the tensor {name} is missing; this is no complete Whisper")
+        return found
 
     def rows(self, name: str, parts: int) -> list[np.ndarray]:
         """Equal shares of the rows of a stacked tensor."""
@@ -109,6 +119,7 @@ def _decoder(source: _Source) -> Tensors:
     result = embedding | _stack(source, "decoder")
     for prefix, ours in _each_layer(source, "decoder"):
         there = f"{prefix}/attention"
+        _check_heads(source, "decoder", there)
         result |= _norm(source, f"{there}/layer_norm", f"{ours}.encoder_attn_layer_norm")
         result |= _stacked(source, f"{there}/linear_0", f"{ours}.encoder_attn", "q")
         result |= _stacked(source, f"{there}/linear_1", f"{ours}.encoder_attn", "kv")
@@ -122,6 +133,7 @@ def _stack(source: _Source, side: str) -> Tensors:
     result |= _norm(source, f"{side}/layer_norm", f"model.{side}.layer_norm")
     for prefix, ours in _each_layer(source, side):
         there = f"{prefix}/self_attention"
+        _check_heads(source, side, there)
         result |= _norm(source, f"{there}/layer_norm", f"{ours}.self_attn_layer_norm")
         result |= _stacked(source, f"{there}/linear_0", f"{ours}.self_attn", "qkv")
         result |= _linear(source, f"{there}/linear_1", f"{ours}.self_attn.out_proj")
@@ -156,6 +168,22 @@ def _stacked(source: _Source, there: str, ours: str, projections: str) -> Tensor
         elif bias.any():
             raise CheckpointError(f"{there}/bias has a k part that is not zero; Whisper has none")
     return result
+
+
+def _check_heads(source: _Source, side: str, there: str) -> None:
+    """What the file says of the heads of an attention, which it need not, is a whole Whisper's."""
+    said = {name: source.find(f"{there}/{name}") for name in ("head_dim", "queries_scale")}
+    if all(value is None for value in said.values()):
+        return
+    d_model = source.take(f"{side}/layer_norm/gamma").size
+    width = d_model // int(source.take(f"{side}/num_heads"))
+    for name, wanted in (("head_dim", width), ("queries_scale", np.float32(width**-0.5))):
+        found = said[name]
+        if found is not None and found != wanted:
+            raise CheckpointError(
+                f"{there}/{name} is {found}, a whole Whisper of this size has {wanted}: the heads "
+                "are those of a cut model; use the model this was exported from"
+            )
 
 
 def _check_settings(model: Ct2Model) -> None:

@@ -52,7 +52,7 @@ def to_ctranslate2(model: WhisperForConditionalGeneration, heads: Mapping[str, i
         there.position_encodings.encodings = _copy(ours.embed_positions.weight)
         _norm(there.layer_norm, ours.layer_norm)
         for target, index in zip(there.layer, layers[stack], strict=True):
-            _self_attention(target.self_attention, ours.layers[index], heads[stack])
+            _self_attention(target, ours.layers[index], heads[stack])
             _feed_forward(target.ffn, ours.layers[index])
     for place, index in enumerate(layers["decoder"]):
         ours = whisper.decoder.layers[index]
@@ -78,15 +78,15 @@ def holds_half(model: nn.Module) -> bool:
     return all(torch.equal(p, p.half().to(p.dtype)) for p in model.parameters())
 
 
-def _self_attention(spec: MultiHeadAttentionSpec, layer: Any, heads: int) -> None:
+def _self_attention(target: Any, layer: Any, heads: int) -> None:
     ours = layer.self_attn
+    spec = target.self_attention = _attention(ours, self_attention=True)
     if _is_absent(ours):
-        _no_attention(spec, heads, layer.embed_dim)
+        _fill_attention(spec, heads, layer.embed_dim)
         return
     _norm(spec.layer_norm, layer.self_attn_layer_norm)
     _stacked(spec.linear[0], ours.q_proj, ours.k_proj, ours.v_proj)
     _linear(spec.linear[1], ours.out_proj)
-    spec.queries_scale = np.float32(ours.scaling)
 
 
 def _cross_attention(target: Any, layer: Any, heads: int, place: int) -> None:
@@ -94,25 +94,32 @@ def _cross_attention(target: Any, layer: Any, heads: int, place: int) -> None:
     if _is_absent(ours) and place:
         del target.attention
         return
-    spec = target.attention
+    spec = target.attention = _attention(ours, self_attention=False)
     if _is_absent(ours):
-        _no_attention(spec, heads, layer.embed_dim)
+        _fill_attention(spec, heads, layer.embed_dim)
         return
     _norm(spec.layer_norm, layer.encoder_attn_layer_norm)
     _linear(spec.linear[0], ours.q_proj)
     _stacked(spec.linear[1], ours.k_proj, ours.v_proj)
     _linear(spec.linear[2], ours.out_proj)
-    spec.queries_scale = np.float32(ours.scaling)
 
 
-def _no_attention(spec: MultiHeadAttentionSpec, heads: int, width: int) -> None:
-    """An attention whose heads are one element wide, and whose output is zero."""
+def _attention(ours: Any, self_attention: bool) -> MultiHeadAttentionSpec:
+    """One without weights. Absent heads are one element wide."""
+    width, scale = (1, 1.0) if _is_absent(ours) else (ours.head_dim, ours.scaling)
+    # The width is read off the matrices, but with a single head it is taken from here.
+    spec = MultiHeadAttentionSpec(self_attention=self_attention, head_dim=width)
+    spec.queries_scale = np.float32(scale)
+    return spec
+
+
+def _fill_attention(spec: MultiHeadAttentionSpec, heads: int, width: int) -> None:
+    """Heads one element wide, and an output of zeros."""
     *inputs, output = spec.linear
     for linear, parts in zip(inputs, (3,) if len(inputs) == 1 else (1, 2), strict=True):
         _fill(linear, parts * heads, width)
     _fill(output, width, heads)
     _fill_norm(spec.layer_norm, width)
-    spec.queries_scale = np.float32(1)
 
 
 def _feed_forward(spec: FeedForwardSpec, layer: Any) -> None:
