@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import RESULTS
+from benchmarks.side_by_side_table import ablation, side_by_side
 from benchmarks.table_methods import method_step_table, method_table
 from benchmarks.table_parts import MEGA, sets, spread, table, where
 
@@ -146,6 +147,8 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "recipe_table": _recipe_table,
     "method_table": method_table,
     "method_step": method_step_table,
+    "side_by_side": side_by_side,
+    "ablation": ablation,
     "training_step": _training_step,
     "quick_preset": _quick_preset,
     "startup": _startup,

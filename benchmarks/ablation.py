@@ -1,0 +1,54 @@
+"""One lever after the other on the same recordings: where the time and the size go.
+
+    python -m benchmarks.ablation --dense RUN --data PATH/hi_stories --data PATH/hi_prompts#test \\
+        --step "fitted window=RUN@fit" --step "vocabulary=FOLDER@fit" --step "structure=RUN@fit" \\
+        --step "int8=EXPORT@fit" --step "merges=EXPORT@fit"
+
+The first row is the dense model in stock transformers, float32, window of 30 s. A step is a model
+or an export of this project with the window it listens in; each should add one lever to the one
+before. Measured as benchmarks.side_by_side does.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks.dense_systems import TRANSFORMERS, Make, ours, peers
+from benchmarks.provenance import write_result
+from benchmarks.side_by_side import run, shared_arguments, work_folder
+from whisperslim.core.loading import load_model
+
+
+def main() -> None:
+    """Open, measure, score, store."""
+    arguments = _arguments()
+    dense = load_model(arguments.dense)
+    stock = peers(dense, work_folder(dense.info.weights_sha256))[TRANSFORMERS]
+    wanted = {TRANSFORMERS: stock, **dict(map(_step, arguments.step))}
+    # Each row is compared with all before it, so that a table can show any two.
+    with tempfile.TemporaryDirectory() as name:
+        record = run(wanted, Path(name), arguments, TRANSFORMERS, tuple(wanted))
+    record["what"] = "one lever after the other, on the same recordings"
+    record["dense_sha256"] = dense.info.weights_sha256
+    print(write_result(arguments.out, record))
+
+
+def _step(text: str) -> tuple[str, Make]:
+    label, _, model = text.partition("=")
+    path, _, window = model.rpartition("@")
+    return label, lambda: ours(path, window)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = shared_arguments((__doc__ or "").splitlines()[0], "ablation")
+    parser.add_argument("--step", action="append", required=True, metavar="LABEL=MODEL@fit|30s")
+    arguments = parser.parse_args()
+    for step in arguments.step:
+        label, equals, model = step.partition("=")
+        if not (label and equals and model.rpartition("@")[2] in ("fit", "30s")):
+            parser.error(f"{step!r} is no step; write LABEL=MODEL@fit or LABEL=MODEL@30s")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The tables of benchmarks.side_by_side and benchmarks.ablation, from their stored records."""
+
+from typing import Any
+
+from benchmarks.recordings import ALL_SHORT
+from benchmarks.table_parts import MEGA, spread, table
+
+
+def side_by_side(record: dict[str, Any]) -> str:
+    """One table for each length class, all short recordings first; then what is missing."""
+    blocks = [_block(name, values, record) for name, values in record["classes"].items()]
+    return "\n\n".join([*blocks, _notes(record)])
+
+
+def ablation(record: dict[str, Any]) -> str:
+    """A row for each lever, against the row before and against the first."""
+    values = record["classes"][ALL_SHORT]
+    labels = list(values["rows"])
+    header = ("", "s per clip (median, range)", "× the row before", f"× {labels[0]} (95 %)",
+              "weights MB", "peak memory MB", "WER % (95 %), p")  # fmt: skip
+    rows = []
+    for before, label in zip([None, *labels], labels, strict=False):
+        row, system = values["rows"][label], record["systems"][label]
+        factor = row["faster_than"][before]["ratio"] if before else None
+        rows.append(
+            (
+                label if before is None else f"+ {label}",
+                spread(row["seconds_per_clip"], "{:.3f}"),
+                f"{factor:.2f}" if factor else "",
+                _ratio(row["faster_than"][labels[0]]) if before else "",
+                f"{system['bytes_on_disk'] / MEGA:.1f}",
+                f"{system['peak_memory_bytes'] / MEGA:.0f}",
+                _wer(row, label == record["baseline"]),
+            )
+        )
+    return f"{_caption(ALL_SHORT, values, record)}\n\n{table(header, rows)}\n\n{_notes(record)}"
+
+
+def _block(name: str, values: dict[str, Any], record: dict[str, Any]) -> str:
+    others = [label for label in record["faster_than"] if label in values["rows"]]
+    header = (
+        "system", "s per clip (median, range)", "real-time factor",
+        *(f"× {label} (95 %)" for label in others), "first token s", "tokens/s",
+        "peak memory MB", "weights MB", "WER % (95 %), p",
+    )  # fmt: skip
+    rows = []
+    for label, row in values["rows"].items():
+        system, first = record["systems"][label], row["first_token_seconds"]
+        rows.append(
+            (
+                label,
+                spread(row["seconds_per_clip"], "{:.3f}"),
+                f"{row['real_time_factor']:.3f}",
+                *("" if other == label else _ratio(row["faster_than"][other]) for other in others),
+                "not told" if first is None else f"{first:.3f}",
+                f"{row['tokens_per_second']:.0f}",
+                f"{system['peak_memory_bytes'] / MEGA:.0f}",
+                f"{system['bytes_on_disk'] / MEGA:.1f}",
+                _wer(row, label == record["baseline"]),
+            )
+        )
+    return f"{_caption(name, values, record)}\n\n{table(header, rows)}"
+
+
+def _caption(name: str, values: dict[str, Any], record: dict[str, Any]) -> str:
+    each = f", each {values['repeats']} times" if values["repeats"] > 1 else ""
+    return (
+        f"**{name}**: n = {values['n']}{each}, {values['audio_seconds'] / 60:.1f} minutes; "
+        f"normaliser {values['normaliser']}; p against {record['baseline']}."
+    )
+
+
+def _notes(record: dict[str, Any]) -> str:
+    same = "; ".join(f"{label}: {each['describe']}" for label, each in record["systems"].items())
+    missing = "".join(f" Not run: {label} ({why})." for label, why in record["missing"].items())
+    peers = ", ".join(f"{name} {found}" for name, found in record["peers"].items())
+    packages = record["packages"]
+    return (
+        f"{record['decoding']}. {same}.{missing} Factors are of total times, paired bootstrap over "
+        f"recordings. Peak memory is that of the system's process, loading included. "
+        f"{record['note']} Measured with {record['threads']} threads on {record['cores']} cores of "
+        f"{record['processor']}, torch {packages['torch']}, transformers "
+        f"{packages['transformers']}, ctranslate2 {packages['ctranslate2']}, {peers}; command: "
+        f"`{record['command']}`."
+    )
+
+
+def _wer(row: dict[str, Any], is_baseline: bool) -> str:
+    low, high = row["wer_interval_95"]
+    cell = f"{100 * row['wer']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    against = row["against_baseline"]
+    # One recording has no interval and no test.
+    if against is not None and against["n"] < 2:
+        return f"{100 * row['wer']:.1f}"
+    return cell if is_baseline or against is None else f"{cell}, {against['p_value']:.2g}"
+
+
+def _ratio(value: dict[str, float]) -> str:
+    if value["n"] < 2:
+        return f"{value['ratio']:.1f}"
+    return f"{value['ratio']:.1f} ({value['low']:.1f} to {value['high']:.1f})"
