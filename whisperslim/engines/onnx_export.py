@@ -33,8 +33,7 @@ def check(speech: SpeechModel, quantize: str) -> None:
     """
     if quantize not in PRECISIONS:
         raise ExportError(
-            f"ONNX Runtime has no quantisation {quantize!r}; choose one of: "
-            f"{', '.join(PRECISIONS)}"
+            f"ONNX Runtime has no quantisation {quantize!r}; choose one of: {', '.join(PRECISIONS)}"
         )
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if version < _LEAST_RUNTIME:
