@@ -16,6 +16,7 @@ from typing import Any
 from whisperslim.core.checkpoint import VOCABULARY_FILE, copy_side_files
 from whisperslim.core.tokens import TokenCodec
 from whisperslim.core.vocabulary import Merge, TokenTable, Vocabulary
+from whisperslim.core.word_splitting import WHOLE_WORDS
 from whisperslim.errors import CheckpointError
 
 _SINGLE = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
@@ -76,6 +77,8 @@ def trimmed_layout(layout: Mapping[str, Any], vocabulary: Vocabulary) -> dict[st
     first_new = sum(old < vocabulary.first_control for old in vocabulary.keep)
     text |= {token: first_new + place for place, token in enumerate(vocabulary.added)}
     made["model"]["vocab"] = dict(sorted(text.items(), key=lambda item: item[1]))
+    if vocabulary.merges:
+        made["pre_tokenizer"] = deepcopy(WHOLE_WORDS)
     made["model"]["merges"] = _merges_within(text, made["model"]["merges"], vocabulary.merges)
     for special in ((made.get("post_processor") or {}).get("special_tokens") or {}).values():
         special["ids"] = [ids[old] for old in special["ids"] if old in ids]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from transformers import WhisperTokenizer
 
+from whisperslim.core.word_splitting import keeps_words_whole, whole_words
 from whisperslim.errors import CheckpointError, UsageError
 
 
@@ -46,6 +47,9 @@ def load_tokens(folder: Path) -> TokenCodec:
     """The tokenizer of a model folder."""
     try:
         tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+        if keeps_words_whole(folder / "tokenizer.json"):
+            # transformers splits as Whisper does, whatever the file says.
+            cast(Any, tokenizer.backend_tokenizer).pre_tokenizer = whole_words()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
     wanted = ("<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>", "<|endoftext|>")

@@ -64,15 +64,35 @@ def _data_problems(recipe: "Recipe") -> dict[str, str]:
 
 
 def _vocabulary_problems(recipe: "Recipe") -> dict[str, str]:
-    kept = recipe.vocabulary.languages
-    if not kept or recipe.language in kept:
-        return {}
-    return {
-        "vocabulary.languages": (
+    kept, found = recipe.vocabulary.languages, {}
+    if kept and recipe.language not in kept:
+        found["vocabulary.languages"] = (
             f"keeps {', '.join(kept)}, and the recordings are in {recipe.language}; add it, or "
             "empty the list to keep every token"
         )
-    }
+    if recipe.vocabulary.merges:
+        found |= _new_token_problems(recipe)
+    return found
+
+
+def _new_token_problems(recipe: "Recipe") -> dict[str, str]:
+    stages = {name: getattr(recipe, name) for name in ("prepare", "train", "recover")}
+    if not any(stage.steps and not stage.freeze_embeddings for stage in stages.values()):
+        return {
+            "vocabulary.merges": (
+                "new tokens begin as a mean of old ones and must be trained; set "
+                "freeze_embeddings to false in a stage that has steps"
+            )
+        }
+    learnt = recipe.prepare.steps and not recipe.prepare.freeze_embeddings
+    if recipe.distill.teacher == "dense" and not learnt:
+        return {
+            "distill.teacher": (
+                "the dense model does not know the new tokens of vocabulary.merges; give prepare "
+                "steps and set its freeze_embeddings to false, or take no teacher"
+            )
+        }
+    return {}
 
 
 def _needs_dev(recipe: "Recipe") -> bool:
