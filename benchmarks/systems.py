@@ -123,12 +123,14 @@ def _faster_whisper(system: System, language: str, threads: int) -> Opened:
 
 def _openai_whisper(system: System, language: str, threads: int) -> Opened:
     import torch
+    from whisper.tokenizer import get_tokenizer
 
     from benchmarks.openai_weights import openai_model
     from whisperslim.core.checkpoint import load_dense
 
     torch.set_num_threads(threads)
     model = openai_model(load_dense(Path(system.path)))
+    end = get_tokenizer(model.is_multilingual).eot
     firsts: list[_FirstCall] = []
     model.decoder.register_forward_hook(lambda module, given, found: firsts[-1].note())
 
@@ -139,7 +141,7 @@ def _openai_whisper(system: System, language: str, threads: int) -> Opened:
             without_timestamps=True, condition_on_previous_text=False, verbose=None,
         )  # fmt: skip
         # Its token list ends with the end of text in some windows.
-        tokens = sum(t < 50257 for part in found["segments"] for t in part["tokens"])
+        tokens = sum(t < end for part in found["segments"] for t in part["tokens"])
         return Heard(found["text"].strip(), tokens, firsts[0].seconds)
 
     size = (Path(system.path) / "model.safetensors").stat().st_size
