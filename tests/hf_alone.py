@@ -59,6 +59,7 @@ def use(folder: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.modules["whisperslim"] = None  # type: ignore[assignment]  # importing it fails now
+    for absent in ("whisperslim", "librosa", "scipy", "soundfile", "soxr", "av"):
+        sys.modules[absent] = None  # type: ignore[assignment]  # importing it fails now
     warnings.simplefilter("ignore")
     print(json.dumps([use(folder) for folder in sys.argv[1:]]))

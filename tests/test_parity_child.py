@@ -7,7 +7,8 @@ import pytest
 
 from tests import dying_child
 from whisperslim.engines import parity
-from whisperslim.engines.parity import Answer, Part, ask_child, compare_answers
+from whisperslim.engines.parity import Part, ask_child, compare_answers
+from whisperslim.engines.parity_figures import Answer
 from whisperslim.errors import ExportError
 from whisperslim.speech.window import WindowPolicy
 

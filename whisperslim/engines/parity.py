@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,17 @@ import numpy as np
 
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.export_record import PARITY_FILE
+from whisperslim.engines.parity_figures import (
+    Answer,
+    encoder_error,
+    same,
+    statement,
+    token_agreement,
+    word_difference,
+)
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import DataError, ExportError
 from whisperslim.speech.normalise import for_language
-from whisperslim.speech.wer import score
 from whisperslim.speech.window import WindowPolicy
 
 # Float kernels of two runtimes differ by about 1e-5 of the norm; a wrong shape by 1e-1.
@@ -73,15 +79,6 @@ class ParityVerdict:
         """Store in an export folder."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
         (folder / PARITY_FILE).write_text(text + "\n", "utf-8")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one side made of a part: text, token ids and encoder states, where they are told."""
-
-    text: str
-    ids: tuple[int, ...] | None
-    states: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -173,20 +170,20 @@ def compare_answers(
 ) -> ParityVerdict:
     """The verdict on the answers of an export, against those of the model."""
     pairs = list(zip(wanted, found, strict=True))
-    same = sum(_same(*pair) for pair in pairs)
-    error = _encoder_error(pairs)
-    words = _word_difference(pairs, language)
+    agreed = sum(same(*pair) for pair in pairs)
+    error = encoder_error(pairs)
+    words = word_difference(pairs, language)
     seconds = sum(part.seconds for part in parts)
-    exact = same == len(pairs) and (error is None or error <= ENCODER_TOLERANCE)
+    exact = agreed == len(pairs) and (error is None or error <= ENCODER_TOLERANCE)
     finite = error is None or math.isfinite(error)
     return ParityVerdict(
         ok=finite and (exact or quantize != "none"),
-        statement=_statement(quantize, same, len(pairs), seconds, error, words),
+        statement=statement(quantize, agreed, len(pairs), seconds, error, words),
         quantize=quantize,
         parts=len(pairs),
         seconds=seconds,
-        same_text=same,
-        token_agreement=_token_agreement(pairs),
+        same_text=agreed,
+        token_agreement=token_agreement(pairs),
         encoder_error=error if finite else None,
         word_difference=words,
         normaliser=for_language(language).name,
@@ -257,52 +254,3 @@ def _death(code: int, said: str) -> str:
         f"the engine's process was ended by {name} while it heard the first recordings{hint}. "
         f"This engine cannot run a model of these shapes here; it said: {last}"
     )
-
-
-def _same(wanted: Answer, found: Answer) -> bool:
-    if wanted.ids is None or found.ids is None:
-        return wanted.text == found.text
-    return wanted.ids == found.ids
-
-
-def _encoder_error(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
-    errors = []
-    for wanted, found in pairs:
-        if wanted.states is None or found.states is None:
-            return None
-        if wanted.states.shape != found.states.shape:
-            return math.inf
-        difference = np.linalg.norm(found.states.astype(np.float64) - wanted.states)
-        errors.append(float(difference / np.linalg.norm(wanted.states.astype(np.float64))))
-    return math.inf if any(map(math.isnan, errors)) else max(errors)
-
-
-def _token_agreement(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
-    common, written = 0, 0
-    for wanted, found in pairs:
-        if wanted.ids is None or found.ids is None:
-            return None
-        matcher = SequenceMatcher(None, wanted.ids, found.ids, autojunk=False)
-        common += 2 * sum(block.size for block in matcher.get_matching_blocks())
-        written += len(wanted.ids) + len(found.ids)
-    return common / written if written else 1.0
-
-
-def _word_difference(pairs: Sequence[tuple[Answer, Answer]], language: str) -> float | None:
-    texts = [wanted.text for wanted, _ in pairs]
-    try:
-        return score(texts, [found.text for _, found in pairs], for_language(language)).wer
-    except DataError:  # the model wrote no word: there is no rate
-        return None
-
-
-def _statement(
-    quantize: str, same: int, parts: int, seconds: float, error: float | None, words: float | None
-) -> str:
-    form = "unquantised" if quantize == "none" else quantize
-    told = [f"{form}: the same text for {same} of {parts} parts ({seconds:.0f} s of speech)"]
-    if error is not None:
-        told.append(f"encoder off by {error:.1e} of its norm")
-    if words is not None:
-        told.append(f"{words:.1%} of words differ from the model's own")
-    return "; ".join(told)
