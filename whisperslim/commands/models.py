@@ -147,7 +147,8 @@ def inspect(
         f"\n{report.name}: {millions(report.parameters)} parameters "
         f"({millions(report.prunable)} prunable), {millions(report.removed)} removed "
         f"({_percent(report.removed_of_prunable)} of prunable, "
-        f"{_percent(report.removed_of_all)} of all), {millions(report.zeroed)} zeroed "
+        f"{_percent(report.removed_of_all)} of all{_with_tokens(report.removed_tokens)}), "
+        f"{millions(report.zeroed)} zeroed "
         f"({_percent(report.zeroed_of_prunable)} of prunable, "
         f"{_percent(report.zeroed_of_all)} of all), {megabytes(report.bytes_on_disk)} on disk"
         f"{_sparse(report.sparse_saved)}, "
@@ -171,6 +172,10 @@ def _transcriber(model: str, window: str) -> "Transcriber":
     from whisperslim.speech.window import parse_window
 
     return open_transcriber(model, parse_window(window), announce=announce)
+
+
+def _with_tokens(removed: int) -> str:
+    return f"; {millions(removed)} of it with tokens of the vocabulary" if removed else ""
 
 
 def _figure(value: Any) -> str:

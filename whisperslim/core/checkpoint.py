@@ -272,7 +272,9 @@ def _write_weights(
         if name != _TIED
     }
     tensors, shapes = encode(tensors) if sparse else (tensors, {})
-    write_tensors(folder / WEIGHTS_FILE, tensors, {"format": "pt", **shapes})
+    # One entry at most: several are written in an order that differs from file to file, and equal
+    # runs are to give equal bytes.
+    write_tensors(folder / WEIGHTS_FILE, tensors, shapes or {"format": "pt"})
 
 
 def _check_names(
