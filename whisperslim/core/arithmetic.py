@@ -70,9 +70,7 @@ def expected_size(
             f"removed {removed} and zeroed {zeroed}: shares of the prunable weights, each 0 to 1 "
             "and at most 1 together"
         )
-    if not (
-        0 < prunable <= dense_parameters - tokens and tokens >= 0 and bytes_per_parameter > 0
-    ):
+    if not (0 < prunable <= dense_parameters - tokens and tokens >= 0 and bytes_per_parameter > 0):
         raise UsageError(
             f"{prunable} prunable and {tokens} of tokens that go, of {dense_parameters} parameters "
             f"with {bytes_per_parameter} bytes each: counts must be positive, and not over all"
