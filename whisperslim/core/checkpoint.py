@@ -27,7 +27,6 @@ from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalG
 
 from whisperslim.core.files import renamed_into_place
 from whisperslim.core.shrink import resize
-from whisperslim.core.sparse_format import decode, encode
 from whisperslim.core.slim_record import (
     FORMAT,
     SLIM_FILE,
@@ -37,6 +36,7 @@ from whisperslim.core.slim_record import (
     describe_cut,
     read_record,
 )
+from whisperslim.core.sparse_format import decode, encode
 from whisperslim.errors import CheckpointError, PlanError
 
 __all__ = [
