@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -331,3 +332,34 @@ def test_closing_waits_for_the_pass_at_work() -> None:
         assert begun.wait(10)
         threading.Timer(0.05, go.set).start()
         assert session.close().text == "done"
+
+
+# --- the real thing ---------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_whisper_writes_while_a_demo_clip_is_still_spoken() -> None:
+    from whisperslim.core.loading import load_model
+    from whisperslim.engines.torch_engine import TorchTranscriber
+    from whisperslim.engines.voice import SileroDetector
+    from whisperslim.speech.audio import decode
+    from whisperslim.speech.window import WindowPolicy
+
+    engine = TorchTranscriber(load_model("openai/whisper-base"), WindowPolicy())
+    heard: list[np.ndarray] = []
+
+    def hear(sound: np.ndarray) -> str:
+        heard.append(sound)
+        return engine.transcribe(sound).text
+
+    demo = Path(__file__).parents[1] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
+    clip, still = decode(demo), Fake()
+    text = LiveText(hear, SileroDetector(), LiveOptions(), still.clock)
+    stream(text, np.concatenate([quiet(1.0), clip[: len(clip) // 2]]), chunk=0.25)
+    assert text.partial().tentative and not text.partial().committed
+    stream(text, np.concatenate([clip[len(clip) // 2 :], quiet(1.0)]), chunk=0.25)
+    found = text.partial()
+    assert found.committed and found.tentative == ""
+    assert found.committed.endswith(engine.transcribe(heard[-1]).text)
+    # The clip has silence around its 2.8 s of speech; nothing else was heard as speech.
+    assert 2.0 < len(heard[-1]) / SAMPLE_RATE < 3.775

@@ -16,7 +16,7 @@ from whisperslim.engines.export_record import PARITY_FILE, ExportRecord
 from whisperslim.engines.streaming import Partial
 from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
 from whisperslim.jobs.rundir import RunDir
-from whisperslim.ui import tab_compare
+from whisperslim.ui import compare_fields, live_text, tab_compare
 from whisperslim.ui.choices import chosen_model
 from whisperslim.ui.context import AppContext
 from whisperslim.ui.live_text import Previews, _answered, previews_of
@@ -32,6 +32,10 @@ class Listener:
 
     compared: list[tuple[Any, ...]] = field(default_factory=list)
     previewed: list[tuple[Any, ...]] = field(default_factory=list)
+    readied: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def get_ready(self, *given: Any) -> None:
+        self.readied.append(given)
 
     def compare(self, *given: Any) -> Any:
         self.compared.append(given)
@@ -103,13 +107,15 @@ def comparison() -> Any:
     )
 
 
-def write_export(folder: Path, engine: str, quantize: str, statement: str | None = None) -> Path:
+def write_export(folder: Path, engine: str, quantize: str, same: int | None = None) -> Path:
+    """An export without its files; `same` of 6 parts were heard alike, or nobody looked."""
     folder.mkdir(parents=True)
     ExportRecord(
         engine, quantize, "m", "0" * 64, 10, 80, 448, "hi", (), (), {}, {}, {}
     ).write(folder)  # fmt: skip
-    if statement is not None:
-        (folder / PARITY_FILE).write_text(json.dumps({"ok": True, "statement": statement}))
+    if same is not None:
+        verdict = {"seconds": 41.5, "parts": 6, "same_text": same, "word_difference": 0.07}
+        (folder / PARITY_FILE).write_text(json.dumps(verdict))
     return folder
 
 
@@ -165,13 +171,14 @@ def test_compare_refuses_what_it_cannot_use(
 
 
 def test_the_fastest_export_of_a_run_comes_first(app: AppContext, run: RunDir) -> None:
-    write_export(run.path / "export" / "onnx", "onnx", "int8", "int8: same text")
-    fast = write_export(run.path / "export" / "ctranslate2", "ctranslate2", "int8", "int8: 5 of 6")
+    write_export(run.path / "export" / "onnx", "onnx", "int8", 6)
+    fast = write_export(run.path / "export" / "ctranslate2", "ctranslate2", "int8", 5)
     write_export(run.path / "export" / ".ctranslate2-abcdefgh", "ctranslate2", "none")
     (run.path / "export" / "half").mkdir()
     options = slim_options(app, run.name)
     assert [option.key for option in options] == ["ctranslate2", "onnx", "torch"]
-    assert options[0].label == "CTranslate2 int8" and "5 of 6" in options[0].parity
+    assert options[0].label == "CTranslate2 int8" and "42 s" in options[0].parity
+    assert "5 of 6 parts; 7% of the words differ" in options[0].parity
     assert slim_side(app, run.name, None).path == str(fast)
     assert slim_side(app, run.name, "torch") == SideChoice(str(run.slim_path))
 
@@ -186,13 +193,13 @@ def test_a_damaged_export_is_not_offered(app: AppContext, run: RunDir) -> None:
 
 def test_an_export_that_was_never_checked_says_so(app: AppContext, run: RunDir) -> None:
     folder = write_export(run.path / "export" / "onnx", "onnx", "none")
-    assert "Not checked" in slim_options(app, run.name)[0].parity
+    assert "not checked" in slim_options(app, run.name)[0].parity
     (folder / PARITY_FILE).write_text("[]")
-    assert "Not checked" in slim_options(app, run.name)[0].parity
+    assert "not checked" in slim_options(app, run.name)[0].parity
 
 
 def test_an_export_folder_can_be_typed_on_either_side(app: AppContext, tmp_path: Path) -> None:
-    folder = write_export(tmp_path / "out", "ctranslate2", "int8", "fine")
+    folder = write_export(tmp_path / "out", "ctranslate2", "int8", 6)
     assert chosen_model(app, str(folder)) == str(folder)
     (option,) = slim_options(app, str(folder))
     assert option.side == SideChoice(str(folder), "fit", "ctranslate2", "int8")
@@ -216,15 +223,25 @@ def test_words_tell_what_else_differs() -> None:
 
 
 def test_choosing_a_model_offers_its_engines(app: AppContext, run: RunDir) -> None:
-    write_export(run.path / "export" / "ct2", "ctranslate2", "int8", "<b>checked</b>")
+    write_export(run.path / "export" / "ct2", "ctranslate2", "int8", 5)
     (update,) = tab_compare.engine_updates(app, run.name, None)
     assert update["choices"] == [("CTranslate2 int8", "ct2"), ("PyTorch fp32", "torch")]
     assert update["value"] == "ct2"
     assert tab_compare.engine_updates(app, run.name, "torch")[0]["value"] == "torch"
     assert tab_compare.engine_updates(app, "nothing", None)[0]["choices"] == []
     note = tab_compare.engine_note(app, run.name, "ct2", "ctranslate2-int8")
-    assert "takes a minute" in note and "&lt;b&gt;checked" in note
+    assert "takes a minute" in note and "5 of 6 parts" in note
     assert tab_compare.engine_note(app, None, None, "torch") == ""
+
+
+def test_visiting_the_tab_loads_the_slim_model(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    tab_compare.get_ready(app, False, run.name, "torch", "hi")
+    tab_compare.get_ready(app, True, None, None, "hi")
+    assert listener.readied == []
+    tab_compare.get_ready(app, True, run.name, "torch", "hi")
+    assert listener.readied == [(SideChoice(str(run.slim_path)), "hi")]
 
 
 # --- text while speaking ----------------------------------------------------------------------
@@ -287,9 +304,9 @@ def test_unusable_rates_get_a_sentence(rate: Any) -> None:
 
 def test_the_script_is_part_of_the_page(app: AppContext) -> None:
     with gr.Blocks():
-        tab = tab_compare.lay_out_tab(app)
+        tab = compare_fields.lay_out_tab(app)
     assert tab.live.value is True
-    script = Path(tab_compare.live_text._SCRIPT).read_text("utf-8")
+    script = Path(live_text._SCRIPT).read_text("utf-8")
     for name in ("begin", "feed", "end"):
         assert f"server.{name}(" in script
     assert "innerHTML" not in script, "text of a model must not become markup"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.tiny import tiny_corpus, tiny_model_folder, write_tone
 from whisperslim.ui.build import launch
@@ -46,23 +46,28 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def chromium_with_microphone(playwright: Playwright, sound: Path) -> Browser:
+    """A browser that hears the WAV file `sound`, again and again."""
     if not CHROMIUM.exists():
         missing = f"{CHROMIUM} is missing; install Debian's package chromium"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    tone = tmp_path_factory.mktemp("microphone") / "tone.wav"
-    write_tone(tone, seconds=3.0, pitch=300, rate=48_000)
     flags = [
         "--no-sandbox",
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={tone}",
+        f"--use-file-for-fake-audio-capture={sound}",
     ]
+    return playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    tone = tmp_path_factory.mktemp("microphone") / "tone.wav"
+    write_tone(tone, seconds=3.0, pitch=300, rate=48_000)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        chromium = chromium_with_microphone(playwright, tone)
         yield chromium
         chromium.close()
 

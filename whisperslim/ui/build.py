@@ -8,7 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from whisperslim.ui import tab_compare, tab_compress, tab_runs, tab_sparsity, tab_tradeoff
+from whisperslim.ui import (
+    compare_fields,
+    tab_compare,
+    tab_compress,
+    tab_runs,
+    tab_sparsity,
+    tab_tradeoff,
+)
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.run_watch import RunWatch
@@ -44,10 +51,10 @@ def build(
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
                 tradeoff = tab_tradeoff.lay_out_tab()
             with gr.Tab("Compare", id="compare") as compare_page:
-                compare = tab_compare.lay_out_tab(app)
+                compare = compare_fields.lay_out_tab(app)
         tab_compress.connect(compress, app, blocks)
         tab_sparsity.connect(sparsity, app, [blocks.load, sparsity_page.select])
-        tab_compare.connect(compare, app, [blocks.load, compare_page.select])
+        tab_compare.connect(compare, app, [blocks.load, compare_page.select], compare_page.select)
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)

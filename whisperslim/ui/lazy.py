@@ -83,6 +83,14 @@ class Listening:
         audio = decode(recording, max_seconds=MAX_SECONDS)
         return self.lane.submit(self._compare, dense, slim, audio, language, reference).result()
 
+    def get_ready(self, side: "SideChoice", language: str) -> None:
+        """Load a model in the lane unless it is loaded. Does not wait.
+
+        What goes wrong is not told: whoever uses the model then is told the same.
+        """
+        if not self.models.holds(side, _version(side.path)):
+            self.lane.submit(lambda: warm_up(self._model(side), language))
+
     def preview(self, side: "SideChoice", language: str) -> Any:
         """A `LiveSession` for one recording. Raises `SourceError` without a voice detector."""
         from whisperslim.engines.live_session import LiveSession

@@ -30,3 +30,7 @@ class ModelCache:
                 self._models.popitem(last=False)
             self._models[key] = self.load(name)
             return self._models[key]
+
+    def holds(self, name: Hashable, version: str = "") -> bool:
+        """Whether it is here in this version."""
+        return (name, version) in self._models

@@ -104,7 +104,7 @@ def slim_options(context: AppContext, name: object) -> list[EngineOption]:
     folder = Path(chosen_model(context, name))
     if is_export(folder):
         return [_of_export(folder, "fit")]
-    own = EngineOption(TORCH, SideChoice(str(folder)), "The slim model itself.")
+    own = EngineOption(TORCH, SideChoice(str(folder)), "the slim model itself, not an export")
     options = [own, *_exports_beside(folder)]
     return sorted(options, key=lambda option: _rank(option.side))
 
@@ -146,11 +146,17 @@ def _of_export(folder: Path, window: str) -> EngineOption:
 
 
 def _parity(folder: Path) -> str:
+    """What the check of an export found, without the figures that only engineers read."""
     try:
-        verdict = json.loads((folder / PARITY_FILE).read_text("utf-8"))
-        return f"Checked against the PyTorch model, {verdict['statement']}."
+        found = json.loads((folder / PARITY_FILE).read_text("utf-8"))
+        told = (
+            f"checked against the PyTorch model on {found['seconds']:.0f} s of speech, where it "
+            f"wrote the same text for {found['same_text']} of {found['parts']} parts"
+        )
+        words = found["word_difference"]
+        return f"{told}; {words:.0%} of the words differ" if words else told
     except (OSError, ValueError, TypeError, KeyError):
-        return "Not checked against the PyTorch model: its verdict is missing; export it again."
+        return "not checked against the PyTorch model, since the verdict is missing; export again"
 
 
 def _rank(side: SideChoice) -> int:

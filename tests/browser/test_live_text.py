@@ -1,0 +1,161 @@
+"""Speech into Chromium's microphone: text while it goes on, and engines to choose from.
+
+Microphone, script, server and voice detector are real; the model is not.
+"""
+
+import wave
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.conftest import Served, chromium_with_microphone, free_port
+from tests.browser.test_journey import tab
+from tests.fake_runs import finish, make_run, write_events
+from tests.test_ui_compare import comparison, write_export
+from whisperslim.engines.live_session import LiveSession
+from whisperslim.engines.streaming import LiveText
+from whisperslim.engines.voice import SileroDetector
+from whisperslim.speech.audio import decode
+from whisperslim.ui.build import launch
+from whisperslim.ui.context import AppContext
+from whisperslim.ui.demo_clips import CLIPS_FOLDER
+from whisperslim.ui.run_watch import RunWatch
+
+pytestmark = pytest.mark.browser
+CLIP = CLIPS_FOLDER / "audio" / "demo_000.ogg"
+PATIENCE = 60_000
+
+
+@dataclass
+class Listener:
+    """Hears a word in every stretch of speech, and how long a recording is."""
+
+    lane: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    heard: list[float] = field(default_factory=list)
+    recorded: list[float] = field(default_factory=list)
+    previews: int = 0
+
+    def get_ready(self, *given: Any) -> None:
+        pass
+
+    def preview(self, side: Any, language: str) -> LiveSession:
+        self.previews += 1
+
+        def hear(sound: np.ndarray) -> str:
+            self.heard.append(len(sound) / 16_000)
+            return "सुना <b>"
+
+        return LiveSession(LiveText(hear, SileroDetector()), lambda: None, self.lane)
+
+    def compare(self, dense: Any, slim: Any, recording: str, *given: Any) -> Any:
+        self.recorded.append(len(decode(recording)) / 16_000)
+        return comparison()
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Iterator[Served]:
+    runs = tmp_path_factory.mktemp("app") / "runs"
+    run = make_run(runs)
+    write_events(run)
+    finish(run)
+    write_export(run.path / "export" / "ctranslate2", "ctranslate2", "int8", 5)
+    context = AppContext(RunWatch(runs), listening=listener)  # type: ignore[arg-type]
+    port = free_port()
+    blocks = launch(runs, port=port, block=False, context=context)
+    yield Served(f"http://127.0.0.1:{port}", runs, Path(), Path())
+    blocks.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    spoken = tmp_path_factory.mktemp("microphone") / "spoken.wav"
+    samples = soxr.resample(decode(CLIP), 16_000, 48_000)
+    with wave.open(str(spoken), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes((samples * 32_767).astype("<i2").tobytes())
+    with sync_playwright() as playwright:
+        chromium = chromium_with_microphone(playwright, spoken)
+        yield chromium
+        chromium.close()
+
+
+def test_engines_are_offered_and_explained(page: Page) -> None:
+    tab(page, "Compare")
+    expect(page.locator("#slim-engine input")).to_have_value("CTranslate2 int8")
+    note = page.locator("#engine-note")
+    expect(note).to_contain_text("same text for 5 of 6 parts")
+    page.locator("#slim-engine input").click()
+    page.get_by_role("option", name="PyTorch fp32").click()
+    expect(note).to_contain_text("the slim model itself")
+    page.locator("#dense-engine input").click()
+    page.get_by_role("option", name="faster-whisper, int8").click()
+    expect(note).to_contain_text("takes a minute or two")
+
+
+def test_text_appears_while_speaking_and_the_whole_recording_is_compared(
+    page: Page, listener: Listener
+) -> None:
+    tab(page, "Compare")
+    live = page.locator("#live-text")
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(live).to_contain_text("सुना <b>", timeout=PATIENCE)
+    expect(live).to_contain_text("while you speak")
+    assert live.locator("b").count() == 0
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Stop", exact=True).last.click()
+    expect(live).to_contain_text("Heard while you spoke", timeout=PATIENCE)
+    passes = len(listener.heard)
+    expect(page.locator("#recording audio, #recording #waveform")).not_to_have_count(0)
+    page.wait_for_timeout(1000)
+    assert len(listener.heard) == passes, "nothing is heard once the recording has ended"
+    page.locator("#compare").click()
+    expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#comparison")).to_contain_text("not like for like")
+    assert listener.recorded[-1] > max(listener.heard) and listener.recorded[-1] > 1.5
+
+
+def test_without_the_tick_nothing_is_sent(page: Page, listener: Listener) -> None:
+    tab(page, "Compare")
+    page.get_by_label("Show text while I speak").uncheck()
+    before = listener.previews
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(2500)
+    page.get_by_role("button", name="Stop", exact=True).last.click()
+    expect(page.locator("#recording audio, #recording #waveform")).not_to_have_count(0)
+    expect(page.locator("#live-text .ws-live")).to_be_hidden()
+    assert listener.previews == before
+
+
+def test_another_clip_clears_the_text(page: Page) -> None:
+    tab(page, "Compare")
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator("#live-text")).to_contain_text("सुना", timeout=PATIENCE)
+    page.get_by_role("button", name="Stop", exact=True).last.click()
+    page.locator("#clip input").click()
+    page.locator("ul [role=option]").first.click()
+    expect(page.locator("#live-text .ws-live")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.set_viewport_size({"width": 390, "height": 900})
+    tab(page, "Compare")
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator("#live-text")).to_contain_text("सुना", timeout=PATIENCE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("button", name="Stop", exact=True).last.click()
