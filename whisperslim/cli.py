@@ -22,8 +22,14 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Runs": (runs.compress, runs.resume, runs.stop, runs.runs, runs.presets),
     "Sizes": (sizes.replan, sizes.sweep),
-    "Models": (models.evaluate, models.transcribe, models.compare, models.inspect, models.fetch,
-               vocabulary.trim),
+    "Models": (
+        models.evaluate,
+        models.transcribe,
+        models.compare,
+        models.inspect,
+        models.fetch,
+        vocabulary.trim,
+    ),
     "Exports": (exports.export, exports.push, profile.profile),
     "Speech": (speech.data, speech.record),
     "App": (app_page.ui,),

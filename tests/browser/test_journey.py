@@ -32,8 +32,9 @@ def test_slider_moves_the_expected_size(page: Page) -> None:
     slider.fill("0.6")
     slider.press("Enter")
     expect(page.locator("#forecast .ws-big")).not_to_have_text(before)
-    # 60 % of 44.04 M prunable weights of 72.59 M parameters are gone.
-    expect(page.locator("#forecast .ws-big")).to_have_text("72.6 M → 46.2 M")
+    # 60 % of 44.04 M prunable weights of 72.59 M parameters are gone; and, where Whisper's tokenizer
+    # is on this machine, the 512 elements of each of the 50,994 tokens that Hindi does not need.
+    expect(page.locator("#forecast .ws-big")).to_have_text(re.compile("72.6 M → (46.2|20.1) M"))
 
 
 def test_start_runs_to_the_end_while_the_page_is_reloaded(page: Page, served: Served) -> None:

@@ -118,6 +118,8 @@ class CostReport:
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON, shares included."""
-        derived = ("flops", "flops_dense", "removed_tokens", "removed_of_prunable", "removed_of_all",
-                   "zeroed_of_prunable", "zeroed_of_all")  # fmt: skip
+        derived = (
+            "flops", "flops_dense", "removed_tokens", "removed_of_prunable", "removed_of_all",
+            "zeroed_of_prunable", "zeroed_of_all",
+        )  # fmt: skip
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}

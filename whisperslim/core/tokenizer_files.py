@@ -15,7 +15,7 @@ from typing import Any
 
 from whisperslim.core.checkpoint import VOCABULARY_FILE, copy_side_files
 from whisperslim.core.tokens import TokenCodec
-from whisperslim.core.vocabulary import Merge, TokenTable, Vocabulary
+from whisperslim.core.vocabulary import Merge, TokenTable, Vocabulary, table_from_layout
 from whisperslim.core.word_splitting import WHOLE_WORDS
 from whisperslim.errors import CheckpointError
 
@@ -29,10 +29,7 @@ Ids = Mapping[int, int]
 
 def read_table(tokens: TokenCodec, rows: int) -> TokenTable:
     """The tables of a tokenizer; `rows` is the model's vocabulary size."""
-    layout = _layout(tokens)
-    control = {entry["content"]: int(entry["id"]) for entry in layout["added_tokens"]}
-    text = {k: int(i) for k, i in layout["model"]["vocab"].items() if k not in control}
-    return TokenTable(text, control, tuple(map(_merge, layout["model"]["merges"])), rows)
+    return table_from_layout(_layout(tokens), rows)
 
 
 def write_trimmed_files(

@@ -128,6 +128,18 @@ def vocabulary_from_record(record: Mapping[str, Any]) -> Vocabulary:
         raise CheckpointError(f"no vocabulary record: {error}; trim the model again") from error
 
 
+def table_from_layout(layout: Mapping[str, Any], rows: int) -> TokenTable:
+    """The tables in the contents of a `tokenizer.json`; `rows` is the model's vocabulary size."""
+    control = {entry["content"]: int(entry["id"]) for entry in layout["added_tokens"]}
+    text = {k: int(i) for k, i in layout["model"]["vocab"].items() if k not in control}
+    return TokenTable(text, control, tuple(map(_merge, layout["model"]["merges"])), rows)
+
+
+def _merge(pair: Any) -> Merge:
+    left, right = pair.split(" ") if isinstance(pair, str) else pair
+    return left, right
+
+
 def choose(table: TokenTable, languages: Sequence[str], timestamps: bool = False) -> Vocabulary:
     """The tokens `languages` need, all of them known to `table`.
 

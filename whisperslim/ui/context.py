@@ -12,6 +12,7 @@ from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs import background, process
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui import lazy
+from whisperslim.ui.embedding_size import embedding
 from whisperslim.ui.markup import text
 from whisperslim.ui.model_cache import ModelCache
 from whisperslim.ui.run_watch import RunWatch
@@ -35,14 +36,16 @@ TONES = {
 class AppContext:
     """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
 
-    `measures` hold sizes of models by folder, `zeroed` the zeros of slim folders; `listening`
-    runs models on recordings; `command` starts a command about a run.
+    `measures` hold sizes of models by folder, `embeddings` their tokens by name, `zeroed` the
+    zeros of slim folders; `listening` runs models on recordings; `command` starts a command
+    about a run.
     """
 
     watch: RunWatch
     start: Callable[[RunDir], int] = process.start_worker
     stop: Callable[[RunDir], None] = process.stop
     measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
+    embeddings: ModelCache = field(default_factory=lambda: ModelCache(embedding, capacity=8))
     zeroed: ModelCache = field(
         default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
     )

@@ -12,21 +12,26 @@ BYTES = {"float16": 2, "float32": 4}
 _PARTS = (("fixed", "not prunable"), ("kept", "kept"), ("zeroed", "zeroed"), ("gone", "cut out"))
 
 
-def forecast_html(size: ModelSize, removed: float, zeroed: float, dtype: str) -> str:
+def forecast_html(
+    size: ModelSize, removed: float, zeroed: float, dtype: str, tokens: int = 0, note: str = ""
+) -> str:
     """The forecast in words and as two strips to one scale, dense above slim.
 
+    `tokens` are elements of the embedding that go with unneeded tokens; `note` goes below.
     Raises `UsageError` when the shares make no sense together.
     """
-    slim = expected_size(size.parameters, size.prunable, removed, BYTES[dtype], zeroed)
+    slim = expected_size(size.parameters, size.prunable, removed, BYTES[dtype], zeroed, tokens)
+    fewer = (slim.removed + tokens) / size.parameters
     return (
         '<div class="ws-card"><div class="ws-big">'
         f"{millions(size.parameters)} → {millions(slim.parameters)}</div>"
-        f'<p class="ws-small">parameters, {percent(slim.removed / size.parameters)} fewer · '
+        f'<p class="ws-small">parameters, {percent(fewer)} fewer · '
         f"{megabytes(slim.dense_bytes)} → {megabytes(slim.bytes)} as {text(dtype)}</p>"
         f"{_strips(size, slim)}{_legend()}"
         f'<p class="ws-small">Cut out: {millions(slim.removed)} of the {millions(size.prunable)} '
         f"prunable weights. Zeroed: {millions(slim.zeroed)}; they take a bit each in the file, and "
-        "the same time. Embeddings, convolutions and norms are never cut.</p></div>"
+        f"the same time. {_vocabulary(tokens)}Convolutions and norms are never cut.</p>"
+        f"{_note(note)}</div>"
     )
 
 
@@ -39,11 +44,23 @@ def unknown_html(removed: float, zeroed: float, reason: str) -> str:
     )
 
 
+def _vocabulary(tokens: int) -> str:
+    if not tokens:
+        return "All tokens stay. "
+    return f"Tokens of other languages: {millions(tokens)} of the embedding go. "
+
+
+def _note(note: str) -> str:
+    return f'<p class="ws-small">{text(note)}</p>' if note else ""
+
+
 def _strips(size: ModelSize, slim: ExpectedSize) -> str:
     fixed = size.parameters - size.prunable
+    stays = fixed - slim.tokens
     kept = size.prunable - slim.removed - slim.zeroed
     dense = _strip("dense", {"fixed": fixed, "kept": size.prunable}, size.parameters)
-    parts = {"fixed": fixed, "kept": kept, "zeroed": slim.zeroed, "gone": slim.removed}
+    gone = slim.removed + slim.tokens
+    parts = {"fixed": stays, "kept": kept, "zeroed": slim.zeroed, "gone": gone}
     return f'<div class="ws-size">{dense}{_strip("slim", parts, size.parameters)}</div>'
 
 

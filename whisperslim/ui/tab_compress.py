@@ -13,6 +13,7 @@ from whisperslim.jobs.recipe import dotted_values, from_mapping, load_recipe
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui.choices import model_choices
 from whisperslim.ui.context import AppContext, for_people, warn_when_busy
+from whisperslim.ui.embedding_size import Embedding
 from whisperslim.ui.forecast import PUBLISHED, forecast_html, unknown_html
 from whisperslim.ui.forms import (
     chosen_method,
@@ -26,7 +27,10 @@ from whisperslim.ui.markup import note, text
 from whisperslim.ui.recipe_form import RecipeForm, lay_out
 
 FIRST_PRESET = "quick-demo"
-_FORECAST_FIELDS = ("model", "target.removed", "target.zeroed", "export.dtype")
+_FORECAST_FIELDS = (
+    "model", "target.removed", "target.zeroed", "export.dtype", "vocabulary.languages",
+    "vocabulary.timestamps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
     def choose_method(name: str) -> list[Any]:
         return form.shown_parts(name)
 
-    def show_forecast(model: str, removed: float, zeroed: float, dtype: str) -> str:
-        return forecast(context, model, removed, zeroed, dtype)
+    def show_forecast(*shown: Any) -> str:
+        return forecast(context, *shown)
 
     tab.preset.input(
         choose_preset,
@@ -115,12 +119,38 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
     )
 
 
-def forecast(context: AppContext, model: str, removed: float, zeroed: float, dtype: str) -> str:
+def forecast(
+    context: AppContext,
+    model: str,
+    removed: float,
+    zeroed: float,
+    dtype: str,
+    languages: Sequence[str] = (),
+    timestamps: bool = False,
+) -> str:
     """The expected size as HTML; without the model's own size where that cannot be had."""
     try:
-        return forecast_html(_size(context, str(model)), float(removed), float(zeroed), dtype)
+        size = _size(context, str(model))
+        tokens, note = _tokens(context, str(model), languages, timestamps)
+        return forecast_html(size, float(removed), float(zeroed), dtype, tokens, note)
     except WhisperSlimError as error:
         return unknown_html(float(removed), float(zeroed), str(error))
+
+
+def _tokens(
+    context: AppContext, model: str, languages: Sequence[str], timestamps: bool
+) -> tuple[int, str]:
+    """Elements of the embedding that go, and what to say when that is not known yet."""
+    if not languages:
+        return 0, ""
+    try:
+        embedding: Embedding = context.embeddings.get(model)
+    except SourceError:
+        return 0, (
+            "Tokens of other languages go, too, and make it smaller yet; by how much is shown once "
+            "the model has been fetched."
+        )
+    return embedding.without_others([str(code) for code in languages], bool(timestamps)), ""
 
 
 def _size(context: AppContext, model: str) -> ModelSize:
