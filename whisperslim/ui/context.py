@@ -45,13 +45,13 @@ class AppContext:
     start: Callable[[RunDir], int] = process.start_worker
     stop: Callable[[RunDir], None] = process.stop
     measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
-    embeddings: ModelCache = field(default_factory=lambda: ModelCache(embedding, capacity=8))
     zeroed: ModelCache = field(
         default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
     )
     listening: lazy.Listening = field(default_factory=lazy.Listening)
     resizing: lazy.Resizing = field(default_factory=lazy.Resizing)
     command: Callable[[RunDir, str, Sequence[str]], int] = background.start
+    embeddings: ModelCache = field(default_factory=lambda: ModelCache(embedding, capacity=8))
 
     @property
     def runs(self) -> Path:
