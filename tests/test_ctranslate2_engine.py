@@ -181,7 +181,7 @@ def test_what_cannot_be_opened_is_refused(
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(ExportError, match=rf"cannot open .*written with {ctranslate2.__version__}"):
         open_export(engine.folder, engine.record, WindowPolicy(), 1)
-    with pytest.raises(ExportError, match="no int4; choose one of: none, int8"):
+    with pytest.raises(ExportError, match="no int4; choose one of: none, float16, int8"):
         open_export(engine.folder, replace(engine.record, quantize="int4"), WindowPolicy(), 1)
 
 

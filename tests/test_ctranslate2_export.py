@@ -66,6 +66,9 @@ def test_half_precision_is_kept_where_it_loses_nothing(tiny: SpeechModel, tmp_pa
     with torch.no_grad():
         speech.model.model.encoder.layers[0].fc1.bias[0] = 1 / 3
     assert exported(speech, tmp_path / "one").record.settings["storage"] == "float32"
+    rounded = exported(speech, tmp_path / "rounded", "float16")
+    assert rounded.size().bytes_on_disk == engine.size().bytes_on_disk
+    assert rounded.runtime.compute_type == "float32"
 
 
 def test_the_file_says_what_was_cut(tiny: SpeechModel, tmp_path: Path) -> None:
@@ -215,7 +218,7 @@ def test_control_tokens_in_another_order_are_refused(tiny: SpeechModel) -> None:
 def test_a_precision_that_is_not_there_is_refused(
     tiny: SpeechModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ExportError, match="no int4; choose one of: none, int8"):
+    with pytest.raises(ExportError, match="no int4; choose one of: none, float16, int8"):
         check(tiny, "int4")
     monkeypatch.setattr(
         ctranslate2_engine.ctranslate2, "get_supported_compute_types", lambda device: {"float32"}

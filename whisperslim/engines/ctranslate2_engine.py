@@ -17,7 +17,7 @@ from whisperslim.errors import ExportError
 from whisperslim.speech.window import WindowPolicy
 
 MODEL_FILE = "model.bin"
-COMPUTE_TYPES = {"none": "float32", "int8": "int8"}
+COMPUTE_TYPES = {"none": "float32", "float16": "float32", "int8": "int8"}  # on a processor
 
 
 @dataclass(frozen=True)

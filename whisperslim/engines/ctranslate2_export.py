@@ -36,7 +36,7 @@ __all__ = ["check", "open_export", "write"]
 FILES = (MODEL_FILE, "config.json", "vocabulary.json")
 _MULTILINGUAL, _NEVER_USED = "", "<|startoflm|>"
 _TIMESTAMP_STEP = 0.02  # seconds
-_STORAGE = {"none": "float32", "int8": "int8_float16"}
+_STORAGE = {"none": "float32", "float16": "float16", "int8": "int8_float16"}
 
 
 def check(speech: SpeechModel, quantize: str) -> None:
@@ -50,9 +50,9 @@ def check(speech: SpeechModel, quantize: str) -> None:
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """All files of the export, into an existing empty folder.
 
-    Floats are stored in half precision when that loses nothing, which is so for models that came
-    in float16. With int8, what is not quantised is stored in half precision: positions, biases
-    and norms, which rounds them.
+    Without quantisation, floats are stored in half precision only when that loses nothing, which
+    is so for models that came in float16; with float16, always. With int8, what is not quantised
+    is stored in half precision: positions, biases and norms, which rounds them.
 
     Raises:
         ExportError: as `check`.
