@@ -20,6 +20,7 @@ from benchmarks.provenance import RESULTS
 COLOURS = ("#0f766e", "#b45309", "#4338ca", "#be123c", "#4d7c0f", "#0369a1", "#7e22ce", "#57534e")
 BROWSER = "/usr/bin/chromium"
 _WIDTH, _HEIGHT = 1200, 520
+_HIGHEST = 100.0  # % of WER; beyond, nothing of what was said is left
 
 
 def main() -> None:
@@ -50,18 +51,32 @@ def picture(record: dict[str, Any], name: str = "") -> go.Figure:
             made.add_trace(_points(label, colour, own, values, name, column == 1), 1, column)
     for column, title in enumerate(axes, start=1):
         made.update_xaxes(title_text=title, row=1, col=column, gridcolor="#e5e7eb")
+    beyond = _beyond(rows, name)
     made.update_yaxes(gridcolor="#e5e7eb", rangemode="tozero")
+    if beyond:
+        made.update_yaxes(range=[0, _HIGHEST])
     made.update_yaxes(title_text="WER, %", row=1, col=1)
     normaliser = list(first["scores"])[-1]
     made.update_layout(
         title={
             "text": f"{name}, n = {first['n']}; normaliser {normaliser}, window {first['window']}; "
-            f"{record['updates']} updates of {record['batch_size']} clips each; bars: 95 %",
+            f"{record['updates']} updates of {record['batch_size']} clips each; bars: 95 %"
+            f"{beyond}",
             "font": {"size": 14},
         },
         width=_WIDTH, height=_HEIGHT, plot_bgcolor="white", margin={"t": 60, "r": 20},
     )  # fmt: skip
     return made
+
+
+def _beyond(rows: dict[str, Any], name: str) -> str:
+    """A line naming what is too wrong for the picture; empty when all of it fits."""
+    wer = {
+        row: 100 * list(values["sets"][name]["scores"].values())[-1]["wer"]
+        for row, values in rows.items()
+    }
+    found = [f"{row} ({value:.0f} %)" for row, value in wer.items() if value > _HIGHEST]
+    return f"<br>Beyond the picture: {'; '.join(found)}" if found else ""
 
 
 def _costs(own: dict[str, Any], record: dict[str, Any]) -> Sequence[list[float]]:

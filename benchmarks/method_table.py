@@ -244,7 +244,9 @@ def _record(
     sets = {short(source): load_items(source) for source in arguments.data}
     window = parse_window("fit")
     models = {cell.row: load_model(str(run.slim_path)) for cell, run in done.items()}
-    results = {row: score(row, model, sets, "hi", window) for row, model in models.items()}
+    with ThreadPoolExecutor(arguments.parallel) as pool:
+        scored = pool.map(lambda row: score(row, models[row], sets, "hi", window), models)
+        results = dict(zip(models, scored, strict=True))
     rows = {}
     for cell, run in done.items():
         baseline = results[Cell(DENSE, 0.0, cell.seed).row]
@@ -302,7 +304,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-seconds", type=float, default=26.0)
     parser.add_argument("--latency-clips", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--parallel", type=int, default=1, help="runs at once; times then mislead")
+    parser.add_argument("--parallel", type=int, default=1, help="runs, and models scored, at once")
     parser.add_argument("--score-only", action="store_true", help="run nothing, score what is done")
     parser.add_argument("--out", default="method_table")
     parser.add_argument("--note", default="", help="free text stored with the record")

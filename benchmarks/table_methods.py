@@ -26,7 +26,7 @@ def method_table(record: dict[str, Any]) -> str:
     scored = next(iter(record["rows"].values()))["sets"]
     normaliser = list(scored[names[0]]["scores"])[-1]
     sizes = ", ".join(f"{name} n = {scored[name]['n']}" for name in names)
-    missing = f" Not run: {'; '.join(record['missing'])}." if record["missing"] else ""
+    missing = f" {_not_run(record['missing'])}." if record["missing"] else ""
     caption = (
         f"{sizes}; normaliser {normaliser}, window {scored[names[0]]['window']}, "
         f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "
@@ -35,6 +35,17 @@ def method_table(record: dict[str, Any]) -> str:
         f"prunable weights. {_TIMES}{missing} {record['note']}"
     )
     return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"
+
+
+def _not_run(missing: Sequence[str]) -> str:
+    """Rows such as `SGL 35%, seed 0`, those of one size and seed together."""
+    together: dict[str, list[str]] = {}
+    for row in missing:
+        label, _, size = row.rpartition(", seed ")[0].rpartition(" ")
+        together.setdefault(f"{size}, seed {row.rpartition(' ')[2]}", []).append(label)
+    return "Not run: " + "; ".join(
+        f"at {size}: {' · '.join(labels)}" for size, labels in together.items()
+    )
 
 
 def _method_row(
