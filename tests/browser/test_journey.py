@@ -32,8 +32,8 @@ def test_slider_moves_the_expected_size(page: Page) -> None:
     slider.fill("0.6")
     slider.press("Enter")
     expect(page.locator("#forecast .ws-big")).not_to_have_text(before)
-    # 60 % of 44.04 M prunable weights of 72.59 M parameters are gone; and, where Whisper's tokenizer
-    # is on this machine, the 512 elements of each of the 50,994 tokens that Hindi does not need.
+    # 60 % of 44.04 M prunable weights of 72.59 M parameters are gone; and, where Whisper's
+    # tokenizer is on this machine, 512 elements of each of the 50,994 tokens Hindi does not need.
     expect(page.locator("#forecast .ws-big")).to_have_text(re.compile("72.6 M → (46.2|20.1) M"))
 
 
