@@ -31,7 +31,7 @@ EXPORTERS = {
 }
 _INSTALL = {
     "ctranslate2": "pip install ctranslate2",
-    "onnx": "pip install onnx onnxruntime onnxscript",
+    "onnx": "pip install onnx onnxruntime",
     "hf": "pip install transformers",
 }
 TOKENIZER_FILE = "tokenizer.json"
