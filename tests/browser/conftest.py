@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.tiny import tiny_corpus, tiny_model_folder, write_tone
 from whisperslim.ui.build import launch
 
 CHROMIUM = Path("/usr/bin/chromium")
+# Two workers and a browser share two cores: an answer may take long, and none is asked to be fast.
+expect.set_options(timeout=30_000)
 # Pictures are no test: they are taken when asked for.
 collect_ignore = [] if os.environ.get("WHISPERSLIM_SCREENSHOTS") else ["test_pictures.py"]
 

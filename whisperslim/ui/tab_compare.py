@@ -30,14 +30,16 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     says that somebody looks at this tab.
     """
 
-    def offer(chosen: str | None) -> list[Any]:
+    def offer(chosen: str | None, dense_engine: str) -> list[Any]:
         names = slim_choices(context)
         name = chosen or next(iter(names), None)
         dense = gr.update(choices=dense_choices(context))
-        return [dense, gr.update(choices=names, value=name), *engine_updates(context, name, None)]
+        return [dense, gr.update(choices=names, value=name), *engines(name, dense_engine)]
 
-    def engines(slim: str | None) -> list[Any]:
-        return engine_updates(context, slim, None)
+    # The note comes with the engines: a change event of its own could be lost on the way.
+    def engines(slim: str | None, dense_engine: str) -> list[Any]:
+        (update,) = engine_updates(context, slim, None)
+        return [update, engine_note(context, slim, update["value"], dense_engine)]
 
     def explain(slim: str | None, key: str | None, dense_engine: str) -> str:
         return engine_note(context, slim, key, dense_engine)
@@ -54,15 +56,18 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
         return compared(context, *shown)
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on(list(opened), offer, tab.slim, [tab.dense, tab.slim, tab.slim_engine], **quiet)
-    tab.slim.input(engines, tab.slim, [tab.slim_engine], **quiet)
+    chosen = [tab.slim, tab.dense_engine]
+    offered = [tab.slim_engine, tab.engine_note]
+    gr.on(list(opened), offer, chosen, [tab.dense, tab.slim, *offered], **quiet)
+    tab.slim.input(engines, chosen, offered, **quiet)
     explained = [tab.slim, tab.slim_engine, tab.dense_engine]
+    again = {**quiet, "trigger_mode": "always_last"}
     gr.on(
-        [tab.slim_engine.change, tab.dense_engine.change, tab.slim.change],
+        [tab.slim_engine.input, tab.dense_engine.input],
         explain,
         explained,
         tab.engine_note,
-        **quiet,
+        **again,
     )
     prepared = [tab.live, tab.slim, tab.slim_engine, tab.language]
     visited(lambda *shown: get_ready(context, *shown), prepared, None, **quiet)
