@@ -43,8 +43,12 @@ def evaluate(
         Path | None,
         typer.Option("--json", metavar="OUT", help="File for the full record; texts go beside it."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="An earlier record: the difference to it, with interval and p-value."),
+    ] = None,
 ) -> None:
-    """Word and character error rate of a model on a data set."""
+    """Word and character error rate of a model, or of an export in its engine, on a data set."""
     from whisperslim.speech.window import parse_window
 
     parse_window(window)  # before the minutes that loading may take
@@ -62,6 +66,8 @@ def evaluate(
     print_table(("what the figures depend on", ""), plain)
     scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
     print_table(("normaliser", "WER", "95 % interval", "CER"), scores)
+    if against is not None:
+        typer.echo(f"against {against}: {evaluation.against(against).verdict}")
 
 
 def transcribe(

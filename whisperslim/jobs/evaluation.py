@@ -14,12 +14,17 @@ import torch
 from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
 from whisperslim.core.files import write_text_atomically
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.engines.export_record import is_export
 from whisperslim.errors import DataError, UsageError
+from whisperslim.jobs.engine_evaluation import open_for_evaluation
 from whisperslim.jobs.environment import describe
+from whisperslim.jobs.stored_eval import texts_of
 from whisperslim.places import audio_cache
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.data_report import UNUSABLE, examine, usable
 from whisperslim.speech.dataset import Item, load_items, parse_source
+from whisperslim.speech.significance import Significance, compare
+from whisperslim.speech.wer import score_all_ways
 from whisperslim.speech.window import parse_window
 from whisperslim.train.evaluate import EvalResult, evaluate
 
@@ -49,6 +54,21 @@ class Evaluation:
         headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser, "loss": loss}
         return {**self.provenance, **record, **headline, "skipped": self.skipped}
 
+    def against(self, path: Path) -> Significance:
+        """This model's WER against that of an earlier record, clip by clip on the same set.
+
+        Raises `UsageError` for a file that `write_record` did not write, or of other clips.
+        """
+        keys, references, hypotheses = _earlier(path)
+        if (keys, references) != _one_line(self.result.keys, self.result.references):
+            raise UsageError(
+                f"{path} is of other clips than these: a difference is taken clip by clip; score "
+                "both models with the same --data, --split, --limit and --skip-problems"
+            )
+        language = self.result.language
+        (*_, before) = score_all_ways(references, hypotheses, language).values()
+        return compare(before, self.result.headline)
+
     def write_record(self, path: Path) -> None:
         """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv."""
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
@@ -75,37 +95,36 @@ def evaluate_model(
     """Transcribe a data set with a model and score it.
 
     Args:
-        model: Hub id, folder, or a run's slim folder.
+        model: Hub id, folder, a run's slim folder, or an export, which runs in its own engine.
         data: `PATH`, `PATH#SPLIT` or `hub:...`, as `load_items` takes it.
         split: Split of `data` when `data` does not name one; None or empty is all.
         window: `fit` or `30s`.
         limit: Clips scored, drawn with `seed`; 0 is all.
-        batch_size: Clips decoded together; no clip's text depends on it.
+        batch_size: Clips decoded together; no clip's text depends on it. Exports take one.
         cache_folder: Of decoded recordings; None is the user's own.
         progress: Called with (done, total) clips.
         skip_problems: Leave out clips that cannot be used, and record them, in place of refusing.
 
     Raises:
         DataError: for unusable clips, all of them counted and the first named.
-        UsageError, SourceError, CheckpointError, DeviceError: as loading the parts does.
+        UsageError, SourceError, CheckpointError, DeviceError, ExportError: as loading the
+            parts does.
     """
     policy = parse_window(window)
     source = _source(data, split)
     items = choose(load_items(source), limit, seed)
     folder = cache_folder or audio_cache()
     items, skipped = _checked(items, source, language, folder, skip_problems)
-    speech = load_model(model, device=device, announce=announce)
-    result = evaluate(
-        speech,
-        items,
-        data=source,
-        language=language,
-        policy=policy,
-        cache_folder=folder,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    return Evaluation(result, _provenance(speech, limit, seed), skipped)
+    asked: dict[str, Any] = {"data": source, "language": language, "policy": policy}
+    asked |= {"cache_folder": folder, "progress": progress}
+    if is_export(Path(model).expanduser()):
+        export = open_for_evaluation(model, policy, device)
+        result, origin = export.evaluate(items, **asked), export.provenance()
+    else:
+        speech = load_model(model, device=device, announce=announce)
+        result = evaluate(speech, items, batch_size=batch_size, **asked)
+        origin = _origin(speech)
+    return Evaluation(result, {**origin, **_circumstances(limit, seed)}, skipped)
 
 
 def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
@@ -148,7 +167,25 @@ def _checked(
     return kept, wrong
 
 
-def _provenance(speech: SpeechModel, limit: int, seed: int) -> dict[str, Any]:
+def _earlier(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Keys, references and hypotheses of an earlier record."""
+    try:
+        rows = texts_of(path.with_suffix(".tsv"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path.with_suffix('.tsv')} holds no texts of an earlier evaluation ({error}); name "
+            "the file that --json wrote, with its .tsv beside it"
+        ) from error
+    keys, references, hypotheses = (list(column) for column in zip(*rows, strict=True))
+    return keys, references, hypotheses
+
+
+def _one_line(*columns: Sequence[str]) -> tuple[list[str], ...]:
+    """Cells as a .tsv keeps them."""
+    return tuple([" ".join(cell.split()) for cell in column] for column in columns)
+
+
+def _origin(speech: SpeechModel) -> dict[str, Any]:
     return {
         "model": speech.name,
         "model_kind": speech.info.kind,
@@ -157,6 +194,11 @@ def _provenance(speech: SpeechModel, limit: int, seed: int) -> dict[str, Any]:
         "bytes_on_disk": (speech.path / WEIGHTS_FILE).stat().st_size,
         "device": speech.device.type,
         "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
+    }
+
+
+def _circumstances(limit: int, seed: int) -> dict[str, Any]:
+    return {
         "threads": torch.get_num_threads(),
         "limit": limit,
         "seed": seed,
