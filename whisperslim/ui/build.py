@@ -12,12 +12,14 @@ from whisperslim.ui import (
     compare_fields,
     tab_compare,
     tab_compress,
+    tab_record,
     tab_runs,
     tab_sparsity,
     tab_tradeoff,
 )
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
+from whisperslim.ui.recording_desk import FOLDER, RecordingDesk
 from whisperslim.ui.run_watch import RunWatch
 from whisperslim.ui.tab_runs import NOTHING_DRAWN
 from whisperslim.ui.theme import STYLE_SHEET, page_head, theme
@@ -52,9 +54,13 @@ def build(
                 tradeoff = tab_tradeoff.lay_out_tab()
             with gr.Tab("Compare", id="compare") as compare_page:
                 compare = compare_fields.lay_out_tab(app)
+            with gr.Tab("Record", id="record"):
+                record = tab_record.lay_out_tab()
         tab_compress.connect(compress, app, blocks)
         tab_sparsity.connect(sparsity, app, [blocks.load, sparsity_page.select])
         tab_compare.connect(compare, app, [blocks.load, compare_page.select], compare_page.select)
+        filled = [compress.form.component(name) for name in tab_record.FILLED]
+        tab_record.connect(record, RecordingDesk(app.runs / FOLDER), blocks, [*filled, tabs])
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
@@ -90,7 +96,7 @@ def launch(
         # The demo clips alone; fonts and styles travel inside the page.
         allowed_paths=[str(CLIPS_FOLDER / "audio")],
         theme=theme(),
-        css_paths=[STYLE_SHEET],
+        css_paths=[STYLE_SHEET, tab_record.STYLE_SHEET],
         head=page_head(),
         prevent_thread_lock=not block,
         quiet=not block,

@@ -1,0 +1,247 @@
+"""The Record tab: sentences one by one, read aloud into a corpus that the Compress tab takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.speech.prompts import MOST_CHARACTERS, MOST_PROMPTS
+from whisperslim.speech.recording_session import RecordingSession
+from whisperslim.ui import recording_desk as desk_of
+from whisperslim.ui.context import for_people
+from whisperslim.ui.markup import empty
+from whisperslim.ui.recording_desk import RecordingDesk
+from whisperslim.ui.theme import ASSETS
+
+STYLE_SHEET = ASSETS / "record.css"
+LONGEST_SECONDS = 30
+FILLED = ("data.train", "data.test", "data.hold_out_by")
+"""The recipe's fields that "Use it" fills."""
+
+_NOTHING = empty("No corpus chosen", "Begin a new one: give it a name and press Begin.")
+_SUPPLIED, _OWN = "The supplied Hindi sentences", "My own text file"
+
+
+@dataclass(frozen=True)
+class RecordTab:
+    """The components. `sentence` is the number of the one shown, from 0."""
+
+    corpus: gr.Dropdown
+    progress: gr.HTML
+    use: gr.Button
+    fold: gr.Accordion
+    name: gr.Textbox
+    speaker: gr.Textbox
+    which: gr.Radio
+    file: gr.File
+    begin: gr.Button
+    nothing: gr.HTML
+    desk: gr.Column
+    prompt: gr.HTML
+    audio: gr.Audio
+    state: gr.HTML
+    previous: gr.Button
+    following: gr.Button
+    missing: gr.Button
+    again: gr.Button
+    drop: gr.Button
+    sentence: gr.State
+
+    def shown(self) -> list[Any]:
+        """What one corpus and sentence fill."""
+        return [
+            self.corpus, self.progress, self.use, self.nothing, self.desk, self.prompt,
+            self.audio, self.state, self.sentence,
+        ]  # fmt: skip
+
+    def moves(self) -> list[Any]:
+        """What must rest while somebody records: it would change the sentence under way."""
+        return [self.corpus, self.previous, self.following, self.missing, self.again, self.drop]
+
+
+def lay_out_tab() -> RecordTab:
+    """Make the tab's components in the Blocks context now open."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            corpus = gr.Dropdown(
+                [],
+                value=None,
+                label="Corpus",
+                elem_id="corpus",
+                info="Continue where you stopped.",
+                visible=False,
+            )
+            progress = gr.HTML("", elem_id="corpus-progress")
+            use = gr.Button("Use it in Compress", elem_id="corpus-use", visible=False)
+            with gr.Accordion("New corpus", open=True, elem_id="corpus-new") as fold:
+                made = _new_fields()
+        with gr.Column(scale=3, min_width=320):
+            nothing = gr.HTML(_NOTHING)
+            with gr.Column(visible=False) as column:
+                parts = _desk_fields()
+    sentence = gr.State(0)
+    return RecordTab(corpus, progress, use, fold, *made, nothing, column, *parts, sentence)
+
+
+def _new_fields() -> tuple[Any, ...]:
+    name = gr.Textbox(
+        label="Name",
+        placeholder="my-voice",
+        max_lines=1,
+        max_length=40,
+        elem_id="corpus-name",
+        info="Letters a to z, digits, - and _.",
+    )
+    speaker = gr.Textbox(
+        label="Speaker",
+        placeholder="optional",
+        max_lines=1,
+        max_length=60,
+        elem_id="corpus-speaker",
+        info="Who reads; goes into the manifest.",
+    )
+    which = gr.Radio([_SUPPLIED, _OWN], value=_SUPPLIED, label="Sentences", elem_id="corpus-which")
+    file = gr.File(
+        label=f"Text file: UTF-8, a sentence a line, up to {MOST_PROMPTS} of {MOST_CHARACTERS} "
+        "characters",
+        file_types=[".txt"],
+        file_count="single",
+        type="filepath",
+        visible=False,
+        height=130,
+        elem_id="corpus-file",
+    )
+    begin = gr.Button("Begin", variant="primary", elem_id="corpus-begin")
+    return name, speaker, which, file, begin
+
+
+def _desk_fields() -> tuple[Any, ...]:
+    prompt = gr.HTML("", elem_id="prompt")
+    audio = gr.Audio(
+        sources=["microphone", "upload"],
+        type="filepath",
+        label=f"Your reading, up to {LONGEST_SECONDS} seconds",
+        elem_id="reading",
+        editable=False,
+        buttons=[],
+    )
+    state = gr.HTML("", elem_id="take-state")
+    with gr.Row(elem_classes=["ws-desk"]):
+        previous = gr.Button("Previous", min_width=90, elem_id="sentence-previous")
+        following = gr.Button("Next", variant="primary", min_width=90, elem_id="sentence-next")
+        missing = gr.Button("Next not recorded", min_width=150, elem_id="sentence-missing")
+    with gr.Row(elem_classes=["ws-desk"]):
+        again = gr.Button("Read it again", size="sm", min_width=120, elem_id="take-again")
+        drop = gr.Button("Delete recording", size="sm", min_width=120, elem_id="take-drop")
+    return prompt, audio, state, previous, following, missing, again, drop
+
+
+def connect(
+    tab: RecordTab, desk: RecordingDesk, blocks: gr.Blocks, compress: Sequence[Any]
+) -> None:
+    """Wire the tab. `compress` is what "Use it" changes: the controls of `FILLED`, and the tabs."""
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    place = [tab.corpus, tab.sentence]
+
+    @for_people
+    def show(name: str | None) -> list[Any]:
+        return shown(desk, name)
+
+    @for_people
+    def begin(name: object, speaker: object, which: object, file: object) -> list[Any]:
+        if which == _OWN and file is None:
+            raise desk_of.no_file()
+        made = desk.create(name, speaker, file if which == _OWN else None)
+        return [*shown(desk, made.name), gr.update(open=False), gr.update(value="")]
+
+    def go(by: int) -> Any:
+        @for_people
+        def move(name: object, sentence: object) -> list[Any]:
+            session = desk.open(name)
+            return sentence_shown(session, desk_of.step(session, sentence, by))
+
+        return move
+
+    @for_people
+    def find(name: object, sentence: object) -> list[Any]:
+        session = desk.open(name)
+        found = session.next_open(desk_of.whole(sentence))
+        if found is None:
+            gr.Info("Every sentence is recorded.", title="Done")
+            return [gr.skip() for _ in range(4)]
+        return sentence_shown(session, found)
+
+    @for_people
+    def save(name: object, sentence: object, recording: object) -> list[Any]:
+        take, heard = desk.save(name, sentence, recording)
+        said = desk_of.saved_html(desk_of.whole(sentence), take, heard)
+        return [said, *summary(desk, desk.open(name))]
+
+    @for_people
+    def drop(name: object, sentence: object) -> list[Any]:
+        desk.drop(name, sentence)
+        session = desk.open(name)
+        return [*sentence_shown(session, desk_of.whole(sentence)), *summary(desk, session)]
+
+    @for_people
+    def use(name: object) -> list[Any]:
+        train, test = desk_of.sources(desk.open(name))
+        gr.Info("Training and test recordings are filled in.", title="Compress")
+        # One speaker reads it all, so the dev set cannot be held out by speaker.
+        return [train, test, "text", gr.update(selected="compress")]
+
+    moved = [tab.prompt, tab.audio, tab.state, tab.sentence]
+    summed = [tab.corpus, tab.progress, tab.use]
+    one: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1, **quiet}
+    blocks.load(lambda: shown(desk, None), None, tab.shown(), **quiet)
+    tab.corpus.input(show, tab.corpus, tab.shown(), **quiet)
+    tab.which.input(lambda w: gr.update(visible=w == _OWN), tab.which, tab.file, **quiet)
+    filled = [tab.name, tab.speaker, tab.which, tab.file]
+    tab.begin.click(begin, filled, [*tab.shown(), tab.fold, tab.name], **one)
+    tab.previous.click(go(-1), place, moved, **one)
+    tab.following.click(go(1), place, moved, **one)
+    tab.missing.click(find, place, moved, **one)
+    tab.again.click(lambda: None, None, tab.audio, queue=False, **quiet)
+    tab.drop.click(drop, place, [*moved, *summed], **one)
+    gr.on([tab.audio.stop_recording, tab.audio.upload], save, [*place, tab.audio],
+          [tab.state, *summed], **one)  # fmt: skip
+    for event, rests in ((tab.audio.start_recording, True), (tab.audio.stop_recording, False)):
+        event(_resting(len(tab.moves()), rests), None, tab.moves(), queue=False, **quiet)
+    tab.use.click(use, tab.corpus, list(compress), **quiet)
+
+
+def shown(desk: RecordingDesk, name: str | None) -> list[Any]:
+    """Updates for a corpus, at the first sentence not recorded; the last one used without a name.
+
+    Raises `UsageError` or `DataError` when the corpus named is none.
+    """
+    known = [each for _, each in desk.choices()]
+    name = name or next(iter(known), None)
+    if name is None:
+        return [gr.update(visible=False), "", gr.update(visible=False), gr.update(visible=True),
+                gr.update(visible=False), "", None, "", 0]  # fmt: skip
+    session = desk.open(name)
+    prompt, audio, state, at = sentence_shown(session, session.next_open() or 0)
+    there = [gr.update(visible=False), gr.update(visible=True)]
+    return [*summary(desk, session), *there, prompt, audio, state, at]
+
+
+def sentence_shown(session: RecordingSession, sentence: int) -> list[Any]:
+    """Prompt, player, state and number of one sentence."""
+    return [
+        desk_of.prompt_html(session, sentence),
+        desk_of.heard_again(session, sentence),
+        desk_of.state_html(session, sentence),
+        sentence,
+    ]
+
+
+def summary(desk: RecordingDesk, session: RecordingSession) -> list[Any]:
+    """The list of corpora, how far this one is, and whether it can be used."""
+    listed = gr.update(choices=desk.choices(), value=session.name, visible=True)
+    return [listed, desk_of.progress_html(session), gr.update(visible=bool(session.takes()))]
+
+
+def _resting(count: int, rests: bool) -> Any:
+    return lambda: [gr.update(interactive=not rests) for _ in range(count)]
