@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.provenance import RESULTS
 from benchmarks.side_by_side_table import ablation, side_by_side
+from benchmarks.table_engines import engine_table
 from benchmarks.table_methods import method_step_table, method_table
 from benchmarks.table_parts import MEGA, sets, spread, table, where
 
@@ -149,6 +150,7 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "method_step": method_step_table,
     "side_by_side": side_by_side,
     "ablation": ablation,
+    "engine_table": engine_table,
     "training_step": _training_step,
     "quick_preset": _quick_preset,
     "startup": _startup,
