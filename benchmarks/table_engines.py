@@ -25,8 +25,8 @@ def engine_table(record: dict[str, Any]) -> str:
     sizes = ", ".join(f"{name} n = {values['n']}" for name, values in first.items())
     caption = (
         f"{sizes}; normaliser {facts['normaliser']}, window {facts['window']}, "
-        f"{facts['decoding']}, language {facts['language']}. In brackets 95 % intervals; points against "
-        f"{record['baseline']}, with interval and p-value."
+        f"{facts['decoding']}, language {facts['language']}. "
+        f"In brackets 95 % intervals; points against {record['baseline']}, with interval and p."
     )
     notes = [record["note"]] if record["note"] else []
     return "\n\n".join([caption, table(header, rows), *notes, where(record)])
