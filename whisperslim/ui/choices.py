@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from whisperslim.engines.export_record import is_export
-from whisperslim.errors import SourceError
+from whisperslim.errors import SourceError, UsageError
 from whisperslim.jobs.derivation import MARKER
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.context import DENSE_MODELS, AppContext
@@ -40,19 +40,21 @@ def model_choices(context: AppContext) -> list[str]:
 def chosen_model(context: AppContext, name: object) -> str:
     """What to load for an entry of the lists, or for a local folder typed in.
 
-    Raises `SourceError` for anything else.
+    Raises `SourceError` for anything else, and for a folder that the page may not open.
     """
     if not isinstance(name, str) or not name.strip():
         raise SourceError("no model is chosen; choose one from the list or type a model's folder")
     if name in DENSE_MODELS:
         return name
     if name in slim_choices(context):
-        return str(context.watch.open(name).slim_path)
+        return _admitted(context, context.watch.open(name).slim_path)
     if name in dense_choices(context):
-        return str(context.watch.open(name.removesuffix(PREPARED)).path / PREPARED[1:])
-    folder = Path(name.strip()).expanduser()
-    if folder.is_absolute() and ((folder / "config.json").is_file() or is_export(folder)):
-        return str(folder)
+        run = context.watch.open(name.removesuffix(PREPARED))
+        return _admitted(context, run.path / PREPARED[1:])
+    if name.strip().startswith(("/", "~")):
+        folder = Path(_admitted(context, Path(name.strip()).expanduser()))
+        if (folder / "config.json").is_file() or is_export(folder):
+            return str(folder)
     raise SourceError(
         f"{name!r} is neither in the list nor the full path of a model's folder (with config.json)"
     )
@@ -61,3 +63,12 @@ def chosen_model(context: AppContext, name: object) -> str:
 def _is_resized(run: RunDir) -> bool:
     # A resized run links to the models of the one it comes from.
     return (run.path / MARKER).is_file()
+
+
+def _admitted(context: AppContext, folder: Path) -> str:
+    # A run that somebody sent may hold a link to anywhere.
+    try:
+        context.admit(folder, "model")
+    except UsageError as error:
+        raise SourceError(str(error)) from error
+    return str(folder)

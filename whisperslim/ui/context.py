@@ -13,6 +13,7 @@ from whisperslim.jobs import background, process
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui import lazy
 from whisperslim.ui.embedding_size import embedding
+from whisperslim.ui.folders import Folders
 from whisperslim.ui.markup import text
 from whisperslim.ui.model_cache import ModelCache
 from whisperslim.ui.run_watch import RunWatch
@@ -38,7 +39,7 @@ class AppContext:
 
     `measures` hold sizes of models by folder, `embeddings` their tokens by name, `zeroed` the
     zeros of slim folders; `listening` runs models on recordings; `command` starts a command
-    about a run.
+    about a run; `folders` are those that paths from the page may lead to.
     """
 
     watch: RunWatch
@@ -52,11 +53,19 @@ class AppContext:
     resizing: lazy.Resizing = field(default_factory=lazy.Resizing)
     command: Callable[[RunDir, str, Sequence[str]], int] = background.start
     embeddings: ModelCache = field(default_factory=lambda: ModelCache(embedding, capacity=8))
+    folders: Folders = field(default_factory=Folders)
 
     @property
     def runs(self) -> Path:
         """The folder of all runs."""
         return self.watch.runs
+
+    def admit(self, typed: object, what: str = "folder") -> Path:
+        """A path from the page, resolved; the runs are among the folders it may lead to.
+
+        Raises `UsageError` for any other. Every handler that is given a path asks this first.
+        """
+        return self.folders.around(self.runs).admit(typed, what)
 
 
 def for_people(handler: Callable[P, R]) -> Callable[P, R]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui.choices import model_choices
 from whisperslim.ui.context import AppContext, for_people, warn_when_busy
 from whisperslim.ui.embedding_size import Embedding
+from whisperslim.ui.folders import check_recipe, is_path
 from whisperslim.ui.forecast import PUBLISHED, forecast_html, unknown_html
 from whisperslim.ui.forms import (
     chosen_method,
@@ -144,6 +144,8 @@ def _tokens(
     if not languages:
         return 0, ""
     try:
+        if is_path(model):
+            context.admit(model, "model")
         embedding: Embedding = context.embeddings.get(model)
     except SourceError:
         return 0, (
@@ -157,9 +159,10 @@ def _size(context: AppContext, model: str) -> ModelSize:
     if model in PUBLISHED:
         return PUBLISHED[model]
     # Moving a slider must not fetch a model, so hub names are not followed.
-    if not Path(model).expanduser().is_dir():
+    folder = context.admit(model, "model") if is_path(model) else None
+    if folder is None or not folder.is_dir():
         raise SourceError(f"The size of {model!r} is known once its weights are in a folder here.")
-    return context.measures.get(str(Path(model).expanduser()))
+    return context.measures.get(str(folder))
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> St
     """Make the recipe, the run and its worker. Raises `RunError` when the worker does not start."""
     try:
         recipe = from_mapping(nested(read_form(form.fields, shown)))
+        check_recipe(context.folders.around(context.runs), recipe)
         run = RunDir.create(context.runs, recipe)
     except RecipeError as error:
         return Started(None, error.problems)
