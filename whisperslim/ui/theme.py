@@ -87,8 +87,12 @@ def theme() -> gr.themes.Base:
 
 def page_head() -> str:
     """The `<head>` additions: fonts as data, so that no file need be opened to requests."""
-    faces = "\n".join(_face(name, weight) for name in _SUBSETS for weight in _WEIGHTS)
-    return f"<style>\n{faces}\n</style>\n{_CAPABILITIES}"
+    return f"<style>\n{font_faces()}\n</style>\n{_CAPABILITIES}"
+
+
+def font_faces() -> str:
+    """Style rules with the fonts inside."""
+    return "\n".join(_face(name, weight) for name in _SUBSETS for weight in _WEIGHTS)
 
 
 def _face(subset: str, weight: int) -> str:
