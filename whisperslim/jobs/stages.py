@@ -49,7 +49,8 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
     Raises:
         WhisperSlimError: when a stage cannot go on; what was done stays done.
     """
-    started = time.time()
+    # Not the wall clock, which may jump.
+    started = time.monotonic()
     context = StageContext(run, run.recipe(), emit)
     _set_up_torch(context)
     stage_export.check_engine(context)
@@ -60,13 +61,13 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
         if run.stop_requested():
             emit(Stopped(stage=name, step=0))
             return
-        begun = time.time()
+        begun = time.monotonic()
         emit(StageStarted(stage=name))
         if not stage(context):
             return
         run.mark_done(name)
-        emit(StageFinished(stage=name, seconds=time.time() - begun))
-    emit(Finished(seconds=time.time() - started, slim=str(run.slim_path)))
+        emit(StageFinished(stage=name, seconds=time.monotonic() - begun))
+    emit(Finished(seconds=time.monotonic() - started, slim=str(run.slim_path)))
 
 
 def _set_up_torch(context: StageContext) -> None:

@@ -14,6 +14,7 @@ from whisperslim.core.files import remove_leftovers
 from whisperslim.errors import WhisperSlimError
 from whisperslim.events import Event
 from whisperslim.jobs import environment
+from whisperslim.jobs.disk import require_room_for, room_for_last_words, storage_told
 from whisperslim.jobs.eventlog import EventLog
 from whisperslim.jobs.rundir import RunDir
 
@@ -39,20 +40,34 @@ def run_worker(
 
     0: finished, or stopped in good order by request, SIGTERM or Ctrl-C. 1: failed, which the last
     event explains. Every event goes to the run's log and to `sinks`. Raises `RunError` when the
-    run is busy; an error that is a fault of the program is recorded and raised on.
+    run is busy or its disk takes nothing at all; an error that is a fault of the program is
+    recorded and raised on.
     """
-    with run.lock(), _signals_ask_to_stop(run):
+    with storage_told(run.path), run.lock(), _signals_ask_to_stop(run):
         remove_leftovers(run.path)  # of a worker that was killed: the lock says none is at work
         reporter = _Reporter(EventLog(run.events_path), sinks)
-        try:
+        with room_for_last_words(run.path) as make_room:
+            return _work_or_say_why(run, reporter, load, make_room)
+
+
+def _work_or_say_why(
+    run: RunDir,
+    reporter: "_Reporter",
+    load: Callable[[], tuple[tuple[str, ...], Work]],
+    make_room: Callable[[], None],
+) -> int:
+    try:
+        with storage_told(run.path):
             _do_work(run, reporter, load)
-        except WhisperSlimError as error:
-            reporter(events.Failed(reporter.stage, str(error)))
-            return error.exit_code
-        except Exception as error:
-            fault = f"fault in the program: {type(error).__name__}: {error}"
-            reporter(events.Failed(reporter.stage, f"{fault}; the log has the details"))
-            raise
+    except WhisperSlimError as error:
+        make_room()
+        reporter(events.Failed(reporter.stage, str(error)))
+        return error.exit_code
+    except Exception as error:
+        make_room()
+        fault = f"fault in the program: {type(error).__name__}: {error}"
+        reporter(events.Failed(reporter.stage, f"{fault}; the log has the details"))
+        raise
     return 0
 
 
@@ -79,6 +94,7 @@ def _do_work(
     recipe = run.recipe()
     names, work = load()
     emit(events.RunStarted(recipe.name, os.getpid(), names))
+    require_room_for(run)
     environment.record_attempt(run.environment_path, recipe.data)
     work(run, emit)
     if not emit.ended:

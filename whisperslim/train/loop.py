@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.loading import SpeechModel
-from whisperslim.errors import TrainingError
+from whisperslim.errors import CheckpointError, TrainingError
 from whisperslim.events import CheckpointSaved, Evaluated, Event, Notice, StepDone, Stopped
 from whisperslim.methods.base import CompressionMethod
 from whisperslim.speech.batching import Batch
@@ -27,9 +27,11 @@ from whisperslim.train.state import (
     Counters,
     list_checkpoints,
     load_best,
-    load_checkpoint,
+    read_checkpoint,
+    restore,
     save_best,
     save_checkpoint,
+    set_aside,
 )
 
 _SPARSITY_EVERY_REPORTS = 4
@@ -75,6 +77,7 @@ def fit(job: Job) -> Iterator[Event]:
 
     Raises:
         TrainingError: when the loss is not finite; names the last good checkpoint.
+        CheckpointError: when the newest readable checkpoint is of another model.
         RunError: when a checkpoint cannot be written.
     """
     options, counters = job.options, Counters()
@@ -124,10 +127,17 @@ def learning_rate_at(options: TrainOptions, step: int) -> float:
 
 
 def _restore(job: Job, counters: Counters, parts: dict) -> Iterator[Event]:
-    found = list_checkpoints(job.checkpoints)
-    if found:
-        load_checkpoint(found[-1], job.student.model, counters, parts)
+    for folder in reversed(list_checkpoints(job.checkpoints)):
+        try:
+            stored = read_checkpoint(folder, job.student.device)
+        except CheckpointError as error:
+            aside = set_aside(folder)
+            yield Notice(f"{error}. It is now {aside.name}; the checkpoint before it is taken")
+            continue
+        restore(stored, job.student.model, counters, parts)
         yield Notice(f"{job.stage} continues after step {counters.step} of {job.options.steps}")
+        return
+    # Training is repeatable, so that going back, even to the start, costs time and nothing else.
 
 
 def _steps(

@@ -1,8 +1,11 @@
 """Everything needed to continue training bit for bit, on disk as a whole or not at all."""
 
+import json
+import os
 import pickle
 import re
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +23,11 @@ from whisperslim.errors import CheckpointError, RunError
 
 STUDENT_FILE = "student.safetensors"
 STATE_FILE = "state.pt"
+SUMS_FILE = "crc32.json"
 _NAME = re.compile(r"step-(\d{6,})$")
+_CHUNK = 1 << 22
+# Kept free of checkpoints: the log and the words that say the disk is full need a little, too.
+_SPARE_BYTES = 4_000_000
 
 
 @dataclass
@@ -45,7 +52,7 @@ def save_checkpoint(
     parts: Mapping[str, Any],
     keep: int,
 ) -> Path:
-    """Write a checkpoint and delete all but the newest `keep`.
+    """Write a checkpoint, flushed to the disk, and delete all but the newest `keep`.
 
     Args:
         checkpoints: Folder of the stage's checkpoints.
@@ -55,7 +62,7 @@ def save_checkpoint(
         keep: How many to leave.
 
     Raises:
-        RunError: when the disk refuses; earlier checkpoints are untouched.
+        RunError: when the disk has no room or refuses; earlier checkpoints are untouched.
     """
     folder = checkpoint_folder(checkpoints, counters.step)
     state = {
@@ -64,33 +71,46 @@ def save_checkpoint(
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "parts": {name: part.state_dict() for name, part in parts.items()},
     }
+    tensors = _tensors(model)
+    _require_room(folder, _bytes_of(tensors) + _bytes_of(state))
     with _written_whole(folder) as temporary:
-        save_file(_tensors(model), temporary / STUDENT_FILE)
+        save_file(tensors, temporary / STUDENT_FILE)
         torch.save(state, temporary / STATE_FILE)
+        _seal(temporary)
     for old in list_checkpoints(checkpoints)[:-keep]:
         shutil.rmtree(old)
     return folder
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, counters: Counters, parts: Mapping[str, Any]
-) -> None:
-    """Restore model, counters, random state and every part, in place.
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint as read: nothing of it has been put anywhere yet."""
 
-    Raises:
-        CheckpointError: when the checkpoint is damaged or of another model.
-    """
+    folder: Path
+    tensors: Mapping[str, torch.Tensor]
+    state: Mapping[str, Any]
+
+
+def read_checkpoint(folder: Path, device: torch.device) -> Stored:
+    """Read a checkpoint. Raises `CheckpointError` when it is damaged."""
+    _check_seal(folder)
     tensors = read_tensors(folder / STUDENT_FILE)
     try:
         # Plain tensors and containers only: nothing in a checkpoint can run code.
-        device = next(model.parameters()).device
         state = torch.load(folder / STATE_FILE, weights_only=True, map_location=device)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{folder / STATE_FILE} is damaged: {error}. Delete {folder} to continue from the "
-            "checkpoint before it"
-        ) from error
-    _restore_tensors(model, tensors, folder)
+        raise CheckpointError(f"{folder / STATE_FILE} is damaged: {error}") from error
+    return Stored(folder, tensors, state)
+
+
+def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping[str, Any]) -> None:
+    """Put back model, counters, random state and every part, in place.
+
+    Raises:
+        CheckpointError: when the checkpoint is of another model.
+    """
+    state = stored.state
+    _restore_tensors(model, stored.tensors, stored.folder)
     for name, value in state["counters"].items():
         setattr(counters, name, value)
     for name, part in parts.items():
@@ -98,6 +118,20 @@ def load_checkpoint(
     torch.set_rng_state(state["torch_rng"].cpu())
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, counters: Counters, parts: Mapping[str, Any]
+) -> None:
+    """Read and restore, one after the other; raises as they do."""
+    restore(read_checkpoint(folder, next(model.parameters()).device), model, counters, parts)
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint so that it is not tried again; returns where it is now."""
+    aside = folder.with_name(f"damaged-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
 
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
@@ -134,6 +168,56 @@ def _written_whole(folder: Path) -> Iterator[Path]:
             f"the checkpoint {folder} could not be written: {error}. Make room and resume; "
             "earlier checkpoints are intact"
         ) from error
+
+
+def _require_room(folder: Path, size: int) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    if free < size + _SPARE_BYTES:
+        raise RunError(
+            f"the checkpoint {folder} needs {(size + _SPARE_BYTES) / 1e6:.0f} MB and the disk has "
+            f"{free / 1e6:.0f} MB free. Make room and resume; earlier checkpoints are intact"
+        )
+
+
+def _bytes_of(value: object) -> int:
+    """Bytes of the tensors in nested containers."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(_bytes_of(each) for each in value.values())
+    return sum(_bytes_of(each) for each in value) if isinstance(value, (list, tuple)) else 0
+
+
+def _seal(folder: Path) -> None:
+    """Write the files' check sums, and flush all: a power cut leaves files of the right length
+    that hold zeros when a rename reaches the disk before the data."""
+    names = (STUDENT_FILE, STATE_FILE)
+    (folder / SUMS_FILE).write_text(json.dumps({name: _crc32(folder / name) for name in names}))
+    for name in (*names, SUMS_FILE):
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _check_seal(folder: Path) -> None:
+    """Raises `CheckpointError` when a file is not as written. Without sums there is no check."""
+    if not (folder / SUMS_FILE).is_file():
+        return  # of a version that wrote none
+    try:
+        sums = json.loads((folder / SUMS_FILE).read_text("utf-8"))
+        wrong = [name for name, known in sums.items() if _crc32(folder / name) != known]
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder / SUMS_FILE} is damaged: {error}") from error
+    if wrong:
+        raise CheckpointError(f"{folder / wrong[0]} is damaged: it is not as it was written")
+
+
+def _crc32(path: Path) -> int:
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            total = zlib.crc32(chunk, total)
+    return total
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
