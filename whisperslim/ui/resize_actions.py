@@ -13,6 +13,7 @@ from whisperslim.jobs.derivation import MARKER
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui.context import AppContext, warn_when_busy
 from whisperslim.ui.layers import LayerRow, is_pruned, read_pruned_run
+from whisperslim.ui.limits import check_commands, check_runs
 
 if TYPE_CHECKING:  # plain values, but their modules load torch
     from whisperslim.jobs.prediction import Prediction
@@ -87,6 +88,7 @@ def start_prediction(context: AppContext, name: object, removed: object, zeroed:
     """Predict in the background. Raises `PlanError` or `UsageError` before anything starts."""
     run = context.watch.open(name)
     context.resizing.replan(run, *_shares(removed, zeroed))
+    check_commands(context, PREDICT, SWEEP)
     context.command(run, PREDICT, predict_arguments(run, removed, zeroed))
 
 
@@ -104,6 +106,7 @@ def apply(
 ) -> RunDir:
     """Make the run of another size and start it: cut, recover, evaluate."""
     run = context.watch.open(name)
+    check_runs(context)
     derived = context.resizing.derive(run, *_shares(removed, zeroed), _steps(steps))
     warn_when_busy(context)
     context.start(derived)
@@ -118,6 +121,7 @@ def start_sweep(context: AppContext, name: object, targets: object, steps: objec
     low, high = context.resizing.reachable_range(run)
     wanted = ",".join(f"{target:g}" for target in parse_targets(targets, low, high))
     arguments = ["sweep", str(run.path), "--targets", wanted, "--recover", str(_steps(steps))]
+    check_commands(context, PREDICT, SWEEP)
     context.command(run, SWEEP, arguments)
 
 
