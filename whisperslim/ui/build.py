@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from whisperslim.ui import (
     compare_fields,
@@ -17,8 +18,12 @@ from whisperslim.ui import (
     tab_sparsity,
     tab_tradeoff,
 )
+from whisperslim.ui.access import LOCAL, Access
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
+from whisperslim.ui.folders import Folders
+from whisperslim.ui.gate import UPLOAD_BYTES, Gate
+from whisperslim.ui.limits import check_runs
 from whisperslim.ui.recording_desk import FOLDER, RecordingDesk
 from whisperslim.ui.run_watch import RunWatch
 from whisperslim.ui.tab_runs import NOTHING_DRAWN
@@ -74,23 +79,34 @@ def launch(
     open_run: str | None = None,
     block: bool = True,
     context: AppContext | None = None,
+    access: Access = LOCAL,
 ) -> gr.Blocks:
-    """Serve the page on this computer alone, at 127.0.0.1. Returns when closed, if `block`."""
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="whisperslim-app-")
+    """Serve the page, on this computer alone by default. Returns when closed, if `block`."""
+    uploads = tempfile.mkdtemp(prefix="whisperslim-app-")
+    os.environ["GRADIO_TEMP_DIR"] = uploads
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    if context is None:
+        watch = RunWatch(Path(runs_folder).expanduser().absolute())
+        context = AppContext(watch, folders=access.folders or Folders())
     blocks = build(runs_folder, open_run=open_run, context=context)
     blocks.queue(max_size=64, default_concurrency_limit=4, api_open=False)
     blocks.launch(
-        server_name="127.0.0.1",
+        server_name=access.address,
         server_port=port,
         share=False,
         strict_cors=True,
         ssr_mode=False,
         mcp_server=False,
         enable_monitoring=False,
-        max_file_size="50mb",
+        max_file_size=UPLOAD_BYTES,
         state_session_capacity=100,
-        show_error=True,
+        # Errors of ours are words for people and are shown; any other goes to the log alone.
+        show_error=False,
+        auth=access.checker,
+        ssl_certfile=access.certificate and str(access.certificate),
+        ssl_keyfile=access.key and str(access.key),
+        ssl_verify=False,  # of the app's own look at itself: own certificates are welcome
+        app_kwargs={"middleware": [Middleware(Gate, hosts=access.hosts, uploads=Path(uploads))]},
         footer_links=["settings"],
         run_history=False,
         # The demo clips alone; fonts and styles travel inside the page.
@@ -150,6 +166,7 @@ def _connect_buttons(
 
     @for_people
     def start(*shown: Any) -> list[Any]:
+        check_runs(app)
         started = tab_compress.start_run(app, form, shown)
         updates = tab_compress.problem_updates(form, shown, started.problems)
         if started.run is None:
