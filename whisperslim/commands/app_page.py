@@ -83,4 +83,6 @@ def ui(
 
         open_window(runs_folder, port=port, open_run=chosen, access=asked)
     else:
+        from whisperslim.ui.build import launch
+
         launch(runs_folder, port=port, open_run=chosen, access=asked)
