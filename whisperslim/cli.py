@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from whisperslim.commands import app_page, exports, models, profile, runs, sizes, speech, vocabulary
+from whisperslim.commands import (
+    app_page,
+    exports,
+    models,
+    profile,
+    reports,
+    runs,
+    sizes,
+    speech,
+    vocabulary,
+)
 from whisperslim.errors import WhisperSlimError
 
 app = typer.Typer(
@@ -20,7 +30,15 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Runs": (runs.compress, runs.resume, runs.stop, runs.runs, runs.presets),
+    "Runs": (
+        runs.compress,
+        runs.resume,
+        runs.stop,
+        runs.runs,
+        reports.queue,
+        reports.report,
+        runs.presets,
+    ),
     "Sizes": (sizes.replan, sizes.sweep),
     "Models": (
         models.evaluate,

@@ -13,7 +13,7 @@ from whisperslim.commands.terminal import (
     print_json,
     print_table,
 )
-from whisperslim.jobs import process
+from whisperslim.jobs import process, queue
 from whisperslim.jobs.console import ConsoleView, duration
 from whisperslim.jobs.eventlog import read_events
 from whisperslim.jobs.live import RunView, fold
@@ -110,6 +110,7 @@ def work_in_foreground(run: RunDir) -> None:
     except KeyboardInterrupt:
         announce("interrupted; work since the last checkpoint is lost")
         code = 130  # what shells expect of a program ended by Ctrl-C
+    queue.see_to(run.path.parent)  # should the queue's keeper have been killed
     if run.status() in (RunStatus.STOPPED, RunStatus.DIED, RunStatus.FAILED):
         announce(f"to go on: whisperslim resume {run.path}")
     raise typer.Exit(code)
@@ -123,6 +124,7 @@ def _record(run: RunDir) -> dict[str, Any]:
         "name": run.name,
         "path": str(run.path),
         "status": run.status().value,
+        "place": queue.place(run),
         "stage": view.stage,
         "step": view.step.step if view.step else None,
         "steps": view.step.total if view.step else None,
@@ -138,7 +140,8 @@ def _record(run: RunDir) -> dict[str, Any]:
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     wers = [record["wer_dense"], record["wer_slim"]]
     scores = ["-" if wer is None else f"{wer:.2%}" for wer in wers]
-    return (record["name"], record["status"], _where(record), *scores)
+    status = f"waits, place {record['place']}" if record["place"] else record["status"]
+    return (record["name"], status, _where(record), *scores)
 
 
 def _where(record: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs, looks_like_run
 _FOLDER = ".queue"
 _POLL_SECONDS = 1.0
 _GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a run stands in the queue: its place from 1, or 0; and which run it waits for."""
+
+    place: int = 0
+    behind: str = ""
 
 
 def start_or_wait(run: RunDir) -> int:
@@ -86,6 +95,13 @@ def place(run: RunDir) -> int:
     device = device_of(run)
     before = names[: names.index(run.name)]
     return 1 + sum(device_of(RunDir(run.path.parent / name)) == device for name in before)
+
+
+def turn(run: RunDir) -> Turn:
+    """A run's place in the queue, and the run that is at work on its device."""
+    found = place(run)
+    busy = at_work_on_its_device(run) if found else None
+    return Turn(found, busy.name if busy else "")
 
 
 def at_work_on_its_device(run: RunDir) -> RunDir | None:

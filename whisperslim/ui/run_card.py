@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from whisperslim.events import Evaluated, StepDone
 from whisperslim.jobs.derivation import MARKER
 from whisperslim.jobs.live import RunView, StageView
+from whisperslim.jobs.queue import Turn
+from whisperslim.jobs.resuming import resume_point
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.charts import short_source
 from whisperslim.ui.context import TONES
 from whisperslim.ui.markup import Cell, bar, empty, note, number, pill, table, text, words
 from whisperslim.ui.quantities import duration, megabytes, percent
 
+NOT_WAITING = Turn()
 _STAGE_TONES = {
     "running": "busy",
     "done": "good",
@@ -20,18 +23,19 @@ _STAGE_TONES = {
 }
 _STAGE_MARKS = {"running": "▸ ", "done": "✓ ", "skipped": "✓ ", "failed": "✕ ", "stopped": "‖ "}
 _ENDINGS = {
-    RunStatus.QUEUED: "Not begun yet. Continue starts it.",
-    RunStatus.STOPPED: "Stopped on request. Continue goes on from the last checkpoint.",
-    RunStatus.DIED: "The worker is gone without a word, as after a power cut. "
-    "Continue goes on from the last checkpoint.",
+    RunStatus.QUEUED: "Not begun yet.",
+    RunStatus.STOPPED: "Stopped on request.",
+    RunStatus.DIED: "The worker is gone without a word, as after a power cut.",
     RunStatus.DAMAGED: "The folder's recipe cannot be read; this run cannot go on.",
 }
 
 
-def run_label(run: RunDir, status: RunStatus, view: RunView | None = None) -> str:
-    """One line for a list of runs."""
+def run_label(run: RunDir, status: RunStatus, view: RunView | None = None, place: int = 0) -> str:
+    """One line for a list of runs. `place` is the run's in the queue, 0 when it does not wait."""
     share = done_share(view) if view and status == RunStatus.RUNNING else None
     state = f"{status} {percent(share, 0)}" if share is not None else str(status)
+    if place:
+        state = f"waits, place {place}"
     resized = " · resized" if (run.path / MARKER).is_file() else ""
     return f"{run.name}{resized} · {state}"
 
@@ -45,15 +49,23 @@ def done_share(view: RunView) -> float | None:
     return None
 
 
-def run_card(run: RunDir, status: RunStatus, view: RunView) -> str:
+def run_card(run: RunDir, status: RunStatus, view: RunView, turn: Turn = NOT_WAITING) -> str:
     """Name, status, stages, progress, time left and what is to be known."""
-    body = _progress(status, view) + _stages(view) + _words(status, view)
-    return f'<div class="ws-card">{_head(run, status)}{body}</div>'
+    said = _words(run, status, view, turn)
+    body = _progress(status, view) + _stages(view) + said
+    return f'<div class="ws-card">{_head(run, status, turn)}{body}</div>'
 
 
-def small_card(run: RunDir, status: RunStatus, view: RunView) -> str:
+def small_card(run: RunDir, status: RunStatus, view: RunView, turn: Turn = NOT_WAITING) -> str:
     """The run of this page, in brief, beside the form."""
-    return f'<div class="ws-card">{_head(run, status)}{_progress(status, view)}</div>'
+    waits = _part(note(_waiting(turn), "wait")) if turn.place else ""
+    return f'<div class="ws-card">{_head(run, status, turn)}{_progress(status, view)}{waits}</div>'
+
+
+def resume_label(run: RunDir, view: RunView) -> str:
+    """What the button says that goes on with a run at rest."""
+    point = resume_point(run, [stage.name for stage in view.stages])
+    return f"Resume {point.words}" if point.stage else "Start"
 
 
 def no_run() -> str:
@@ -96,8 +108,18 @@ def _score(score: Evaluated) -> list[Cell]:
     ]
 
 
-def _head(run: RunDir, status: RunStatus) -> str:
-    return f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{pill(status, TONES[status])}</div>'
+def _head(run: RunDir, status: RunStatus, turn: Turn) -> str:
+    state = pill(f"waits, place {turn.place}", "wait") if turn.place else _state(status)
+    return f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{state}</div>'
+
+
+def _state(status: RunStatus) -> str:
+    return pill(status, TONES[status])
+
+
+def _waiting(turn: Turn) -> str:
+    until = f"{turn.behind} has ended" if turn.behind else "the device is free"
+    return f"Place {turn.place} in the queue. It begins by itself when {until}, app open or not."
 
 
 def _progress(status: RunStatus, view: RunView) -> str:
@@ -158,10 +180,31 @@ def _stage(stage: StageView) -> str:
     )
 
 
-def _words(status: RunStatus, view: RunView) -> str:
-    parts = []
+def _words(run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> str:
+    if turn.place:
+        return _part(note(_waiting(turn), "wait"))
+    if status == RunStatus.RUNNING and run.stop_requested():
+        return _part(note(_stopping(run, view), "wait"))
+    parts = [note(view.error, "bad")] if view.error and status == RunStatus.FAILED else []
     if status in _ENDINGS:
-        parts.append(note(_ENDINGS[status], TONES[status]))
-    if view.error and status == RunStatus.FAILED:
-        parts.append(note(view.error, "bad"))
-    return "".join(f'<div class="ws-part">{part}</div>' for part in parts)
+        parts.append(note(f"{_ENDINGS[status]}{_how_to_go_on(run, status, view)}", TONES[status]))
+    return "".join(map(_part, parts))
+
+
+def _stopping(run: RunDir, view: RunView) -> str:
+    point = resume_point(run, [stage.name for stage in view.stages])
+    return (
+        "Asked to stop: it ends after the step it is in and keeps a checkpoint. Stop now ends it "
+        f"at once instead; it would then go on {point.words}."
+    )
+
+
+def _how_to_go_on(run: RunDir, status: RunStatus, view: RunView) -> str:
+    if status == RunStatus.DAMAGED:
+        return ""
+    point = resume_point(run, [stage.name for stage in view.stages])
+    return f" It goes on {point.words}." if point.stage else " Start begins it."
+
+
+def _part(html: str) -> str:
+    return f'<div class="ws-part">{html}</div>'

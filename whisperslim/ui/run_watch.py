@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from whisperslim.errors import RunError
+from whisperslim.jobs import queue
 from whisperslim.jobs.eventlog import read_events
 from whisperslim.jobs.live import RunView, fold
+from whisperslim.jobs.queue import Turn
 from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs, looks_like_run
 
 MOST_LISTED = 60
@@ -28,6 +30,14 @@ class RunWatch:
     def listed(self) -> list[tuple[RunDir, RunStatus]]:
         """The newest runs with their status, newest first."""
         return [(run, self.status(run)) for run in list_runs(self.runs)[:MOST_LISTED]]
+
+    def waiting(self) -> tuple[str, ...]:
+        """Names of the runs that wait their turn."""
+        return queue.waiting(self.runs)
+
+    def turn(self, run: RunDir) -> Turn:
+        """How a run stands in the queue."""
+        return queue.turn(run)
 
     def status(self, run: RunDir) -> RunStatus:
         """As `RunDir.status`, reading the files of a run at rest again only when they changed."""

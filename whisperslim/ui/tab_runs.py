@@ -7,6 +7,7 @@ import gradio as gr
 
 from whisperslim.errors import RunError
 from whisperslim.jobs.live import RunView
+from whisperslim.jobs.queue import Turn
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui.charts import loss_figure, wer_figure
 from whisperslim.ui.context import AppContext
@@ -23,11 +24,13 @@ from whisperslim.ui.run_card import (
     log_html,
     no_run,
     notices_html,
+    resume_label,
     run_card,
     run_label,
     scores_table,
     small_card,
 )
+from whisperslim.ui.run_report import REPORT_FILE
 from whisperslim.ui.run_watch import log_tail
 
 _GAUGE_OUTPUTS = 3 + len(STACKS)
@@ -57,6 +60,8 @@ class RunsTab:
     gauged: gr.Column
     still: gr.HTML
     moving: tuple[gr.Plot, ...]
+    report: gr.Button
+    report_file: gr.DownloadButton
 
     def outputs(self) -> list[Any]:
         """What `look` fills."""
@@ -75,6 +80,7 @@ class RunsTab:
             self.gauged,
             self.still,
             *self.moving,
+            self.report,
         ]
 
 
@@ -95,8 +101,11 @@ def lay_out_tab() -> RunsTab:
             with gr.Row(elem_classes=["ws-acts"]):
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="run-stop")
                 proceed = gr.Button(
-                    "Continue", variant="primary", visible=False, elem_id="run-continue"
+                    "Resume", variant="primary", visible=False, elem_id="run-continue"
                 )
+                report = gr.Button("Report", visible=False, elem_id="run-report")
+                # In the page but not to be seen: a script presses it when the report is written.
+                report_file = gr.DownloadButton(visible="hidden", elem_id=REPORT_FILE)
             with gr.Row(visible=False) as curves:
                 losses = gr.Plot(label="Loss terms", min_width=320, elem_id="loss-plot")
                 errors = gr.Plot(label="Word error rate", min_width=320, elem_id="wer-plot")
@@ -105,7 +114,7 @@ def lay_out_tab() -> RunsTab:
             with gr.Accordion("Log", open=False):
                 log = gr.HTML(log_html(""), elem_id="log")
     form = (choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices, log)
-    return RunsTab(*form, *_lay_out_gauges())
+    return RunsTab(*form, *_lay_out_gauges(), report, report_file)
 
 
 def _lay_out_gauges() -> tuple[gr.Column, gr.HTML, tuple[gr.Plot, ...]]:
@@ -133,26 +142,27 @@ def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Dra
     if run is None:
         now = (list_print, "none", "", "", "")
         return [*(listed if list_print != drawn[0] else _same(2)), *_nothing(drawn)], now
-    status, view = context.watch.status(run), context.watch.view(run)
-    prints = _prints(run, status, view)
+    status, view, turn = _state(context, run)
+    prints = _prints(run, status, view, turn)
     now = (list_print, *prints)
     updates = [
         *(listed if now[0] != drawn[0] else _same(2)),
-        *(_card(run, status, view) if now[1] != drawn[1] else _same(3)),
+        *(_card(run, status, view, turn) if now[1] != drawn[1] else _same(3)),
         *(_curves(view) if now[2] != drawn[2] else _same(4)),
         *(_told(run, view) if now[3] != drawn[3] else _same(2)),
         *(_gauges(view) if now[4] != drawn[4] else _same(_GAUGE_OUTPUTS)),
+        gr.update(visible=True) if now[1] != drawn[1] else gr.skip(),
     ]
     return updates, now
 
 
 def brief(context: AppContext, chosen: str) -> tuple[str, bool]:
-    """The chosen run in brief, and whether it is running."""
+    """The chosen run in brief, and whether it can be stopped: it works, or waits its turn."""
     run = _opened(context, chosen)
     if run is None:
         return "", False
-    status = context.watch.status(run)
-    return small_card(run, status, context.watch.view(run)), status == RunStatus.RUNNING
+    status, view, turn = _state(context, run)
+    return small_card(run, status, view, turn), status == RunStatus.RUNNING or bool(turn.place)
 
 
 def first_choice(context: AppContext, asked: str | None) -> str:
@@ -166,10 +176,11 @@ def first_choice(context: AppContext, asked: str | None) -> str:
 
 
 def _list(context: AppContext, chosen: str) -> tuple[list[Any], str]:
-    choices = []
+    choices, waiting = [], context.watch.waiting()
     for run, status in context.watch.listed():
         view = context.watch.view(run) if status == RunStatus.RUNNING else None
-        choices.append((run_label(run, status, view), run.name))
+        place = context.watch.turn(run).place if run.name in waiting else 0
+        choices.append((run_label(run, status, view, place), run.name))
     shown = gr.update(
         choices=choices,
         visible=bool(choices),
@@ -187,7 +198,11 @@ def _opened(context: AppContext, chosen: str) -> RunDir | None:
         return None
 
 
-def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, str, str]:
+def _state(context: AppContext, run: RunDir) -> tuple[RunStatus, RunView, Turn]:
+    return context.watch.status(run), context.watch.view(run), context.watch.turn(run)
+
+
+def _prints(run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> tuple[str, str, str, str]:
     curves = (
         sum(len(s.steps) for s in view.losses.values()),
         [s.steps[-1:] for s in view.losses.values()],
@@ -195,18 +210,20 @@ def _prints(run: RunDir, status: RunStatus, view: RunView) -> tuple[str, str, st
     )
     log = run.log_path.stat().st_size if run.log_path.is_file() else 0
     return (
-        f"{run.name} {status} {view.updated_at}",
+        f"{run.name} {status} {view.updated_at} {turn} {run.stop_requested()}",
         f"{run.name} {curves}",
         f"{run.name} {log} {len(view.notices)}",
         f"{run.name} {[(name, gauge.step) for name, gauge in view.gauges.items()]}",
     )
 
 
-def _card(run: RunDir, status: RunStatus, view: RunView) -> list[Any]:
+def _card(run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> list[Any]:
+    waits = bool(turn.place)
+    stop = "Leave the queue" if waits else "Stop now" if run.stop_requested() else "Stop"
     return [
-        run_card(run, status, view),
-        gr.update(visible=status == RunStatus.RUNNING),
-        gr.update(visible=status in _CAN_CONTINUE),
+        run_card(run, status, view, turn),
+        gr.update(visible=waits or status == RunStatus.RUNNING, value=stop),
+        gr.update(visible=status in _CAN_CONTINUE and not waits, value=resume_label(run, view)),
     ]
 
 
@@ -239,10 +256,10 @@ def _gauges(view: RunView) -> list[Any]:
 
 def _nothing(drawn: Drawn) -> list[Any]:
     if drawn[1] == "none":
-        return _same(9 + _GAUGE_OUTPUTS)
+        return _same(10 + _GAUGE_OUTPUTS)
     hidden = gr.update(visible=False)
     shown = [no_run(), hidden, hidden, hidden, gr.skip(), gr.skip(), "", "", log_html("")]
-    return [*shown, hidden, *_same(_GAUGE_OUTPUTS - 1)]
+    return [*shown, hidden, *_same(_GAUGE_OUTPUTS - 1), hidden]
 
 
 def _same(count: int) -> list[Any]:
