@@ -9,8 +9,10 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from whisperslim.jobs import queue
 from whisperslim.ui import (
     compare_fields,
+    run_report,
     tab_compare,
     tab_compress,
     tab_record,
@@ -90,6 +92,7 @@ def launch(
         context = AppContext(watch, folders=access.folders or Folders())
     blocks = build(runs_folder, open_run=open_run, context=context)
     blocks.queue(max_size=64, default_concurrency_limit=4, api_open=False)
+    queue.see_to(Path(runs_folder).expanduser().absolute())  # runs that waited when all was ended
     blocks.launch(
         server_name=access.address,
         server_port=port,
@@ -176,7 +179,7 @@ def _connect_buttons(
     @for_people
     def stop(name: str) -> None:
         app.stop(app.watch.open(name))
-        gr.Info("It stops after the step it is in, and keeps a checkpoint.", title="Stopping")
+        gr.Info("At work, it ends after its step; pressed again, at once.", title="Stopping")
 
     @for_people
     def proceed(name: str) -> None:
@@ -196,3 +199,4 @@ def _connect_buttons(
     acting: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, **_QUIET}
     refresh(gr.on([compress.stop.click, runs.stop.click], stop, chosen, None, **acting))
     refresh(runs.proceed.click(proceed, chosen, None, **acting))
+    run_report.connect(runs.report, runs.report_file, app, chosen)

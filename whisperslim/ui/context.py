@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 
 from whisperslim.errors import WhisperSlimError
-from whisperslim.jobs import background, process
+from whisperslim.jobs import background, queue
 from whisperslim.jobs.rundir import RunDir, RunStatus
 from whisperslim.ui import lazy
 from whisperslim.ui.embedding_size import embedding
@@ -43,8 +43,8 @@ class AppContext:
     """
 
     watch: RunWatch
-    start: Callable[[RunDir], int] = process.start_worker
-    stop: Callable[[RunDir], None] = process.stop
+    start: Callable[[RunDir], int] = queue.start_or_wait
+    stop: Callable[[RunDir], None] = queue.stop_or_leave
     measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
     zeroed: ModelCache = field(
         default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
@@ -96,7 +96,7 @@ def warn_when_busy(context: AppContext) -> None:
     """Say that another run is at work, before one more begins."""
     busy = [run for run, status in context.watch.listed() if status == RunStatus.RUNNING]
     if busy:
-        warn(f"{busy[0].name} is at work, too; both will be slower.")
+        warn(f"{busy[0].name} is at work. A run for the same device waits its turn.")
 
 
 def skips(count: int) -> list[Any]:
