@@ -22,6 +22,7 @@ from whisperslim.jobs.report_html import (
     line_chart,
     paragraph,
     section,
+    side_by_side,
     table,
     text,
 )
@@ -43,6 +44,7 @@ def write_report(run: RunDir, path: Path) -> None:
     """Write a run's report to `path`. Raises `RunError` when that cannot be written to."""
     with storage_told(path.parent):
         write_text_atomically(path, report(run))
+        path.chmod(0o644)  # a file to hand on, not one for this user alone
 
 
 def report(run: RunDir) -> str:
@@ -124,9 +126,12 @@ def _training(view: RunView) -> str:
     }
     begun = [f"{stage} from step {start}" for stage, start in starts.items() if start]
     then = f" ({', '.join(begun)})" if begun else ""
-    return line_chart(f"Loss terms over the steps{then}", losses, "loss") + line_chart(
-        f"Word error rate while training{then}", errors, "WER, %"
-    )
+    # A picture a term: their sizes differ by orders of magnitude.
+    drawn = [
+        line_chart(f"{term} over the steps{then}", {term: p}, "") for term, p in losses.items()
+    ]
+    drawn.append(line_chart(f"Word error rate while training{then}", errors, "%"))
+    return side_by_side(drawn)
 
 
 def _starts(view: RunView) -> dict[str, int]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 COLOURS = ("#0f766e", "#b45309", "#4f46e5", "#be185d", "#0369a1", "#4d7c0f")
-_WIDTH, _HEIGHT = 720, 260  # of a chart, in its own units; it is as wide as the page
+_WIDTH, _HEIGHT = 440, 210  # of a chart, in its own units; it is as wide as the page
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 14, 34
 _TICKS = 4
 
@@ -37,6 +37,8 @@ th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--
   vertical-align: top; }
 th { color: var(--dim); font-weight: 600; } .num { text-align: right; white-space: nowrap; }
 tr { break-inside: avoid; }
+.pair { display: grid; gap: 0 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }
 figure { margin: .8rem 0; break-inside: avoid; } svg { width: 100%; height: auto; display: block; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
 svg .grid { stroke: var(--line); } figcaption { font-size: .85rem; color: var(--dim); }
@@ -126,6 +128,12 @@ def line_chart(caption: str, curves: Mapping[str, Points], unit: str) -> str:
         f"{_axes(right, high, unit)}{lines}</svg>"
         f"<figcaption>{_legend(tuple(drawn))}<br>{text(caption)}</figcaption></figure>"
     )
+
+
+def side_by_side(figures: Sequence[str]) -> str:
+    """Pictures in two columns where there is room; empty ones are left out."""
+    drawn = "".join(figures)
+    return f'<div class="pair">{drawn}</div>' if drawn else ""
 
 
 def _cell(tag: str, flush_right: bool, content: str) -> str:
