@@ -5,7 +5,7 @@ const MOST_SECONDS = 4;      // sound sent at a time, at most
 const LONGEST_SECONDS = 125; // a recording nobody stops; the app previews 120 s
 const STATES = {
   loading: "Getting the model ready. You can speak already.",
-  listening: "Slim model, while you speak:",
+  listening: "What is heard while you speak:",
   full: "This is as far as text is shown while you speak; the recording goes on.",
   ended: "Heard while you spoke. Press Compare for the complete recording.",
 };
@@ -15,15 +15,52 @@ const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
     return true;
   }
 });`;
-const part = (name) => element.querySelector(`.ws-live-${name}`);
+const QUIET = 0.006, CLIPPED = 0.985; // of full scale; speech at arm's length is above the first
+const part = (name, side) => element.querySelector(`${side ? `.ws-live-${side} ` : ""}.ws-live-${name}`);
 let current = null;
 
-function show(state, kept, now) {
+function show(state, found) {
   part("state").textContent = state;
-  part("kept").textContent = kept || "";
-  part("now").textContent = now || "";
-  part("text").hidden = !kept && !now;
+  showSide("slim", found);
+  showSide("dense", found?.dense);
   element.querySelector(".ws-live").classList.toggle("ws-live-on", Boolean(state));
+}
+
+function showSide(side, found) {
+  const text = part("text", side), said = part("note", side);
+  part("kept", side).textContent = found?.kept || "";
+  part("now", side).textContent = found?.now || "";
+  said.textContent = found?.note || "";
+  text.hidden = !found?.kept && !found?.now;
+  element.querySelector(`.ws-live-side.ws-live-${side}`).hidden = !found || (side === "slim" && text.hidden);
+}
+
+// The meter falls slowly, so that a short sound can be seen.
+function level(run) {
+  const box = element.querySelector(".ws-level"), bar = box.querySelector(".ws-level-bar");
+  box.classList.toggle("ws-level-on", run === current && !run.stopped);
+  if (run !== current || run.stopped) return;
+  run.shown = Math.max(run.loudest, run.shown * 0.9);
+  run.heardUntil = run.loudest > QUIET ? performance.now() : run.heardUntil;
+  const decibels = 20 * Math.log10(Math.max(run.shown, 1e-4)); // -60 dB is the left end
+  const share = Math.round(Math.min(100, Math.max(0, 100 * (1 + decibels / 60))));
+  bar.firstElementChild.style.width = `${share}%`;
+  bar.setAttribute("aria-valuenow", share);
+  if (run.loudest >= CLIPPED) run.clippedUntil = performance.now() + 1500;
+  const clipped = performance.now() < run.clippedUntil;
+  const silent = performance.now() - run.heardUntil > 2000;
+  bar.classList.toggle("ws-level-high", clipped);
+  box.querySelector(".ws-level-word").textContent =
+    clipped ? "Too loud: move back a little" : silent ? "Nothing is heard: is the microphone on?" : "";
+  run.loudest = 0;
+  requestAnimationFrame(() => level(run));
+}
+
+function take(run, block) {
+  for (const value of block) run.loudest = Math.max(run.loudest, Math.abs(value));
+  if (!run.wanted) return; // only the meter looks at it
+  run.blocks.push(block);
+  run.samples += block.length;
 }
 
 async function listen(run) {
@@ -34,9 +71,11 @@ async function listen(run) {
   URL.revokeObjectURL(module);
   const tap = new AudioWorkletNode(run.context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
   tap.port.onmessage = (event) => {
-    if (!run.stopped) { run.blocks.push(event.data); run.samples += event.data.length; }
+    if (!run.stopped) take(run, event.data);
   };
   run.context.createMediaStreamSource(run.stream).connect(tap);
+  run.heardUntil = performance.now();
+  level(run);
 }
 
 function release(run) {
@@ -71,33 +110,36 @@ const answered = (found) => {
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 async function follow(run, asked) {
-  show("Starting…");
+  if (run.wanted) show("Starting…");
   await listen(run);
+  if (!run.wanted) return;
   const rate = run.context.sampleRate;
   run.key = answered(await server.begin({ ...asked, rate })).key;
   while (!run.stopped) {
     if (run.samples < PIECE_SECONDS * rate) { await pause(30); continue; }
     if (run.sent > LONGEST_SECONDS * rate) break;
     const found = answered(await server.feed({ key: run.key, pcm: takeSound(run) }));
-    if (run === current) show(STATES[found.state], found.kept, found.now);
+    if (run === current) show(STATES[found.state], found);
   }
   const found = answered(await server.end({ key: run.key }));
-  if (run === current) show(STATES[found.state], found.kept, found.now);
+  if (run === current) show(STATES[found.state], found);
 }
 
-async function start(wanted, slim, engine, language) {
+async function start(wanted, slim, engine, language, dense, dense_engine, dense_window, blind) {
   stop();
-  const run = { stopped: false, blocks: [], samples: 0, sent: 0, key: null };
+  const run = {
+    stopped: false, blocks: [], samples: 0, sent: 0, key: null, loudest: 0, shown: 0,
+    heardUntil: 0, clippedUntil: 0, wanted: wanted && !blind,
+  };
   current = run;
-  show("");
-  if (!wanted) return;
+  show(wanted && blind ? "Blind: no text while you speak, since it would tell A from B." : "");
   try {
-    await follow(run, { slim, engine, language });
+    await follow(run, { slim, engine, language, dense, dense_engine, dense_window });
   } catch (error) {
     // The recording itself does not depend on any of this.
-    if (run === current) show(`No text while you speak: ${error.message}`);
+    if (run === current) show(run.wanted ? `No text while you speak: ${error.message}` : "");
   } finally {
-    release(run);
+    if (run.wanted || run.stopped) release(run);
   }
 }
 

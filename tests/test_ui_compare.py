@@ -1,13 +1,11 @@
 """The Compare tab's handlers: what runs in which engine, and in which words that is told."""
 
-import base64
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 
@@ -16,10 +14,10 @@ from whisperslim.engines.export_record import PARITY_FILE, ExportRecord
 from whisperslim.engines.streaming import Partial
 from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
 from whisperslim.jobs.rundir import RunDir
-from whisperslim.ui import compare_fields, live_text, tab_compare
+from whisperslim.ui import tab_compare
 from whisperslim.ui.choices import chosen_model
+from whisperslim.ui.comparison_html import comparison_html
 from whisperslim.ui.context import AppContext
-from whisperslim.ui.live_text import Previews, _answered, previews_of
 from whisperslim.ui.run_watch import RunWatch
 from whisperslim.ui.sides import SideChoice, dense_side, fairness, slim_options, slim_side
 
@@ -28,18 +26,22 @@ BASE = "openai/whisper-base"
 
 @dataclass
 class Listener:
-    """Remembers what it was asked to hear."""
+    """Remembers what it was asked to hear; every model is at hand unless `missing`."""
 
+    missing: bool = False
     compared: list[tuple[Any, ...]] = field(default_factory=list)
     previewed: list[tuple[Any, ...]] = field(default_factory=list)
     readied: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def is_here(self, side: SideChoice) -> bool:
+        return not self.missing
 
     def get_ready(self, *given: Any) -> None:
         self.readied.append(given)
 
     def compare(self, *given: Any) -> Any:
         self.compared.append(given)
-        return comparison()
+        return comparison(third=len(given) > 5)
 
     def preview(self, *given: Any) -> Any:
         self.previewed.append(given)
@@ -51,6 +53,7 @@ class FakeSession:
     """A preview that tells how much it was fed."""
 
     ready: bool = True
+    pass_seconds: float = 0.1
     samples: int = 0
     closed: bool = False
 
@@ -82,7 +85,7 @@ def run(app: AppContext) -> RunDir:
     return made
 
 
-def comparison() -> Any:
+def comparison(third: bool = False) -> Any:
     """What the engines give, in plain values."""
 
     def side(name: str, said: str) -> SimpleNamespace:
@@ -104,6 +107,7 @@ def comparison() -> Any:
         scores=scores,
         shared_features=True,
         memory_note="how it was measured",
+        third=side("t", "मैं घर") if third else None,
     )
 
 
@@ -125,11 +129,13 @@ def write_export(folder: Path, engine: str, quantize: str, same: int | None = No
 def test_compare_passes_resolved_sides_and_shows_both(
     app: AppContext, listener: Listener, run: RunDir
 ) -> None:
-    page = tab_compare.compared(
+    found = tab_compare.compared(
         app, "clip.wav", BASE, "torch", "30s", run.name, "torch", " HI ", " मैं घर जाता हूँ "
     )
     dense, slim = SideChoice(BASE, "30s"), SideChoice(str(run.slim_path), "fit")
     assert listener.compared == [(dense, slim, "clip.wav", "hi", "मैं घर जाता हूँ")]
+    assert found.sides[1].model == run.name
+    page = comparison_html(found)
     assert run.name in page and "<i>हूँ" not in page and "<script>" not in page
     assert "WER, hindi-1" in page and "20.0 %" in page and "0.200" in page
     assert "how it was measured" in page
@@ -165,6 +171,27 @@ def test_compare_refuses_what_it_cannot_use(
     with pytest.raises(error):
         tab_compare.compared(app, **given)
     assert listener.compared == []
+
+
+def test_a_third_model_is_the_slim_one_in_another_engine(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    fast = write_export(run.path / "export" / "ct2", "ctranslate2", "int8", 6)
+    given = (app, "a.wav", BASE, "torch", "30s", run.name, "torch", "hi", "")
+    found = tab_compare.compared(*given, third="ct2")
+    assert listener.compared[-1][5] == SideChoice(str(fast), "fit", "ctranslate2", "int8")
+    assert [side.role for side in found.sides] == ["dense", "slim", "third"]
+    page = comparison_html(found)
+    assert "third : dense" in page and "CTranslate2 int8" in page
+    assert len(tab_compare.compared(*given, third="").sides) == 2
+    with pytest.raises(UsageError, match="same engine"):
+        tab_compare.compared(*given, third="torch")
+    with pytest.raises(UsageError, match="no engine"):
+        tab_compare.compared(*given, third=["ct2"])
+    assert [value for _, value in tab_compare.third_update(app, run.name)["choices"]] == [
+        "", "ct2", "torch",
+    ]  # fmt: skip
+    assert tab_compare.third_update(app, "nothing")["choices"] == [("none", "")]
 
 
 # --- engines ----------------------------------------------------------------------------------
@@ -242,71 +269,3 @@ def test_visiting_the_tab_loads_the_slim_model(
     assert listener.readied == []
     tab_compare.get_ready(app, True, run.name, "torch", "hi")
     assert listener.readied == [(SideChoice(str(run.slim_path)), "hi")]
-
-
-# --- text while speaking ----------------------------------------------------------------------
-
-
-def piece(samples: int) -> str:
-    return base64.b64encode(np.zeros(samples, "<i2").tobytes()).decode()
-
-
-def test_a_preview_from_begin_to_end(app: AppContext, listener: Listener, run: RunDir) -> None:
-    previews = previews_of(app)
-    asked = {"slim": run.name, "engine": "torch", "language": "hi", "rate": 16_000}
-    key = previews.begin(asked)["key"]
-    assert listener.previewed == [(SideChoice(str(run.slim_path)), "hi")]
-    found = previews.feed({"key": key, "pcm": piece(4000)})
-    assert found == {"kept": "kept", "now": "4000", "state": "listening"}
-    assert previews.feed({"key": key, "pcm": piece(100_000)})["state"] == "full"
-    assert previews.end({"key": key})["now"] == "last"
-    with pytest.raises(UsageError, match="ended"):
-        previews.feed({"key": key, "pcm": piece(1)})
-
-
-def test_previews_share_nothing_and_are_not_endless(app: AppContext) -> None:
-    now = [0.0]
-    previews = Previews(lambda *given: FakeSession(), clock=lambda: now[0])
-    keys = [previews.begin({"rate": 48_000})["key"] for _ in range(8)]
-    assert len(set(keys)) == 8
-    previews.feed({"key": keys[0], "pcm": piece(4800)})
-    assert previews.feed({"key": keys[1], "pcm": piece(0)})["now"] == "0"
-    with pytest.raises(UsageError, match="the most"):
-        previews.begin({"rate": 48_000})
-    now[0] = 20.0
-    previews.feed({"key": keys[0], "pcm": ""})
-    now[0] = 40.0
-    previews.begin({"rate": 48_000})
-    assert previews.feed({"key": keys[0], "pcm": ""})["state"] == "listening"
-    with pytest.raises(UsageError, match="ended"):
-        previews.feed({"key": keys[1], "pcm": ""})
-
-
-@pytest.mark.parametrize("asked", [None, 3, "x", [], {}, {"key": 5}, {"key": ["a"]}])
-def test_hostile_calls_get_a_sentence(app: AppContext, asked: Any) -> None:
-    previews = previews_of(app)
-    for act in (previews.begin, previews.feed, previews.end):
-        assert set(_answered(act, asked)) == {"error"}
-
-
-@pytest.mark.parametrize("pcm", [None, 5, "no base64!", "AAA", "A" * 3_000_000, ["AAAA"]])
-def test_unusable_sound_gets_a_sentence(pcm: Any) -> None:
-    previews = Previews(lambda *given: FakeSession())
-    key = previews.begin({"rate": 48_000})["key"]
-    assert "error" in _answered(previews.feed, {"key": key, "pcm": pcm})
-
-
-@pytest.mark.parametrize("rate", [None, 0, -1, 10**9, "48000", 48_000.5, True])
-def test_unusable_rates_get_a_sentence(rate: Any) -> None:
-    previews = Previews(lambda *given: FakeSession())
-    assert "error" in _answered(previews.begin, {"rate": rate})
-
-
-def test_the_script_is_part_of_the_page(app: AppContext) -> None:
-    with gr.Blocks():
-        tab = compare_fields.lay_out_tab(app)
-    assert tab.live.value is True
-    script = Path(live_text._SCRIPT).read_text("utf-8")
-    for name in ("begin", "feed", "end"):
-        assert f"server.{name}(" in script
-    assert "innerHTML" not in script, "text of a model must not become markup"

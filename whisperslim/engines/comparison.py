@@ -1,4 +1,4 @@
-"""One recording, two models: texts, times, sizes and what differs."""
+"""One recording, two models or three: texts, times, sizes and what differs."""
 
 import statistics
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from whisperslim.speech.wer import WordDifference, score_all_ways, word_differen
 
 MEMORY_NOTE = (
     "highest resident memory (RSS) of the process while this side ran, read every 5 ms, less the "
-    "weights of the other side, which were loaded too; libraries count, memory of a GPU does not"
+    "weights of the other sides, which were loaded too; libraries count, memory of a GPU does not"
 )
 
 SideScores = Mapping[str, tuple[float, float]]
@@ -45,17 +45,19 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on one recording.
+    """Two models on one recording, or three.
 
     Attributes:
         dense, slim: The sides.
         differences: Word alignment of the texts as written; "reference" is the dense one's.
-        scores: "dense" and "slim" -> scores, when it is known what was said.
+        scores: "dense", "slim" and, when there is one, "third" -> scores, when it is known what
+            was said.
         reference: What was said, or None.
         language: Code of the language asked for.
-        shared_features: Whether both were given the very same features.
+        shared_features: Whether all were given the very same features.
         repeats: Timed runs of each side.
         memory_note: How peak memory was measured.
+        third: One more side, for example the slim model in another precision, or None.
     """
 
     dense: Side
@@ -67,6 +69,7 @@ class Comparison:
     shared_features: bool
     repeats: int
     memory_note: str = MEMORY_NOTE
+    third: Side | None = None
 
     @property
     def speedup(self) -> float:
@@ -86,11 +89,12 @@ def compare(
     language: str = "hi",
     reference: str | None = None,
     repeats: int = 1,
+    third: Transcriber | None = None,
 ) -> Comparison:
-    """Give `audio` (mono float32, 16 kHz) to both and put the results side by side.
+    """Give `audio` (mono float32, 16 kHz) to all and put the results side by side.
 
-    Features are made once when both take the same; the time that took counts for both. Each side
-    first works on the opening untimed, and the order alternates from run to run, so
+    Features are made once for those that take the same; the time that took counts for each. Each
+    side first works on the opening untimed, and the order alternates from run to run, so
     that neither is punished for going first. A blank `reference` is none.
 
     Raises:
@@ -102,8 +106,11 @@ def compare(
     said = reference.strip() if reference and reference.strip() else None
     if said:
         score_all_ways([said], [""], language)  # refuses a reference without words early
-    features, shared = _features(dense, slim, audio)
-    sides = _measure({"dense": dense, "slim": slim}, features, language, repeats)
+    engines = {"dense": dense, "slim": slim}
+    if third is not None:
+        engines["third"] = third
+    features, shared = _features(engines, audio)
+    sides = _measure(engines, features, language, repeats)
     texts = {which: side.transcript.text for which, side in sides.items()}
     return Comparison(
         dense=sides["dense"],
@@ -116,21 +123,27 @@ def compare(
         language=language,
         shared_features=shared,
         repeats=repeats,
+        third=sides.get("third"),
     )
 
 
 def _features(
-    dense: Transcriber, slim: Transcriber, audio: np.ndarray
+    engines: Mapping[str, Transcriber], audio: np.ndarray
 ) -> tuple[dict[str, Features], bool]:
     # The first call in a process builds the mel filters, which takes a second or more.
-    dense.features_for(audio[: CHUNK_SECONDS * SAMPLE_RATE])
-    first = dense.features_for(audio)
-    shared = (dense.n_mels, dense.window_name) == (slim.n_mels, slim.window_name)
-    return {"dense": first, "slim": first if shared else slim.features_for(audio)}, shared
+    engines["dense"].features_for(audio[: CHUNK_SECONDS * SAMPLE_RATE])
+    made: dict[tuple[int, str], Features] = {}
+    found = {}
+    for which, engine in engines.items():
+        kind = (engine.n_mels, engine.window_name)
+        if kind not in made:
+            made[kind] = engine.features_for(audio)
+        found[which] = made[kind]
+    return found, len(made) == 1
 
 
 def _measure(
-    engines: dict[str, Transcriber], features: dict[str, Features], language: str, repeats: int
+    engines: Mapping[str, Transcriber], features: dict[str, Features], language: str, repeats: int
 ) -> dict[str, Side]:
     for which, engine in engines.items():
         opening = features[which].first_spoken()
@@ -141,7 +154,7 @@ def _measure(
         for which in list(engines)[:: -1 if turn % 2 else 1]:
             runs[which].append(_one_run(engines[which], features[which], language))
     sizes = {which: engine.size() for which, engine in engines.items()}
-    other = {"dense": "slim", "slim": "dense"}
+    in_ram = sum(size.bytes_in_ram for size in sizes.values())
     return {
         which: Side(
             name=engine.name,
@@ -150,7 +163,7 @@ def _measure(
             parameters=sizes[which].parameters,
             weights_bytes=sizes[which].bytes_loaded,
             peak_memory_bytes=max(peak for _, peak in runs[which])
-            - sizes[other[which]].bytes_in_ram,
+            - (in_ram - sizes[which].bytes_in_ram),
         )
         for which, engine in engines.items()
     }

@@ -1,5 +1,6 @@
 """A preview whose feeding never waits: models work in one lane, one after another."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for
@@ -21,11 +22,17 @@ class LiveSession:
         self._live, self._lane = live, lane
         self._job = lane.submit(prepare)
         self._ready = self._closed = False
+        self._pass_seconds = 0.0
 
     @property
     def ready(self) -> bool:
         """Whether the model was loaded."""
         return self._ready
+
+    @property
+    def pass_seconds(self) -> float:
+        """What the longest pass so far took; the lane is busy that long."""
+        return self._pass_seconds
 
     def feed(self, audio: np.ndarray, wait: float = 0.0) -> Partial:
         """Take sound as `LiveText.feed` does; what is known by now.
@@ -56,5 +63,8 @@ class LiveSession:
             self._job = self._lane.submit(self._work_off)
 
     def _work_off(self) -> None:
-        while not self._closed and self._live.work():
-            pass
+        at_work = True
+        while at_work and not self._closed:
+            begun = time.perf_counter()
+            at_work = self._live.work()
+            self._pass_seconds = max(self._pass_seconds, time.perf_counter() - begun)

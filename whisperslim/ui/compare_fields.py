@@ -13,14 +13,36 @@ from whisperslim.ui.markup import empty
 from whisperslim.ui.sides import DENSE_ENGINES, TORCH, WINDOWS
 
 LONGEST_REFERENCE = 5000  # characters
-_NOTHING = empty("Nothing compared yet", "Record, upload or choose a clip, then press Compare.")
+NOTHING = empty("Nothing compared yet", "Record, upload or choose a clip, then press Compare.")
 _NO_MICROPHONE = (
     '<div class="ws-note ws-wait ws-mic-note">This browser gives pages no microphone here. Open '
     "the page as http://localhost or 127.0.0.1, or over https; uploading a file and the demo clips "
     "work anyway.</div>"
 )
 _MODEL_FIELD: dict[str, Any] = {"allow_custom_value": True, "min_width": 200, "scale": 4}
+NO_THIRD = ""
 _ENGINE_FIELD: dict[str, Any] = {"filterable": False, "min_width": 140, "scale": 3}
+
+
+@dataclass(frozen=True)
+class ResultFields:
+    """What shows one comparison, new or earlier, and what can be done with it.
+
+    `key` is that of the comparison shown; `votes` is the row of the three buttons after it.
+    """
+
+    key: gr.State
+    result: gr.HTML
+    votes: gr.Row
+    first: gr.Button
+    same: gr.Button
+    second: gr.Button
+    files: gr.Row
+    page: gr.DownloadButton
+    record: gr.DownloadButton
+    delete: gr.Button
+    earlier: gr.Dropdown
+    tally: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -38,8 +60,10 @@ class CompareTab:
     dense_window: gr.Dropdown
     slim_engine: gr.Dropdown
     engine_note: gr.HTML
+    third: gr.Dropdown
+    blind: gr.Checkbox
     compare: gr.Button
-    result: gr.HTML
+    shown: ResultFields
 
 
 def lay_out_tab(context: AppContext) -> CompareTab:
@@ -59,7 +83,8 @@ def lay_out_tab(context: AppContext) -> CompareTab:
             live = gr.Checkbox(
                 True,
                 label="Show text while I speak",
-                info="By the slim model. The comparison is of the complete recording.",
+                info="By both models, as fast as this machine allows. The comparison is of the "
+                "complete recording.",
                 elem_id="live",
             )
             clip = gr.Dropdown(
@@ -84,12 +109,59 @@ def lay_out_tab(context: AppContext) -> CompareTab:
             dense, dense_engine, dense_window = _dense_fields()
             slim, slim_engine, language = _slim_fields()
             engine_note = gr.HTML("", elem_id="engine-note")
+            third, blind = _more_fields()
             compare = gr.Button("Compare", variant="primary", elem_id="compare")
-            result = gr.HTML(_NOTHING, elem_id="comparison")
+            shown = _result_fields()
     return CompareTab(
-        audio, live, clip, reference, language, dense, slim,
-        dense_engine, dense_window, slim_engine, engine_note, compare, result,
+        audio, live, clip, reference, language, dense, slim, dense_engine, dense_window,
+        slim_engine, engine_note, third, blind, compare, shown,
     )  # fmt: skip
+
+
+def _more_fields() -> tuple[gr.Dropdown, gr.Checkbox]:
+    with gr.Row(equal_height=True):
+        third = gr.Dropdown(
+            [("none", NO_THIRD)],
+            value=NO_THIRD,
+            label="Third model",
+            info="The slim model in one more engine, such as int8.",
+            elem_id="third",
+            **_ENGINE_FIELD,
+        )
+        blind = gr.Checkbox(
+            False,
+            label="Blind: hide which is which",
+            info="Two texts, A and B, in an order drawn by lot. You vote, then you see.",
+            elem_id="blind",
+            scale=4,
+            min_width=200,
+        )
+    return third, blind
+
+
+def _result_fields() -> ResultFields:
+    key = gr.State("")
+    result = gr.HTML(NOTHING, elem_id="comparison")
+    with gr.Row(visible=False, elem_id="votes", elem_classes=["ws-acts"]) as votes:
+        first, same, second = (gr.Button("", min_width=110, elem_id=f"vote-{i}") for i in "123")
+    with gr.Row(visible=False, elem_id="comparison-files", elem_classes=["ws-acts"]) as files:
+        page = gr.DownloadButton("Save as HTML page", min_width=150, elem_id="save-page")
+        record = gr.DownloadButton("Save as JSON", min_width=150, elem_id="save-json")
+        delete = gr.Button("Delete", variant="stop", min_width=110, elem_id="delete-comparison")
+    with gr.Accordion("Earlier comparisons", open=False, elem_id="history"):
+        earlier = gr.Dropdown(
+            [],
+            value=None,
+            label="Show",
+            info="Kept with their recordings in the folder comparisons beside the runs.",
+            elem_id="earlier",
+            elem_classes=["ws-hindi"],
+            filterable=True,
+        )
+        tally = gr.HTML("", elem_id="tally")
+    return ResultFields(
+        key, result, votes, first, same, second, files, page, record, delete, earlier, tally
+    )
 
 
 def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:

@@ -58,12 +58,12 @@ def zeroed_shares(slim: Path) -> Mapping[str, float]:
 
 @dataclass(frozen=True)
 class Listening:
-    """Lets models listen: two to one recording, or one to somebody who is still speaking.
+    """Lets models listen: two or three to one recording, or one to somebody still speaking.
 
     Models work in one lane, one after another, so that a preview never disturbs a measurement.
     """
 
-    models: ModelCache = field(default_factory=lambda: ModelCache(transcriber))
+    models: ModelCache = field(default_factory=lambda: ModelCache(transcriber, capacity=3))
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
 
     def compare(
@@ -73,15 +73,31 @@ class Listening:
         recording: str,
         language: str,
         reference: str | None,
+        third: "SideChoice | None" = None,
     ) -> Any:
-        """The `Comparison` of two models on an audio file.
+        """The `Comparison` of two models on an audio file, or of three.
 
         Raises `AudioError`, `SourceError`, `CheckpointError` or `ExportError`.
         """
         from whisperslim.speech.audio import decode
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
-        return self.lane.submit(self._compare, dense, slim, audio, language, reference).result()
+        sides = [side for side in (dense, slim, third) if side is not None]
+        return self.lane.submit(self._compare, sides, audio, language, reference).result()
+
+    def is_here(self, side: "SideChoice") -> bool:
+        """Whether a model can be loaded now: nothing need be fetched or exported first."""
+        load_libraries()
+        from whisperslim.core.sources import resolve
+        from whisperslim.errors import SourceError
+
+        if self.models.holds(side, _version(side.path)) or is_export(Path(side.path)):
+            return True
+        try:
+            resolve(side.path, offline=True)
+        except SourceError:
+            return False
+        return side.engine == "torch"
 
     def get_ready(self, side: "SideChoice", language: str) -> None:
         """Load a model in the lane unless it is loaded. Does not wait.
@@ -105,8 +121,7 @@ class Listening:
 
     def _compare(
         self,
-        dense: "SideChoice",
-        slim: "SideChoice",
+        sides: "list[SideChoice]",
         audio: "np.ndarray",
         language: str,
         reference: str | None,
@@ -114,8 +129,9 @@ class Listening:
         load_libraries()
         from whisperslim.engines.comparison import compare
 
-        pair = [self._model(side) for side in (dense, slim)]
-        return compare(pair[0], pair[1], audio, language=language, reference=reference)
+        dense, slim, *more = [self._model(side) for side in sides]
+        third = more[0] if more else None
+        return compare(dense, slim, audio, language=language, reference=reference, third=third)
 
     def _model(self, side: "SideChoice") -> Any:
         return self.models.get(side, _version(side.path))

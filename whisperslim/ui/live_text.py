@@ -11,7 +11,7 @@ import binascii
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import gradio as gr
 
 from whisperslim.errors import UsageError, WhisperSlimError
 from whisperslim.ui.context import AppContext
-from whisperslim.ui.sides import slim_side
+from whisperslim.ui.sides import dense_side, slim_side
 from whisperslim.ui.theme import ASSETS
 
 _MOST_SESSIONS = 8  # at once, of all pages; each holds some megabytes
@@ -27,11 +27,29 @@ _FORGOTTEN_SECONDS = 30.0  # without sound; a page that was closed says no goodb
 _WAIT_SECONDS = 0.4  # for a pass at work, so that its text goes out at once
 _MOST_ENCODED = 2_000_000  # characters: 7 s at 96 kHz
 _SCRIPT = ASSETS / "live_text.js"
-_TEMPLATE = (
-    '<div class="ws-live" role="status" aria-live="polite" aria-label="Text while you speak">'
-    '<p class="ws-live-state"></p>'
+# A pass of the dense model holds the slim one's up, since both work in one lane.
+_LONGEST_DENSE_PASS = 1.5  # seconds; our choice: text older than this is no live text
+_TOO_SLOW = (
+    "One pass of the dense model took {:.1f} s on this machine, too long for text while you "
+    "speak: the slim model goes on alone."
+)
+_NOT_HERE = (
+    "The dense model joins in once it is on this machine and made for its engine; compare once."
+)
+_METER = (
+    '<div class="ws-level"><div class="ws-level-bar" role="meter" aria-label="Microphone level" '
+    'aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><i></i></div>'
+    '<span class="ws-level-word"></span></div>'
+)
+_SIDE = (
+    '<section class="ws-live-side ws-live-{0}"><h3>{0}</h3>'
     '<p class="ws-live-text" lang="hi"><span class="ws-live-kept"></span> '
-    '<span class="ws-live-now"></span></p></div>'
+    '<span class="ws-live-now"></span></p><p class="ws-live-note"></p></section>'
+)
+_TEMPLATE = (
+    f'{_METER}<div class="ws-live" role="status" aria-live="polite" '
+    'aria-label="Text while you speak"><p class="ws-live-state"></p>'
+    f'<div class="ws-live-sides">{_SIDE.format("dense")}{_SIDE.format("slim")}</div></div>'
 )
 
 
@@ -40,6 +58,8 @@ class _Open:
     session: Any
     sound: Any
     used: float
+    dense: Any = None
+    note: str = ""  # why there is no text of the dense model
 
 
 @dataclass
@@ -47,31 +67,41 @@ class Previews:
     """The previews now open, by a key that only the page that began one knows."""
 
     begin_session: Callable[[object, object, object], Any]
+    begin_dense: Callable[[Mapping[str, Any]], Any] | None = None
     clock: Callable[[], float] = time.monotonic
     _open: dict[str, _Open] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, asked: object) -> dict[str, Any]:
-        """Open one: `slim`, `engine` and `language` as in the form, `rate` of the sound in Hz."""
+        """Open one: `slim`, `engine` and `language` as in the form, `rate` of the sound in Hz.
+
+        With `dense`, `dense_engine` and `dense_window` of the form, the dense model hears too,
+        when it is at hand and quick enough.
+        """
         from whisperslim.speech.sound_stream import SoundStream
 
         given = _mapping(asked)
         sound = SoundStream(given.get("rate"))  # type: ignore[arg-type]  # it checks
         self._make_room()
         session = self.begin_session(given.get("slim"), given.get("engine"), given.get("language"))
+        opened = _Open(session, sound, self.clock())
+        if self.begin_dense is not None and given.get("dense"):
+            self._add_dense(opened, given)
         key = secrets.token_urlsafe(16)
         with self._lock:
-            self._open[key] = _Open(session, sound, self.clock())
+            self._open[key] = opened
         return {"key": key}
 
     def feed(self, asked: object) -> dict[str, Any]:
         """Take `pcm`, 16-bit samples in base64, and tell the text so far."""
         given = _mapping(asked)
         found = self._find(given.get("key"))
-        partial = found.session.feed(found.sound.take(_samples(given.get("pcm"))), _WAIT_SECONDS)
+        heard = found.sound.take(_samples(given.get("pcm")))
+        dense = _fed_dense(found, heard)
+        partial = found.session.feed(heard, _WAIT_SECONDS)
         found.used = self.clock()
         state = "full" if partial.full else "listening" if found.session.ready else "loading"
-        return {"kept": partial.committed, "now": partial.tentative, "state": state}
+        return {**_told(partial), "state": state, **dense}
 
     def end(self, asked: object) -> dict[str, Any]:
         """Close one; the text so far."""
@@ -79,8 +109,17 @@ class Previews:
         found = self._find(key)
         with self._lock:
             self._open.pop(str(key), None)
-        partial = found.session.close()
-        return {"kept": partial.committed, "now": partial.tentative, "state": "ended"}
+        dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
+        return {**_told(found.session.close()), "state": "ended", **dense}
+
+    def _add_dense(self, opened: _Open, given: Mapping[str, Any]) -> None:
+        """What goes wrong on the dense side leaves the slim one's text alone."""
+        if self.begin_dense is None:
+            return
+        try:
+            opened.dense = self.begin_dense(given)
+        except WhisperSlimError as error:
+            opened.note = str(error)
 
     def _find(self, key: object) -> _Open:
         with self._lock:
@@ -100,6 +139,27 @@ class Previews:
                     f"{_MOST_SESSIONS} pages show text while somebody speaks, which is the most; "
                     "the recording itself goes on"
                 )
+
+
+def _fed_dense(found: _Open, heard: Any) -> dict[str, Any]:
+    """The dense side's part of an answer; nothing when it was not asked for."""
+    if found.dense is None:
+        return {"dense": {"note": found.note}} if found.note else {}
+    try:
+        partial = found.dense.feed(heard)
+    except WhisperSlimError as error:
+        found.dense, found.note = None, str(error)
+        return {"dense": {"note": found.note}}
+    slowest = found.dense.pass_seconds
+    if slowest > _LONGEST_DENSE_PASS:
+        found.dense.close()
+        found.dense, found.note = None, _TOO_SLOW.format(slowest)
+        return {"dense": {**_told(partial), "note": found.note}}
+    return {"dense": _told(partial)}
+
+
+def _told(partial: Any) -> dict[str, Any]:
+    return {"kept": partial.committed, "now": partial.tentative}
 
 
 def lay_out(previews: Previews) -> gr.HTML:
@@ -124,13 +184,20 @@ def lay_out(previews: Previews) -> gr.HTML:
 
 
 def previews_of(context: AppContext) -> Previews:
-    """Previews by the slim models of this app."""
+    """Previews by the models of this app."""
 
     def begin(slim: object, engine: object, language: object) -> Any:
         code = str(language).strip().lower()[:3] or "hi"
         return context.listening.preview(slim_side(context, slim, engine), code)
 
-    return Previews(begin)
+    def begin_dense(given: Mapping[str, Any]) -> Any:
+        names = ("dense", "dense_engine", "dense_window")
+        side = dense_side(context, *(given.get(name) for name in names))
+        if not context.listening.is_here(side):
+            raise UsageError(_NOT_HERE)
+        return context.listening.preview(side, str(given.get("language")).strip().lower()[:3])
+
+    return Previews(begin, begin_dense)
 
 
 def _answered(act: Callable[[object], dict[str, Any]], asked: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The Compare tab: one recording, two models, word by word."""
+"""The Compare tab: one recording, two models or three, word by word."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,15 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
+from whisperslim.ui import compare_results
 from whisperslim.ui.choices import dense_choices, slim_choices
-from whisperslim.ui.compare_fields import LONGEST_REFERENCE, CompareTab
+from whisperslim.ui.compare_fields import LONGEST_REFERENCE, NO_THIRD, CompareTab
+from whisperslim.ui.compare_history import History
+from whisperslim.ui.compared import Compared, compared_from
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import demo_clip
 from whisperslim.ui.markup import text
-from whisperslim.ui.sides import TORCH, dense_side, slim_options, slim_side
+from whisperslim.ui.sides import TORCH, SideChoice, dense_side, fairness, slim_options, slim_side
 
 # What the recorder tells the script of `live_text`; the page works without it.
 _START = "(...given) => { window.whisperSlimLive?.start(...given); return []; }"
@@ -30,6 +33,8 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     says that somebody looks at this tab.
     """
 
+    history = History(context.runs)
+
     def offer(chosen: str | None, dense_engine: str) -> list[Any]:
         names = slim_choices(context)
         name = chosen or next(iter(names), None)
@@ -39,7 +44,8 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     # The note comes with the engines: a change event of its own could be lost on the way.
     def engines(slim: str | None, dense_engine: str) -> list[Any]:
         (update,) = engine_updates(context, slim, None)
-        return [update, engine_note(context, slim, update["value"], dense_engine)]
+        note = engine_note(context, slim, update["value"], dense_engine)
+        return [update, note, third_update(context, slim)]
 
     def explain(slim: str | None, key: str | None, dense_engine: str) -> str:
         return engine_note(context, slim, key, dense_engine)
@@ -52,13 +58,21 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
         return [str(path), said]
 
     @for_people
-    def compare(*shown: Any) -> str:
-        return compared(context, *shown)
+    def compare(blind: bool, third: object, recording: object, *shown: Any) -> list[Any]:
+        # Three texts cannot be A and B.
+        found = compared(context, recording, *shown, third=None if blind is True else third)
+        return compare_results.keep(history, found, str(recording), blind=blind is True)
+
+    def list_earlier(key: str) -> list[Any]:
+        return compare_results.listing(history, key)
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     chosen = [tab.slim, tab.dense_engine]
-    offered = [tab.slim_engine, tab.engine_note]
+    offered = [tab.slim_engine, tab.engine_note, tab.third]
     gr.on(list(opened), offer, chosen, [tab.dense, tab.slim, *offered], **quiet)
+    shown = tab.shown
+    gr.on(list(opened), list_earlier, shown.key, [shown.earlier, shown.tally], **quiet)
+    compare_results.connect(shown, history)
     tab.slim.input(engines, chosen, offered, **quiet)
     explained = [tab.slim, tab.slim_engine, tab.dense_engine]
     again = {**quiet, "trigger_mode": "always_last"}
@@ -71,7 +85,8 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     )
     prepared = [tab.live, tab.slim, tab.slim_engine, tab.language]
     visited(lambda *shown: get_ready(context, *shown), prepared, None, **quiet)
-    tab.audio.start_recording(None, prepared, None, js=_START)
+    both = [*prepared, tab.dense, tab.dense_engine, tab.dense_window, tab.blind]
+    tab.audio.start_recording(None, both, None, js=_START)
     # What is said while the recorder rests is not in the recording either.
     for event in (tab.audio.stop_recording, tab.audio.pause_recording):
         event(None, None, None, js=_STOP)
@@ -89,6 +104,8 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     tab.compare.click(
         compare,
         [
+            tab.blind,
+            tab.third,
             tab.audio,
             tab.dense,
             tab.dense_engine,
@@ -98,10 +115,11 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
             tab.language,
             tab.reference,
         ],
-        tab.result,
+        compare_results.outputs(shown),
         concurrency_id="compute",
         concurrency_limit=1,
         api_visibility="private",
+        show_progress_on=[shown.result],
     )
 
 
@@ -115,8 +133,10 @@ def compared(
     slim_engine: object,
     language: object,
     said: object,
-) -> str:
-    """Both models on one recording, as HTML.
+    *,
+    third: object = None,
+) -> Compared:
+    """What both models hear in one recording; `third` is one more engine of the slim one.
 
     Raises `AudioError`, `SourceError`, `CheckpointError`, `ExportError` or `UsageError`.
     """
@@ -124,17 +144,36 @@ def compared(
         raise AudioError("there is no recording; record one, upload a file or choose a demo clip")
     if not isinstance(said, str) or len(said) > LONGEST_REFERENCE:
         raise UsageError(f"the reference is longer than {LONGEST_REFERENCE} characters")
-    pair = (
-        dense_side(context, dense, dense_engine, dense_window),
-        slim_side(context, slim, slim_engine),
-    )
-    spoken = _language(language)
+    first = dense_side(context, dense, dense_engine, dense_window)
+    second = slim_side(context, slim, slim_engine)
+    more = _third_side(context, slim, third, second)
+    spoken = spoken_language(language)
     reference = said.strip() or None
-    result = context.listening.compare(*pair, audio, spoken, reference)
-    # Only now: the alignment of words brings the normaliser's libraries with it.
-    from whisperslim.ui.comparison_html import comparison_html
+    result = context.listening.compare(first, second, audio, spoken, reference, *more)
+    names = (str(dense), str(slim), str(slim))
+    sides = (first, second, *more)
+    return compared_from(result, names, sides, spoken, reference, fairness(first, second))
 
-    return comparison_html(result, (str(dense), str(slim)), spoken, reference, pair)
+
+def _third_side(
+    context: AppContext, slim: object, key: object, taken: SideChoice
+) -> list[SideChoice]:
+    if key in (None, NO_THIRD):
+        return []
+    side = slim_side(context, slim, key)
+    if side == taken:
+        raise UsageError("the third model is the slim one in the same engine; choose another")
+    return [side]
+
+
+def third_update(context: AppContext, slim: object) -> Any:
+    """The list of engines for a third side; none is chosen."""
+    try:
+        options = slim_options(context, slim)
+    except WhisperSlimError:  # nothing chosen yet, or half typed: Compare says what is wrong
+        options = []
+    choices = [("none", NO_THIRD), *((option.label, option.key) for option in options)]
+    return gr.update(choices=choices, value=NO_THIRD)
 
 
 def get_ready(
@@ -144,7 +183,9 @@ def get_ready(
     if live is not True:
         return
     try:
-        context.listening.get_ready(slim_side(context, slim, slim_engine), _language(language))
+        context.listening.get_ready(
+            slim_side(context, slim, slim_engine), spoken_language(language)
+        )
     except WhisperSlimError:  # nothing chosen yet; recording and Compare say what is wrong
         return
 
@@ -171,7 +212,8 @@ def engine_note(context: AppContext, slim: object, key: object, dense_engine: ob
     return "".join(f'<p class="ws-small">{text(line)}</p>' for line in lines)
 
 
-def _language(language: object) -> str:
+def spoken_language(language: object) -> str:
+    """The code typed. Raises `UsageError` for what can be none."""
     code = str(language).strip().lower()
     if not code.isascii() or not code.isalpha() or len(code) > 3:
         raise UsageError(f"{language!r} is no language code; Hindi is hi")

@@ -7,6 +7,7 @@ import gradio as gr
 from whisperslim.places import ASSETS
 
 STYLE_SHEET = ASSETS / "app.css"
+COMPARE_SHEET = ASSETS / "compare.css"
 
 # File subset -> code points, as the font's own style sheet divides them.
 _SUBSETS = {
@@ -59,8 +60,8 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued_dark="*neutral_400",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_dark="*primary_600",
-        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
         button_cancel_background_fill="white",

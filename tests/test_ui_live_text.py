@@ -1,0 +1,152 @@
+"""Text while somebody speaks: calls of the page's script, on one side and on both."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from tests.fake_runs import finish, make_run, write_events
+from tests.test_ui_compare import BASE, FakeSession, Listener
+from whisperslim.errors import AudioError, UsageError
+from whisperslim.jobs.rundir import RunDir
+from whisperslim.ui import compare_fields, live_text
+from whisperslim.ui.context import AppContext
+from whisperslim.ui.live_text import Previews, _answered, previews_of
+from whisperslim.ui.run_watch import RunWatch
+from whisperslim.ui.sides import SideChoice
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def app(tmp_path: Path, listener: Listener) -> AppContext:
+    return AppContext(RunWatch(tmp_path / "runs"), listening=listener)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(app: AppContext) -> RunDir:
+    made = make_run(app.runs)
+    write_events(made)
+    finish(made)
+    return made
+
+
+def piece(samples: int) -> str:
+    return base64.b64encode(np.zeros(samples, "<i2").tobytes()).decode()
+
+
+def test_a_preview_from_begin_to_end(app: AppContext, listener: Listener, run: RunDir) -> None:
+    previews = previews_of(app)
+    asked = {"slim": run.name, "engine": "torch", "language": "hi", "rate": 16_000}
+    key = previews.begin(asked)["key"]
+    assert listener.previewed == [(SideChoice(str(run.slim_path)), "hi")]
+    found = previews.feed({"key": key, "pcm": piece(4000)})
+    assert found == {"kept": "kept", "now": "4000", "state": "listening"}
+    assert previews.feed({"key": key, "pcm": piece(100_000)})["state"] == "full"
+    assert previews.end({"key": key})["now"] == "last"
+    with pytest.raises(UsageError, match="ended"):
+        previews.feed({"key": key, "pcm": piece(1)})
+
+
+def test_previews_share_nothing_and_are_not_endless(app: AppContext) -> None:
+    now = [0.0]
+    previews = Previews(lambda *given: FakeSession(), clock=lambda: now[0])
+    keys = [previews.begin({"rate": 48_000})["key"] for _ in range(8)]
+    assert len(set(keys)) == 8
+    previews.feed({"key": keys[0], "pcm": piece(4800)})
+    assert previews.feed({"key": keys[1], "pcm": piece(0)})["now"] == "0"
+    with pytest.raises(UsageError, match="the most"):
+        previews.begin({"rate": 48_000})
+    now[0] = 20.0
+    previews.feed({"key": keys[0], "pcm": ""})
+    now[0] = 40.0
+    previews.begin({"rate": 48_000})
+    assert previews.feed({"key": keys[0], "pcm": ""})["state"] == "listening"
+    with pytest.raises(UsageError, match="ended"):
+        previews.feed({"key": keys[1], "pcm": ""})
+
+
+@pytest.mark.parametrize("asked", [None, 3, "x", [], {}, {"key": 5}, {"key": ["a"]}])
+def test_hostile_calls_get_a_sentence(app: AppContext, asked: Any) -> None:
+    previews = previews_of(app)
+    for act in (previews.begin, previews.feed, previews.end):
+        assert set(_answered(act, asked)) == {"error"}
+
+
+@pytest.mark.parametrize("pcm", [None, 5, "no base64!", "AAA", "A" * 3_000_000, ["AAAA"]])
+def test_unusable_sound_gets_a_sentence(pcm: Any) -> None:
+    previews = Previews(lambda *given: FakeSession())
+    key = previews.begin({"rate": 48_000})["key"]
+    assert "error" in _answered(previews.feed, {"key": key, "pcm": pcm})
+
+
+@pytest.mark.parametrize("rate", [None, 0, -1, 10**9, "48000", 48_000.5, True])
+def test_unusable_rates_get_a_sentence(rate: Any) -> None:
+    previews = Previews(lambda *given: FakeSession())
+    assert "error" in _answered(previews.begin, {"rate": rate})
+
+
+def test_the_script_is_part_of_the_page(app: AppContext) -> None:
+    with gr.Blocks():
+        tab = compare_fields.lay_out_tab(app)
+    assert tab.live.value is True
+    script = Path(live_text._SCRIPT).read_text("utf-8")
+    for name in ("begin", "feed", "end"):
+        assert f"server.{name}(" in script
+    assert "innerHTML" not in script, "text of a model must not become markup"
+
+
+# --- the dense model beside it ----------------------------------------------------------------
+
+RATE = {"language": "hi", "rate": 16_000}
+
+
+def test_both_models_hear_the_same_sound(app: AppContext, listener: Listener, run: RunDir) -> None:
+    previews = previews_of(app)
+    dense = {"dense": BASE, "dense_engine": "torch", "dense_window": "30s"}
+    key = previews.begin({"slim": run.name, "engine": "torch", **dense, **RATE})["key"]
+    slim_side, dense_side = SideChoice(str(run.slim_path)), SideChoice(BASE, "30s")
+    assert listener.previewed == [(slim_side, "hi"), (dense_side, "hi")]
+    found = previews.feed({"key": key, "pcm": piece(4000)})
+    assert found["now"] == "4000" and found["dense"] == {"kept": "kept", "now": "4000"}
+    assert previews.end({"key": key})["dense"]["now"] == "last"
+
+
+def test_a_dense_model_that_must_be_fetched_first_is_left_out(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    listener.missing = True
+    previews = previews_of(app)
+    dense = {"dense": BASE, "dense_engine": "torch", "dense_window": "30s"}
+    key = previews.begin({"slim": run.name, "engine": "torch", **dense, **RATE})["key"]
+    found = previews.feed({"key": key, "pcm": piece(4000)})
+    assert found["now"] == "4000" and "compare once" in found["dense"]["note"]
+    assert len(listener.previewed) == 1
+
+
+def test_a_slow_dense_model_stops_and_the_slim_one_goes_on() -> None:
+    slow = FakeSession(pass_seconds=2.25)
+    previews = Previews(lambda *given: FakeSession(), lambda given: slow)
+    key = previews.begin({"dense": "d", "rate": 16_000})["key"]
+    assert "2.2 s" in previews.feed({"key": key, "pcm": piece(100)})["dense"]["note"]
+    assert slow.closed
+    again = previews.feed({"key": key, "pcm": piece(100)})
+    assert again["now"] == "200" and "goes on alone" in again["dense"]["note"]
+    assert slow.samples == 100 and "dense" not in previews.end({"key": key})
+
+
+def test_an_error_of_the_dense_model_is_told_and_the_slim_one_goes_on() -> None:
+    class Failing(FakeSession):
+        def feed(self, audio: np.ndarray, wait: float = 0.0) -> Any:
+            raise AudioError("no sound")
+
+    previews = Previews(lambda *given: FakeSession(), lambda given: Failing())
+    key = previews.begin({"dense": "d", "rate": 16_000})["key"]
+    found = previews.feed({"key": key, "pcm": piece(100)})
+    assert found["now"] == "100" and found["dense"] == {"note": "no sound"}
