@@ -29,7 +29,7 @@ from whisperslim.ui.limits import check_runs
 from whisperslim.ui.recording_desk import FOLDER, RecordingDesk
 from whisperslim.ui.run_watch import RunWatch
 from whisperslim.ui.tab_runs import NOTHING_DRAWN
-from whisperslim.ui.theme import STYLE_SHEET, page_head, theme
+from whisperslim.ui.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
 
 POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
 _HEADER = (
@@ -115,7 +115,7 @@ def launch(
         # The demo clips alone; fonts and styles travel inside the page.
         allowed_paths=[str(CLIPS_FOLDER / "audio")],
         theme=theme(),
-        css_paths=[STYLE_SHEET, tab_record.STYLE_SHEET],
+        css_paths=[STYLE_SHEET, COMPARE_SHEET, tab_record.STYLE_SHEET],
         head=page_head(),
         prevent_thread_lock=not block,
         quiet=not block,
