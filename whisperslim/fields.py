@@ -87,6 +87,8 @@ def _problem(value: Any, default: Any, spec: FieldSpec) -> str:
 
 
 def _type_problem(value: Any, default: Any) -> str:
+    if value is None and default is not None:
+        return "is empty; give a value"
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else f"{value!r} is not true or false"
     if isinstance(default, int):

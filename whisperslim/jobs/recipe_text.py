@@ -38,13 +38,21 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _u
 def from_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises `RecipeError` when it is anything else."""
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError({str(path): f"cannot be read: {error}"}) from error
-    except yaml.YAMLError as error:
-        raise RecipeError({str(path): f"not valid YAML: {error}"}) from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, called: str) -> dict[str, Any]:
+    """The mapping in YAML text, `called` so in messages. Raises `RecipeError` for anything else."""
+    try:
+        loaded = yaml.load(text, Loader=_StrictLoader)
+    # A date or a number that cannot be is a ValueError of Python's own.
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError({called: f"not valid YAML: {error}"}) from error
     if not isinstance(loaded, dict):
-        raise RecipeError({str(path): "is not a recipe; expected sections such as `data:`"})
+        raise RecipeError({called: "is not a recipe; expected sections such as `data:`"})
     return loaded
 
 

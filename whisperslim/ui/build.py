@@ -19,11 +19,13 @@ from whisperslim.ui import (
     tab_runs,
     tab_sparsity,
     tab_tradeoff,
+    trial_journey,
 )
 from whisperslim.ui.access import LOCAL, Access
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.folders import Folders
+from whisperslim.ui.form_check import marked_now
 from whisperslim.ui.gate import UPLOAD_BYTES, Gate
 from whisperslim.ui.limits import check_runs
 from whisperslim.ui.recording_desk import FOLDER, RecordingDesk
@@ -77,6 +79,7 @@ def build(
 def launch(
     runs_folder: Path,
     *,
+        trial_journey.connect(compress.trial, compare, app, blocks, chosen, tabs, refresh)
     port: int = 7860,
     open_run: str | None = None,
     block: bool = True,
@@ -180,6 +183,7 @@ def _connect_buttons(
     def stop(name: str) -> None:
         app.stop(app.watch.open(name))
         gr.Info("At work, it ends after its step; pressed again, at once.", title="Stopping")
+        updates.append(marked_now(form, shown, started.problems))
 
     @for_people
     def proceed(name: str) -> None:
@@ -189,7 +193,7 @@ def _connect_buttons(
         compress.start.click(
             start,
             form.components,
-            [chosen, tabs, *form.components, form.advanced, compress.problems],
+            [chosen, tabs, *form.components, form.advanced, compress.problems, compress.marked],
             concurrency_id="act",
             concurrency_limit=1,
             api_visibility="private",

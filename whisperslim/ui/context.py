@@ -10,7 +10,9 @@ import gradio as gr
 
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs import background, queue
+from whisperslim.jobs.recipe import Recipe
 from whisperslim.jobs.rundir import RunDir, RunStatus
+from whisperslim.jobs.trial import trial_recipe
 from whisperslim.ui import lazy
 from whisperslim.ui.embedding_size import embedding
 from whisperslim.ui.folders import Folders
@@ -39,7 +41,8 @@ class AppContext:
 
     `measures` hold sizes of models by folder, `embeddings` their tokens by name, `zeroed` the
     zeros of slim folders; `listening` runs models on recordings; `command` starts a command
-    about a run; `folders` are those that paths from the page may lead to.
+    about a run; `folders` are those that paths from the page may lead to; `trial` is the recipe of
+    Try it.
     """
 
     watch: RunWatch
@@ -54,6 +57,7 @@ class AppContext:
     command: Callable[[RunDir, str, Sequence[str]], int] = background.start
     embeddings: ModelCache = field(default_factory=lambda: ModelCache(embedding, capacity=8))
     folders: Folders = field(default_factory=Folders)
+    trial: Callable[[], Recipe] = trial_recipe
 
     @property
     def runs(self) -> Path:

@@ -118,7 +118,7 @@ def show_values(fields: Sequence[FieldInput], values: Mapping[str, Any], method:
     Controls of other methods are left as they are.
     """
     return [
-        _fresh(f, value=_shown(f.spec, values[f.dotted]))
+        fresh(f, value=_shown(f.spec, values[f.dotted]))
         if f.applies_to(method) and f.dotted in values
         else gr.skip()
         for f in fields
@@ -130,20 +130,24 @@ def show_problems(
 ) -> list[Any]:
     """Updates that put each problem beside its field, and the help text back everywhere else."""
     return [
-        gr.update(info=f"⚠ {problems[f.dotted]}", elem_classes=["ws-wrong"])
-        if f.applies_to(method) and f.dotted in problems
-        else _fresh(f)
+        wrong(problems[f.dotted]) if f.applies_to(method) and f.dotted in problems else fresh(f)
         for f in fields
     ]
+
+
+def wrong(problem: str) -> Any:
+    """An update that marks a control and says what is wrong in place of its help."""
+    return gr.update(info=f"⚠ {problem}", elem_classes=["ws-wrong"])
+
+
+def fresh(field: FieldInput, **changes: Any) -> Any:
+    """An update that brings a control's help back and takes its mark away."""
+    return gr.update(info=field.spec.help, elem_classes=[], **changes)
 
 
 def _shown(spec: FieldSpec, value: Any) -> Any:
     several = spec.choices and isinstance(value, (list, tuple))
     return list(value) if several else to_widget(value)
-
-
-def _fresh(field: FieldInput, **changes: Any) -> Any:
-    return gr.update(info=field.spec.help, elem_classes=[], **changes)
 
 
 def _element_id(dotted: str, method: str) -> str:

@@ -7,26 +7,21 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
-from whisperslim.jobs.presets import preset_names, preset_summary
-from whisperslim.jobs.recipe import dotted_values, from_mapping, load_recipe
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui.choices import model_choices
 from whisperslim.ui.context import AppContext, for_people, warn_when_busy
 from whisperslim.ui.embedding_size import Embedding
+from whisperslim.ui.first_minute import TryCard, lay_out_card
 from whisperslim.ui.folders import check_recipe, is_path
 from whisperslim.ui.forecast import PUBLISHED, forecast_html, unknown_html
-from whisperslim.ui.forms import (
-    chosen_method,
-    nested,
-    read_form,
-    show_problems,
-    show_values,
-)
+from whisperslim.ui.form_check import Marked, recipe_of
+from whisperslim.ui.forms import chosen_method, show_problems
 from whisperslim.ui.lazy import ModelSize
-from whisperslim.ui.markup import note, text
+from whisperslim.ui.markup import note
+from whisperslim.ui.preset_actions import connect_presets, own_presets
+from whisperslim.ui.preset_fields import PresetFields, first_preset, lay_out_presets
 from whisperslim.ui.recipe_form import RecipeForm, lay_out
 
-FIRST_PRESET = "quick-demo"
 _FORECAST_FIELDS = (
     "model", "target.removed", "target.zeroed", "export.dtype", "vocabulary.languages",
     "vocabulary.timestamps",
@@ -37,30 +32,24 @@ _FORECAST_FIELDS = (
 class CompressTab:
     """The components other tabs and `build` wire up."""
 
-    preset: gr.Dropdown
-    preset_note: gr.HTML
+    trial: TryCard
+    presets: PresetFields
     form: RecipeForm
     forecast: gr.HTML
     start: gr.Button
     stop: gr.Button
     problems: gr.HTML
     current: gr.HTML
+    marked: gr.State
 
 
 def lay_out_tab(context: AppContext) -> CompressTab:
     """Make the tab's components in the Blocks context now open."""
-    first = FIRST_PRESET if FIRST_PRESET in preset_names() else preset_names()[0]
+    trial = lay_out_card()
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
-            preset = gr.Dropdown(
-                choices=list(preset_names()),
-                value=first,
-                label="Preset",
-                info="A complete recipe to begin with; everything below can be changed.",
-                elem_id="preset",
-            )
-            preset_note = gr.HTML(_preset_note(first))
-            form = lay_out(first, model_choices(context))
+            presets = lay_out_presets(own_presets(context))
+            form = lay_out(first_preset(), model_choices(context))
         with gr.Column(scale=2, min_width=300, elem_classes=["ws-side"]):
             gr.HTML('<h3 class="ws-section">Expected size</h3>')
             forecast = gr.HTML("", elem_id="forecast")
@@ -69,19 +58,15 @@ def lay_out_tab(context: AppContext) -> CompressTab:
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
             problems = gr.HTML("", elem_id="problems")
             current = gr.HTML("", elem_id="current-run")
-    return CompressTab(preset, preset_note, form, forecast, start, stop, problems, current)
+    marked = gr.State(Marked())
+    return CompressTab(
+        trial, presets, form, forecast, start, stop, problems, current, marked
+    )  # fmt: skip
 
 
 def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
     """Wire what stays within the tab. `start` and `stop` reach further: `build` wires them."""
     form = tab.form
-
-    @for_people
-    def choose_preset(name: str) -> list[Any]:
-        recipe = load_recipe(_known_preset(name))
-        values = dotted_values(recipe)
-        shown = show_values(form.fields, values, recipe.method)
-        return [_preset_note(name), *shown, *form.shown_parts(recipe.method), ""]
 
     @for_people
     def choose_method(name: str) -> list[Any]:
@@ -90,13 +75,7 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
     def show_forecast(*shown: Any) -> str:
         return forecast(context, *shown)
 
-    tab.preset.input(
-        choose_preset,
-        tab.preset,
-        [tab.preset_note, *form.components, *form.swapped, tab.problems],
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    connect_presets(tab.presets, form, context, blocks, [tab.problems, tab.marked])
     form.component("method.name").change(
         choose_method,
         form.component("method.name"),
@@ -176,7 +155,7 @@ class Started:
 def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> Started:
     """Make the recipe, the run and its worker. Raises `RunError` when the worker does not start."""
     try:
-        recipe = from_mapping(nested(read_form(form.fields, shown)))
+        recipe = recipe_of(form, shown)
         check_recipe(context.folders.around(context.runs), recipe)
         run = RunDir.create(context.runs, recipe)
     except RecipeError as error:
@@ -201,13 +180,3 @@ def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:
         return ""
     lines = [f"{form.title_of(name)}: {message}" for name, message in problems.items()]
     return note("\n".join(["Not started. Please mend:", *lines]), "bad")
-
-
-def _known_preset(name: str) -> str:
-    if name not in preset_names():
-        raise RecipeError({"preset": f"no preset named {name!r}"})
-    return name
-
-
-def _preset_note(name: str) -> str:
-    return f'<p class="ws-lead">{text(preset_summary(name))}</p>'
