@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from whisperslim.jobs import queue
 from whisperslim.ui import (
     compare_fields,
+    computer_microphone,
     run_report,
     tab_compare,
     tab_compress,
@@ -22,11 +23,13 @@ from whisperslim.ui import (
     trial_journey,
 )
 from whisperslim.ui.access import LOCAL, Access
+from whisperslim.ui.computer_microphone import ComputerMicrophone
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.folders import Folders
 from whisperslim.ui.form_check import marked_now
 from whisperslim.ui.gate import UPLOAD_BYTES, Gate
+from whisperslim.ui.lazy import MAX_SECONDS
 from whisperslim.ui.limits import check_runs
 from whisperslim.ui.recording_desk import FOLDER, RecordingDesk
 from whisperslim.ui.run_watch import RunWatch
@@ -43,9 +46,16 @@ _HOUR = 3600
 
 
 def build(
-    runs_folder: Path, *, open_run: str | None = None, context: AppContext | None = None
+    runs_folder: Path,
+    *,
+    open_run: str | None = None,
+    context: AppContext | None = None,
+    desktop: bool = False,
 ) -> gr.Blocks:
-    """The page over one folder of runs. `context` is for tests, which bring fakes."""
+    """The page over one folder of runs. `context` is for tests, which bring fakes.
+
+    With `desktop`, whoever sees the page may record by this computer's own microphone.
+    """
     app = context or AppContext(RunWatch(Path(runs_folder).expanduser().absolute()))
     with gr.Blocks(
         title="WhisperSlim", analytics_enabled=False, fill_width=False, delete_cache=(_HOUR, _HOUR)
@@ -62,16 +72,21 @@ def build(
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
                 tradeoff = tab_tradeoff.lay_out_tab()
             with gr.Tab("Compare", id="compare") as compare_page:
+                own_microphone = computer_microphone.lay_out("compare") if desktop else None
                 compare = compare_fields.lay_out_tab(app)
             with gr.Tab("Record", id="record"):
-                record = tab_record.lay_out_tab()
+                record = tab_record.lay_out_tab(desktop=desktop)
         tab_compress.connect(compress, app, blocks)
         tab_sparsity.connect(sparsity, app, [blocks.load, sparsity_page.select])
         tab_compare.connect(compare, app, [blocks.load, compare_page.select], compare_page.select)
+        if own_microphone is not None:
+            microphone = ComputerMicrophone(MAX_SECONDS)
+            computer_microphone.connect(own_microphone, microphone, blocks, compare.audio)
         filled = [compress.form.component(name) for name in tab_record.FILLED]
         tab_record.connect(record, RecordingDesk(app.runs / FOLDER), blocks, [*filled, tabs])
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
+        trial_journey.connect(compress.trial, compare, app, blocks, chosen, tabs, refresh)
         tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
     return blocks
 
@@ -79,12 +94,12 @@ def build(
 def launch(
     runs_folder: Path,
     *,
-        trial_journey.connect(compress.trial, compare, app, blocks, chosen, tabs, refresh)
     port: int = 7860,
     open_run: str | None = None,
     block: bool = True,
     context: AppContext | None = None,
     access: Access = LOCAL,
+    desktop: bool = False,
 ) -> gr.Blocks:
     """Serve the page, on this computer alone by default. Returns when closed, if `block`."""
     uploads = tempfile.mkdtemp(prefix="whisperslim-app-")
@@ -93,7 +108,7 @@ def launch(
     if context is None:
         watch = RunWatch(Path(runs_folder).expanduser().absolute())
         context = AppContext(watch, folders=access.folders or Folders())
-    blocks = build(runs_folder, open_run=open_run, context=context)
+    blocks = build(runs_folder, open_run=open_run, context=context, desktop=desktop)
     blocks.queue(max_size=64, default_concurrency_limit=4, api_open=False)
     queue.see_to(Path(runs_folder).expanduser().absolute())  # runs that waited when all was ended
     blocks.launch(
@@ -175,6 +190,7 @@ def _connect_buttons(
         check_runs(app)
         started = tab_compress.start_run(app, form, shown)
         updates = tab_compress.problem_updates(form, shown, started.problems)
+        updates.append(marked_now(form, shown, started.problems))
         if started.run is None:
             return [gr.skip(), gr.skip(), *updates]
         return [started.run.name, gr.update(selected="runs"), *updates]
@@ -183,7 +199,6 @@ def _connect_buttons(
     def stop(name: str) -> None:
         app.stop(app.watch.open(name))
         gr.Info("At work, it ends after its step; pressed again, at once.", title="Stopping")
-        updates.append(marked_now(form, shown, started.problems))
 
     @for_people
     def proceed(name: str) -> None:

@@ -8,9 +8,11 @@ import gradio as gr
 
 from whisperslim.speech.prompts import MOST_CHARACTERS, MOST_PROMPTS
 from whisperslim.speech.recording_session import RecordingSession
+from whisperslim.ui import computer_microphone
 from whisperslim.ui import recording_desk as desk_of
+from whisperslim.ui.computer_microphone import ComputerMicrophone, MicrophoneFields
 from whisperslim.ui.context import for_people
-from whisperslim.ui.markup import empty
+from whisperslim.ui.markup import empty, note
 from whisperslim.ui.recording_desk import RecordingDesk
 from whisperslim.ui.theme import ASSETS
 
@@ -19,7 +21,16 @@ LONGEST_SECONDS = 30
 FILLED = ("data.train", "data.test", "data.hold_out_by")
 """The recipe's fields that "Use it" fills."""
 
-_NOTHING = empty("No corpus chosen", "Begin a new one: give it a name and press Begin.")
+_NOTHING = empty(
+    "No recordings of your own yet",
+    "Give your corpus a name and press Begin. Sentences are shown one by one; read each aloud. "
+    "What you record is what the model is trained and tested on.",
+)
+_NO_MICROPHONE = note(
+    "This browser gives pages no microphone here. Open the page as http://localhost or 127.0.0.1, "
+    "or over https; or upload a recording of each sentence.",
+    "wait ws-mic-note",
+)
 _SUPPLIED, _OWN = "The supplied Hindi sentences", "My own text file"
 
 
@@ -40,6 +51,7 @@ class RecordTab:
     desk: gr.Column
     prompt: gr.HTML
     audio: gr.Audio
+    own_microphone: MicrophoneFields | None
     state: gr.HTML
     previous: gr.Button
     following: gr.Button
@@ -51,8 +63,8 @@ class RecordTab:
     def shown(self) -> list[Any]:
         """What one corpus and sentence fill."""
         return [
-            self.corpus, self.progress, self.use, self.nothing, self.desk, self.prompt,
-            self.audio, self.state, self.sentence,
+            self.corpus, self.progress, self.use, self.fold, self.nothing, self.desk,
+            self.prompt, self.audio, self.state, self.sentence,
         ]  # fmt: skip
 
     def moves(self) -> list[Any]:
@@ -60,8 +72,11 @@ class RecordTab:
         return [self.corpus, self.previous, self.following, self.missing, self.again, self.drop]
 
 
-def lay_out_tab() -> RecordTab:
-    """Make the tab's components in the Blocks context now open."""
+def lay_out_tab(*, desktop: bool = False) -> RecordTab:
+    """Make the tab's components in the Blocks context now open.
+
+    With `desktop`, the computer's own microphone is offered beside the page's.
+    """
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             corpus = gr.Dropdown(
@@ -79,7 +94,7 @@ def lay_out_tab() -> RecordTab:
         with gr.Column(scale=3, min_width=320):
             nothing = gr.HTML(_NOTHING)
             with gr.Column(visible=False) as column:
-                parts = _desk_fields()
+                parts = _desk_fields(desktop)
     sentence = gr.State(0)
     return RecordTab(corpus, progress, use, fold, *made, nothing, column, *parts, sentence)
 
@@ -116,8 +131,9 @@ def _new_fields() -> tuple[Any, ...]:
     return name, speaker, which, file, begin
 
 
-def _desk_fields() -> tuple[Any, ...]:
+def _desk_fields(desktop: bool) -> tuple[Any, ...]:
     prompt = gr.HTML("", elem_id="prompt")
+    gr.HTML(_NO_MICROPHONE)
     audio = gr.Audio(
         sources=["microphone", "upload"],
         type="filepath",
@@ -126,6 +142,7 @@ def _desk_fields() -> tuple[Any, ...]:
         editable=False,
         buttons=[],
     )
+    own = computer_microphone.lay_out("reading") if desktop else None
     state = gr.HTML("", elem_id="take-state")
     with gr.Row(elem_classes=["ws-desk"]):
         previous = gr.Button("Previous", min_width=90, elem_id="sentence-previous")
@@ -134,7 +151,7 @@ def _desk_fields() -> tuple[Any, ...]:
     with gr.Row(elem_classes=["ws-desk"]):
         again = gr.Button("Read it again", size="sm", min_width=120, elem_id="take-again")
         drop = gr.Button("Delete recording", size="sm", min_width=120, elem_id="take-drop")
-    return prompt, audio, state, previous, following, missing, again, drop
+    return prompt, audio, own, state, previous, following, missing, again, drop
 
 
 def connect(
@@ -153,7 +170,7 @@ def connect(
         if which == _OWN and file is None:
             raise desk_of.no_file()
         made = desk.create(name, speaker, file if which == _OWN else None)
-        return [*shown(desk, made.name), gr.update(open=False), gr.update(value="")]
+        return [*shown(desk, made.name), ""]
 
     def go(by: int) -> Any:
         @for_people
@@ -198,16 +215,23 @@ def connect(
     tab.corpus.input(show, tab.corpus, tab.shown(), **quiet)
     tab.which.input(lambda w: gr.update(visible=w == _OWN), tab.which, tab.file, **quiet)
     filled = [tab.name, tab.speaker, tab.which, tab.file]
-    tab.begin.click(begin, filled, [*tab.shown(), tab.fold, tab.name], **one)
+    tab.begin.click(begin, filled, [*tab.shown(), tab.name], **one)
     tab.previous.click(go(-1), place, moved, **one)
     tab.following.click(go(1), place, moved, **one)
     tab.missing.click(find, place, moved, **one)
     tab.again.click(lambda: None, None, tab.audio, queue=False, **quiet)
     tab.drop.click(drop, place, [*moved, *summed], **one)
-    gr.on([tab.audio.stop_recording, tab.audio.upload], save, [*place, tab.audio],
-          [tab.state, *summed], **one)  # fmt: skip
-    for event, rests in ((tab.audio.start_recording, True), (tab.audio.stop_recording, False)):
-        event(_resting(len(tab.moves()), rests), None, tab.moves(), queue=False, **quiet)
+    starts, ends = [tab.audio.start_recording], [tab.audio.stop_recording]
+    given = [tab.audio.stop_recording, tab.audio.upload]
+    if tab.own_microphone is not None:
+        microphone = ComputerMicrophone(LONGEST_SECONDS)
+        began, ended = computer_microphone.connect(
+            tab.own_microphone, microphone, blocks, tab.audio
+        )
+        starts, ends, given = [*starts, began.success], [*ends, ended.then], [*given, ended.success]
+    gr.on(given, save, [*place, tab.audio], [tab.state, *summed], **one)
+    for events, rests in ((starts, True), (ends, False)):
+        gr.on(events, _resting(len(tab.moves()), rests), None, tab.moves(), queue=False, **quiet)
     tab.use.click(use, tab.corpus, list(compress), **quiet)
 
 
@@ -219,11 +243,12 @@ def shown(desk: RecordingDesk, name: str | None) -> list[Any]:
     known = [each for _, each in desk.choices()]
     name = name or next(iter(known), None)
     if name is None:
-        return [gr.update(visible=False), "", gr.update(visible=False), gr.update(visible=True),
-                gr.update(visible=False), "", None, "", 0]  # fmt: skip
+        hidden = gr.update(visible=False)
+        fold = gr.update(open=True)
+        return [hidden, "", hidden, fold, gr.update(visible=True), hidden, "", None, "", 0]
     session = desk.open(name)
     prompt, audio, state, at = sentence_shown(session, session.next_open() or 0)
-    there = [gr.update(visible=False), gr.update(visible=True)]
+    there = [gr.update(open=False), gr.update(visible=False), gr.update(visible=True)]
     return [*summary(desk, session), *there, prompt, audio, state, at]
 
 

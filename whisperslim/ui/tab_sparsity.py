@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 from plotly import graph_objects as go
 
+from whisperslim.ui import sparsity_story
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.layer_charts import heads_figure, legend, weights_figure
 from whisperslim.ui.layers import LayerRow, PrunedRun, is_pruned, read_pruned_run
@@ -34,6 +35,7 @@ class SparsityTab:
     heads: tuple[gr.Plot, ...]
     pictures: gr.Column
     table: gr.HTML
+    story: sparsity_story.SparsityStory
 
     def drawn(self) -> list[Any]:
         """What both handlers draw."""
@@ -75,8 +77,9 @@ def lay_out_tab() -> SparsityTab:
                 gr.Plot(label=f"Heads of the {stack}", min_width=340, elem_id=f"heads-{stack}")
                 for stack in _STACKS
             )
+        story = sparsity_story.lay_out()
         rows = gr.HTML("", elem_id="sparsity-table")
-    return SparsityTab(choice, slider, summary, key, weights, heads, pictures, rows)
+    return SparsityTab(choice, slider, summary, key, weights, heads, pictures, rows, story)
 
 
 def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> None:
@@ -103,7 +106,7 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(list(opened), offer, tab.choice, tab.choice, **quiet)
-    tab.choice.change(
+    pictures = tab.choice.change(
         show,
         tab.choice,
         [tab.slider, tab.pictures, *tab.drawn()],
@@ -111,6 +114,7 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
         api_visibility="private",
         show_progress_on=[tab.summary],
     )
+    sparsity_story.connect(tab.story, context, tab.choice, pictures)
     tab.slider.input(
         move,
         [tab.choice, tab.slider],
