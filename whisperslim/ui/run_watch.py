@@ -14,6 +14,7 @@ from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs, looks_like_run
 
 MOST_LISTED = 60
 LOG_TAIL_BYTES = 24_000
+_LONGEST_NAME = 255  # bytes: Linux' own limit
 # Terminal colours and cursor moves, as progress bars write them.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -57,11 +58,12 @@ class RunWatch:
 
         Raises `RunError` for anything else: names come from the browser, so a path must not do.
         """
-        if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
+        if not isinstance(name, str) or not _is_name(name):
             raise RunError(f"{name!r} is not a run's name; choose one from the list")
         path = self.runs / name
         if path.is_symlink() or not looks_like_run(path):
             raise RunError(f"there is no run {name!r} any more; choose one from the list")
+        _check_links(path, self.runs)
         return RunDir(path)
 
     def view(self, run: RunDir) -> RunView:
@@ -74,6 +76,23 @@ class RunWatch:
             view = fold(view, new)
             self._known[run.path] = (offset, view)
         return view
+
+
+def _is_name(name: str) -> bool:
+    if not name or name in (".", "..") or "\0" in name or Path(name).name != name:
+        return False
+    return len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
+
+
+def _check_links(path: Path, runs: Path) -> None:
+    """Runs of another size share models with the one they come from; no link leads further.
+
+    Raises `RunError`: a run that somebody sent could show any file of this computer as its log.
+    """
+    inside = runs.resolve()
+    for part in path.iterdir():
+        if part.is_symlink() and not part.resolve().is_relative_to(inside):
+            raise RunError(f"the run {path.name} is damaged: its {part.name} leads out of the runs")
 
 
 def log_tail(run: RunDir) -> str:
