@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.ui import live_text
+from whisperslim.ui.batch_panel import BatchFields, lay_out_panel
 from whisperslim.ui.context import DENSE_MODELS, AppContext
 from whisperslim.ui.demo_clips import demo_clips
 from whisperslim.ui.markup import empty
@@ -64,6 +65,7 @@ class CompareTab:
     blind: gr.Checkbox
     compare: gr.Button
     shown: ResultFields
+    batch: BatchFields
 
 
 def lay_out_tab(context: AppContext) -> CompareTab:
@@ -112,9 +114,10 @@ def lay_out_tab(context: AppContext) -> CompareTab:
             third, blind = _more_fields()
             compare = gr.Button("Compare", variant="primary", elem_id="compare")
             shown = _result_fields()
+            batch = lay_out_panel()
     return CompareTab(
         audio, live, clip, reference, language, dense, slim, dense_engine, dense_window,
-        slim_engine, engine_note, third, blind, compare, shown,
+        slim_engine, engine_note, third, blind, compare, shown, batch,
     )  # fmt: skip
 
 

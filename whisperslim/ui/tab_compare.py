@@ -6,8 +6,9 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
-from whisperslim.ui import compare_results
+from whisperslim.ui import batch_panel, compare_results
 from whisperslim.ui.choices import dense_choices, slim_choices
+from whisperslim.ui.compare_batch import BatchCompare, check_source, clips_of
 from whisperslim.ui.compare_fields import LONGEST_REFERENCE, NO_THIRD, CompareTab
 from whisperslim.ui.compare_history import History
 from whisperslim.ui.compared import Compared, compared_from
@@ -73,6 +74,14 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     shown = tab.shown
     gr.on(list(opened), list_earlier, shown.key, [shown.earlier, shown.tally], **quiet)
     compare_results.connect(shown, history)
+    batch = BatchCompare(context.listening.compare, history.folder)
+
+    def begin(*given: Any) -> None:
+        begin_folder(context, batch, *given)
+
+    sides = [tab.dense, tab.dense_engine, tab.dense_window, tab.slim, tab.slim_engine, tab.language]
+    folder = [tab.batch.source, tab.batch.most, *sides]
+    batch_panel.connect(tab.batch, batch, opened, begin, folder)
     tab.slim.input(engines, chosen, offered, **quiet)
     explained = [tab.slim, tab.slim_engine, tab.dense_engine]
     again = {**quiet, "trigger_mode": "always_last"}
@@ -164,6 +173,29 @@ def _third_side(
     if side == taken:
         raise UsageError("the third model is the slim one in the same engine; choose another")
     return [side]
+
+
+def begin_folder(
+    context: AppContext,
+    batch: BatchCompare,
+    source: object,
+    most: object,
+    dense: object,
+    dense_engine: object,
+    dense_window: object,
+    slim: object,
+    slim_engine: object,
+    language: object,
+) -> None:
+    """Start to compare a whole folder. Raises as `compared` does, and `DataError`."""
+    sides = (
+        dense_side(context, dense, dense_engine, dense_window),
+        slim_side(context, slim, slim_engine),
+    )
+    spoken = spoken_language(language)
+    place = check_source(source)
+    clips = clips_of(place, most, context.admit)
+    batch.start((str(dense), str(slim)), sides, place, clips, spoken)
 
 
 def third_update(context: AppContext, slim: object) -> Any:
