@@ -4,7 +4,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisperslim.errors import SourceError
 from whisperslim.jobs.recipe import Recipe, load_recipe, with_values
 
 NAME = "try-it"
@@ -65,13 +64,14 @@ def _disk_bytes(recipe: Recipe) -> int:
 
 
 def _download_bytes(model: str) -> int:
-    # These take a second to import, and the page is open before.
+    # These take a second to import, and the page is open before. Nothing is read but names: a
+    # checksum of the weights would hold the page up.
+    from whisperslim.core.hub import find_in_hub_cache
     from whisperslim.core.mirror import mirror_entry
-    from whisperslim.core.sources import resolve
+    from whisperslim.core.sources import cache_folder
 
-    try:
-        resolve(model, offline=True)
-    except SourceError:
-        entry = mirror_entry(model)
-        return entry.download_bytes if entry else 0
-    return 0
+    here = Path(model).expanduser().is_dir() or cache_folder(model).is_dir()
+    if here or find_in_hub_cache(model) is not None:
+        return 0
+    entry = mirror_entry(model)
+    return entry.download_bytes if entry else 0
