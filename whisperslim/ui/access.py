@@ -48,8 +48,8 @@ class Access:
 
     address: str = LOOPBACK
     login: Login | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    certificate: str | None = None
+    key: str | None = None
     folders: Folders | None = None
 
     @property
@@ -104,7 +104,7 @@ def access(
 ) -> Access:
     """Checked together. Raises `UsageError` when it would open the app to strangers."""
     name = _address(address)
-    certificate, key = _certificate(certificate, key)
+    chain = _certificate(certificate, key)
     named = tuple(_folder(path) for path in folders)
     if not is_loopback(name) and login is None and not unsafe:
         raise UsageError(
@@ -113,7 +113,7 @@ def access(
             "everybody on that network may use it"
         )
     allowed = Folders().with_more(*named) if is_loopback(name) else listening_folders(named)
-    return Access(name, login, certificate, key, allowed)
+    return Access(name, login, *chain, allowed)
 
 
 def read_login(typed: str, environment: Mapping[str, str] = os.environ) -> Login | None:
@@ -187,7 +187,7 @@ def _first_line(file: Path) -> str:
     return text.split("\n", 1)[0].strip("\r")
 
 
-def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path | None, Path | None]:
+def _certificate(certificate: Path | None, key: Path | None) -> tuple[str | None, str | None]:
     if certificate is None and key is None:
         return None, None
     if certificate is None or key is None:
@@ -199,7 +199,7 @@ def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path | Non
             f"{certificate} and {key} are no certificate and its key without a passphrase, as PEM: "
             f"{error}"
         ) from error
-    return certificate.absolute(), key.absolute()
+    return str(certificate.absolute()), str(key.absolute())
 
 
 def _folder(path: Path) -> Path:

@@ -124,8 +124,8 @@ def launch(
         # Errors of ours are words for people and are shown; any other goes to the log alone.
         show_error=False,
         auth=access.checker,
-        ssl_certfile=access.certificate and str(access.certificate),
-        ssl_keyfile=access.key and str(access.key),
+        ssl_certfile=access.certificate,
+        ssl_keyfile=access.key,
         ssl_verify=False,  # of the app's own look at itself: own certificates are welcome
         app_kwargs={"middleware": [Middleware(Gate, hosts=access.hosts, uploads=Path(uploads))]},
         footer_links=["settings"],
