@@ -70,7 +70,7 @@ def test_the_trial_is_the_quick_preset() -> None:
 def test_what_it_takes_is_said_beforehand_and_what_is_missing() -> None:
     needs = trial.TrialNeeds(114.0, 2_400_000_000, 150_200_000, 3_000_000_000)
     page = first_minute.offer_html(needs)
-    for words in ("about 2 min", "2.40 GB", "150.2 MB to download once"):
+    for words in ("about 2 minutes", "2.40 GB", "150.2 MB, once"):
         assert words in page
     assert "make room" not in page
     full = trial.TrialNeeds(114.0, 2_400_000_000, 0, 1_000_000_000)

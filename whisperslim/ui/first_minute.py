@@ -104,13 +104,13 @@ def is_trial(name: str) -> bool:
 
 def offer_html(needs: TrialNeeds) -> str:
     """What Try it does and takes, before it is pressed."""
-    model = "the model is on this computer already"
+    model = "none, the model is on this computer already"
     if needs.download_bytes:
-        model = f"{megabytes(needs.download_bytes)} to download once"
+        model = f"{megabytes(needs.download_bytes)}, once"
     facts = (
-        ("time", f"about {duration(60 * round(needs.seconds / 60))} on two idle processor cores"),
+        ("time", f"about {round(needs.seconds / 60)} minutes on two idle processor cores"),
         ("disk", f"up to {megabytes(needs.disk_bytes)} while it works"),
-        ("network", model),
+        ("download", model),
     )
     items = "".join(f"<span>{name} <b>{text(fact)}</b></span>" for name, fact in facts)
     return f'{_HEAD}<div class="ws-facts">{items}</div>{_room(needs)}'
