@@ -101,7 +101,11 @@ def lay_out_tab() -> RunsTab:
             with gr.Row(elem_classes=["ws-acts"]):
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="run-stop")
                 proceed = gr.Button(
-                    "Resume", variant="primary", visible=False, elem_id="run-continue"
+                    "Resume",
+                    variant="primary",
+                    visible=False,
+                    min_width=300,
+                    elem_id="run-continue",
                 )
                 report = gr.Button("Report", visible=False, elem_id="run-report")
                 # In the page but not to be seen: a script presses it when the report is written.
