@@ -224,14 +224,14 @@ def connect(
     starts, ends = [tab.audio.start_recording], [tab.audio.stop_recording]
     given = [tab.audio.stop_recording, tab.audio.upload]
     if tab.own_microphone is not None:
-        microphone = ComputerMicrophone(LONGEST_SECONDS)
-        began, ended = computer_microphone.connect(
-            tab.own_microphone, microphone, blocks, tab.audio
-        )
+        own = ComputerMicrophone(LONGEST_SECONDS)
+        began, ended = computer_microphone.connect(tab.own_microphone, own, blocks, tab.audio)
         starts, ends, given = [*starts, began.success], [*ends, ended.then], [*given, ended.success]
-    gr.on(given, save, [*place, tab.audio], [tab.state, *summed], **one)
+    for event in given:
+        event(save, [*place, tab.audio], [tab.state, *summed], **one)
     for events, rests in ((starts, True), (ends, False)):
-        gr.on(events, _resting(len(tab.moves()), rests), None, tab.moves(), queue=False, **quiet)
+        for event in events:
+            event(_resting(len(tab.moves()), rests), None, tab.moves(), queue=False, **quiet)
     tab.use.click(use, tab.corpus, list(compress), **quiet)
 
 
