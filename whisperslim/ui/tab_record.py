@@ -72,6 +72,12 @@ class RecordTab:
         return [self.corpus, self.previous, self.following, self.missing, self.again, self.drop]
 
 
+_DeskFields = tuple[
+    gr.HTML, gr.Audio, MicrophoneFields | None, gr.HTML,
+    gr.Button, gr.Button, gr.Button, gr.Button, gr.Button,
+]  # fmt: skip
+
+
 def lay_out_tab(*, desktop: bool = False) -> RecordTab:
     """Make the tab's components in the Blocks context now open.
 
@@ -99,7 +105,7 @@ def lay_out_tab(*, desktop: bool = False) -> RecordTab:
     return RecordTab(corpus, progress, use, fold, *made, nothing, column, *parts, sentence)
 
 
-def _new_fields() -> tuple[Any, ...]:
+def _new_fields() -> tuple[gr.Textbox, gr.Textbox, gr.Radio, gr.File, gr.Button]:
     name = gr.Textbox(
         label="Name",
         placeholder="my-voice",
@@ -131,7 +137,7 @@ def _new_fields() -> tuple[Any, ...]:
     return name, speaker, which, file, begin
 
 
-def _desk_fields(desktop: bool) -> tuple[Any, ...]:
+def _desk_fields(desktop: bool) -> _DeskFields:
     prompt = gr.HTML("", elem_id="prompt")
     gr.HTML(_NO_MICROPHONE)
     audio = gr.Audio(
