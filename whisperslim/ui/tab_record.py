@@ -72,12 +72,6 @@ class RecordTab:
         return [self.corpus, self.previous, self.following, self.missing, self.again, self.drop]
 
 
-_DeskFields = tuple[
-    gr.HTML, gr.Audio, MicrophoneFields | None, gr.HTML,
-    gr.Button, gr.Button, gr.Button, gr.Button, gr.Button,
-]  # fmt: skip
-
-
 def lay_out_tab(*, desktop: bool = False) -> RecordTab:
     """Make the tab's components in the Blocks context now open.
 
@@ -102,10 +96,13 @@ def lay_out_tab(*, desktop: bool = False) -> RecordTab:
             with gr.Column(visible=False) as column:
                 parts = _desk_fields(desktop)
     sentence = gr.State(0)
-    return RecordTab(corpus, progress, use, fold, *made, nothing, column, *parts, sentence)
+    return RecordTab(
+        corpus=corpus, progress=progress, use=use, fold=fold, nothing=nothing, desk=column,
+        sentence=sentence, **made, **parts,
+    )  # fmt: skip
 
 
-def _new_fields() -> tuple[gr.Textbox, gr.Textbox, gr.Radio, gr.File, gr.Button]:
+def _new_fields() -> dict[str, Any]:
     name = gr.Textbox(
         label="Name",
         placeholder="my-voice",
@@ -134,10 +131,10 @@ def _new_fields() -> tuple[gr.Textbox, gr.Textbox, gr.Radio, gr.File, gr.Button]
         elem_id="corpus-file",
     )
     begin = gr.Button("Begin", variant="primary", elem_id="corpus-begin")
-    return name, speaker, which, file, begin
+    return {"name": name, "speaker": speaker, "which": which, "file": file, "begin": begin}
 
 
-def _desk_fields(desktop: bool) -> _DeskFields:
+def _desk_fields(desktop: bool) -> dict[str, Any]:
     prompt = gr.HTML("", elem_id="prompt")
     gr.HTML(_NO_MICROPHONE)
     audio = gr.Audio(
@@ -157,7 +154,11 @@ def _desk_fields(desktop: bool) -> _DeskFields:
     with gr.Row(elem_classes=["ws-desk"]):
         again = gr.Button("Read it again", size="sm", min_width=120, elem_id="take-again")
         drop = gr.Button("Delete recording", size="sm", min_width=120, elem_id="take-drop")
-    return prompt, audio, own, state, previous, following, missing, again, drop
+    return {
+        "prompt": prompt, "audio": audio, "own_microphone": own, "state": state,
+        "previous": previous, "following": following, "missing": missing, "again": again,
+        "drop": drop,
+    }  # fmt: skip
 
 
 def connect(
