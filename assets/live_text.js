@@ -40,7 +40,7 @@ function level(run) {
   const box = element.querySelector(".ws-level"), bar = box.querySelector(".ws-level-bar");
   box.classList.toggle("ws-level-on", run === current && !run.stopped);
   if (run !== current || run.stopped) return;
-  run.shown = Math.max(run.loudest, run.shown * 0.9);
+  run.shown = Math.max(run.loudest, run.shown * 0.75);
   run.heardUntil = run.loudest > QUIET ? performance.now() : run.heardUntil;
   const decibels = 20 * Math.log10(Math.max(run.shown, 1e-4)); // -60 dB is the left end
   const share = Math.round(Math.min(100, Math.max(0, 100 * (1 + decibels / 60))));
@@ -53,7 +53,7 @@ function level(run) {
   box.querySelector(".ws-level-word").textContent =
     clipped ? "Too loud: move back a little" : silent ? "Nothing is heard: is the microphone on?" : "";
   run.loudest = 0;
-  requestAnimationFrame(() => level(run));
+  setTimeout(() => level(run), 50); // no faster: the models need the processor
 }
 
 function take(run, block) {

@@ -3,6 +3,7 @@
 Microphone, script, server and voice detector are real; the model is not.
 """
 
+import re
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,9 @@ class Listener:
     recorded: list[float] = field(default_factory=list)
     previews: int = 0
 
+    def is_here(self, side: Any) -> bool:
+        return True
+
     def get_ready(self, *given: Any) -> None:
         pass
 
@@ -56,7 +60,7 @@ class Listener:
 
     def compare(self, dense: Any, slim: Any, recording: str, *given: Any) -> Any:
         self.recorded.append(len(decode(recording)) / 16_000)
-        return comparison()
+        return comparison(third=len(given) > 2)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +119,10 @@ def test_text_appears_while_speaking_and_the_whole_recording_is_compared(
     expect(live).to_contain_text("सुना <b>", timeout=PATIENCE)
     expect(live).to_contain_text("while you speak")
     assert live.locator("b").count() == 0
+    # A machine that is very busy may leave the dense side out, and then says so.
+    dense = live.locator(".ws-live-dense")
+    expect(dense).to_contain_text(re.compile("सुना|goes on alone"), timeout=PATIENCE)
+    expect(live.locator(".ws-level-bar")).to_be_visible()
     page.wait_for_timeout(1500)
     page.get_by_role("button", name="Stop", exact=True).last.click()
     expect(live).to_contain_text("Heard while you spoke", timeout=PATIENCE)
@@ -137,6 +145,7 @@ def test_without_the_tick_nothing_is_sent(page: Page, listener: Listener) -> Non
     page.get_by_role("button", name="Stop", exact=True).last.click()
     expect(page.locator("#recording audio, #recording #waveform")).not_to_have_count(0)
     expect(page.locator("#live-text .ws-live")).to_be_hidden()
+    expect(page.locator("#live-text .ws-level")).to_be_hidden()
     assert listener.previews == before
 
 

@@ -123,22 +123,22 @@ def lay_out_tab(context: AppContext) -> CompareTab:
 
 def _more_fields() -> tuple[gr.Dropdown, gr.Checkbox]:
     with gr.Row(equal_height=True):
-        third = gr.Dropdown(
-            [("none", NO_THIRD)],
-            value=NO_THIRD,
-            label="Third model",
-            info="The slim model in one more engine, such as int8.",
-            elem_id="third",
-            **_ENGINE_FIELD,
-        )
-        blind = gr.Checkbox(
-            False,
-            label="Blind: hide which is which",
-            info="Two texts, A and B, in an order drawn by lot. You vote, then you see.",
-            elem_id="blind",
-            scale=4,
-            min_width=200,
-        )
+        with gr.Column(scale=1, min_width=240):
+            third = gr.Dropdown(
+                [("none", NO_THIRD)],
+                value=NO_THIRD,
+                label="Third model",
+                info="The slim model in one more engine, such as int8.",
+                elem_id="third",
+                filterable=False,
+            )
+        with gr.Column(scale=1, min_width=240):
+            blind = gr.Checkbox(
+                False,
+                label="Blind: hide which is which",
+                info="Two texts, A and B, in an order drawn by lot. You vote, then you see.",
+                elem_id="blind",
+            )
     return third, blind
 
 

@@ -99,7 +99,9 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     # What is said while the recorder rests is not in the recording either.
     for event in (tab.audio.stop_recording, tab.audio.pause_recording):
         event(None, None, None, js=_STOP)
-    gr.on([tab.audio.clear, tab.audio.upload, tab.clip.input], None, None, None, js=_CLEAR)
+    # Text of both models by name would tell A from B.
+    cleared = [tab.audio.clear, tab.audio.upload, tab.clip.input, tab.blind.input]
+    gr.on(cleared, None, None, None, js=_CLEAR)
     tab.clip.input(take_clip, tab.clip, [tab.audio, tab.reference], **quiet)
     # A new recording has no text yet; the one of the clip before would score it wrongly.
     gr.on(
