@@ -86,7 +86,7 @@ def page(browser: Browser, served: Served, outside: list[str]) -> Iterator[Page]
         viewport={"width": 1280, "height": 900}, permissions=["microphone"]
     )
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
 
     def note(address: str) -> None:
         if not address.startswith((served.address, "data:", "blob:")):
