@@ -21,11 +21,12 @@ from whisperslim.jobs.console import duration
 from whisperslim.jobs.eventlog import EventLog
 from whisperslim.jobs.rundir import RunDir, list_runs
 from whisperslim.jobs.worker import Sink, Work, run_worker
+from whisperslim.ui.access import Access
 
 COMMANDS = {
-    "compress", "resume", "stop", "runs", "presets", "evaluate", "transcribe", "compare",
-    "inspect", "fetch", "data", "record", "ui", "replan", "sweep", "export", "push", "profile",
-    "trim",
+    "compare", "compress", "data", "evaluate", "export", "fetch", "inspect", "presets",
+    "profile", "push", "queue", "record", "replan", "report", "resume", "runs", "stop", "sweep",
+    "transcribe", "trim", "ui",
 }  # fmt: skip
 
 Capture = pytest.CaptureFixture[str]
@@ -278,7 +279,8 @@ def test_ui_is_given_the_folder_and_the_run(
 ) -> None:
     seen = []
 
-    def launch(runs_folder: Path, *, port: int, open_run: str | None) -> None:
+    def launch(runs_folder: Path, *, port: int, open_run: str | None, access: Access) -> None:
+        assert access.address == Access().address == "127.0.0.1", "for this computer alone"
         seen.append((runs_folder, port, open_run))
 
     module("whisperslim.ui.build", launch=launch)

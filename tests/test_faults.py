@@ -174,7 +174,8 @@ from pathlib import Path
 from whisperslim.jobs.rundir import RunDir
 run = RunDir(Path(sys.argv[1]))
 sleeper = "import subprocess, sys;" \\
-    "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print(p.pid)"
+    "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']," \\
+    "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); print(p.pid)"
 with run.lock():
     told = subprocess.run([sys.executable, "-c", sleeper], capture_output=True, text=True).stdout
     (run.path / "child").write_text(told)

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "errors": set(),
     "events": set(),
     "places": set(),
+    "offline": set(),
     "fields": {"errors"},
     "speech": {"errors", "fields", "places"},
     "core": LEAVES,
