@@ -76,14 +76,19 @@ def dense_fitted(speech: SpeechModel, exports: Exports) -> dict[str, Make]:
     }
 
 
-def slim_systems(
-    speech: SpeechModel, folders: Sequence[Path], exports: Exports
-) -> Mapping[str, Make]:
-    """The slim model in torch, and its exports: those given, or one for each engine."""
+def slim_systems(speech: SpeechModel, given: Sequence[str], exports: Exports) -> Mapping[str, Make]:
+    """The slim model in torch, and its exports: those given, or one for each engine.
+
+    `given` are folders, or LABEL=FOLDER. Raises `ValueError` for a label that comes twice.
+    """
     made: dict[str, Make] = {"torch fp32, slim": lambda: ours(speech.path)}
-    for folder in folders:
-        made[_label(folder)] = partial(ours, folder)
-    if not folders:
+    for each in given:
+        label, named, folder = each.rpartition("=")
+        label = label if named else _label(Path(folder))
+        if label in made:
+            raise ValueError(f"{label!r} comes twice; write LABEL=FOLDER for one of them")
+        made[label] = partial(ours, Path(folder))
+    if not given:
         for engine, quantize in (("ctranslate2", "int8"), ("onnx", "int8"), ("onnx", "int4")):
             label = f"{ENGINE_NAMES[engine]} {PRECISIONS[quantize]}, slim"
             made[label] = partial(_exported, exports, speech, engine, quantize)

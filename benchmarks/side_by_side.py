@@ -117,7 +117,11 @@ def _arguments() -> argparse.Namespace:
     parser = shared_arguments((__doc__ or "").splitlines()[0], "side_by_side")
     parser.add_argument("--slim", required=True, help="run or slim folder")
     parser.add_argument(
-        "--exports", type=Path, nargs="*", default=[], help="its exports; made when none is given"
+        "--exports",
+        nargs="*",
+        default=[],
+        metavar="[LABEL=]FOLDER",
+        help="its exports, and others under a label; made when none is given",
     )
     parser.add_argument("--only", nargs="*", default=[], metavar="SYSTEM", help="labels; else all")
     return parser.parse_args()

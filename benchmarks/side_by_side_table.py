@@ -7,9 +7,10 @@ from benchmarks.table_parts import MEGA, spread, table
 
 
 def side_by_side(record: dict[str, Any]) -> str:
-    """One table for each length class, all short recordings first; then what is missing."""
-    blocks = [_block(name, values, record) for name, values in record["classes"].items()]
-    return "\n\n".join([*blocks, _notes(record)])
+    """All short recordings; folded up, a table for each length class; then what is missing."""
+    first, *others = (_block(name, values, record) for name, values in record["classes"].items())
+    lengths = "\n\n".join(["<details><summary>By length</summary>", *others, "</details>"])
+    return "\n\n".join([first, lengths, _notes(record)])
 
 
 def ablation(record: dict[str, Any]) -> str:

@@ -198,13 +198,13 @@ def test_a_third_model_is_the_slim_one_in_another_engine(
 
 
 def test_the_fastest_export_of_a_run_comes_first(app: AppContext, run: RunDir) -> None:
-    write_export(run.path / "export" / "onnx", "onnx", "int8", 6)
-    fast = write_export(run.path / "export" / "ctranslate2", "ctranslate2", "int8", 5)
+    write_export(run.path / "export" / "ctranslate2", "ctranslate2", "int8", 6)
+    fast = write_export(run.path / "export" / "onnx", "onnx", "int8", 5)
     write_export(run.path / "export" / ".ctranslate2-abcdefgh", "ctranslate2", "none")
     (run.path / "export" / "half").mkdir()
     options = slim_options(app, run.name)
-    assert [option.key for option in options] == ["ctranslate2", "onnx", "torch"]
-    assert options[0].label == "CTranslate2 int8" and "42 s" in options[0].parity
+    assert [option.key for option in options] == ["onnx", "ctranslate2", "torch"]
+    assert options[0].label == "ONNX Runtime int8" and "42 s" in options[0].parity
     assert "5 of 6 parts; 7% of the words differ" in options[0].parity
     assert slim_side(app, run.name, None).path == str(fast)
     assert slim_side(app, run.name, "torch") == SideChoice(str(run.slim_path))

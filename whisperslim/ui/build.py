@@ -43,6 +43,9 @@ _HEADER = (
 )
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _HOUR = 3600
+# Events of all pages that wait at once. A page looks every two seconds: a hundred pages and some
+# comparisons fit, and what comes beyond is told so rather than kept without end.
+_MOST_WAITING = 256
 
 
 def build(
@@ -109,7 +112,7 @@ def launch(
         watch = RunWatch(Path(runs_folder).expanduser().absolute())
         context = AppContext(watch, folders=access.folders or Folders())
     blocks = build(runs_folder, open_run=open_run, context=context, desktop=desktop)
-    blocks.queue(max_size=64, default_concurrency_limit=4, api_open=False)
+    blocks.queue(max_size=_MOST_WAITING, default_concurrency_limit=4, api_open=False)
     queue.see_to(Path(runs_folder).expanduser().absolute())  # runs that waited when all was ended
     blocks.launch(
         server_name=access.address,

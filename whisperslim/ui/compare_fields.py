@@ -210,7 +210,7 @@ def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
             [],
             value=None,
             label="Runs in",
-            info="Its exports, fastest first.",
+            info="Its exports, the best first.",
             elem_id="slim-engine",
             **_ENGINE_FIELD,
         )

@@ -1,0 +1,189 @@
+"""Many at once, and for long: how the app answers, and whether its memory grows.
+
+    python -m benchmarks.app_load RUNS --dense MODEL --clip RECORDING [--minutes 30]
+
+What the page itself sends for one comparison and for one look at the runs is noted in a real
+Chromium. Then both are sent by many sessions of their own: `--comparisons` comparisons at one
+moment (they are worked off one after another, so waits add up), and `--pollers` pages that look
+every two seconds until the last comparison is answered. With `--minutes`, comparisons follow one
+another afterwards and the memory that only the app holds is noted every minute.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.app_page import open_compare
+from benchmarks.app_served import Served, browser_hearing, fresh_page, served
+from benchmarks.provenance import provenance, write_result
+
+API = "/gradio_api/queue"
+LOOK_SECONDS = 2.0  # the page's own timer
+PATIENCE_SECONDS = 900.0
+
+
+@dataclass
+class Answers:
+    """Seconds of those that were answered, and what the others were told."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """For the stored result."""
+        ordered = sorted(self.seconds)
+        return {
+            "answered": len(ordered),
+            "refused": len(self.refused),
+            "told": sorted(set(self.refused))[:3],
+            "median": ordered[len(ordered) // 2],
+            "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+            "max": ordered[-1],
+        }
+
+
+def main() -> None:
+    """Note, send, store."""
+    asked = _arguments()
+    with served(asked.runs, "--folder", str(asked.dense)) as app:
+        bodies = _noted(app, asked)
+        before = app.memory()
+        compared, looked = asyncio.run(_load(app.address, bodies, asked))
+        after = app.memory()
+        minutes = asyncio.run(_for_long(app, bodies["compare"], asked.minutes))
+    record = {
+        "what": "seconds until an answer, many sessions at once; memory the app alone holds",
+        "comparisons": compared.record(),
+        "looks": looked.record(),
+        "pollers": asked.pollers,
+        "memory_before": before,
+        "memory_after": after,
+        "memory_by_minute": minutes,
+        **provenance(threads=0),
+    }
+    print(write_result("app_load", record))
+
+
+def _noted(app: Served, asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The bodies a page sends for a comparison and for a look, from a comparison that was made."""
+    sent: list[dict[str, Any]] = []
+
+    def note(request: Any) -> None:
+        if request.url.endswith("/queue/join"):
+            sent.append(json.loads(request.post_data))
+
+    with browser_hearing(asked.clip) as browser, fresh_page(browser, app.address) as page:
+        open_compare(page, asked.dense)
+        page.locator("#recording input[type=file]").set_input_files(str(asked.clip))
+        page.wait_for_timeout(3000)
+        page.on("request", note)
+        page.locator("#compare").click()
+        page.wait_for_function("() => document.querySelectorAll('.ws-transcript').length === 2")
+        page.wait_for_timeout(3 * 1000 * LOOK_SECONDS)
+        config = page.evaluate("() => window.gradio_config")
+    looks = {
+        each["id"]
+        for each in config["dependencies"]
+        if any(target[1] == "tick" for target in each["targets"])
+    }
+    compares = [body for body in sent if _is_recording(body["data"])]
+    looked = [body for body in sent if body["fn_index"] in looks]
+    if not compares or not looked:
+        raise RuntimeError("the page sent no comparison, or looked at no run")
+    return {"compare": compares[-1], "look": looked[-1]}
+
+
+def _is_recording(data: Sequence[Any]) -> bool:
+    return any(isinstance(value, dict) and "path" in value for value in data)
+
+
+async def _load(
+    address: str, bodies: dict[str, dict[str, Any]], asked: argparse.Namespace
+) -> tuple[Answers, Answers]:
+    compared, looked = Answers(), Answers()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    done = asyncio.Event()
+    async with httpx.AsyncClient(
+        base_url=address, timeout=PATIENCE_SECONDS, limits=limits
+    ) as client:
+        pollers = [
+            asyncio.create_task(_poll(client, bodies["look"], looked, done, place / asked.pollers))
+            for place in range(asked.pollers)
+        ]
+        many = [_ask(client, bodies["compare"], compared) for _ in range(asked.comparisons)]
+        await asyncio.gather(*many)
+        done.set()
+        await asyncio.gather(*pollers)
+    return compared, looked
+
+
+async def _poll(
+    client: httpx.AsyncClient,
+    body: dict[str, Any],
+    answers: Answers,
+    done: asyncio.Event,
+    part: float,
+) -> None:
+    await asyncio.sleep(part * LOOK_SECONDS)
+    while not done.is_set():
+        started = time.perf_counter()
+        await _ask(client, body, answers)
+        await asyncio.sleep(max(0.0, LOOK_SECONDS - (time.perf_counter() - started)))
+
+
+async def _ask(client: httpx.AsyncClient, body: dict[str, Any], answers: Answers) -> None:
+    session = secrets.token_hex(8)
+    started = time.perf_counter()
+    joined = await client.post(f"{API}/join", json={**body, "session_hash": session})
+    if joined.status_code != 200:
+        answers.refused.append(joined.text)
+        return
+    said: dict[str, Any] = {}
+    async with client.stream("GET", f"{API}/data", params={"session_hash": session}) as stream:
+        async for line in stream.aiter_lines():
+            said = json.loads(line.removeprefix("data:")) if line.startswith("data:") else said
+            if said.get("msg") in ("process_completed", "unexpected_error", "close_stream"):
+                break
+    if said.get("success"):
+        answers.seconds.append(time.perf_counter() - started)
+    else:
+        answers.refused.append(str(said.get("output") or said.get("message") or said))
+
+
+async def _for_long(app: Served, body: dict[str, Any], minutes: float) -> list[dict[str, int]]:
+    started = time.monotonic()
+    noted: list[dict[str, int]] = []
+    answers = Answers()
+    async with httpx.AsyncClient(base_url=app.address, timeout=PATIENCE_SECONDS) as client:
+        while time.monotonic() - started < 60 * minutes:
+            if time.monotonic() - started >= 60 * len(noted):
+                noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
+            await _ask(client, body, answers)
+    if minutes:
+        noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
+    if answers.refused:
+        raise RuntimeError(f"comparisons were refused: {answers.refused[:3]}")
+    return noted
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of runs, with one that is finished")
+    parser.add_argument("--dense", type=Path, required=True, help="folder of the dense model")
+    parser.add_argument("--clip", type=Path, required=True, help="what is said")
+    parser.add_argument("--comparisons", type=int, default=20)
+    parser.add_argument("--pollers", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=0.0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

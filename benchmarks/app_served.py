@@ -1,0 +1,106 @@
+"""The app in a process of its own, and Chromium before it with a recording for a microphone."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+import soxr
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from whisperslim.speech.audio import SAMPLE_RATE, decode
+
+CHROMIUM = "/usr/bin/chromium"
+GIVE_UP_SECONDS = 120.0
+_MICROPHONE_RATE = 48_000
+
+
+@dataclass(frozen=True)
+class Served:
+    """The app at work."""
+
+    address: str
+    process: psutil.Process
+
+    def memory(self) -> int:
+        """Bytes that only the app's processes hold: unique set sizes, the browser left out."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(each.memory_full_info().uss for each in family)
+
+
+@contextmanager
+def served(runs: Path, *more: str) -> Iterator[Served]:
+    """`whisperslim ui` on a free port, ended afterwards. `more` are further options of it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "whisperslim", "ui", "--port", str(port), "--runs", str(runs)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    app = subprocess.Popen([*command, *more], **quiet)  # type: ignore[call-overload]
+    try:
+        _wait_for(address)
+        yield Served(address, psutil.Process(app.pid))
+    finally:
+        app.terminate()
+        app.wait()
+
+
+@contextmanager
+def browser_hearing(recording: Path) -> Iterator[Browser]:
+    """Chromium whose microphone plays the recording from its beginning at each use."""
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        sound = Path(folder) / "spoken.wav"
+        _write_pcm(sound, recording)
+        flags = [
+            "--no-sandbox",
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={sound}",
+        ]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def fresh_page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page of a browser that was never here, loaded until its forecast is drawn."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["microphone"]
+    )
+    page = context.new_page()
+    page.set_default_timeout(1000 * GIVE_UP_SECONDS)
+    page.goto(address)
+    page.wait_for_selector("#forecast .ws-big")
+    yield page
+    context.close()
+
+
+def _write_pcm(path: Path, recording: Path) -> None:
+    samples = soxr.resample(decode(recording), SAMPLE_RATE, _MICROPHONE_RATE)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_MICROPHONE_RATE)
+        file.writeframes((samples * 32_767).astype("<i2").tobytes())
+
+
+def _wait_for(address: str) -> None:
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=10):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    raise TimeoutError(f"no answer from the app in {GIVE_UP_SECONDS:.0f} s")

@@ -1,0 +1,43 @@
+"""The one path of somebody new, on Whisper-base itself: two comparable texts at the end of it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Served, free_port
+from whisperslim.core.sources import resolve
+from whisperslim.jobs.rundir import RunStatus, list_runs
+from whisperslim.ui.build import launch
+
+pytestmark = [pytest.mark.browser, pytest.mark.real]
+WORKING_MS = 1_500_000  # two minutes on a machine with nothing else to do
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    resolve("openai/whisper-base")
+    runs = tmp_path_factory.mktemp("first") / "runs"
+    port = free_port()
+    blocks = launch(runs, port=port, block=False)
+    yield Served(f"http://127.0.0.1:{port}", runs, Path(), Path())
+    blocks.close()
+
+
+def test_try_it_compares_whisper_base_with_its_slim_model(
+    page: Page, served: Served, outside: list[str]
+) -> None:
+    page.locator("#try-it").click()
+    compare = page.get_by_role("tab", name="Compare")
+    expect(compare).to_have_attribute("aria-selected", "true", timeout=WORKING_MS)
+    (run,) = list_runs(served.runs)
+    assert run.status() == RunStatus.FINISHED, run.log_path.read_text("utf-8")
+    expect(page.locator("#slim input")).to_have_value(run.name)
+    page.locator("#compare").click()
+    expect(page.locator(".ws-transcript")).to_have_count(2, timeout=WORKING_MS)
+    found = page.locator("#comparison").inner_text()
+    assert re.search(r"[\u0900-\u097f]", found), "the dense model, at least, writes Hindi"
+    assert "WER, hindi-1" in found
+    assert outside == []
