@@ -6,7 +6,8 @@ What the page itself sends for one comparison and for one look at the runs is no
 Chromium. Then both are sent by many sessions of their own: `--comparisons` comparisons at one
 moment (they are worked off one after another, so waits add up), and `--pollers` pages that look
 every two seconds until the last comparison is answered. With `--minutes`, comparisons follow one
-another afterwards and the memory that only the app holds is noted every minute.
+another afterwards, `--pause` seconds apart, and the memory that only the app holds is noted every
+minute.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def main() -> None:
         before = app.memory()
         compared, looked = asyncio.run(_load(app.address, bodies, asked))
         after = app.memory()
-        minutes = asyncio.run(_for_long(app, bodies["compare"], asked.minutes))
+        minutes = asyncio.run(_for_long(app, bodies["compare"], asked))
     record = {
         "what": "seconds until an answer, many sessions at once; memory the app alone holds",
         "comparisons": compared.record(),
@@ -67,6 +68,7 @@ def main() -> None:
         "memory_before": before,
         "memory_after": after,
         "memory_by_minute": minutes,
+        "pause_seconds": asked.pause,
         **provenance(threads=0),
     }
     print(write_result("app_load", record))
@@ -158,16 +160,19 @@ async def _ask(client: httpx.AsyncClient, body: dict[str, Any], answers: Answers
         answers.refused.append(str(said.get("output") or said.get("message") or said))
 
 
-async def _for_long(app: Served, body: dict[str, Any], minutes: float) -> list[dict[str, int]]:
+async def _for_long(
+    app: Served, body: dict[str, Any], asked: argparse.Namespace
+) -> list[dict[str, int]]:
     started = time.monotonic()
     noted: list[dict[str, int]] = []
     answers = Answers()
     async with httpx.AsyncClient(base_url=app.address, timeout=PATIENCE_SECONDS) as client:
-        while time.monotonic() - started < 60 * minutes:
+        while time.monotonic() - started < 60 * asked.minutes:
             if time.monotonic() - started >= 60 * len(noted):
                 noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
             await _ask(client, body, answers)
-    if minutes:
+            await asyncio.sleep(asked.pause)
+    if asked.minutes:
         noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
     if answers.refused:
         raise RuntimeError(f"comparisons were refused: {answers.refused[:3]}")
@@ -182,6 +187,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--pollers", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=0.0)
+    parser.add_argument("--pause", type=float, default=0.0)
     return parser.parse_args()
 
 

@@ -55,8 +55,8 @@ def _memory(record: dict[str, Any]) -> str:
     sizes = [each["bytes"] / MEGA for each in by_minute]
     third = len(sizes) // 3 or 1
     return (
-        f"{short} Over {len(sizes) - 1} minutes of comparing without a pause "
-        f"({by_minute[-1]['comparisons']} comparisons): {sizes[0]:.0f} MB at first, "
+        f"{short} Over {len(sizes) - 1} minutes of comparing, {record['pause_seconds']:.0f} s "
+        f"between two ({by_minute[-1]['comparisons']} comparisons): {sizes[0]:.0f} MB at first, "
         f"{sizes[third]:.0f} after a third of the time, {sizes[-1]:.0f} at the end, "
         f"{max(sizes):.0f} at most."
     )

@@ -116,7 +116,7 @@ def test_a_trial_that_failed_says_where_to_look(app: AppContext) -> None:
     write_events(run, until="tune")  # and no worker: it died
     button, progress = first_minute.see(app, run.name)[2:4]
     assert app.watch.status(run) == RunStatus.DIED
-    assert button["interactive"] and "Continue" in progress
+    assert button["interactive"] and "Resume" in progress
 
 
 def test_other_runs_are_not_followed(app: AppContext) -> None:

@@ -166,4 +166,4 @@ def _room(needs: TrialNeeds) -> str:
 
 def _ended(run: RunDir, status: RunStatus, view: RunView) -> str:
     why = f": {view.error}" if view.error else ""
-    return f"{run.name} {status}{why}\nThe Runs tab has its log, and Continue goes on with it."
+    return f"{run.name} {status}{why}\nThe Runs tab has its log, and Resume goes on with it."
