@@ -17,6 +17,7 @@ from benchmarks.dense_systems import TRANSFORMERS, Make, ours, peers
 from benchmarks.provenance import write_result
 from benchmarks.side_by_side import run, shared_arguments, work_folder
 from whisperslim.core.loading import load_model
+from whisperslim.speech.window import HEARING_KINDS
 
 
 def main() -> None:
@@ -41,12 +42,12 @@ def _step(text: str) -> tuple[str, Make]:
 
 def _arguments() -> argparse.Namespace:
     parser = shared_arguments((__doc__ or "").splitlines()[0], "ablation")
-    parser.add_argument("--step", action="append", required=True, metavar="LABEL=MODEL@fit|30s")
+    parser.add_argument("--step", action="append", required=True, metavar="LABEL=MODEL@WINDOW")
     arguments = parser.parse_args()
     for step in arguments.step:
         label, equals, model = step.partition("=")
-        if not (label and equals and model.rpartition("@")[2] in ("fit", "30s")):
-            parser.error(f"{step!r} is no step; write LABEL=MODEL@fit or LABEL=MODEL@30s")
+        if not (label and equals and model.rpartition("@")[2] in HEARING_KINDS):
+            parser.error(f"{step!r} is no step; write LABEL=MODEL@WINDOW")
     return arguments
 
 

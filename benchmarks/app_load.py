@@ -1,13 +1,14 @@
 """Many at once, and for long: how the app answers, and whether its memory grows.
 
-    python -m benchmarks.app_load RUNS --dense MODEL --clip RECORDING [--minutes 30]
+    python -m benchmarks.app_load RUNS --dense MODEL
+    python -m benchmarks.app_load RUNS --dense MODEL --minutes 30 --pause 5
 
 What the page itself sends for one comparison and for one look at the runs is noted in a real
-Chromium. Then both are sent by many sessions of their own: `--comparisons` comparisons at one
-moment (they are worked off one after another, so waits add up), and `--pollers` pages that look
-every two seconds until the last comparison is answered. With `--minutes`, comparisons follow one
-another afterwards, `--pause` seconds apart, and the memory that only the app holds is noted every
-minute.
+Chromium, with the first demo clip. Then both are sent by many sessions of their own:
+`--comparisons` comparisons at one moment (they are worked off one after another, so waits add up),
+and `--pollers` pages that look every two seconds until the last comparison is answered. With
+`--minutes`, comparisons follow one another instead, `--pause` seconds apart, and the memory that
+only the app holds is noted every minute.
 """
 
 import argparse
@@ -25,10 +26,15 @@ import httpx
 from benchmarks.app_page import open_compare
 from benchmarks.app_served import Served, browser_hearing, fresh_page, served
 from benchmarks.provenance import provenance, write_result
+from whisperslim.ui.demo_clips import CLIPS_FOLDER
 
 API = "/gradio_api/queue"
+CLIP = CLIPS_FOLDER / "audio" / "demo_000.ogg"
 LOOK_SECONDS = 2.0  # the page's own timer
 PATIENCE_SECONDS = 900.0
+
+Bodies = dict[str, dict[str, Any]]
+"""What a page sends, by what it is for."""
 
 
 @dataclass
@@ -56,36 +62,45 @@ def main() -> None:
     asked = _arguments()
     with served(asked.runs, "--folder", str(asked.dense)) as app:
         bodies = _noted(app, asked)
-        before = app.memory()
-        compared, looked = asyncio.run(_load(app.address, bodies, asked))
-        after = app.memory()
-        minutes = asyncio.run(_for_long(app, bodies["compare"], asked))
-    record = {
+        made = _memory(app, bodies, asked) if asked.minutes else _many(app, bodies, asked)
+    name = "app_memory" if asked.minutes else "app_load"
+    print(write_result(name, {**made, **provenance(threads=0)}))
+
+
+def _many(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
+    before = app.memory()
+    compared, looked = asyncio.run(_load(app.address, bodies, asked))
+    return {
         "what": "seconds until an answer, many sessions at once; memory the app alone holds",
         "comparisons": compared.record(),
         "looks": looked.record(),
         "pollers": asked.pollers,
         "memory_before": before,
-        "memory_after": after,
-        "memory_by_minute": minutes,
-        "pause_seconds": asked.pause,
-        **provenance(threads=0),
+        "memory_after": app.memory(),
     }
-    print(write_result("app_load", record))
 
 
-def _noted(app: Served, asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _memory(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "what": "bytes of memory the app alone holds while comparisons follow one another",
+        "pause_seconds": asked.pause,
+        "by_minute": asyncio.run(_for_long(app, bodies["compare"], asked)),
+    }
+
+
+def _noted(app: Served, asked: argparse.Namespace) -> Bodies:
     """The bodies a page sends for a comparison and for a look, from a comparison that was made."""
     sent: list[dict[str, Any]] = []
 
     def note(request: Any) -> None:
-        if request.url.endswith("/queue/join"):
+        if "/queue/join" in request.url:
             sent.append(json.loads(request.post_data))
 
-    with browser_hearing(asked.clip) as browser, fresh_page(browser, app.address) as page:
+    with browser_hearing(CLIP) as browser, fresh_page(browser, app.address) as page:
         open_compare(page, asked.dense)
-        page.locator("#recording input[type=file]").set_input_files(str(asked.clip))
-        page.wait_for_timeout(3000)
+        page.locator("#clip input").click()
+        page.locator("ul [role=option]").first.click()
+        page.wait_for_selector("#recording audio, #recording #waveform", state="attached")
         page.on("request", note)
         page.locator("#compare").click()
         page.wait_for_function("() => document.querySelectorAll('.ws-transcript').length === 2")
@@ -107,9 +122,7 @@ def _is_recording(data: Sequence[Any]) -> bool:
     return any(isinstance(value, dict) and "path" in value for value in data)
 
 
-async def _load(
-    address: str, bodies: dict[str, dict[str, Any]], asked: argparse.Namespace
-) -> tuple[Answers, Answers]:
+async def _load(address: str, bodies: Bodies, asked: argparse.Namespace) -> tuple[Answers, Answers]:
     compared, looked = Answers(), Answers()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     done = asyncio.Event()
@@ -172,8 +185,7 @@ async def _for_long(
                 noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
             await _ask(client, body, answers)
             await asyncio.sleep(asked.pause)
-    if asked.minutes:
-        noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
+    noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
     if answers.refused:
         raise RuntimeError(f"comparisons were refused: {answers.refused[:3]}")
     return noted
@@ -183,7 +195,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, help="folder of runs, with one that is finished")
     parser.add_argument("--dense", type=Path, required=True, help="folder of the dense model")
-    parser.add_argument("--clip", type=Path, required=True, help="what is said")
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--pollers", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=0.0)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.provenance import median_and_range, provenance, write_result
+from benchmarks.scoring import short
 from whisperslim.engines.live_session import LiveSession
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.streaming import LiveOptions, LiveText
@@ -55,7 +56,7 @@ def main() -> None:
         "what": "text while speaking, real time",
         "engine": type(engine).__name__,
         "model": asked.name,
-        "data": asked.data,
+        "data": short(asked.data),
         "clips": len(clips),
         "audio_seconds": sum(map(len, clips)) / SAMPLE_RATE,
         "options": vars(LiveOptions()),
@@ -64,7 +65,7 @@ def main() -> None:
         **_summary(found),
         **provenance(asked.threads),
     }
-    print(write_result(f"live_latency-{asked.name}", record))
+    print(write_result("live_latency", record))
 
 
 def play(engine: WindowedTranscriber, sound: np.ndarray, language: str) -> Played:
@@ -117,7 +118,7 @@ def _summary(found: Sequence[Played]) -> dict[str, Any]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="export folder, slim folder or model name")
-    parser.add_argument("--name", default="slim", help="what the result file calls it")
+    parser.add_argument("--name", default="slim", help="what the result calls it")
     parser.add_argument("--data", default="assets/demo_hi#test", help="PATH#SPLIT")
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--language", default="hi")

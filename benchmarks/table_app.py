@@ -29,6 +29,19 @@ def app_page(record: dict[str, Any]) -> str:
     return f"{made}\n\n{record['name']} {memory} {where(record)}"
 
 
+def live_latency(record: dict[str, Any]) -> str:
+    """Text while speaking, without the page."""
+    first, age = record["first_text_seconds"], record["staleness_seconds"]
+    return (
+        f"Text while speaking, recordings played in real time into the app's session, browser left "
+        f"out ({record['model']}; {record['data']}, n = {record['clips']}): first text "
+        f"{first['median']:.2f} s after the first voiced sample (95th percentile "
+        f"{first['p95']:.2f}, most {first['max']:.2f}); afterwards the text is "
+        f"{age['median']:.2f} s old (95th percentile {age['p95']:.2f}, most {age['max']:.2f}). "
+        f"{where(record)}"
+    )
+
+
 def app_load(record: dict[str, Any]) -> str:
     """Many at once, and for long."""
     rows = [
@@ -41,22 +54,20 @@ def app_load(record: dict[str, Any]) -> str:
     ]  # fmt: skip
     header = ("asked", "answered", "refused", "median s", "p95 s", "longest s")
     made = table(header, rows)
-    return f"{made}\n\n{_memory(record)} {where(record)}"
-
-
-def _memory(record: dict[str, Any]) -> str:
-    short = (
+    memory = (
         f"Memory that only the app holds: {record['memory_before'] / MEGA:.0f} MB before, "
         f"{record['memory_after'] / MEGA:.0f} MB after."
     )
-    by_minute = record["memory_by_minute"]
-    if not by_minute:
-        return f"{short} Over a longer time: not measured."
+    return f"{made}\n\n{memory} {where(record)}"
+
+
+def app_memory(record: dict[str, Any]) -> str:
+    """Whether comparing for long takes ever more memory."""
+    by_minute = record["by_minute"]
     sizes = [each["bytes"] / MEGA for each in by_minute]
-    third = len(sizes) // 3 or 1
     return (
-        f"{short} Over {len(sizes) - 1} minutes of comparing, {record['pause_seconds']:.0f} s "
-        f"between two ({by_minute[-1]['comparisons']} comparisons): {sizes[0]:.0f} MB at first, "
-        f"{sizes[third]:.0f} after a third of the time, {sizes[-1]:.0f} at the end, "
-        f"{max(sizes):.0f} at most."
+        f"Memory that only the app holds over {len(sizes) - 1} minutes of comparing "
+        f"({by_minute[-1]['comparisons']} comparisons, {record['pause_seconds']:.0f} s between "
+        f"two): {sizes[0]:.0f} MB at first, {sizes[len(sizes) // 3]:.0f} after a third of the "
+        f"time, {sizes[-1]:.0f} at the end, {max(sizes):.0f} at most. {where(record)}"
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.provenance import RESULTS
 from benchmarks.side_by_side_table import ablation, side_by_side
-from benchmarks.table_app import app_load, app_page
+from benchmarks.table_app import app_load, app_memory, app_page, live_latency
 from benchmarks.table_engines import engine_table
 from benchmarks.table_methods import method_step_table, method_table
 from benchmarks.table_parts import MEGA, sets, spread, table, where
@@ -155,8 +155,10 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "training_step": _training_step,
     "quick_preset": _quick_preset,
     "startup": _startup,
+    "live_latency": live_latency,
     "app_page": app_page,
     "app_load": app_load,
+    "app_memory": app_memory,
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fake_runs import finish, make_run, write_events
 from tests.test_ui_compare import BASE, FakeSession, Listener
+from whisperslim.engines.streaming import Partial
 from whisperslim.errors import AudioError, UsageError
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui import compare_fields, live_text
@@ -112,10 +113,41 @@ def test_both_models_hear_the_same_sound(app: AppContext, listener: Listener, ru
     dense = {"dense": BASE, "dense_engine": "torch", "dense_window": "30s"}
     key = previews.begin({"slim": run.name, "engine": "torch", **dense, **RATE})["key"]
     slim_side, dense_side = SideChoice(str(run.slim_path)), SideChoice(BASE, "30s")
-    assert listener.previewed == [(slim_side, "hi"), (dense_side, "hi")]
+    assert listener.previewed == [(slim_side, "hi")], "the dense side must not delay the first word"
     found = previews.feed({"key": key, "pcm": piece(4000)})
+    assert listener.previewed == [(slim_side, "hi"), (dense_side, "hi")]
     assert found["now"] == "4000" and found["dense"] == {"kept": "kept", "now": "4000"}
     assert previews.end({"key": key})["dense"]["now"] == "last"
+
+
+def test_the_dense_model_waits_for_the_first_word_and_then_hears_all() -> None:
+    slim, dense = FakeSession(), FakeSession()
+    slim.feed = lambda audio, wait=0.0: Partial("", "")  # type: ignore[method-assign]
+    previews = Previews(lambda *given: slim, lambda given: dense)
+    key = previews.begin({"dense": "d", "rate": 16_000})["key"]
+    for _ in range(3):
+        assert "dense" not in previews.feed({"key": key, "pcm": piece(100)})
+    del slim.feed
+    found = previews.feed({"key": key, "pcm": piece(50)})
+    assert found["dense"]["now"] == "350" and dense.samples == 350
+    previews.feed({"key": key, "pcm": piece(50)})
+    assert dense.samples == 400
+
+
+def test_a_dense_model_that_was_too_slow_is_not_tried_again() -> None:
+    begun = []
+
+    def begin_dense(given: Any) -> Any:
+        begun.append(given["dense"])
+        return FakeSession(pass_seconds=2.25)
+
+    previews = Previews(lambda *given: FakeSession(), begin_dense)
+    for _ in range(2):
+        key = previews.begin({"dense": "d", "rate": 16_000})["key"]
+        assert "2.2 s" in previews.feed({"key": key, "pcm": piece(100)})["dense"]["note"]
+    other = previews.begin({"dense": "d", "dense_window": "fit", "rate": 16_000})["key"]
+    previews.feed({"key": other, "pcm": piece(100)})
+    assert begun == ["d", "d"], "once as it was, once in another window"
 
 
 def test_a_dense_model_that_must_be_fetched_first_is_left_out(

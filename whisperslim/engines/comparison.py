@@ -90,12 +90,14 @@ def compare(
     reference: str | None = None,
     repeats: int = 1,
     third: Transcriber | None = None,
+    warm: bool = False,
 ) -> Comparison:
     """Give `audio` (mono float32, 16 kHz) to all and put the results side by side.
 
     Features are made once for those that take the same; the time that took counts for each. Each
-    side first works on the opening untimed, and the order alternates from run to run, so
-    that neither is punished for going first. A blank `reference` is none.
+    side first works on the opening untimed, unless all are `warm` already, having worked before in
+    this process; and the order alternates from run to run, so that neither is punished for going
+    first. A blank `reference` is none.
 
     Raises:
         AudioError, UsageError: for an unusable recording, an unknown language, no repeats.
@@ -110,6 +112,8 @@ def compare(
     if third is not None:
         engines["third"] = third
     features, shared = _features(engines, audio)
+    if not warm:
+        _warm_up(engines, features, language)
     sides = _measure(engines, features, language, repeats)
     texts = {which: side.transcript.text for which, side in sides.items()}
     return Comparison(
@@ -142,13 +146,18 @@ def _features(
     return found, len(made) == 1
 
 
-def _measure(
-    engines: Mapping[str, Transcriber], features: dict[str, Features], language: str, repeats: int
-) -> dict[str, Side]:
+def _warm_up(
+    engines: Mapping[str, Transcriber], features: dict[str, Features], language: str
+) -> None:
     for which, engine in engines.items():
         opening = features[which].first_spoken()
         if opening.segments:
             engine.transcribe_features(opening, language)
+
+
+def _measure(
+    engines: Mapping[str, Transcriber], features: dict[str, Features], language: str, repeats: int
+) -> dict[str, Side]:
     runs: dict[str, list[tuple[Transcript, int]]] = {which: [] for which in engines}
     for turn in range(repeats):
         for which in list(engines)[:: -1 if turn % 2 else 1]:

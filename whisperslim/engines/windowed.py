@@ -80,7 +80,7 @@ class WindowedTranscriber(ABC):
         """Log-mel of each part that is not silent. Raises `AudioError` for unusable audio."""
         started = time.perf_counter()
         check_audio(audio)
-        segments = cut_at_silences(audio)
+        segments = [self.window.heard_part(audio, part) for part in cut_at_silences(audio)]
         mels = tuple(self._mel(segment, segment.of(audio)) for segment in segments)
         seconds = time.perf_counter() - started
         length = len(audio) / SAMPLE_RATE

@@ -21,8 +21,13 @@ from whisperslim.speech.audio import (
 )
 
 WINDOW_KINDS = ("fit", "30s")
+HEARING_KINDS = (*WINDOW_KINDS, "trim")
+"""What `parse_window` takes. A model is trained with silent ends, and hears with or without."""
 MIN_WINDOW_SECONDS = 1.0  # our choice: below it the decoder has next to nothing to attend to
 _CONV_STRIDE = 2  # frames per encoder position: an odd frame count would leave half a position
+_QUIETER_DB = 40.0  # below the loud parts: soft consonants are within 30 dB of vowels
+_KEPT_SECONDS = 0.3  # before and after what is loud
+_LASTING_FRAMES = 10  # 0.1 s
 _SMOOTHING_FRAMES = 30  # 0.3 s: a stop consonant is quiet too, but not for so long
 
 
@@ -80,6 +85,10 @@ class WindowPolicy:
         steps = -(-needed // (self._step_frames * HOP_LENGTH))
         return min(MAX_FRAMES, steps * self._step_frames)
 
+    def heard_part(self, audio: np.ndarray, segment: "Segment") -> "Segment":
+        """What of a segment of `audio` the model is given: here, all of it."""
+        return segment
+
     def describe(self) -> str:
         """For reports: "fit(margin 0.4 s, step 0.5 s)" or "30 s"."""
         if self.kind == "30s":
@@ -91,11 +100,27 @@ class WindowPolicy:
         return _CONV_STRIDE * round(self.step_seconds * FRAMES_PER_SECOND / _CONV_STRIDE)
 
 
+class TrimmedWindow(WindowPolicy):
+    """A fitted window around what is loud: silence at both ends costs no time (our choice).
+
+    Only for hearing: recordings to be typed have pauses before and after, and so has training data.
+    """
+
+    def heard_part(self, audio: np.ndarray, segment: "Segment") -> "Segment":
+        """The segment without its silent ends, or all of it where nothing stands out."""
+        return without_silent_ends(audio, segment)
+
+    def describe(self) -> str:
+        """For reports: "trim(below -40 dB, 0.3 s kept; margin 0.4 s, step 0.5 s)"."""
+        kept = f"below -{_QUIETER_DB:g} dB, {_KEPT_SECONDS:g} s kept"
+        return f"trim({kept}; margin {self.margin_seconds:g} s, step {self.step_seconds:g} s)"
+
+
 def parse_window(kind: str) -> WindowPolicy:
     """The policy of that name with its usual margin and step. Raises `UsageError`."""
-    if kind not in WINDOW_KINDS:
-        raise UsageError(f"{kind!r} is not a window; choose one of: {', '.join(WINDOW_KINDS)}")
-    return WindowPolicy(kind=kind)
+    if kind not in HEARING_KINDS:
+        raise UsageError(f"{kind!r} is not a window; choose one of: {', '.join(HEARING_KINDS)}")
+    return TrimmedWindow() if kind == "trim" else WindowPolicy(kind=kind)
 
 
 @dataclass(frozen=True)
@@ -132,6 +157,26 @@ def cut_at_silences(audio: np.ndarray, max_seconds: float = 28.0) -> list[Segmen
         cuts.append(_next_cut(loudness, cuts[-1], longest))
     edges = [cut * HOP_LENGTH for cut in cuts] + [len(audio)]
     return [Segment(start, end) for start, end in pairwise(edges)]
+
+
+def without_silent_ends(audio: np.ndarray, segment: Segment) -> Segment:
+    """The segment from shortly before its first loud frame to shortly after its last.
+
+    Loud is what stays within 40 dB of the segment's own loud parts, its 95th percentile, for 50 ms
+    in all of any 100 ms: a click is none. So a noisy room, whose noise is that loud, keeps all.
+    """
+    levels = frame_levels(segment.of(audio))
+    if not len(levels):
+        return segment
+    loud = levels > np.percentile(levels, 95) - _QUIETER_DB
+    lasting = np.convolve(loud, np.ones(_LASTING_FRAMES), mode="same") >= _LASTING_FRAMES / 2
+    places = np.flatnonzero(lasting & loud)
+    if not len(places):
+        return segment
+    kept = round(_KEPT_SECONDS * SAMPLE_RATE)
+    start = segment.start + max(0, int(places[0]) * HOP_LENGTH - kept)
+    end = segment.start + (int(places[-1]) + 1) * HOP_LENGTH + kept
+    return Segment(start, min(segment.end, end))
 
 
 def _next_cut(loudness: np.ndarray, start: int, longest: int) -> int:

@@ -1,6 +1,7 @@
 """The page put together, and how it is served."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -80,8 +81,8 @@ def build(
             with gr.Tab("Record", id="record"):
                 record = tab_record.lay_out_tab(desktop=desktop)
         tab_compress.connect(compress, app, blocks)
-        tab_sparsity.connect(sparsity, app, [blocks.load, sparsity_page.select])
-        tab_compare.connect(compare, app, [blocks.load, compare_page.select], compare_page.select)
+        tab_sparsity.connect(sparsity, app, [sparsity_page.select])
+        tab_compare.connect(compare, app, [compare_page.select], compare_page.select)
         if own_microphone is not None:
             microphone = ComputerMicrophone(MAX_SECONDS)
             computer_microphone.connect(own_microphone, microphone, blocks, compare.audio)
@@ -91,6 +92,7 @@ def build(
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         trial_journey.connect(compress.trial, compare, app, blocks, chosen, tabs, refresh)
         tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
+    _show_no_hidden_progress(blocks)
     return blocks
 
 
@@ -144,6 +146,18 @@ def launch(
     return blocks
 
 
+def _show_no_hidden_progress(blocks: gr.Blocks) -> None:
+    """Name no component for progress that is hidden.
+
+    Else Gradio tells every output of every event so far of each change of any event's state, and
+    looks for each of them from the root of the page's tree: seconds of a browser's time at the
+    start, and a third of a processor for ever after.
+    """
+    for function in blocks.fns.values():
+        if function.show_progress == "hidden":
+            function.show_progress_on = ()
+
+
 def _connect_refresh(
     app: AppContext,
     blocks: gr.Blocks,
@@ -170,10 +184,17 @@ def _connect_refresh(
     def choose(name: str | None, before: tab_runs.Drawn) -> list[Any]:
         return [name or "", *look(name or "", before)]
 
+    # Each output of an event costs the browser milliseconds, changed or not. So a glance comes
+    # first, and what is drawn is an output only of the look that follows when there is news.
+    news = gr.State("")
+
+    def glance(name: str, before: tab_runs.Drawn) -> Any:
+        return gr.skip() if tab_runs.look(app, name, before)[1] == before else secrets.token_hex(8)
+
     blocks.load(arrive, None, [chosen, *seen], **_QUIET)
-    gr.Timer(POLL_SECONDS).tick(
-        look, [chosen, drawn], seen, concurrency_id="poll", concurrency_limit=4, **_QUIET
-    )
+    polled: dict[str, Any] = {"concurrency_id": "poll", "concurrency_limit": 4, **_QUIET}
+    gr.Timer(POLL_SECONDS).tick(glance, [chosen, drawn], news, **polled)
+    news.change(look, [chosen, drawn], seen, **polled)
     runs.choice.input(choose, [runs.choice, drawn], [chosen, *seen], **_QUIET)
     return lambda event: event.then(look, [chosen, drawn], seen, **_QUIET)
 

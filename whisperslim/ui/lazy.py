@@ -6,6 +6,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from whisperslim.engines.export_record import EXPORT_FILE, is_export
 from whisperslim.jobs.rundir import RunDir
@@ -65,6 +66,8 @@ class Listening:
 
     models: ModelCache = field(default_factory=lambda: ModelCache(transcriber, capacity=3))
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
+    # Models that have worked here: what is untimed before a comparison would double the wait.
+    _worked: "WeakValueDictionary[int, Any]" = field(default_factory=WeakValueDictionary)
 
     def compare(
         self,
@@ -129,9 +132,19 @@ class Listening:
         load_libraries()
         from whisperslim.engines.comparison import compare
 
-        dense, slim, *more = [self._model(side) for side in sides]
-        third = more[0] if more else None
-        return compare(dense, slim, audio, language=language, reference=reference, third=third)
+        models = [self._model(side) for side in sides]
+        dense, slim, *more = models
+        found = compare(
+            dense,
+            slim,
+            audio,
+            language=language,
+            reference=reference,
+            third=more[0] if more else None,
+            warm=all(self._worked.get(id(model)) is model for model in models),
+        )
+        self._worked.update({id(model): model for model in models})
+        return found
 
     def _model(self, side: "SideChoice") -> Any:
         return self.models.get(side, _version(side.path))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from whisperslim.errors import UsageError, WhisperSlimError
 from whisperslim.ui.context import AppContext
@@ -60,6 +61,10 @@ class _Open:
     used: float
     dense: Any = None
     note: str = ""  # why there is no text of the dense model
+    # What the dense side is asked for, until the slim side has text: in the one lane both work in,
+    # the dense model's first passes would hold up the first word.
+    dense_asked: Mapping[str, Any] | None = None
+    unheard: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -69,6 +74,8 @@ class Previews:
     begin_session: Callable[[object, object, object], Any]
     begin_dense: Callable[[Mapping[str, Any]], Any] | None = None
     clock: Callable[[], float] = time.monotonic
+    # Dense sides that were too slow here, and the seconds of their pass: once is enough to know.
+    _slow: dict[tuple[str, ...], float] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,7 +93,7 @@ class Previews:
         session = self.begin_session(given.get("slim"), given.get("engine"), given.get("language"))
         opened = _Open(session, sound, self.clock())
         if self.begin_dense is not None and given.get("dense"):
-            self._add_dense(opened, given)
+            opened.dense_asked = given
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._open[key] = opened
@@ -97,8 +104,8 @@ class Previews:
         given = _mapping(asked)
         found = self._find(given.get("key"))
         heard = found.sound.take(_samples(given.get("pcm")))
-        dense = _fed_dense(found, heard)
         partial = found.session.feed(heard, _WAIT_SECONDS)
+        dense = self._fed_dense(found, heard, bool(partial.committed or partial.tentative))
         found.used = self.clock()
         state = "full" if partial.full else "listening" if found.session.ready else "loading"
         return {**_told(partial), "state": state, **dense}
@@ -112,14 +119,36 @@ class Previews:
         dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
         return {**_told(found.session.close()), "state": "ended", **dense}
 
-    def _add_dense(self, opened: _Open, given: Mapping[str, Any]) -> None:
-        """What goes wrong on the dense side leaves the slim one's text alone."""
-        if self.begin_dense is None:
-            return
+    def _fed_dense(self, found: _Open, heard: Any, has_text: bool) -> dict[str, Any]:
+        """The dense side's part of an answer; nothing when it was not asked for, or not yet."""
+        if found.dense_asked is None and found.dense is None:
+            return {"dense": {"note": found.note}} if found.note else {}
+        found.unheard.append(heard)
+        if found.dense is None and not has_text:
+            return {}
         try:
-            opened.dense = self.begin_dense(given)
-        except WhisperSlimError as error:
-            opened.note = str(error)
+            if found.dense is None:
+                self._add_dense(found)
+            partial = found.dense.feed(np.concatenate(found.unheard))
+        except WhisperSlimError as error:  # it leaves the slim one's text alone
+            return _without_dense(found, str(error))
+        found.unheard.clear()
+        slowest = found.dense.pass_seconds
+        if slowest > _LONGEST_DENSE_PASS:
+            self._slow[_which(found.dense_asked)] = slowest
+            found.dense.close()
+            told = _without_dense(found, _TOO_SLOW.format(slowest))
+            return {"dense": {**_told(partial), **told["dense"]}}
+        return {"dense": _told(partial)}
+
+    def _add_dense(self, found: _Open) -> None:
+        """Raises `WhisperSlimError` where it cannot be, or would hold the slim side up."""
+        asked = found.dense_asked
+        if self.begin_dense is None or asked is None:
+            raise UsageError(_NOT_HERE)
+        if seconds := self._slow.get(_which(asked)):
+            raise UsageError(_TOO_SLOW.format(seconds))
+        found.dense = self.begin_dense(asked)
 
     def _find(self, key: object) -> _Open:
         with self._lock:
@@ -141,21 +170,15 @@ class Previews:
                 )
 
 
-def _fed_dense(found: _Open, heard: Any) -> dict[str, Any]:
-    """The dense side's part of an answer; nothing when it was not asked for."""
-    if found.dense is None:
-        return {"dense": {"note": found.note}} if found.note else {}
-    try:
-        partial = found.dense.feed(heard)
-    except WhisperSlimError as error:
-        found.dense, found.note = None, str(error)
-        return {"dense": {"note": found.note}}
-    slowest = found.dense.pass_seconds
-    if slowest > _LONGEST_DENSE_PASS:
-        found.dense.close()
-        found.dense, found.note = None, _TOO_SLOW.format(slowest)
-        return {"dense": {**_told(partial), "note": found.note}}
-    return {"dense": _told(partial)}
+def _without_dense(found: _Open, note: str) -> dict[str, Any]:
+    found.dense, found.dense_asked, found.note = None, None, note
+    found.unheard.clear()
+    return {"dense": {"note": note}}
+
+
+def _which(asked: Mapping[str, Any] | None) -> tuple[str, ...]:
+    names = ("dense", "dense_engine", "dense_window")
+    return tuple(str((asked or {}).get(name)) for name in names)
 
 
 def _told(partial: Any) -> dict[str, Any]:

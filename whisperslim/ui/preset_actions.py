@@ -71,9 +71,10 @@ def connect_presets(
     outputs = [*form.components, fields.changes, *checked]
     inputs = [fields.choice, checked[-1], *form.components]
     saved.success(look, inputs, outputs, **_QUIET)
-    # While somebody types or drags, only the latest state of the form is worth an answer.
+    # While somebody types or drags, only the latest state of the form is worth an answer. Not for a
+    # fresh page, which is as the preset: Gradio makes whoever has once been an input costly.
     gr.on(
-        [blocks.load, *(component.change for component in form.components)],
+        [component.change for component in form.components],
         look,
         inputs,
         outputs,
@@ -82,9 +83,14 @@ def connect_presets(
         concurrency_limit=4,
         **_QUIET,
     )
-    blocks.load(
-        lambda: gr.update(choices=preset_fields.choices(own)), None, fields.choice, **_QUIET
-    )
+
+    def arrive() -> list[Any]:
+        untouched = form_check.changes_html(
+            form, (), preset_fields.title(preset_fields.first_preset())
+        )
+        return [gr.update(choices=preset_fields.choices(own)), untouched]
+
+    blocks.load(arrive, None, [fields.choice, fields.changes], **_QUIET)
 
 
 def _check(form: RecipeForm, context: AppContext, own: OwnPresets) -> Callable[..., list[Any]]:

@@ -130,6 +130,7 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
         concurrency_id="compute",
         concurrency_limit=1,
         api_visibility="private",
+        show_progress="minimal",
         show_progress_on=[shown.result],
     )
 
