@@ -16,7 +16,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,9 @@ class Answers:
     refused: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
-        """For the stored result."""
+        """For the stored result. Raises `RuntimeError` when nothing was answered."""
+        if not self.seconds:
+            raise RuntimeError(f"nothing was answered; told instead: {self.refused[:3]}")
         ordered = sorted(self.seconds)
         return {
             "answered": len(ordered),
@@ -84,7 +86,7 @@ def _memory(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str,
     return {
         "what": "bytes of memory the app alone holds while comparisons follow one another",
         "pause_seconds": asked.pause,
-        "by_minute": asyncio.run(_for_long(app, bodies["compare"], asked)),
+        "by_minute": asyncio.run(_for_long(app, bodies, asked)),
     }
 
 
@@ -97,25 +99,36 @@ def _noted(app: Served, asked: argparse.Namespace) -> Bodies:
             sent.append(json.loads(request.post_data))
 
     with browser_hearing(CLIP) as browser, fresh_page(browser, app.address) as page:
+        page.on("request", note)
         open_compare(page, asked.dense)
         page.locator("#clip input").click()
         page.locator("ul [role=option]").first.click()
         page.wait_for_selector("#recording audio, #recording #waveform", state="attached")
-        page.on("request", note)
+        page.wait_for_timeout(3000)  # the clip comes into the recorder
         page.locator("#compare").click()
         page.wait_for_function("() => document.querySelectorAll('.ws-transcript').length === 2")
         page.wait_for_timeout(3 * 1000 * LOOK_SECONDS)
         config = page.evaluate("() => window.gradio_config")
-    looks = {
-        each["id"]
-        for each in config["dependencies"]
-        if any(target[1] == "tick" for target in each["targets"])
+    engines = _component(config, "slim-engine")
+    looks = _events(config, lambda each: any(kind == "tick" for _, kind in each["targets"]))
+    offers = _events(config, lambda each: engines in each["outputs"])
+    found = {
+        "offer": [body for body in sent if body["fn_index"] in offers],
+        "compare": [body for body in sent if _is_recording(body["data"])],
+        "look": [body for body in sent if body["fn_index"] in looks],
     }
-    compares = [body for body in sent if _is_recording(body["data"])]
-    looked = [body for body in sent if body["fn_index"] in looks]
-    if not compares or not looked:
-        raise RuntimeError("the page sent no comparison, or looked at no run")
-    return {"compare": compares[-1], "look": looked[-1]}
+    if not all(found.values()):
+        raise RuntimeError(f"the page did not send all of {', '.join(found)}")
+    return {what: bodies[-1] for what, bodies in found.items()}
+
+
+def _component(config: dict[str, Any], name: str) -> int:
+    made = config["components"]
+    return next(each["id"] for each in made if each["props"].get("elem_id") == name)
+
+
+def _events(config: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]) -> set[int]:
+    return {each["id"] for each in config["dependencies"] if wanted(each)}
 
 
 def _is_recording(data: Sequence[Any]) -> bool:
@@ -133,7 +146,8 @@ async def _load(address: str, bodies: Bodies, asked: argparse.Namespace) -> tupl
             asyncio.create_task(_poll(client, bodies["look"], looked, done, place / asked.pollers))
             for place in range(asked.pollers)
         ]
-        many = [_ask(client, bodies["compare"], compared) for _ in range(asked.comparisons)]
+        sessions = [await _session(client, bodies) for _ in range(asked.comparisons)]
+        many = [_ask(client, bodies["compare"], compared, session) for session in sessions]
         await asyncio.gather(*many)
         done.set()
         await asyncio.gather(*pollers)
@@ -148,14 +162,23 @@ async def _poll(
     part: float,
 ) -> None:
     await asyncio.sleep(part * LOOK_SECONDS)
+    session = secrets.token_hex(8)
     while not done.is_set():
         started = time.perf_counter()
-        await _ask(client, body, answers)
+        await _ask(client, body, answers, session)
         await asyncio.sleep(max(0.0, LOOK_SECONDS - (time.perf_counter() - started)))
 
 
-async def _ask(client: httpx.AsyncClient, body: dict[str, Any], answers: Answers) -> None:
+async def _session(client: httpx.AsyncClient, bodies: Bodies) -> str:
+    """One that has been offered the models: a page may choose only among what it was shown."""
     session = secrets.token_hex(8)
+    await _ask(client, bodies["offer"], Answers(), session)
+    return session
+
+
+async def _ask(
+    client: httpx.AsyncClient, body: dict[str, Any], answers: Answers, session: str
+) -> None:
     started = time.perf_counter()
     joined = await client.post(f"{API}/join", json={**body, "session_hash": session})
     if joined.status_code != 200:
@@ -173,17 +196,16 @@ async def _ask(client: httpx.AsyncClient, body: dict[str, Any], answers: Answers
         answers.refused.append(str(said.get("output") or said.get("message") or said))
 
 
-async def _for_long(
-    app: Served, body: dict[str, Any], asked: argparse.Namespace
-) -> list[dict[str, int]]:
+async def _for_long(app: Served, bodies: Bodies, asked: argparse.Namespace) -> list[dict[str, int]]:
     started = time.monotonic()
     noted: list[dict[str, int]] = []
     answers = Answers()
     async with httpx.AsyncClient(base_url=app.address, timeout=PATIENCE_SECONDS) as client:
+        session = await _session(client, bodies)
         while time.monotonic() - started < 60 * asked.minutes:
             if time.monotonic() - started >= 60 * len(noted):
                 noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
-            await _ask(client, body, answers)
+            await _ask(client, bodies["compare"], answers, session)
             await asyncio.sleep(asked.pause)
     noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
     if answers.refused:

@@ -47,6 +47,7 @@ _HOUR = 3600
 # Events of all pages that wait at once. A page looks every two seconds: a hundred pages and some
 # comparisons fit, and what comes beyond is told so rather than kept without end.
 _MOST_WAITING = 256
+_MOST_PAGES = 1000  # that are remembered; a page that is forgotten may choose nothing any more
 
 
 def build(
@@ -125,7 +126,7 @@ def launch(
         mcp_server=False,
         enable_monitoring=False,
         max_file_size=UPLOAD_BYTES,
-        state_session_capacity=100,
+        state_session_capacity=_MOST_PAGES,
         # Errors of ours are words for people and are shown; any other goes to the log alone.
         show_error=False,
         auth=access.checker,
