@@ -56,9 +56,9 @@ def open_system(system: System, language: str, threads: int) -> Opened:
 
 def _ours(system: System, language: str, threads: int) -> Opened:
     from whisperslim.engines.opening import open_transcriber
-    from whisperslim.speech.window import parse_window
+    from whisperslim.speech.window import hearing_window
 
-    engine = open_transcriber(system.path, parse_window(system.options["window"]), threads)
+    engine = open_transcriber(system.path, hearing_window(system.options["window"]), threads)
 
     def listen(audio: np.ndarray) -> Heard:
         found = engine.transcribe(audio, language)

@@ -8,6 +8,7 @@ from whisperslim.speech.audio import SAMPLE_RATE
 from whisperslim.speech.window import (
     Segment,
     WindowPolicy,
+    hearing_window,
     parse_window,
     without_silent_ends,
 )
@@ -64,9 +65,11 @@ def test_only_the_trimming_window_trims() -> None:
     whole = Segment(0, len(audio))
     for policy in (WindowPolicy(), WindowPolicy("30s"), parse_window("fit")):
         assert policy.heard_part(audio, whole) == whole
-    trim = parse_window("trim")
+    trim = hearing_window("trim")
     assert trim.heard_part(audio, whole).start > 0
     assert trim.describe() != WindowPolicy().describe()
     assert trim.frames_for(3.0) == WindowPolicy().frames_for(3.0)
     with pytest.raises(UsageError, match="fit, 30s, trim"):
-        parse_window("tight")
+        hearing_window("tight")
+    with pytest.raises(UsageError, match="fit, 30s"):
+        parse_window("trim")

@@ -49,9 +49,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Word and character error rate of a model, or of an export in its engine, on a data set."""
-    from whisperslim.speech.window import parse_window
+    from whisperslim.speech.window import hearing_window
 
-    parse_window(window)  # before the minutes that loading may take
+    hearing_window(window)  # before the minutes that loading may take
     from whisperslim.jobs.evaluation import evaluate_model
 
     with counting("clips transcribed") as progress:
@@ -175,9 +175,9 @@ def fetch(
 
 def _transcriber(model: str, window: str) -> "Transcriber":
     from whisperslim.engines.opening import open_transcriber
-    from whisperslim.speech.window import parse_window
+    from whisperslim.speech.window import hearing_window
 
-    return open_transcriber(model, parse_window(window), announce=announce)
+    return open_transcriber(model, hearing_window(window), announce=announce)
 
 
 def _with_tokens(removed: int) -> str:

@@ -27,7 +27,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Language = Annotated[str, typer.Option(help="Language spoken, as Whisper's code.")]
 Window = Annotated[
     str,
-    typer.Option(help="Encoder window: `fit` follows the audio, `30s` is stock Whisper's."),
+    typer.Option(
+        help="Encoder window: `fit` follows the audio, `30s` is stock Whisper's. `trim`, to listen "
+        "and for exports alone, is `fit` without the silence before and after."
+    ),
 ]
 
 

@@ -25,7 +25,7 @@ from whisperslim.speech.data_report import UNUSABLE, examine, usable
 from whisperslim.speech.dataset import Item, load_items, parse_source
 from whisperslim.speech.significance import Significance, compare
 from whisperslim.speech.wer import score_all_ways
-from whisperslim.speech.window import parse_window
+from whisperslim.speech.window import hearing_window, parse_window
 from whisperslim.train.evaluate import EvalResult, evaluate
 
 _SHOWN = 5  # unusable clips named in the error
@@ -98,7 +98,7 @@ def evaluate_model(
         model: Hub id, folder, a run's slim folder, or an export, which runs in its own engine.
         data: `PATH`, `PATH#SPLIT` or `hub:...`, as `load_items` takes it.
         split: Split of `data` when `data` does not name one; None or empty is all.
-        window: `fit` or `30s`.
+        window: `fit` or `30s`; of an export, also `trim`.
         limit: Clips scored, drawn with `seed`; 0 is all.
         batch_size: Clips decoded together; no clip's text depends on it. Exports take one.
         cache_folder: Of decoded recordings; None is the user's own.
@@ -110,14 +110,15 @@ def evaluate_model(
         UsageError, SourceError, CheckpointError, DeviceError, ExportError: as loading the
             parts does.
     """
-    policy = parse_window(window)
+    is_exported = is_export(Path(model).expanduser())
+    policy = hearing_window(window) if is_exported else parse_window(window)
     source = _source(data, split)
     items = choose(load_items(source), limit, seed)
     folder = cache_folder or audio_cache()
     items, skipped = _checked(items, source, language, folder, skip_problems)
     asked: dict[str, Any] = {"data": source, "language": language, "policy": policy}
     asked |= {"cache_folder": folder, "progress": progress}
-    if is_export(Path(model).expanduser()):
+    if is_exported:
         export = open_for_evaluation(model, policy, device)
         result, origin = export.evaluate(items, **asked), export.provenance()
     else:

@@ -4,6 +4,7 @@ Stock Whisper pads every clip to 30 s. A window fitted to the audio does the sam
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,7 +23,7 @@ from whisperslim.speech.audio import (
 
 WINDOW_KINDS = ("fit", "30s")
 HEARING_KINDS = (*WINDOW_KINDS, "trim")
-"""What `parse_window` takes. A model is trained with silent ends, and hears with or without."""
+"""What `hearing_window` takes. A model is trained with silent ends; it can hear without."""
 MIN_WINDOW_SECONDS = 1.0  # our choice: below it the decoder has next to nothing to attend to
 _CONV_STRIDE = 2  # frames per encoder position: an odd frame count would leave half a position
 _QUIETER_DB = 40.0  # below the loud parts: soft consonants are within 30 dB of vowels
@@ -118,9 +119,19 @@ class TrimmedWindow(WindowPolicy):
 
 def parse_window(kind: str) -> WindowPolicy:
     """The policy of that name with its usual margin and step. Raises `UsageError`."""
-    if kind not in HEARING_KINDS:
-        raise UsageError(f"{kind!r} is not a window; choose one of: {', '.join(HEARING_KINDS)}")
-    return TrimmedWindow() if kind == "trim" else WindowPolicy(kind=kind)
+    return WindowPolicy(kind=_known(kind, WINDOW_KINDS))
+
+
+def hearing_window(kind: str) -> WindowPolicy:
+    """As `parse_window`, for who only listens: `trim` is known, too. Raises `UsageError`."""
+    known = _known(kind, HEARING_KINDS)
+    return TrimmedWindow() if known == "trim" else WindowPolicy(kind=known)
+
+
+def _known(kind: str, kinds: Sequence[str]) -> str:
+    if kind not in kinds:
+        raise UsageError(f"{kind!r} is not a window here; choose one of: {', '.join(kinds)}")
+    return kind
 
 
 @dataclass(frozen=True)
