@@ -2,6 +2,14 @@
 
 import os
 
+from hypothesis import settings
+
 # Tiny models gain nothing from a second thread and lose much to waiting for it; two test processes
 # share the machine instead. Set before torch is imported, and inherited by child processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples at every run: a failure is of the change that is tested, and can be repeated.
+# HYPOTHESIS_EXPLORE=1 draws others.
+settings.register_profile("repeatable", derandomize=True)
+if not os.environ.get("HYPOTHESIS_EXPLORE"):
+    settings.load_profile("repeatable")

@@ -157,8 +157,10 @@ def plan_to_budget(
     bundles = torch.zeros(len(order.when), dtype=torch.float64)
     gone = torch.cumsum(bundles.index_add_(0, order.rank, prices[order.owner]), 0)
     needed = target * _total_cost(groups, price)
-    # A relative slack, so that a target met exactly in arithmetic is not missed in floating point.
-    dropped = int((gone < needed * (1 - 1e-12)).sum()) + 1 if needed > 0 else 0
+    # A slack, so that a target met exactly in arithmetic is not missed in floating point. Of the
+    # total, since a share that is next to nothing comes of a difference of two that are not.
+    slack = 1e-12 * _total_cost(groups, price)
+    dropped = int((gone < needed - slack).sum()) + 1 if needed > 0 else 0
     if dropped > len(gone):
         raise _out_of_reach(target, float(gone[-1]) / _total_cost(groups, price), whole)
     dropped = max(dropped, _forced(order))

@@ -111,10 +111,11 @@ def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
     try:
         groups = _groups(json.loads(groups_path(run).read_text("utf-8")))
         scores, whole, costs = _scores(run)
+        planned = run.plan_path.read_text("utf-8")
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise RunError(f"the run {run.name} is damaged: {error}") from error
     check_scores(scores, groups)
-    plan = PruningPlan.from_json(run.plan_path.read_text("utf-8"))
+    plan = PruningPlan.from_json(planned)
     _check_fits(run, plan, groups)
     return PrunedRun(run.name, groups, scores, plan, zeroed, whole, costs)
 
