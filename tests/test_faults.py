@@ -30,8 +30,8 @@ from whisperslim.jobs import process, queue
 from whisperslim.jobs.live import RunView, fold
 from whisperslim.jobs.rundir import RunDir, RunStatus
 
-# A few moments at every test run; `WHISPERSLIM_KILLS=20` for as many as you like.
-KILLS = int(os.environ.get("WHISPERSLIM_KILLS", "3"))
+# Moments at which a run is killed; `WHISPERSLIM_KILLS` for more or fewer of them.
+KILLS = int(os.environ.get("WHISPERSLIM_KILLS", "20"))
 
 
 @dataclass(frozen=True)
