@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import psutil
 import soxr
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from whisperslim.speech.audio import SAMPLE_RATE, decode
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = "/usr/bin/chromium"
 GIVE_UP_SECONDS = 120.0
@@ -56,8 +59,10 @@ def served(runs: Path, *more: str) -> Iterator[Served]:
 
 
 @contextmanager
-def browser_hearing(recording: Path) -> Iterator[Browser]:
+def browser_hearing(recording: Path) -> "Iterator[Browser]":
     """Chromium whose microphone plays the recording from its beginning at each use."""
+    from playwright.sync_api import sync_playwright
+
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         sound = Path(folder) / "spoken.wav"
         _write_pcm(sound, recording)
@@ -73,7 +78,7 @@ def browser_hearing(recording: Path) -> Iterator[Browser]:
 
 
 @contextmanager
-def fresh_page(browser: Browser, address: str) -> Iterator[Page]:
+def fresh_page(browser: "Browser", address: str) -> "Iterator[Page]":
     """A page of a browser that was never here, loaded until its forecast is drawn."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["microphone"]
@@ -99,8 +104,8 @@ def _wait_for(address: str) -> None:
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(address, timeout=10):
+            with urllib.request.urlopen(address, timeout=5):
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
+            time.sleep(0.05)
     raise TimeoutError(f"no answer from the app in {GIVE_UP_SECONDS:.0f} s")

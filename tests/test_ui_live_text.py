@@ -134,6 +134,16 @@ def test_the_dense_model_waits_for_the_first_word_and_then_hears_all() -> None:
     assert dense.samples == 400
 
 
+def test_what_waits_for_the_dense_model_does_not_grow_for_ever() -> None:
+    slim, dense = FakeSession(), FakeSession()
+    slim.feed = lambda audio, wait=0.0: Partial("", "", full=True)  # type: ignore[method-assign]
+    previews = Previews(lambda *given: slim, lambda given: dense)
+    key = previews.begin({"dense": "d", "rate": 16_000})["key"]
+    for _ in range(3):
+        previews.feed({"key": key, "pcm": piece(100)})
+    assert previews._open[key].unheard == []
+
+
 def test_a_dense_model_that_was_too_slow_is_not_tried_again() -> None:
     begun = []
 

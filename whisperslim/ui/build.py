@@ -190,7 +190,7 @@ def _connect_refresh(
     news = gr.State("")
 
     def glance(name: str, before: tab_runs.Drawn) -> Any:
-        return gr.skip() if tab_runs.look(app, name, before)[1] == before else secrets.token_hex(8)
+        return gr.skip() if tab_runs.glance(app, name) == before else secrets.token_hex(8)
 
     blocks.load(arrive, None, [chosen, *seen], **_QUIET)
     polled: dict[str, Any] = {"concurrency_id": "poll", "concurrency_limit": 4, **_QUIET}

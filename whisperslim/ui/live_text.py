@@ -27,6 +27,8 @@ _MOST_SESSIONS = 8  # at once, of all pages; each holds some megabytes
 _FORGOTTEN_SECONDS = 30.0  # without sound; a page that was closed says no goodbye
 _WAIT_SECONDS = 0.4  # for a pass at work, so that its text goes out at once
 _MOST_ENCODED = 2_000_000  # characters: 7 s at 96 kHz
+_DENSE_FIELDS = ("dense", "dense_engine", "dense_window")
+_NO_SOUND = np.zeros(0, np.float32)
 _SCRIPT = ASSETS / "live_text.js"
 # A pass of the dense model holds the slim one's up, since both work in one lane.
 _LONGEST_DENSE_PASS = 1.5  # seconds; our choice: text older than this is no live text
@@ -105,7 +107,7 @@ class Previews:
         found = self._find(given.get("key"))
         heard = found.sound.take(_samples(given.get("pcm")))
         partial = found.session.feed(heard, _WAIT_SECONDS)
-        dense = self._fed_dense(found, heard, bool(partial.committed or partial.tentative))
+        dense = self._fed_dense(found, heard, partial)
         found.used = self.clock()
         state = "full" if partial.full else "listening" if found.session.ready else "loading"
         return {**_told(partial), "state": state, **dense}
@@ -119,36 +121,37 @@ class Previews:
         dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
         return {**_told(found.session.close()), "state": "ended", **dense}
 
-    def _fed_dense(self, found: _Open, heard: Any, has_text: bool) -> dict[str, Any]:
+    def _fed_dense(self, found: _Open, heard: Any, slim: Any) -> dict[str, Any]:
         """The dense side's part of an answer; nothing when it was not asked for, or not yet."""
-        if found.dense_asked is None and found.dense is None:
+        asked = found.dense_asked
+        if asked is None:
             return {"dense": {"note": found.note}} if found.note else {}
-        found.unheard.append(heard)
-        if found.dense is None and not has_text:
+        if not slim.full:  # beyond it nobody listens, and what waits must not grow
+            found.unheard.append(heard)
+        if found.dense is None and not (slim.committed or slim.tentative):
             return {}
         try:
             if found.dense is None:
-                self._add_dense(found)
-            partial = found.dense.feed(np.concatenate(found.unheard))
+                found.dense = self._dense_session(asked)
+            partial = found.dense.feed(np.concatenate([*found.unheard, _NO_SOUND]))
         except WhisperSlimError as error:  # it leaves the slim one's text alone
             return _without_dense(found, str(error))
         found.unheard.clear()
         slowest = found.dense.pass_seconds
         if slowest > _LONGEST_DENSE_PASS:
-            self._slow[_which(found.dense_asked)] = slowest
+            self._slow[_which(asked)] = slowest
             found.dense.close()
             told = _without_dense(found, _TOO_SLOW.format(slowest))
             return {"dense": {**_told(partial), **told["dense"]}}
         return {"dense": _told(partial)}
 
-    def _add_dense(self, found: _Open) -> None:
-        """Raises `WhisperSlimError` where it cannot be, or would hold the slim side up."""
-        asked = found.dense_asked
-        if self.begin_dense is None or asked is None:
+    def _dense_session(self, asked: Mapping[str, Any]) -> Any:
+        """Raises `WhisperSlimError` where there can be none, or it would hold the slim side up."""
+        if self.begin_dense is None:
             raise UsageError(_NOT_HERE)
         if seconds := self._slow.get(_which(asked)):
             raise UsageError(_TOO_SLOW.format(seconds))
-        found.dense = self.begin_dense(asked)
+        return self.begin_dense(asked)
 
     def _find(self, key: object) -> _Open:
         with self._lock:
@@ -176,9 +179,8 @@ def _without_dense(found: _Open, note: str) -> dict[str, Any]:
     return {"dense": {"note": note}}
 
 
-def _which(asked: Mapping[str, Any] | None) -> tuple[str, ...]:
-    names = ("dense", "dense_engine", "dense_window")
-    return tuple(str((asked or {}).get(name)) for name in names)
+def _which(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(asked.get(name)) for name in _DENSE_FIELDS)
 
 
 def _told(partial: Any) -> dict[str, Any]:
@@ -214,8 +216,7 @@ def previews_of(context: AppContext) -> Previews:
         return context.listening.preview(slim_side(context, slim, engine), code)
 
     def begin_dense(given: Mapping[str, Any]) -> Any:
-        names = ("dense", "dense_engine", "dense_window")
-        side = dense_side(context, *(given.get(name) for name in names))
+        side = dense_side(context, *(given.get(name) for name in _DENSE_FIELDS))
         if not context.listening.is_here(side):
             raise UsageError(_NOT_HERE)
         return context.listening.preview(side, str(given.get("language")).strip().lower()[:3])

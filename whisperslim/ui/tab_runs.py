@@ -40,6 +40,7 @@ Drawn = tuple[str, str, str, str, str]
 """What this page shows by now: fingerprints of the list, the run, its curves, log and gauges."""
 
 NOTHING_DRAWN: Drawn = ("", "", "", "", "")
+_NO_RUN = ("none", "", "", "")
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,10 @@ def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Dra
     listed, list_print = _list(context, chosen)
     run = _opened(context, chosen)
     if run is None:
-        now = (list_print, "none", "", "", "")
+        now = (list_print, *_NO_RUN)
         return [*(listed if list_print != drawn[0] else _same(2)), *_nothing(drawn)], now
     status, view, turn = _state(context, run)
-    prints = _prints(run, status, view, turn)
-    now = (list_print, *prints)
+    now = (list_print, *_prints(run, status, view, turn))
     updates = [
         *(listed if now[0] != drawn[0] else _same(2)),
         *(_card(run, status, view, turn) if now[1] != drawn[1] else _same(3)),
@@ -158,6 +158,12 @@ def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Dra
         gr.update(visible=True) if now[1] != drawn[1] else gr.skip(),
     ]
     return updates, now
+
+
+def glance(context: AppContext, chosen: str) -> Drawn:
+    """What `look` would have drawn, with nothing drawn."""
+    list_print, run = _list(context, chosen)[1], _opened(context, chosen)
+    return (list_print, *(_NO_RUN if run is None else _prints(run, *_state(context, run))))
 
 
 def brief(context: AppContext, chosen: str) -> tuple[str, bool]:
