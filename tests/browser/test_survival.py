@@ -48,6 +48,7 @@ class Computer:
             app = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.apps.append(app)
         until(lambda: app.poll() is not None or _answers(address))
+        assert app.poll() is None, (self.folder / "app.log").read_text("utf-8")[-2000:]
         return address
 
 
@@ -57,6 +58,13 @@ def _answers(address: str) -> bool:
             return True
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
+
+
+def _ended(worker: psutil.Process) -> bool:
+    try:
+        return worker.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.fixture(scope="module")
@@ -143,5 +151,5 @@ def test_stop_is_orderly_and_leaves_no_process(computer: Computer, browser: Brow
         expect_state(page, "stopped")
         step = newest_step(run)
         expect(page.locator("#run-continue")).to_have_text(f"Resume from step {step} of tune")
-    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: _ended(worker))
     assert run.status() == RunStatus.STOPPED

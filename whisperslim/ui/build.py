@@ -132,7 +132,7 @@ def launch(
         auth=access.checker,
         ssl_certfile=access.certificate,
         ssl_keyfile=access.key,
-        ssl_verify=False,  # of the app's own look at itself: own certificates are welcome
+        ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
         app_kwargs={"middleware": [Middleware(Gate, hosts=access.hosts, uploads=Path(uploads))]},
         footer_links=["settings"],
         run_history=False,
@@ -143,6 +143,9 @@ def launch(
         head=page_head(),
         prevent_thread_lock=not block,
         quiet=not block,
+        # Gradio would ask itself for the page, and give up after three seconds: too soon on a
+        # machine whose cores are training.
+        _frontend=False,
     )
     return blocks
 
