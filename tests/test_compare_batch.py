@@ -1,7 +1,9 @@
 """A whole folder compared: which clips, what becomes of each, what the totals say."""
 
 import json
+import os
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,12 +44,16 @@ def heard(dense: str, slim: str) -> Any:
 
 def run_all(batch: BatchCompare, clips: list[Clip]) -> BatchState:
     batch.start(NAMES, SIDES, "/folder", clips, "hi")
-    for thread in threading.enumerate():
-        if thread.name == "folder":
-            thread.join(30)
+    wait_for_the_work()
     state = batch.look()
     assert state is not None and not state.running
     return state
+
+
+def wait_for_the_work() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "folder":
+            thread.join(30)
 
 
 # --- which clips ------------------------------------------------------------------------------
@@ -152,9 +158,7 @@ def test_stop_ends_after_the_clip_at_work(tmp_path: Path) -> None:
         batch.start(NAMES, SIDES, "/folder", clips, "hi")
     batch.stop()
     go_on.set()
-    for thread in threading.enumerate():
-        if thread.name == "folder":
-            thread.join(30)
+    wait_for_the_work()
     state = batch.look()
     assert state is not None and len(state.rows) == 1 and not state.running
     assert "1 of 5 clips, stopped" in batch_html(state)
@@ -166,6 +170,102 @@ def test_a_disk_that_takes_nothing_ends_it_with_a_sentence(tmp_path: Path) -> No
         BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
     )
     assert "takes no file" in state.problem and "takes no file" in batch_html(state)
+
+
+# --- an app that ended ------------------------------------------------------------------------
+
+
+@dataclass
+class Listener:
+    """Counts what is asked of it; refuses the clips of `bad`."""
+
+    bad: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, dense: Any, slim: Any, path: str, language: str, said: Any) -> Any:
+        self.asked.append(Path(path).name)
+        if Path(path).name in self.bad:
+            raise AudioError("no sound")
+        return heard("एक", "दो")
+
+
+def clips_on_disk(folder: Path, count: int) -> list[Clip]:
+    paths = [folder / f"{number}.wav" for number in range(count)]
+    for path in paths:
+        path.write_bytes(b"x")
+        os.utime(path, (1e9, 1e9))
+    return [Clip(path.name, path) for path in paths]
+
+
+def broken_off(folder: Path, clips: list[Clip]) -> BatchState:
+    """What an app leaves that ended after two of the clips, the second of which had no sound."""
+    state = run_all(BatchCompare(Listener({"1.wav"}), folder / "runs"), clips[:2])
+    record = {**json.loads(state.path.read_text("utf-8")), "total": len(clips)}
+    state.path.write_text(json.dumps(record), "utf-8")
+    return state
+
+
+def test_the_next_app_shows_what_was_heard_and_goes_on_with_the_rest(tmp_path: Path) -> None:
+    clips = clips_on_disk(tmp_path, 4)
+    before = broken_off(tmp_path, clips)
+    listener = Listener()
+    batch = BatchCompare(listener, tmp_path / "runs")
+    found = batch.look()
+    assert found is not None and not found.running and found.rows == before.rows
+    assert "goes on with the rest" in batch_html(found)
+    state = run_all(batch, clips)
+    assert listener.asked == ["1.wav", "2.wav", "3.wav"], "0.wav was heard; 1.wav is tried again"
+    assert [row.key for row in state.rows] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+    assert state.path == before.path and json.loads(state.path.read_text("utf-8"))["compared"] == 4
+    run_all(batch, clips)
+    assert len(listener.asked) == 7, "a complete one is begun anew"
+
+
+@pytest.mark.parametrize("changed", ["model", "recording", "names"])
+def test_what_has_changed_is_heard_anew(tmp_path: Path, changed: str) -> None:
+    clips = clips_on_disk(tmp_path, 3)
+    before = broken_off(tmp_path, clips)
+    later = before.path.stat().st_mtime + 5
+    slim = tmp_path / "slim"
+    slim.mkdir()
+    sides = (SIDES[0], SideChoice(str(slim)))
+    record = json.loads(before.path.read_text("utf-8"))
+    record["sides"][1]["path"] = str(slim)
+    before.path.write_text(json.dumps(record), "utf-8")
+    os.utime(slim, (1e9, 1e9))
+    if changed == "model":
+        (slim / "model.safetensors").write_bytes(b"new")
+        os.utime(slim / "model.safetensors", (later, later))
+    if changed == "recording":
+        os.utime(clips[2].path, (later, later))
+    listener = Listener()
+    batch = BatchCompare(listener, tmp_path / "runs")
+    names = ("base", "another") if changed == "names" else NAMES
+    batch.start(names, sides, "/folder", clips, "hi")
+    wait_for_the_work()
+    assert listener.asked == ["0.wav", "1.wav", "2.wav"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"rows": [{"key": 3}]},
+        {"rows": 5},
+        {"total": "four"},
+        {"sides": []},
+        {"names": ["one"]},
+        {"sides": [{"path": 1}, {}]},
+    ],
+)
+def test_a_record_that_is_none_is_passed_over(tmp_path: Path, change: dict[str, Any]) -> None:
+    before = broken_off(tmp_path, clips_on_disk(tmp_path, 3))
+    damaged = {**json.loads(before.path.read_text("utf-8")), **change}
+    newer = before.path.with_name("30000101-000000.json")
+    newer.write_text(json.dumps(damaged), "utf-8")
+    newer.with_name("40000101-000000.json").write_bytes(b"\xff{")
+    found = BatchCompare(Listener(), tmp_path / "runs").look()
+    assert found is not None and found.path == before.path
 
 
 def test_the_page_is_drawn_only_when_something_is_new(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from whisperslim.ui.word_marks import marked_words
 def batch_html(state: BatchState) -> str:
     """Everything that is known by now."""
     heard = [row for row in state.rows if not row.problem]
-    parts = [_progress(state), note(fairness(*state.sides))]
+    parts = [_progress(state), note(f"{state.source} · {fairness(*state.sides)}")]
+    if state.broken_off:
+        parts.append(note("Compare the folder goes on with the rest, if all is chosen as it was."))
     if state.problem:
         parts.append(note(state.problem, "bad"))
     if heard:

@@ -1,12 +1,12 @@
 """Two models on every recording of a folder, one clip after another, in a thread of the app.
 
 No page waits for it: pages come and go and read how far it is. What was heard is on disk after
-every clip, beside the other comparisons.
+every clip, beside the other comparisons: an app that ended is gone on from there by the next.
 """
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 
 from whisperslim.core.files import write_text_atomically
 from whisperslim.errors import DataError, UsageError, WhisperSlimError
+from whisperslim.ui.compared import typed
 from whisperslim.ui.sides import SideChoice
 
+FORMAT = 1
 MOST_CLIPS = 500
 FOLDER = "folders"
 _SOUND = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"}
@@ -61,6 +63,11 @@ class BatchState:
     stopping: bool = False
     problem: str = ""
 
+    @property
+    def broken_off(self) -> bool:
+        """Whether it ended before its last clip."""
+        return not self.running and len(self.rows) < self.total
+
 
 @dataclass
 class BatchCompare:
@@ -69,11 +76,15 @@ class BatchCompare:
     listen: Listen
     folder: Path
     _state: BatchState | None = None
+    _sought: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self) -> BatchState | None:
-        """How far it is; None when there was none since the app started."""
-        return self._state
+        """How far it is, or how far the newest on disk came; None when there was none yet."""
+        with self._lock:
+            if self._state is None and not self._sought:
+                self._state, self._sought = _newest(self.folder / FOLDER), True
+            return self._state
 
     def start(
         self,
@@ -83,13 +94,20 @@ class BatchCompare:
         clips: list[Clip],
         language: str,
     ) -> None:
-        """Begin. Raises `UsageError` while another is at work."""
+        """Begin, or go on with the last one, if it was the same and was broken off.
+
+        Raises `UsageError` while another is at work.
+        """
         path = self.folder / FOLDER / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+        asked = BatchState(names, sides, source, language, len(clips), path)
+        earlier = self.look()
         with self._lock:
             if self._state is not None and self._state.running:
                 raise UsageError("a folder is being compared; wait for it, or press Stop first")
-            self._state = BatchState(names, sides, source, language, len(clips), path)
-        threading.Thread(target=self._work, args=(clips,), daemon=True, name="folder").start()
+            self._state = begun = asked if earlier is None else _gone_on(earlier, asked, clips)
+        heard = {row.key for row in begun.rows}
+        left = [clip for clip in clips if clip.key not in heard]
+        threading.Thread(target=self._work, args=(left,), daemon=True, name="folder").start()
 
     def stop(self) -> None:
         """End after the clip at work. What was heard stays."""
@@ -140,7 +158,66 @@ def record_of(state: BatchState) -> dict[str, Any]:
     record = asdict(state)
     for name in ("running", "stopping", "path"):
         del record[name]
-    return {"format": 1, "compared": len(state.rows), **record}
+    return {"format": FORMAT, "compared": len(state.rows), **record}
+
+
+def _newest(folder: Path) -> BatchState | None:
+    for path in sorted(folder.glob("*.json"), reverse=True):
+        try:
+            return _parsed(json.loads(path.read_text("utf-8")), path)
+        except (OSError, ValueError, TypeError, KeyError):  # damaged, or not ours
+            continue
+    return None
+
+
+def _parsed(record: Any, path: Path) -> BatchState:
+    """A record of the disk, every type checked: the folder may hold anything."""
+    if record["format"] != FORMAT:
+        raise ValueError("another format")
+    dense, slim = (typed(name, str) for name in record["names"])
+    first, second = (SideChoice(**_fields(SideChoice, side)) for side in record["sides"])
+    texts = {name: typed(record[name], str) for name in ("source", "language", "problem")}
+    return BatchState(
+        names=(dense, slim),
+        sides=(first, second),
+        total=typed(record["total"], int),
+        path=path,
+        rows=tuple(_parsed_row(row) for row in record["rows"]),
+        running=False,
+        **texts,
+    )
+
+
+def _parsed_row(record: Any) -> BatchRow:
+    said = record["reference"]
+    values = _fields(BatchRow, record, but="reference")
+    return BatchRow(reference=None if said is None else typed(said, str), **values)
+
+
+def _fields(kind: Any, record: Any, but: str = "") -> dict[str, Any]:
+    kinds = {name: each for name, each in kind.__annotations__.items() if name != but}
+    return {name: typed(record[name], each) for name, each in kinds.items()}
+
+
+def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> BatchState:
+    """`asked`, with what an earlier one had heard of the same clips by the same models."""
+    same = all(
+        getattr(earlier, name) == getattr(asked, name)
+        for name in ("names", "sides", "source", "language")
+    )
+    files = [*(clip.path for clip in clips), *(Path(side.path) for side in asked.sides)]
+    if not (same and earlier.broken_off and _written(files) < _written([earlier.path])):
+        return asked
+    keys = {clip.key for clip in clips}
+    # One that could not be heard is tried again.
+    rows = tuple(row for row in earlier.rows if row.key in keys and not row.problem)
+    return replace(asked, rows=rows, path=earlier.path)
+
+
+def _written(paths: Iterable[Path]) -> float:
+    """When the newest of these files, or files in these folders, was written; 0.0 for none."""
+    within = [each for path in paths for each in (path, *path.glob("*"))]
+    return max((each.stat().st_mtime for each in within if each.exists()), default=0.0)
 
 
 def clips_of(source: str, most: object, admit: Callable[[object, str], Path]) -> list[Clip]:

@@ -141,14 +141,14 @@ def parsed(record: Any, key: str) -> Compared:
     known = roles in (list(ROLES[:2]), list(ROLES)) and blind in _orders()
     if not known or record["vote"] not in (*ROLES[:2], SAME, None):
         raise ValueError("unknown sides or vote")
-    texts = {name: _typed(record[name], str) for name in _TEXTS}
+    texts = {name: typed(record[name], str) for name in _TEXTS}
     datetime.fromisoformat(texts["made"])
     reference = record["reference"]
     return Compared(
         key=key,
-        reference=None if reference is None else _typed(reference, str),
-        audio_seconds=_typed(record["audio_seconds"], float),
-        shared_features=_typed(record["shared_features"], bool),
+        reference=None if reference is None else typed(reference, str),
+        audio_seconds=typed(record["audio_seconds"], float),
+        shared_features=typed(record["shared_features"], bool),
         sides=sides,
         blind=blind,
         vote=record["vote"],
@@ -166,16 +166,19 @@ def _orders() -> tuple[tuple[str, ...], ...]:
 
 def _parsed_side(record: Any) -> HeardSide:
     kinds = {name: kind for name, kind in HeardSide.__annotations__.items() if name != "scores"}
-    values = {name: _typed(record[name], kind) for name, kind in kinds.items()}
+    values = {name: typed(record[name], kind) for name, kind in kinds.items()}
     scores = {
-        _typed(kind, str): (_typed(wer, float), _typed(cer, float))
+        typed(kind, str): (typed(wer, float), typed(cer, float))
         for kind, (wer, cer) in record["scores"].items()
     }
     return HeardSide(**values, scores=scores)
 
 
-def _typed(value: Any, kind: Any) -> Any:
-    """`value` when it is of `kind`; a whole number is a float, too; NaN and infinity are none."""
+def typed(value: Any, kind: Any) -> Any:
+    """`value` when it is of `kind`; a whole number is a float, too; NaN and infinity are none.
+
+    Raises `ValueError` when it is not.
+    """
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (kind is float and not abs(value) < 1e18):
