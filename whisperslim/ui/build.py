@@ -130,6 +130,7 @@ def launch(
         # Errors of ours are words for people and are shown; any other goes to the log alone.
         show_error=False,
         auth=access.checker,
+        auth_message="WhisperSlim: the name and password that --auth was given.",
         ssl_certfile=access.certificate,
         ssl_keyfile=access.key,
         ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
