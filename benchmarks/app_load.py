@@ -66,7 +66,7 @@ def main() -> None:
         bodies = _noted(app, asked)
         made = _memory(app, bodies, asked) if asked.minutes else _many(app, bodies, asked)
     name = "app_memory" if asked.minutes else "app_load"
-    print(write_result(name, {**made, **provenance(threads=0)}))
+    print(write_result(asked.out or name, {**made, **provenance(threads=0)}))
 
 
 def _many(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
@@ -85,6 +85,8 @@ def _many(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, A
 def _memory(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "what": "bytes of memory the app alone holds while comparisons follow one another",
+        "minutes": asked.minutes,
+        "note": asked.note,
         "pause_seconds": asked.pause,
         "by_minute": asyncio.run(_for_long(app, bodies, asked)),
     }
@@ -221,6 +223,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pollers", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--out", default="", help="name of the record, if not the usual one")
+    parser.add_argument("--note", default="", help="free text stored with the record")
     return parser.parse_args()
 
 

@@ -65,9 +65,11 @@ def app_memory(record: dict[str, Any]) -> str:
     """Whether comparing for long takes ever more memory."""
     by_minute = record["by_minute"]
     sizes = [each["bytes"] / MEGA for each in by_minute]
+    said = f"{record['note']} " if record["note"] else ""
     return (
-        f"Memory that only the app holds over {len(sizes) - 1} minutes of comparing "
+        f"Memory that only the app holds over {record['minutes']:g} minutes of comparing "
         f"({by_minute[-1]['comparisons']} comparisons, {record['pause_seconds']:.0f} s between "
         f"two): {sizes[0]:.0f} MB at first, {sizes[len(sizes) // 3]:.0f} after a third of the "
-        f"time, {sizes[-1]:.0f} at the end, {max(sizes):.0f} at most. {where(record)}"
+        f"time, {sizes[-1]:.0f} at the end, {max(sizes):.0f} at most. "
+        f"{said}{where(record)}"
     )

@@ -159,6 +159,7 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "app_page": app_page,
     "app_load": app_load,
     "app_memory": app_memory,
+    "app_memory_close": app_memory,
 }
 
 
