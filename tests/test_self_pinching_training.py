@@ -76,13 +76,37 @@ def test_settled_gates_are_the_plan_and_thresholds_stand_still(
     gated = logits(speech, batch)
     again.detach()
     by_hand = deepcopy(speech.model)
-    radii = method.state_dict()["settled"]["radii"]
-    for name, radius in radii.items():
-        weight = by_hand.get_parameter(name).data
-        weight[weight.abs() < radius] = 0.0
+    zero_elements(by_hand, {n: r for n, r in plan.zero.items() if n in closed_elements(method)})
     plain = replace(speech, model=by_hand)
     with masked(by_hand, speech.groups(), plan):
         assert torch.equal(logits(plain, batch), gated)
+
+
+@pytest.mark.parametrize("granularity", ("elements", "both"))
+def test_what_has_closed_when_gates_settle_is_what_the_plan_zeroes(
+    shop: Workshop, tmp_path: Path, granularity: str
+) -> None:
+    options = SelfPinchingOptions(granularity=granularity, threshold_rate=3.0, settle=0.5)
+    method = SelfPinching(options, TARGET)
+    closed: dict[int, dict[str, torch.Tensor]] = {}
+    for event in run(job := shop.job(tmp_path, method, steps=16)):
+        if isinstance(event, StepDone) and event.step >= 8:
+            closed[event.step] = {n: z.clone() for n, z in closed_elements(method).items()}
+    assert all(torch.equal(closed[8][n], closed[16][n]) for n in closed[8])
+    model, groups = job.student.model, job.student.groups()
+    assert all(bool((model.get_parameter(n)[z] == 0).all()) for n, z in closed[16].items())
+    plan = method.plan(None)
+    small = deepcopy(model)
+    cut(small, groups, replace(plan, zero={}))
+    before = sum(int((small.get_parameter(n) == 0).sum()) for n in plan.zero)
+    zero_elements(small, plan.zero)
+    after = sum(int((small.get_parameter(n) == 0).sum()) for n in plan.zero)
+    assert before == after == round(TARGET.zeroed * prunable_total(groups))
+
+
+def closed_elements(method: SelfPinching) -> dict[str, torch.Tensor]:
+    zeros: dict[str, torch.Tensor] = method.state_dict()["settled"]["zeros"]
+    return zeros
 
 
 def settled_keep(method: SelfPinching, speech: SpeechModel) -> dict[str, tuple[int, ...]]:

@@ -7,8 +7,8 @@ module, or one FFN. `pinching_masks` has the masks, `pinching_control` what driv
 Ours: unit gates beside the paper's element gates, so that structure is really removed; units
 compared by what the loss feels of them, where asked (`pinching_worth`); thresholds
 that start at a low quantile (at zero a threshold has no gradient); a last phase in which they
-stand still and the model trains under exactly the masks of the plan, so that nothing is left to
-fold in and the cut changes nothing that was not trained for.
+stand still and the model trains under exactly the masks of the plan, closed elements held at zero,
+so that nothing is left to fold in and the cut changes nothing that was not trained for.
 
 A threshold that runs away is held where `floor` of its group stays open, and the gauge `clamped`
 counts the steps at which that was needed. Groups with a frozen parameter are not gated.
@@ -112,6 +112,7 @@ class SelfPinching:
     def after_step(self, learning_rate: float, step: int) -> None:
         """Hold runaways, ascend the multipliers, and settle when it is time."""
         if self._settled is not None:
+            self._settled.hold_zeros()
             return
         self._worth.collect(step)
         self._begin(step)
@@ -154,10 +155,12 @@ class SelfPinching:
         return with_pinched_zeros(self._model, self._groups, plan, share, thresholds, floor)
 
     def detach(self) -> None:
-        """Remove the hooks."""
+        """Remove the hooks. Averaged or earlier weights handed on last get the zeros too."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._settled is not None:
+            self._settled.hold_zeros()
 
     def state_dict(self) -> dict[str, Any]:
         """Thresholds, multipliers and what the settling found."""
@@ -217,10 +220,8 @@ class SelfPinching:
         return self._worth.watched(group, activation, mask)
 
     def _masked(self, name: str) -> torch.Tensor | None:
-        if self._settled is not None:
-            return self._settled.masked(name)
-        if not self._begun or self._elements is None:
-            return None
+        if self._settled is not None or not self._begun or self._elements is None:
+            return None  # what has settled is zero itself
         return self._elements.masked(name)
 
     def _densities(self, kind: str) -> Mapping[str, float]:
