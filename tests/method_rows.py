@@ -18,7 +18,6 @@ from whisperslim.methods.l0_options import L0Options
 from whisperslim.methods.layer_drop_options import LayerDropOptions
 from whisperslim.methods.magnitude_options import IMPOptions, OneShotOptions, RandomOptions
 from whisperslim.methods.pinching_masks import unit_mean_squares
-from whisperslim.methods.pinching_thresholds import weight_sizes
 from whisperslim.methods.plain import PlainOptions
 from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 from whisperslim.methods.sgl_options import SGLOptions
@@ -83,9 +82,10 @@ def open_units(method: CompressionMethod, speech: SpeechModel) -> float:
     return _share_above(method, speech, lambda *of: unit_mean_squares(*of).sqrt())
 
 
-def open_elements(method: CompressionMethod, speech: SpeechModel) -> float:
-    """Mean share of weights that their thresholds leave open; all before they are attached."""
-    return _share_above(method, speech, weight_sizes)
+def minus_threshold(method: CompressionMethod, speech: SpeechModel) -> float:
+    """The mean threshold, negative: elements that have settled are zero, and tell nothing more."""
+    thresholds = method.gauges().get("threshold", {})
+    return -sum(thresholds.values()) / len(thresholds) if thresholds else 0.0
 
 
 def open_share(method: CompressionMethod, speech: SpeechModel) -> float:
@@ -143,7 +143,7 @@ ROWS = (
     Row("l0_distill", *l0(sublayers=False, layers=False), expected_open, label="units only"),
     Row("l0_distill", *l0(sublayers=False, settle=0.5), expected_open, label="units and layers"),
     Row("self_pinching", *pinching(), open_units),
-    Row("self_pinching", *pinching(granularity="elements"), open_elements, label="elements"),
+    Row("self_pinching", *pinching(granularity="elements"), minus_threshold, label="elements"),
     Row("self_pinching", *pinching(granularity="both"), open_units, label="both"),
     Row("self_pinching", *pinching(control="penalty"), open_units, label="penalty"),
     Row("self_pinching", *pinching(importance="fisher"), open_share, label="fisher"),
