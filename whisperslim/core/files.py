@@ -1,5 +1,6 @@
 """Writing so that a reader sees the old thing or the new thing, never half of one."""
 
+import errno
 import os
 import re
 import shutil
@@ -14,14 +15,21 @@ _ASIDE = re.compile(r"\.old-(.+)-[a-z0-9_]{8}")
 
 @contextmanager
 def renamed_into_place(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` when the block ends well, and is gone otherwise."""
+    """A temporary folder that becomes `folder` when the block ends well, and is gone otherwise.
+
+    All is on the disk before it appears: a power cut leaves the old folder or the whole new one.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield temporary
         # mkdtemp gives 0700; what we publish is as readable as the folder it stands in.
         temporary.chmod(folder.parent.stat().st_mode & 0o777)
+        # A rename may reach the disk before the data, and the files would be there, full of zeros.
+        for path in (*temporary.rglob("*"), temporary):
+            _flush(path)
         _replace(temporary, folder)
+        _flush(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -59,6 +67,19 @@ def write_text_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _flush(path: Path) -> None:
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # not every file system can do this to a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _replace(temporary: Path, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Stages that read recordings and train: data, prepare, tune, recover."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +73,6 @@ def prepare(context: StageContext) -> bool:
     if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
         return False
     _save_tuned(context.prepared_path, student)
-    _drop_checkpoints(context, "prepare")
     return True
 
 
@@ -90,7 +88,6 @@ def tune(context: StageContext) -> bool:
     with renamed_into_place(context.tuned_path) as temporary:
         _save_tuned(temporary / "model", student)
         _save_method(method, temporary / METHOD_STATE)
-    _drop_checkpoints(context, "tune")
     return True
 
 
@@ -115,7 +112,6 @@ def recover(context: StageContext) -> bool:
             "plan.json": context.run.plan_path.read_text("utf-8"),
         },
     )
-    _drop_checkpoints(context, "recover")
     return True
 
 
@@ -237,8 +233,3 @@ def _dev_evaluation(
         return context.evaluate(stage, "dev", student, dev, "dev").event(stage, "dev", step)
 
     return run
-
-
-def _drop_checkpoints(context: StageContext, stage: str) -> None:
-    """A finished stage's result is stored; its checkpoints only take room."""
-    shutil.rmtree(context.run.checkpoints(stage), ignore_errors=True)

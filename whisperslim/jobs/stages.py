@@ -13,6 +13,7 @@
 A stage whose marker is there is skipped, so running a run again continues it.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 
@@ -56,6 +57,7 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
     stage_export.check_engine(context)
     for name, stage in _WORK.items():
         if run.stage_done(name):
+            _drop_checkpoints(run, name)
             emit(StageFinished(stage=name, seconds=0.0, skipped=True))
             continue
         if run.stop_requested():
@@ -66,8 +68,14 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
         if not stage(context):
             return
         run.mark_done(name)
+        _drop_checkpoints(run, name)
         emit(StageFinished(stage=name, seconds=time.monotonic() - begun))
     emit(Finished(seconds=time.monotonic() - started, slim=str(run.slim_path)))
+
+
+def _drop_checkpoints(run: RunDir, stage: str) -> None:
+    """They only take room once the stage's marker stands; not before, or a kill loses the stage."""
+    shutil.rmtree(run.checkpoints(stage), ignore_errors=True)
 
 
 def _set_up_torch(context: StageContext) -> None:

@@ -1,7 +1,6 @@
 """Everything needed to continue training bit for bit, on disk as a whole or not at all."""
 
 import json
-import os
 import pickle
 import re
 import shutil
@@ -190,13 +189,9 @@ def _bytes_of(value: object) -> int:
 
 
 def _seal(folder: Path) -> None:
-    """Write the files' check sums, and flush all: a power cut leaves files of the right length
-    that hold zeros when a rename reaches the disk before the data."""
+    """Write the files' check sums."""
     names = (STUDENT_FILE, STATE_FILE)
     (folder / SUMS_FILE).write_text(json.dumps({name: _crc32(folder / name) for name in names}))
-    for name in (*names, SUMS_FILE):
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _check_seal(folder: Path) -> None:
