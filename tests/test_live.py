@@ -1,6 +1,7 @@
 """The folded view of a run: what a reader sees after any prefix of the events."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,28 @@ def test_a_resumed_run_forgets_the_error_and_keeps_what_is_done() -> None:
     )
     assert view.error is None and view.state == "running"
     assert statuses(view) == ["skipped", "running", "waiting"]
+
+
+def timed(event: Event, at: float) -> Event:
+    return replace(event, at=at)
+
+
+@pytest.mark.parametrize("ending", [events.Stopped("tune", 3), events.Failed("tune", "?"), None])
+def test_the_times_of_all_attempts_count(ending: Event | None) -> None:
+    broken_off = [timed(ending, 40.0)] if ending is not None else [timed(step(3), 40.0)]
+    view = view_of(
+        timed(STARTED, 0.0),
+        timed(events.StageFinished("data", 10.0), 10.0),
+        timed(events.StageStarted("tune"), 10.0),
+        *broken_off,  # after 30 s; one that is killed has no more to say
+        timed(STARTED, 1000.0),
+        timed(events.StageFinished("data", 0.0, skipped=True), 1000.0),
+        timed(events.StageStarted("tune"), 1000.0),
+        timed(events.StageFinished("tune", 5.0), 1005.0),
+        timed(events.Finished(5.0, "/r/slim"), 1006.0),
+    )
+    assert [stage.seconds for stage in view.stages[:2]] == [10.0, 35.0]
+    assert view.seconds == 45.0
 
 
 def test_finished() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
+from typing import Any
 
 from whisperslim import events
 from whisperslim.events import Event
@@ -14,11 +15,17 @@ MOST_GAUGE_POINTS = 150  # per group: a big model has hundreds of groups, each w
 
 @dataclass(frozen=True)
 class StageView:
-    """`status` is waiting, running, done, skipped, stopped or failed; `seconds` once it is over."""
+    """`status` is waiting, running, done, skipped, stopped or failed; `seconds` once it is over.
+
+    Attempts that were broken off count: `spent` has their seconds, and `began` is when the one at
+    work started, in seconds since 1970.
+    """
 
     name: str
     status: str = "waiting"
     seconds: float | None = None
+    began: float | None = None
+    spent: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,11 @@ def _apply(event: Event, view: RunView) -> RunView:
 
 @_apply.register
 def _(event: events.RunStarted, view: RunView) -> RunView:
-    known = {stage.name: stage for stage in view.stages if stage.status in ("done", "skipped")}
-    stages = tuple(known.get(name, StageView(name)) for name in event.stages)
+    # One that still runs was killed, some time after its last word.
+    known = {stage.name: stage for stage in _running_becomes(view, "waiting", view.updated_at)}
+    over = {name: stage for name, stage in known.items() if stage.status in ("done", "skipped")}
+    begun = {name: StageView(name, spent=stage.spent) for name, stage in known.items()} | over
+    stages = tuple(begun.get(name, StageView(name)) for name in event.stages)
     return replace(
         _idle(view), state="running", name=event.name, pid=event.pid, stages=stages, error=None
     )
@@ -125,13 +135,17 @@ def _(event: events.RunStarted, view: RunView) -> RunView:
 
 @_apply.register
 def _(event: events.StageStarted, view: RunView) -> RunView:
-    return replace(_idle(view), stages=_stage(view, event.stage, "running"), step=None)
+    stages = _stage(view, event.stage, status="running", seconds=None, began=event.at)
+    return replace(_idle(view), stages=stages, step=None)
 
 
 @_apply.register
 def _(event: events.StageFinished, view: RunView) -> RunView:
-    status = "skipped" if event.skipped else "done"
-    return replace(_idle(view), stages=_stage(view, event.stage, status, event.seconds))
+    if event.skipped:  # its seconds are those of when it was done
+        return replace(_idle(view), stages=_stage(view, event.stage, status="skipped"))
+    spent = sum(stage.spent for stage in view.stages if stage.name == event.stage)
+    stages = _stage(view, event.stage, status="done", seconds=spent + event.seconds, began=None)
+    return replace(_idle(view), stages=stages)
 
 
 @_apply.register
@@ -186,18 +200,22 @@ def _(event: events.Notice, view: RunView) -> RunView:
 
 @_apply.register
 def _(event: events.Stopped, view: RunView) -> RunView:
-    return replace(_idle(view), state="stopped", stages=_running_becomes(view, "stopped"))
+    return replace(_idle(view), state="stopped", stages=_running_becomes(view, "stopped", event.at))
 
 
 @_apply.register
 def _(event: events.Failed, view: RunView) -> RunView:
-    stages = _running_becomes(view, "failed")
+    stages = _running_becomes(view, "failed", event.at)
     return replace(_idle(view), state="failed", error=event.error, stages=stages)
 
 
 @_apply.register
 def _(event: events.Finished, view: RunView) -> RunView:
-    return replace(_idle(view), state="finished", seconds=event.seconds, slim=event.slim)
+    # The event knows of its own process alone.
+    known = sum(stage.seconds or 0.0 for stage in view.stages)
+    return replace(
+        _idle(view), state="finished", seconds=max(known, event.seconds), slim=event.slim
+    )
 
 
 def _moved(before: GaugeView | None, quantity: str, event: events.SparsityMeasured) -> GaugeView:
@@ -213,20 +231,24 @@ def _idle(view: RunView) -> RunView:
     return replace(view, progress=None, progress_began=None, eta_seconds=None)
 
 
-def _stage(
-    view: RunView, name: str, status: str, seconds: float | None = None
-) -> tuple[StageView, ...]:
-    changed = StageView(name, status, seconds)
+def _stage(view: RunView, name: str, **changes: Any) -> tuple[StageView, ...]:
     if name not in [stage.name for stage in view.stages]:
-        return (*view.stages, changed)
-    return tuple(changed if stage.name == name else stage for stage in view.stages)
-
-
-def _running_becomes(view: RunView, status: str) -> tuple[StageView, ...]:
+        return (*view.stages, StageView(name, **changes))
     return tuple(
-        replace(stage, status=status) if stage.status == "running" else stage
+        replace(stage, **changes) if stage.name == name else stage for stage in view.stages
+    )
+
+
+def _running_becomes(view: RunView, status: str, at: float | None) -> tuple[StageView, ...]:
+    return tuple(
+        _broken_off(stage, status, at) if stage.status == "running" else stage
         for stage in view.stages
     )
+
+
+def _broken_off(stage: StageView, status: str, at: float | None) -> StageView:
+    lasted = 0.0 if stage.began is None or at is None else max(0.0, at - stage.began)
+    return replace(stage, status=status, began=None, spent=stage.spent + lasted)
 
 
 def _continues(began: events.Progress, now: events.Progress) -> bool:
