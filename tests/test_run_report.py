@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,6 +50,35 @@ def test_a_report_tells_what_the_folder_holds(run: RunDir) -> None:
     for word in ("told", "30.0 %", "12.5 %", "3 of 8", "61.5", "<polyline", "MIT licence"):
         assert word in page
     assert "Environment</h2>" not in page  # there is none yet
+
+
+def test_the_errors_of_every_stage_are_drawn(run: RunDir) -> None:
+    log = EventLog(run.events_path)
+    for event in (
+        replace(_step(100), total=100),
+        replace(_step(10), stage="recover", total=10),
+        *[_dev("tune", step) for step in (50, 100)],
+        _dev("recover", 10),
+    ):
+        log.append(event)
+    page = report(run)
+    charts = [part for part in page.split("<svg") if "Word error rate" in part]
+    (points,) = re.findall(r'points="([^"]*)"', charts[0])
+    assert len(points.split()) == 3, "two of tune, one of recover"
+
+
+def _dev(stage: str, step: int) -> events.Evaluated:
+    return events.Evaluated(stage, "dev", "dev", step, 12, 1.0, 0.5, 0.1, "h", "fit")
+
+
+def test_a_score_without_its_label_goes_by_its_file(run: RunDir) -> None:
+    path = run.eval_path("slim-dev")
+    score = {"wer": 0.25, "cer": 0.1, "wer_interval_95": [0.2, 0.3], "version": 1, "warning": ""}
+    found = {"n": 3, "window": "fit", "data": "dev", "scores": {"hindi-1": score}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"sets": {"dev": found}}))
+    page = report(run)
+    assert "slim-dev" in page and "damaged" not in page
 
 
 def test_a_report_needs_and_does_nothing(run: RunDir) -> None:

@@ -134,7 +134,7 @@ def _evaluate_dev(context: StageContext, path: Path) -> None:
     speech = context.load(str(context.run.slim_path))
     result = context.evaluate("evaluate", "slim", speech, context.chosen("dev"), "dev")
     context.emit(result.event("evaluate", "slim"))
-    record = {"model": speech.name, "weights_sha256": speech.info.weights_sha256}
+    record = {"label": "slim", "model": speech.name, "weights_sha256": speech.info.weights_sha256}
     text = json.dumps({**record, "sets": {"dev": result.to_record()}}, ensure_ascii=False, indent=1)
     write_text_atomically(path.with_suffix(".tsv"), result.rows())
     write_text_atomically(path, text)

@@ -117,13 +117,15 @@ def _training(view: RunView) -> str:
         stage, _, term = name.partition("/")
         points = [(starts[stage] + x, y) for x, y in _points(series)]
         losses.setdefault(term, []).extend(points)
-    errors = {
-        f"{scores[-1].label}, {_short(scores[-1].data)}": [
-            (float(starts[s.stage] + s.step), 100 * s.wer) for s in scores if s.wer is not None
+    errors: dict[str, list[tuple[float, float]]] = {}
+    for scores in view.evaluations.values():
+        points = [
+            (float(starts[s.stage] + s.step), 100 * s.wer)
+            for s in scores
+            if s.wer is not None and s.stage in starts
         ]
-        for scores in view.evaluations.values()
-        if scores[-1].stage in starts
-    }
+        name = f"{scores[-1].label}, {_short(scores[-1].data)}"
+        errors.setdefault(name, []).extend(points)
     begun = [f"{stage} from step {start}" for stage, start in starts.items() if start]
     then = f" ({', '.join(begun)})" if begun else ""
     # A picture a term: their sizes differ by orders of magnitude.
@@ -166,10 +168,11 @@ def _scores(run: RunDir) -> str:
     rows: list[list[object]] = []
     warnings: dict[str, str] = {}
     paths = sorted(run.eval_path("any").parent.glob("*.json"))
-    for record in [_read(path) for path in paths if path.stem != "difference"]:
+    for path in paths:
+        record = {} if path.stem == "difference" else _read(path)
         for found in record.get("sets", {}).values():
             for name, score in found["scores"].items():
-                rows.append(_score_row(str(record["label"]), found, name, score))
+                rows.append(_score_row(str(record.get("label", path.stem)), found, name, score))
                 warnings[name] = score["warning"]
     headers = ("model", "set", "normaliser", "window", "clips", "WER", "95 % interval", "CER")
     told = [f"{name}: {warning}." for name, warning in warnings.items() if warning]
