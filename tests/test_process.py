@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,6 +202,26 @@ def test_a_worker_that_cannot_start_says_why(run: RunDir, monkeypatch: pytest.Mo
     with pytest.raises(RunError, match="no such module"):
         process.start_worker(run)
     assert run.status() == RunStatus.QUEUED
+
+
+def test_a_worker_that_never_takes_the_run_is_ended_and_told(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(process, "worker_command", lambda run: idle)
+    monkeypatch.setattr(process, "_START_SECONDS", 0.2)
+    children: list[subprocess.Popen[bytes]] = []
+    start = process.detached
+
+    def noted(*given: Any) -> subprocess.Popen[bytes]:
+        children.append(start(*given))
+        return children[-1]
+
+    monkeypatch.setattr(process, "detached", noted)
+    with pytest.raises(RunError, match=r"did not begin within .* resume the run"):
+        process.start_worker(run)
+    assert children[0].wait(20) == -signal.SIGKILL
+    assert not process.is_alive(run)
 
 
 def test_stopping_what_does_not_run_is_refused(run: RunDir) -> None:

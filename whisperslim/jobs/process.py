@@ -18,7 +18,7 @@ from whisperslim.jobs.presets import PROJECT_ROOT
 from whisperslim.jobs.rundir import RunDir
 
 # A worker takes the lock before it loads torch, so this is long even on a busy machine.
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 _LOG_TAIL_BYTES = 2000
 # Training asks for the same big blocks at every step. As it ships, glibc gives them back to the
@@ -34,7 +34,7 @@ def start_worker(run: RunDir) -> int:
     """Go on with a run in a detached process, whose output goes to `log.txt`. Returns its id.
 
     Returns when the worker holds the run. Raises `RunError` when the run is busy, when its folder
-    cannot be written to, or when the process ends before it could take the run.
+    cannot be written to, or when the process ends, or a minute passes, before it took the run.
     """
     if is_alive(run):
         raise RunError(f"the run {run.name} is being worked on already")
@@ -112,6 +112,12 @@ def _wait_until_held(run: RunDir, child: subprocess.Popen[bytes]) -> None:
             return
         else:
             raise RunError(f"the worker of {run.name} did not start:\n{_log_tail(run)}")
+    if run.worker_pid() != child.pid:
+        child.kill()
+        raise RunError(
+            f"the worker of {run.name} did not begin within {_START_SECONDS:.0f} s. The machine "
+            "may be too busy: resume the run when it is less so"
+        )
 
 
 def _log_tail(run: RunDir) -> str:

@@ -178,7 +178,8 @@ def _begin(run: RunDir) -> None:
         require_room_for(run)
         process.start_worker(run)
     except RunError as error:
-        EventLog(run.events_path).append(events.Failed("", f"it could not begin: {error}"))
+        if not process.is_alive(run):  # or somebody else began it meanwhile, and all is well
+            EventLog(run.events_path).append(events.Failed("", f"it could not begin: {error}"))
 
 
 def _in_the_way(run: RunDir, before: tuple[str, ...]) -> bool:
