@@ -27,7 +27,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan import PruningPlan
 from whisperslim.core.shrink import cut
 from whisperslim.core.unit_costs import unit_costs
-from whisperslim.errors import PlanError, UsageError
+from whisperslim.errors import PlanError, RecipeError, UsageError
 from whisperslim.methods.base import StepOutputs, Target
 from whisperslim.methods.l0_distill import L0Distill, log_odds
 from whisperslim.methods.l0_masks import L0Masks
@@ -421,3 +421,8 @@ def test_measured_time_is_remembered_not_measured_again(shop: Workshop) -> None:
 def test_a_target_out_of_reach_is_refused_before_training(shop: Workshop, blocks: bool) -> None:
     with pytest.raises(PlanError, match=r"0\.99 cannot be met: this model allows 0 to 0\."):
         attached(shop, removed=0.99, sublayers=blocks, layers=blocks)
+
+
+def test_masks_that_settle_before_the_target_has_risen_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"ramp 0.7 and settle 0.4 are more than all the steps"):
+        L0Options(ramp=0.7, settle=0.4)

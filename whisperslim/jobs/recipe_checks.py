@@ -43,6 +43,16 @@ def _training_problems(recipe: "Recipe") -> dict[str, str]:
             f"may hand on weights from before {recipe.method} acted; set it to last (best may be "
             "used in prepare and recover)"
         )
+    for name in ("prepare", "train", "recover"):
+        stage = getattr(recipe, name)
+        if not stage.steps or stage.evaluate_every:
+            continue
+        if stage.take == "best":
+            found.setdefault(f"{name}.take", f"cannot be best while {name}.evaluate_every is 0")
+        if stage.patience:
+            found.setdefault(
+                f"{name}.patience", f"counts evaluations, and {name}.evaluate_every is 0"
+            )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option
 
 SUMMARY = "L0 masks over heads, FFN units, sub-layers and layers, learnt while tuning"
@@ -74,3 +75,6 @@ class L0Options:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.ramp + self.settle > 1.0:
+            parts = f"ramp {self.ramp} and settle {self.settle}"
+            raise RecipeError({"ramp": f"{parts} are more than all the steps"})

@@ -29,7 +29,7 @@ class EvalResult:
         n: Clips scored.
         scores: Normaliser name -> score.
         loss: Cross entropy per target token, teacher-forced, nats.
-        seconds: Wall time of encoding and decoding.
+        seconds: Wall time of all of it, features and loss included; no latency.
         audio_seconds: Length of the recordings.
         window, decoding, language, manifest_sha256: What the figures depend on.
         keys, references, hypotheses: Row by row.
