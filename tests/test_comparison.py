@@ -159,7 +159,7 @@ def test_sizes_and_memory_less_the_other_sides_weights(monkeypatch: pytest.Monke
             pass
 
     monkeypatch.setattr("whisperslim.engines.comparison.PeakMemory", Fixed)
-    dense, slim = pair()
+    dense, slim = pair(runs=9)
     monkeypatch.setattr(dense, "size", lambda: EngineSize(7, 8, 3000, 3000))
     monkeypatch.setattr(slim, "size", lambda: EngineSize(5, 6, 1000, 1000))
     found = compare(dense, slim, AUDIO)
@@ -168,6 +168,13 @@ def test_sizes_and_memory_less_the_other_sides_weights(monkeypatch: pytest.Monke
     )  # fmt: skip
     assert found.dense.peak_memory_bytes == 10_000 - 1000
     assert found.slim.peak_memory_bytes == 10_000 - 3000
+
+    _, other = pair()
+    monkeypatch.setattr(other, "size", lambda: EngineSize(5, 6, 500, 500))
+    found = compare(dense, slim, AUDIO, beside=[slim, other])
+    assert found.slim.peak_memory_bytes == 10_000 - 3000 - 500, "loaded from an earlier comparison"
+    found = compare(dense, dense, AUDIO)
+    assert found.dense.peak_memory_bytes == found.slim.peak_memory_bytes == 10_000
 
 
 def test_record_is_plain_json() -> None:

@@ -33,6 +33,12 @@ def test_three_tenths_of_a_second_stay_around_what_is_loud() -> None:
     assert ends(joined((2, 0.0005), (3, 0.5), (1.5, 0.0005))) == pytest.approx((1.7, 5.3), abs=0.06)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05, 0.0999])
+def test_what_is_too_short_to_judge_is_kept_whole(seconds: float) -> None:
+    audio = tone(seconds, 0.5)
+    assert without_silent_ends(audio, Segment(0, len(audio))) == Segment(0, len(audio))
+
+
 def test_what_is_soft_but_not_silent_stays() -> None:
     # -34 dB: a soft beginning and a soft end.
     assert ends(joined((1, 0.01), (2, 0.5), (1, 0.01))) == (0.0, 4.0)

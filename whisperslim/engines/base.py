@@ -25,8 +25,8 @@ class Transcript:
         rtf: Real-time factor, `seconds / audio_seconds`: below 1 is faster than speech.
         tokens: Text tokens written, control tokens not counted.
         window: The window policy, as it describes itself.
-        segments: (start, end, text) in seconds of each part; the parts cover the recording, and
-            silent ones have an empty text.
+        segments: (start, end, text) in seconds of each part; silent ones have an empty
+            text. They cover the recording, but for what the window policy leaves out.
         note: What the reader should know, or empty.
         first_token_seconds: From samples to the first token of the first part with speech; None
             when there was none, or the engine does not tell.
@@ -48,7 +48,7 @@ class Features:
     """A recording ready for the encoder, so that several models can be given the same.
 
     Attributes:
-        segments: Parts of the recording, in order, without gap.
+        segments: Parts of the recording, in order; what the policy leaves out lies between them.
         mels: Log-mel `(n_mels, frames)` float32 of each part; None for a silent one.
         n_mels: Bands.
         window: The policy that chose the lengths, as it describes itself.

@@ -1,7 +1,7 @@
 """One recording, two models or three: texts, times, sizes and what differs."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from whisperslim.speech.wer import WordDifference, score_all_ways, word_differen
 
 MEMORY_NOTE = (
     "highest resident memory (RSS) of the process while this side ran, read every 5 ms, less the "
-    "weights of the other sides, which were loaded too; libraries count, memory of a GPU does not"
+    "weights of the other models that were loaded; libraries count, memory of a GPU does not"
 )
 
 SideScores = Mapping[str, tuple[float, float]]
@@ -91,13 +91,15 @@ def compare(
     repeats: int = 1,
     third: Transcriber | None = None,
     warm: bool = False,
+    beside: Sequence[Transcriber] = (),
 ) -> Comparison:
     """Give `audio` (mono float32, 16 kHz) to all and put the results side by side.
 
     Features are made once for those that take the same; the time that took counts for each. Each
     side first works on the opening untimed, unless all are `warm` already, having worked before in
     this process; and the order alternates from run to run, so that neither is punished for going
-    first. A blank `reference` is none.
+    first. A blank `reference` is none. `beside` are engines that this process has loaded and that
+    take no part: their weights are no side's memory.
 
     Raises:
         AudioError, UsageError: for an unusable recording, an unknown language, no repeats.
@@ -114,7 +116,7 @@ def compare(
     features, shared = _features(engines, audio)
     if not warm:
         _warm_up(engines, features, language)
-    sides = _measure(engines, features, language, repeats)
+    sides = _measure(engines, features, language, repeats, beside)
     texts = {which: side.transcript.text for which, side in sides.items()}
     return Comparison(
         dense=sides["dense"],
@@ -156,14 +158,20 @@ def _warm_up(
 
 
 def _measure(
-    engines: Mapping[str, Transcriber], features: dict[str, Features], language: str, repeats: int
+    engines: Mapping[str, Transcriber],
+    features: dict[str, Features],
+    language: str,
+    repeats: int,
+    beside: Sequence[Transcriber],
 ) -> dict[str, Side]:
     runs: dict[str, list[tuple[Transcript, int]]] = {which: [] for which in engines}
     for turn in range(repeats):
         for which in list(engines)[:: -1 if turn % 2 else 1]:
             runs[which].append(_one_run(engines[which], features[which], language))
     sizes = {which: engine.size() for which, engine in engines.items()}
-    in_ram = sum(size.bytes_in_ram for size in sizes.values())
+    # Two sides may be one and the same engine, whose weights are there once.
+    loaded = {id(engine): engine for engine in (*engines.values(), *beside)}
+    in_ram = sum(engine.size().bytes_in_ram for engine in loaded.values())
     return {
         which: Side(
             name=engine.name,

@@ -184,8 +184,8 @@ class HindiNormalizer:
 
     `steps` names the rules that are on. They run in the order of `HINDI_STEPS` whatever order they
     are named in. A word that holds a letter or a digit never becomes empty. Applying it twice
-    changes nothing more for the sets of steps that `by_name` knows; other sets, such as number
-    words without punctuation, may need a second pass. Raises `UsageError` for an unknown step.
+    changes nothing more with the default steps; others, such as number words with folded nuktas,
+    may need a second pass. Raises `UsageError` for an unknown step.
     """
 
     steps: tuple[str, ...] = DEFAULT_HINDI_STEPS

@@ -177,7 +177,7 @@ def without_silent_ends(audio: np.ndarray, segment: Segment) -> Segment:
     in all of any 100 ms: a click is none. So a noisy room, whose noise is that loud, keeps all.
     """
     levels = frame_levels(segment.of(audio))
-    if not len(levels):
+    if len(levels) < _LASTING_FRAMES:
         return segment
     loud = levels > np.percentile(levels, 95) - _QUIETER_DB
     lasting = np.convolve(loud, np.ones(_LASTING_FRAMES), mode="same") >= _LASTING_FRAMES / 2

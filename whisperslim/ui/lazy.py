@@ -142,6 +142,7 @@ class Listening:
             reference=reference,
             third=more[0] if more else None,
             warm=all(self._worked.get(id(model)) is model for model in models),
+            beside=self.models.loaded(),
         )
         self._worked.update({id(model): model for model in models})
         return found

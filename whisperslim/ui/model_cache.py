@@ -31,6 +31,11 @@ class ModelCache:
             self._models[key] = self.load(name)
             return self._models[key]
 
+    def loaded(self) -> tuple[Any, ...]:
+        """All that is here."""
+        with self._lock:
+            return tuple(self._models.values())
+
     def holds(self, name: Hashable, version: str = "") -> bool:
         """Whether it is here in this version."""
         return (name, version) in self._models
