@@ -38,6 +38,22 @@ def test_evaluate_writes_a_record_that_says_what_it_depends_on(
     assert "hindi-1" in text and len(out.with_suffix(".tsv").read_text("utf-8").splitlines()) == 3
 
 
+def test_data_counts_the_tokens_of_a_named_model(folders: tuple[Path, Path]) -> None:
+    model, corpus = folders
+    file = corpus / "manifest.tsv"
+    rows = file.read_text("utf-8").splitlines()
+    key, _, *others = rows[1].split("\t")
+    # The tiny model has 128 positions and writes a token for each byte.
+    file.write_text("\n".join([rows[0], "\t".join([key, "क" * 50, *others]), *rows[2:]]), "utf-8")
+    named = run("data", str(corpus), "--model", str(model))
+    assert f"  {key}: its text takes 155 of the model's 128 positions" in named
+    assert "text_too_long" not in run("data", str(corpus))
+    told = CliRunner().invoke(app, ["data", str(corpus)])
+    assert "--model names one to check with" in told.stderr
+    scored = run("evaluate", "--model", str(model), "--data", str(corpus), "--split", "train")
+    assert "the loss is without 1 of 6 clips" in scored
+
+
 def test_inspect_sums_to_the_total(folders: tuple[Path, Path]) -> None:
     model, _ = folders
     record = json.loads(run("inspect", str(model), "--json"))

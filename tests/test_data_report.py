@@ -8,7 +8,14 @@ import pytest
 import soundfile
 
 from whisperslim.errors import UsageError
-from whisperslim.speech.data_report import SHARED, UNUSABLE, DataReport, examine, usable
+from whisperslim.speech.data_report import (
+    SHARED,
+    UNUSABLE,
+    DataReport,
+    TextLimit,
+    examine,
+    usable,
+)
 from whisperslim.speech.dataset import Item, load_items
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo_hi"
@@ -88,6 +95,21 @@ def test_usable_drops_what_the_caller_says(corpus):
     assert usable(corpus, report, drop=frozenset()) == corpus
     with pytest.raises(UsageError, match="no such kind of problem: 'latin'; known: missing"):
         usable(corpus, report, drop={"latin"})
+
+
+def test_a_text_longer_than_the_positions_is_found_and_unusable(tmp_path):
+    path = tone(tmp_path, "x.wav", 1.0)
+    items = [Item("fits", path, "क" * 6, "s"), Item("not", path, "ख" * 7, "s")]
+    # Three bytes a letter and four for the prompt: 22 and 25.
+    limit = TextLimit(lambda text: 4 + len(text.encode()), 22)
+    report = examine(items, limit=limit)
+    assert found(report) == {"text_too_long": ["not"]}
+    (problem,) = report.problems
+    assert problem.message == "its text takes 25 of the model's 22 positions"
+    assert [item.key for item in usable(items, report)] == ["fits"]
+    assert report.to_record()["counts"]["text_too_long"] == 1 and report.positions == 22
+    assert any(line.startswith("text_too_long: 1 clips") for line in report.lines())
+    assert examine(items).problems == () and examine(items).positions is None
 
 
 def test_what_train_and_test_share_is_found(tmp_path):

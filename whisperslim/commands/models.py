@@ -66,6 +66,8 @@ def evaluate(
     print_table(("what the figures depend on", ""), plain)
     scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
     print_table(("normaliser", "WER", "95 % interval", "CER"), scores)
+    if evaluation.result.loss_note:
+        typer.echo(evaluation.result.loss_note)
     if against is not None:
         typer.echo(f"against {against}: {evaluation.against(against).verdict}")
 

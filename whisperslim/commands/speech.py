@@ -3,12 +3,15 @@
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whisperslim.commands.terminal import AsJson, Language, announce, counting, print_json
 from whisperslim.errors import UsageError
+
+if TYPE_CHECKING:
+    from whisperslim.speech.data_report import TextLimit
 
 _METER_WIDTH = 40
 
@@ -24,6 +27,9 @@ def data(
     against: Annotated[
         str, typer.Option(metavar="DATA", help="Test set that must share nothing with it.")
     ] = "",
+    model: Annotated[
+        str, typer.Option(help="Model to be trained: its tokens in every text are counted.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Decode every clip of a data set, look at every text, and say what is wrong."""
@@ -31,14 +37,25 @@ def data(
     from whisperslim.speech.dataset import load_items
 
     items, others = load_items(source), load_items(against) if against else []
+    limit = _limit(model, language) if model else None
     with counting("clips") as progress:
         report = examine(
-            items, language=language, max_seconds=max_seconds, against=others, progress=progress
-        )
+            items, language=language, max_seconds=max_seconds, against=others, limit=limit,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json(report.to_record())
     else:
         typer.echo("\n".join(report.lines()))
+    if limit is None:
+        announce("whether the texts fit a model was not checked; --model names one to check with")
+
+
+def _limit(model: str, language: str) -> "TextLimit":
+    from whisperslim.core.sources import resolve
+    from whisperslim.jobs.text_limit import text_limit
+
+    return text_limit(resolve(model, announce=announce).path, language)
 
 
 def record(

@@ -37,6 +37,13 @@ class TokenCodec:
         ids = self.tokenizer(f" {text.strip()}", add_special_tokens=False)["input_ids"]
         return cast(list[int], ids)
 
+    def positions(self, text: str, language: str) -> int:
+        """Decoder positions that training on a text takes: the prompt's and its own tokens'.
+
+        The end token is predicted and never read, so it takes none.
+        """
+        return len(self.prompt(language)) + len(self.encode(text))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; control tokens dropped, broken UTF-8 shown as the replacement mark."""
         text: Any = self.tokenizer.decode(list(ids), skip_special_tokens=True)

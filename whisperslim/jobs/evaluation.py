@@ -1,7 +1,6 @@
 """Score one model on one data set, with everything that qualifies the figures."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,9 +48,7 @@ class Evaluation:
         """Plain values for JSON. `wer` and `cer` are those of the language's own normaliser."""
         normaliser, score = list(self.result.scores.items())[-1]
         record = self.result.to_record()
-        # A model that writes NaN has no loss, and JSON no word for it.
-        loss = self.result.loss if math.isfinite(self.result.loss) else None
-        headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser, "loss": loss}
+        headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser}
         return {**self.provenance, **record, **headline, "skipped": self.skipped}
 
     def against(self, path: Path) -> Significance:

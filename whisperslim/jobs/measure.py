@@ -17,7 +17,7 @@ from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.environment import describe
 from whisperslim.jobs.evaluation import choose
-from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.stored_eval import texts_of
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.dataset import Item
@@ -80,8 +80,7 @@ def take_time(context: StageContext) -> Latency:
 
 def latency_clips(context: StageContext) -> list[Item]:
     """The clips whose transcription is timed: of the dev set, else of what else there is."""
-    tests = [item for source in context.recipe.data.test for item in load_all(source)]
-    items = context.chosen("dev") or tests or context.chosen("train")
+    items = context.chosen("dev") or context.chosen("test") or context.chosen("train")
     return choose(items, LATENCY_CLIPS, context.recipe.runtime.seed)
 
 

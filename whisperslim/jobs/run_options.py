@@ -36,12 +36,17 @@ class DataOptions:
         "itself), or another column of the manifest.",
     )
     max_seconds: float = option(
-        30.0, "Longest clip used.", unit="s", minimum=1.0, maximum=30.0, step=1.0
+        30.0,
+        "Longest clip used to train or to steer training.",
+        unit="s",
+        minimum=1.0,
+        maximum=30.0,
+        step=1.0,
     )
     on_problem: str = option(
         "stop",
-        "Clips that cannot be used (missing, unreadable, too long, without text): stop the run, "
-        "or skip them and say so.",
+        "Clips that cannot be used, to train or to score (missing, unreadable, too long, without "
+        "text; to train, also with more text than fits): stop the run, or skip them and say so.",
         choices=("stop", "skip"),
     )
 

@@ -133,9 +133,27 @@ class StageContext:
         )
 
     def chosen(self, part: str) -> list[Item]:
-        """The clips that stage `data` chose for `train` or `dev`."""
-        keys = json.loads((self.run.path / "data.json").read_text("utf-8"))["chosen"][part]
-        sources = (*self.recipe.data.train, *self.recipe.data.dev)
+        """The clips that stage `data` chose for `train`, `dev` or `test`.
+
+        Of a run whose `data.json` chooses no test clips, all clips of its test sets. Raises
+        `DataError` when a chosen clip is no longer in the data.
+        """
+        data = self.recipe.data
+        sources = data.test if part == "test" else (*data.train, *data.dev)
+        chosen = json.loads((self.run.path / "data.json").read_text("utf-8"))["chosen"]
+        if part == "test" and part not in chosen:
+            return [item for source in sources for item in load_all(source)]
+        return self._found(chosen[part], sources)
+
+    def test_sets(self) -> dict[str, list[Item]]:
+        """Test source -> its clips among the chosen ones, in the order of the recipe."""
+        keys = {item.key for item in self.chosen("test")}
+        return {
+            source: [item for item in load_all(source) if item.key in keys]
+            for source in self.recipe.data.test
+        }
+
+    def _found(self, keys: Sequence[str], sources: Sequence[str]) -> list[Item]:
         by_key = {item.key: item for source in dict.fromkeys(sources) for item in load_all(source)}
         missing = [key for key in keys if key not in by_key]
         if missing:

@@ -9,7 +9,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.sources import resolve
 from whisperslim.events import Notice
 from whisperslim.jobs.evaluation import choose
-from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.stored_eval import stored_results
 from whisperslim.speech.dataset import Item
 from whisperslim.speech.significance import compare
@@ -18,11 +18,14 @@ from whisperslim.train.evaluate import EvalResult
 
 def evaluate_all(context: StageContext) -> bool:
     """Score the dense and the slim model on every test source; write eval/*.json and *.tsv."""
-    sources = context.recipe.data.test
-    if not sources:
+    recipe = context.recipe
+    if not recipe.data.test:
         context.emit(Notice(message="no test data named: the slim model's WER was not measured"))
         return True
-    sets = {source: _items(context, source) for source in sources}
+    sets = {
+        source: choose(items, recipe.evaluate.limit, recipe.runtime.seed)
+        for source, items in context.test_sets().items()
+    }
     dense = _score_dense(context, sets)
     slim = _score(context, "slim", context.load(str(context.run.slim_path)), sets)
     differences = {
@@ -30,16 +33,11 @@ def evaluate_all(context: StageContext) -> bool:
             name: asdict(compare(dense[source].scores[name], slim[source].scores[name]))
             for name in dense[source].scores
         }
-        for source in sources
+        for source in sets
     }
     text = json.dumps(differences, ensure_ascii=False, indent=1)
     write_text_atomically(context.run.path / "eval" / "difference.json", text)
     return True
-
-
-def _items(context: StageContext, source: str) -> list[Item]:
-    recipe = context.recipe
-    return choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed)
 
 
 def _score_dense(context: StageContext, sets: dict[str, list[Item]]) -> dict[str, EvalResult]:
@@ -62,6 +60,8 @@ def _score(
     for source, items in sets.items():
         results[source] = context.evaluate("evaluate", label, speech, items, source)
         context.emit(results[source].event("evaluate", label))
+        if note := results[source].loss_note:
+            context.emit(Notice(message=f"{label} on {source}: {note}"))
     _write(context, label, speech, results)
     return results
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from whisperslim.engines.exporting import export, load_exporter
 from whisperslim.events import Notice
-from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.jobs.stage_context import StageContext
 from whisperslim.speech.audio_cache import AudioCache
 
 # On these both forms of the model must write the same. Our choice.
@@ -42,7 +42,6 @@ def write_export(context: StageContext) -> bool:
 
 
 def _clips(context: StageContext) -> Sequence[np.ndarray]:
-    tests = [item for source in context.recipe.data.test for item in load_all(source)]
-    items = (context.chosen("dev") or tests or context.chosen("train"))[:CHECKED_CLIPS]
+    items = context.chosen("dev") or context.chosen("test") or context.chosen("train")
     cache = AudioCache(context.audio_cache)
-    return [cache.load(item) for item in items]
+    return [cache.load(item) for item in items[:CHECKED_CLIPS]]

@@ -1,6 +1,5 @@
-"""Stages that read recordings and train: data, prepare, tune, recover."""
+"""Stages that train: prepare, tune, recover."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,53 +7,20 @@ import torch
 
 from whisperslim import methods
 from whisperslim.core.checkpoint import EXPORT_DTYPES, read_record, save_dense, save_slim
-from whisperslim.core.files import renamed_into_place, write_text_atomically
+from whisperslim.core.files import renamed_into_place
 from whisperslim.core.loading import SpeechModel
-from whisperslim.errors import DataError, RunError
-from whisperslim.events import Evaluated, Notice, Stopped
+from whisperslim.errors import RunError
+from whisperslim.events import Evaluated, Stopped
 from whisperslim.jobs.recipe import to_yaml
-from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.jobs.stage_context import StageContext
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
-from whisperslim.speech.audio_cache import AudioCache
-from whisperslim.speech.data_report import KINDS, SHARED, UNUSABLE, DataReport, examine, usable
-from whisperslim.speech.dataset import Item, hold_out, manifest_hash
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Guidance, NoTeacher, Teacher
 from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
 
 METHOD_STATE = "method.pt"
-_SHOWN_PROBLEMS = 10
-
-
-def prepare_data(context: StageContext) -> bool:
-    """Examine every recording before any training; record what is used for what."""
-    data = context.recipe.data
-    train = [item for source in data.train for item in load_all(source)]
-    test = [item for source in data.test for item in load_all(source)]
-    train, report = _examined(context, train, test, "training and test data")
-    if data.dev:
-        dev = [item for source in data.dev for item in load_all(source)]
-        dev, _ = _examined(context, dev, train, "dev and training data")
-    elif data.dev_fraction:
-        train, dev = hold_out(
-            train, data.dev_fraction, data.hold_out_by, context.recipe.runtime.seed
-        )
-    else:
-        dev = []
-    if not train:
-        raise DataError("no clips are left to train on; the data report says why")
-    context.emit(Notice(message=f"training on {len(train)} clips, dev set of {len(dev)}"))
-    record = {
-        "report": report.to_record(),
-        "chosen": {"train": [i.key for i in train], "dev": [i.key for i in dev]},
-        "train_sha256": manifest_hash(train),
-        "test_clips": len(test),
-    }
-    text = json.dumps(record, ensure_ascii=False, indent=1)
-    write_text_atomically(context.run.path / "data.json", text)
-    return True
 
 
 def prepare(context: StageContext) -> bool:
@@ -138,34 +104,6 @@ def _save_method(method: CompressionMethod, path: Path) -> None:
             f"what {path.name} holds could not be written: {error}. Make room and resume; the last "
             "checkpoint is intact"
         ) from error
-
-
-def _examined(
-    context: StageContext, items: list[Item], against: list[Item], pair: str
-) -> tuple[list[Item], DataReport]:
-    data = context.recipe.data
-    cache = AudioCache(context.audio_cache)
-    report = examine(
-        items,
-        language=context.recipe.language,
-        max_seconds=data.max_seconds,
-        against=against,
-        load=cache.load,
-        progress=context.progress("data", "clips examined"),
-    )
-    shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}
-    if shared:
-        counts = ", ".join(f"{count} clips: {KINDS[kind]}" for kind, count in shared.items())
-        context.emit(Notice(message=f"{pair} overlap ({counts})"))
-    good = usable(items, report)
-    if len(good) < len(items):
-        lines = [f"{p.key}: {p.message}" for p in report.problems if p.kind in UNUSABLE]
-        shown = "\n".join(lines[:_SHOWN_PROBLEMS])
-        message = f"{len(items) - len(good)} of {len(items)} clips cannot be used:\n{shown}"
-        if data.on_problem == "stop":
-            raise DataError(f"{message}\nmend them, or set data.on_problem to skip")
-        context.emit(Notice(message=f"skipped: {message}"))
-    return good, report
 
 
 def _train(

@@ -21,6 +21,7 @@ import torch
 
 from whisperslim.events import Event, Finished, Notice, StageFinished, StageStarted, Stopped
 from whisperslim.jobs import (
+    stage_data,
     stage_evaluate,
     stage_export,
     stage_prune,
@@ -31,7 +32,7 @@ from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.stage_context import StageContext
 
 _WORK: dict[str, Callable[[StageContext], bool]] = {
-    "data": stage_train.prepare_data,
+    "data": stage_data.prepare_data,
     "vocabulary": stage_vocabulary.trim_vocabulary,
     "prepare": stage_train.prepare,
     "tune": stage_train.tune,

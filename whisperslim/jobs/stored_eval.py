@@ -1,6 +1,7 @@
 """Scores that need not be measured again: of the same weights, on the same clips, the same way."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,15 @@ def _result(
     context: StageContext, stored: Mapping[str, Any], items: Sequence[Item], heard: list[str]
 ) -> EvalResult:
     references, language = [item.text for item in items], context.recipe.language
-    names = ("data", "n", "loss", "seconds", "audio_seconds", "window", "decoding",
+    names = ("data", "n", "seconds", "audio_seconds", "window", "decoding",
              "manifest_sha256", "batch_size")  # fmt: skip
     return EvalResult(
         **{name: stored[name] for name in names},
+        loss=math.nan if stored["loss"] is None else stored["loss"],
         language=language,
         scores=score_all_ways(references, heard, language),
         keys=tuple(item.key for item in items),
         references=tuple(references),
         hypotheses=tuple(heard),
+        left_out_of_loss=tuple(stored.get("left_out_of_loss", ())),
     )

@@ -17,6 +17,7 @@ KINDS = {
     "missing": "the audio file is not there",
     "unreadable": "the audio file cannot be decoded",
     "empty_text": "the text has no letter and no digit",
+    "text_too_long": "the text takes more tokens than the model can be trained on",
     "too_long": "the clip is longer than the model hears",
     "too_short": "the clip is too short to hold a word",
     "foreign_characters": "the text has characters outside the language",
@@ -25,7 +26,9 @@ KINDS = {
     "shared_speaker": "the speaker is also in the set compared with",
     "shared_audio": "the recording is also in the set compared with",
 }
-UNUSABLE = frozenset({"missing", "unreadable", "empty_text", "too_long", "too_short"})
+UNUSABLE = frozenset(
+    {"missing", "unreadable", "empty_text", "text_too_long", "too_long", "too_short"}
+)
 SHARED = frozenset({"shared_text", "shared_speaker", "shared_audio"})
 SHORTEST_SECONDS = 0.2
 
@@ -38,6 +41,19 @@ _ALPHABETS = {
     "en": frozenset(map(chr, range(0x20, 0x7F))) | set(_PUNCTUATION),
 }
 _EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class TextLimit:
+    """How much text a model can be trained on.
+
+    Attributes:
+        count: Decoder positions that a text takes, in tokens, the prompt before it included.
+        positions: How many of them the model has.
+    """
+
+    count: Callable[[str], int]
+    positions: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,8 @@ class DataReport:
     """`seconds` is of the clips that decode. `speakers` counts named ones.
 
     `characters` are those outside the language with their counts, most frequent first, or None
-    when no alphabet of the language is known here and texts were not checked.
+    when no alphabet of the language is known here and texts were not checked. `positions` are
+    those that texts were to fit, or None when their tokens were not counted.
     """
 
     clips: int
@@ -63,6 +80,7 @@ class DataReport:
     language: str
     characters: tuple[tuple[str, int], ...] | None
     problems: tuple[Problem, ...]
+    positions: int | None = None
 
     @property
     def minutes(self) -> float:
@@ -105,14 +123,16 @@ def examine(
     language: str = "hi",
     max_seconds: float = 30.0,
     against: Sequence[Item] = (),
+    limit: TextLimit | None = None,
     load: Callable[[Item], np.ndarray] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
     """Decode every clip and look at every text; compare with a test set given as `against`.
 
-    `load` gives a clip's samples (default: decode the file; an `AudioCache`'s `load` spares the
-    training the work). `progress` is called with (done, total). What the set holds never raises;
-    it becomes a `Problem`.
+    `limit` is what every text must fit; without one, texts may be of any length. `load` gives a
+    clip's samples (default: decode the file; an `AudioCache`'s `load` spares the training the
+    work). `progress` is called with (done, total). What the set holds never raises; it becomes a
+    `Problem`.
     """
     samples = load or _decode
     problems: list[Problem] = []
@@ -124,10 +144,19 @@ def examine(
         if progress:
             progress(done, len(items))
     problems += [*_examine_texts(items), *_overlap(items, against)]
+    problems += _long_texts(items, limit) if limit else ()
     characters = _foreign_counts(items, language)
     problems += _foreign_problems(items, language)
     speakers = len({item.speaker for item in items if item.speaker})
-    return DataReport(len(items), total, speakers, language, characters, tuple(problems))
+    return DataReport(
+        clips=len(items),
+        seconds=total,
+        speakers=speakers,
+        language=language,
+        characters=characters,
+        problems=tuple(problems),
+        positions=limit.positions if limit else None,
+    )
 
 
 def usable(items: Sequence[Item], report: DataReport, *, drop: Set[str] = UNUSABLE) -> list[Item]:
@@ -174,6 +203,14 @@ def _examine_texts(items: Sequence[Item]) -> Iterator[Problem]:
         other = first.setdefault(_same(item.text), item.key)
         if other != item.key:
             yield Problem(item.key, "duplicate_text", f"same text as {other}")
+
+
+def _long_texts(items: Sequence[Item], limit: TextLimit) -> Iterator[Problem]:
+    for item in items:
+        taken = limit.count(item.text)
+        if taken > limit.positions:
+            message = f"its text takes {taken} of the model's {limit.positions} positions"
+            yield Problem(item.key, "text_too_long", message)
 
 
 def _overlap(items: Sequence[Item], against: Sequence[Item]) -> Iterator[Problem]:

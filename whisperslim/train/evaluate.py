@@ -1,7 +1,8 @@
 """Loss and word error rate of a model on a set, with everything that qualifies the figures."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,13 @@ class EvalResult:
         data: Name of the set.
         n: Clips scored.
         scores: Normaliser name -> score.
-        loss: Cross entropy per target token, teacher-forced, nats.
+        loss: Cross entropy per target token, teacher-forced, nats; NaN when there is none.
         seconds: Wall time of all of it, features and loss included; no latency.
         audio_seconds: Length of the recordings.
         window, decoding, language, manifest_sha256: What the figures depend on.
         keys, references, hypotheses: Row by row.
+        left_out_of_loss: Keys of clips whose text takes more positions than the model has: they
+            count in every score but the loss.
     """
 
     data: str
@@ -49,14 +52,28 @@ class EvalResult:
     keys: tuple[str, ...] = field(repr=False)
     references: tuple[str, ...] = field(repr=False)
     hypotheses: tuple[str, ...] = field(repr=False)
+    left_out_of_loss: tuple[str, ...] = ()
 
     @property
     def headline(self) -> Score:
         """The score in the language's own normaliser, which comes last."""
         return list(self.scores.values())[-1]
 
+    @property
+    def loss_note(self) -> str:
+        """What the loss is without, as a sentence; empty when it is of every clip."""
+        if not self.left_out_of_loss:
+            return ""
+        return (
+            f"the loss is without {len(self.left_out_of_loss)} of {self.n} clips, whose texts take "
+            "more tokens than the model has positions; error rates are of all clips"
+        )
+
     def to_record(self) -> dict[str, Any]:
-        """Plain values for JSON, rows left out, an interval with every WER."""
+        """Plain values for JSON, rows left out, an interval with every WER.
+
+        `loss` is None when there is none. `left_out_of_loss` is there when it names a clip.
+        """
         scores = {}
         for name, score in self.scores.items():
             interval = wer_interval(score)
@@ -64,16 +81,20 @@ class EvalResult:
                 **score.to_record(),
                 "wer_interval_95": [interval.low, interval.high],
             }
-        names = ("data", "n", "loss", "seconds", "audio_seconds", "window", "decoding", "language",
+        names = ("data", "n", "seconds", "audio_seconds", "window", "decoding", "language",
                  "manifest_sha256", "batch_size")  # fmt: skip
-        return {**{name: getattr(self, name) for name in names}, "scores": scores}
+        record = {**{name: getattr(self, name) for name in names}, "loss": self._finite_loss()}
+        if self.left_out_of_loss:
+            record["left_out_of_loss"] = list(self.left_out_of_loss)
+        return {**record, "scores": scores}
 
     def event(self, stage: str, label: str, step: int = 0) -> Evaluated:
         """The headline's figures for a run's log."""
         score = self.headline
         return Evaluated(
-            stage=stage, label=label, data=self.data, step=step, n=self.n, loss=self.loss,
-            wer=score.wer, cer=score.cer, normaliser=score.normaliser, window=self.window,
+            stage=stage, label=label, data=self.data, step=step, n=self.n,
+            loss=self._finite_loss(), wer=score.wer, cer=score.cer, normaliser=score.normaliser,
+            window=self.window,
         )  # fmt: skip
 
     def rows(self) -> str:
@@ -82,6 +103,10 @@ class EvalResult:
         for row in zip(self.keys, self.references, self.hypotheses, strict=True):
             lines.append("\t".join(" ".join(cell.split()) for cell in row))
         return "\n".join(lines) + "\n"
+
+    def _finite_loss(self) -> float | None:
+        # A model that writes NaN has no loss, and JSON no word for it.
+        return self.loss if math.isfinite(self.loss) else None
 
 
 def evaluate(
@@ -95,17 +120,21 @@ def evaluate(
     batch_size: int = 16,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EvalResult:
-    """Transcribe and score `items`. A clip's result does not depend on the others or the batch."""
+    """Transcribe and score `items`. A clip's result does not depend on the others or the batch.
+
+    A text that the model has too few positions for is scored as any other and left out of the loss.
+    """
     cache = AudioCache(cache_folder)
     durations = cache.durations(items)
     texts: dict[str, str] = {}
+    left_out = _too_long(speech, items, language)
     lost, counted, started = 0.0, 0, time.perf_counter()
     for indices in evaluation_batches(items, durations, policy, batch_size):
         chosen = [items[i] for i in indices]
         batch = make_batch(
             chosen, [cache.load(item) for item in chosen], policy, n_mels=speech.n_mels
         )
-        hypotheses, loss, tokens = _one_batch(speech, batch, language)
+        hypotheses, loss, tokens = _one_batch(speech, batch, language, set(left_out))
         texts.update(zip(batch.keys, hypotheses, strict=True))
         lost, counted = lost + loss, counted + tokens
         progress(len(texts), len(items))
@@ -116,7 +145,7 @@ def evaluate(
         data=data,
         n=len(items),
         scores=score_all_ways(references, found, language),
-        loss=lost / max(1, counted),
+        loss=lost / counted if counted else math.nan,
         seconds=seconds,
         audio_seconds=sum(durations),
         window=policy.describe(),
@@ -127,15 +156,39 @@ def evaluate(
         keys=tuple(item.key for item in items),
         references=tuple(references),
         hypotheses=tuple(found),
+        left_out_of_loss=left_out,
     )
 
 
+def _too_long(speech: SpeechModel, items: Sequence[Item], language: str) -> tuple[str, ...]:
+    """Keys of the clips whose texts do not fit the model's positions."""
+    most = int(speech.model.config.max_target_positions)
+    return tuple(i.key for i in items if speech.tokens.positions(i.text, language) > most)
+
+
 @torch.no_grad()
-def _one_batch(speech: SpeechModel, batch: Batch, language: str) -> tuple[list[str], float, int]:
-    positions = int(speech.model.config.max_target_positions)
+def _one_batch(
+    speech: SpeechModel, batch: Batch, language: str, left_out: Set[str]
+) -> tuple[list[str], float, int]:
+    """What was heard, the loss summed over target tokens, and how many these are."""
     states = encode_batch(speech, batch)
-    targets = make_targets(speech.tokens, batch.texts, batch.keys, language, positions)
-    outputs = decode_targets(speech, states, targets)
-    tokens = len(outputs.targets)
+    loss, tokens = _summed_loss(speech, batch, states, language, left_out)
     ids = greedy_from_states(speech.model, speech.tokens, states, batch.seconds, language)
-    return [speech.tokens.decode(row) for row in ids], float(outputs.cross_entropy) * tokens, tokens
+    return [speech.tokens.decode(row) for row in ids], loss, tokens
+
+
+def _summed_loss(
+    speech: SpeechModel, batch: Batch, states: torch.Tensor, language: str, left_out: Set[str]
+) -> tuple[float, int]:
+    places = [place for place, key in enumerate(batch.keys) if key not in left_out]
+    if not places:
+        return 0.0, 0
+    targets = make_targets(
+        speech.tokens,
+        [batch.texts[place] for place in places],
+        [batch.keys[place] for place in places],
+        language,
+        int(speech.model.config.max_target_positions),
+    )
+    outputs = decode_targets(speech, states[places], targets)
+    return float(outputs.cross_entropy) * len(outputs.targets), len(outputs.targets)

@@ -42,7 +42,7 @@ def make_targets(
         if len(row) > positions + 1:
             raise DataError(
                 f"clip {key}: its text takes {len(row)} tokens and the model has {positions} "
-                "positions; cut the clip into sentences or leave it out"
+                "positions; cut the clip into sentences, or leave it out, and start a new run"
             )
     width = max(len(row) for row in rows)
     padded = torch.tensor([row + [tokens.end] * (width - len(row)) for row in rows])

@@ -1,0 +1,134 @@
+"""The stage that looks at every recording before any training: what is used for what."""
+
+import json
+from collections.abc import Sequence
+
+from whisperslim.core.files import write_text_atomically
+from whisperslim.core.sources import resolve
+from whisperslim.errors import DataError
+from whisperslim.events import Notice
+from whisperslim.jobs.evaluation import choose
+from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.jobs.text_limit import text_limit
+from whisperslim.speech.audio import CHUNK_SECONDS
+from whisperslim.speech.audio_cache import AudioCache
+from whisperslim.speech.data_report import (
+    KINDS,
+    SHARED,
+    UNUSABLE,
+    DataReport,
+    TextLimit,
+    examine,
+    usable,
+)
+from whisperslim.speech.dataset import Item, hold_out, manifest_hash
+
+_SHOWN_PROBLEMS = 10
+
+
+def prepare_data(context: StageContext) -> bool:
+    """Examine every recording before any training; record what is used for what."""
+    named = [item for source in context.recipe.data.test for item in load_all(source)]
+    train, dev, report = _training_clips(context, named)
+    test = _test_clips(context)
+    told = f"training on {len(train)} clips, dev set of {len(dev)}, test sets of {len(test)}"
+    context.emit(Notice(message=told))
+    chosen = {"train": train, "dev": dev, "test": test}
+    record = {
+        "report": report.to_record(),
+        "chosen": {part: [item.key for item in items] for part, items in chosen.items()},
+        "train_sha256": manifest_hash(train),
+        "test_clips": len(test),
+    }
+    text = json.dumps(record, ensure_ascii=False, indent=1)
+    write_text_atomically(context.run.path / "data.json", text)
+    return True
+
+
+def _training_clips(
+    context: StageContext, test: Sequence[Item]
+) -> tuple[list[Item], list[Item], DataReport]:
+    """What to train on, the dev set, and the report of all training sets."""
+    data, limit = context.recipe.data, _limit(context)
+    train = [item for source in data.train for item in load_all(source)]
+    train, report = _examined(context, "training", train, limit=limit, against=test, other="test")
+    dev: list[Item] = []
+    if data.dev:
+        dev = [item for source in data.dev for item in load_all(source)]
+        dev, _ = _examined(context, "dev", dev, limit=limit, against=train, other="training")
+    elif data.dev_fraction:
+        train, dev = hold_out(
+            train, data.dev_fraction, data.hold_out_by, context.recipe.runtime.seed
+        )
+    if not train:
+        raise DataError("no clips are left to train on; the data report says why")
+    return train, dev, report
+
+
+def _limit(context: StageContext) -> TextLimit:
+    recipe = context.recipe
+    found = resolve(recipe.model, announce=lambda message: context.emit(Notice(message=message)))
+    return text_limit(found.path, recipe.language, recipe.vocabulary)
+
+
+def _test_clips(context: StageContext) -> list[Item]:
+    """The clips that will be scored; without them a run would fail when its training is done."""
+    recipe = context.recipe
+    drawn = {
+        source: choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed)
+        for source in recipe.data.test
+    }
+    together = [item for items in drawn.values() for item in items]
+    # Scores must not depend on what is thought too long to train on, only on what can be heard.
+    good, _ = _examined(context, "test", together, max_seconds=float(CHUNK_SECONDS))
+    kept = {item.key for item in good}
+    for source, items in drawn.items():
+        if kept.isdisjoint(item.key for item in items):
+            raise DataError(
+                f"test set {source}: none of its {len(items)} clips can be used; mend it, or name "
+                "another in data.test, and start a new run"
+            )
+    return good
+
+
+def _examined(
+    context: StageContext,
+    what: str,
+    items: list[Item],
+    *,
+    max_seconds: float | None = None,
+    limit: TextLimit | None = None,
+    against: Sequence[Item] = (),
+    other: str = "",
+) -> tuple[list[Item], DataReport]:
+    """The usable ones of the `what` clips, and the report; `against` are the `other` clips."""
+    data = context.recipe.data
+    report = examine(
+        items,
+        language=context.recipe.language,
+        max_seconds=max_seconds or data.max_seconds,
+        against=against,
+        limit=limit,
+        load=AudioCache(context.audio_cache).load,
+        progress=context.progress("data", f"{what} clips examined"),
+    )
+    shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}
+    if shared:
+        counts = ", ".join(f"{count} clips: {KINDS[kind]}" for kind, count in shared.items())
+        context.emit(Notice(message=f"{what} and {other} data overlap ({counts})"))
+    good = usable(items, report)
+    if len(good) < len(items):
+        _tell_left_out(context, f"{len(items) - len(good)} of {len(items)} {what} clips", report)
+    return good, report
+
+
+def _tell_left_out(context: StageContext, which: str, report: DataReport) -> None:
+    """Say which clips are skipped. Raises `DataError` when the recipe wants to stop instead."""
+    lines = [f"{p.key}: {p.message}" for p in report.problems if p.kind in UNUSABLE]
+    message = f"{which} cannot be used:\n" + "\n".join(lines[:_SHOWN_PROBLEMS])
+    if context.recipe.data.on_problem == "stop":
+        raise DataError(
+            f"{message}\nput missing or damaged recordings right and resume; or mend the list of "
+            "clips, or set data.on_problem to skip, and start a new run"
+        )
+    context.emit(Notice(message=f"skipped: {message}"))
