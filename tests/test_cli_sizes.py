@@ -224,6 +224,28 @@ def test_several_runs_share_one_picture(
         assert run.name in own and other.name not in own
 
 
+def test_a_picture_without_a_place_is_refused_before_anything_is_measured(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+    tmp_path: Path,
+) -> None:
+    done = cli("sweep", two_runs[0].name, "--targets", "0.2", "--html", str(tmp_path))
+    assert done.code == 1 and "a folder stands where a file is to be" in done.err
+    assert not asked and not done.out
+
+
+def test_figures_are_printed_though_the_picture_cannot_be_drawn(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+) -> None:
+    (two_runs[0].path / "sweep.html").mkdir()
+    done = cli("sweep", two_runs[0].name, "--targets", "0.2")
+    assert done.code == 1 and "a folder stands where a file is to be" in done.err
+    assert "40.00%" in done.out
+
+
 def test_a_stopped_sweep_leaves_the_other_runs_alone(
     cli: Cli,  # noqa: F811
     two_runs: tuple[RunDir, RunDir],

@@ -257,6 +257,9 @@ def test_places_that_cannot_be_written_are_refused(sound: FakeSound, tmp_path: P
         record(1, tmp_path / "a.mp3")
     with pytest.raises(UsageError, match="no folder"):
         record(1, tmp_path / "missing" / "a.wav")
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        record(1, tmp_path / "folder.wav")
 
 
 def test_without_portaudio_the_way_to_get_it_is_told(

@@ -15,6 +15,7 @@ from whisperslim.commands.terminal import (
     print_table,
 )
 from whisperslim.errors import UsageError
+from whisperslim.jobs.disk import storage_told
 from whisperslim.places import ASSETS
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def export(
     from whisperslim.speech.window import parse_window
 
     policy = parse_window(window)
-    check_request(engine, quantize, out, force)  # before the minutes that loading may take
+    with storage_told(out):
+        check_request(engine, quantize, out, force)  # before the minutes that loading may take
     recordings = _recordings(data, clips)
     speech = load_model(model, announce=announce)
     announce(f"writing {out}, then hearing {len(recordings)} recordings in a process of its own")

@@ -52,22 +52,19 @@ def evaluate(
     from whisperslim.speech.window import hearing_window
 
     hearing_window(window)  # before the minutes that loading may take
-    from whisperslim.jobs.evaluation import evaluate_model
+    from whisperslim.jobs.evaluation import check_places, evaluate_model
 
+    check_places(out, against)  # before the hours that scoring may take
     with counting("clips transcribed") as progress:
         evaluation = evaluate_model(
             model, data, split, language, window, limit, batch_size,
             progress=progress, announce=announce, skip_problems=skip_problems,
         )  # fmt: skip
-    if out is not None:
-        evaluation.write_record(out)
-    record = evaluation.to_record()
-    plain = [(k, _figure(v)) for k, v in record.items() if not isinstance(v, (list, dict))]
-    print_table(("what the figures depend on", ""), plain)
-    scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
-    print_table(("normaliser", "WER", "95 % interval", "CER"), scores)
+    _print_record(evaluation.to_record())  # first, so that a full disk does not cost the figures
     if evaluation.result.loss_note:
         typer.echo(evaluation.result.loss_note)
+    if out is not None:
+        evaluation.write_record(out)
     if against is not None:
         typer.echo(f"against {against}: {evaluation.against(against).verdict}")
 
@@ -180,6 +177,13 @@ def _transcriber(model: str, window: str) -> "Transcriber":
     from whisperslim.speech.window import hearing_window
 
     return open_transcriber(model, hearing_window(window), announce=announce)
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    plain = [(k, _figure(v)) for k, v in record.items() if not isinstance(v, (list, dict))]
+    print_table(("what the figures depend on", ""), plain)
+    scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
+    print_table(("normaliser", "WER", "95 % interval", "CER"), scores)
 
 
 def _with_tokens(removed: int) -> str:

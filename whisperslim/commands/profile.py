@@ -48,10 +48,11 @@ def profile(
     from whisperslim.engines.profile import measure_profile
     from whisperslim.engines.trial_engines import trial_opener
     from whisperslim.jobs.measure import machine
-    from whisperslim.jobs.profiles import check_profiled, save_profile
+    from whisperslim.jobs.profiles import check_kept, check_profiled, save_profile
     from whisperslim.speech.window import parse_window
 
     check_profiled(engine, quantize)
+    check_kept(engine)
     policy = parse_window(window)
     speech = load_model(model, announce=announce)
     with TemporaryDirectory() as folder, _trimmed(speech, Path(folder)) as trimmed:
@@ -67,13 +68,13 @@ def profile(
                 repeats=repeats,
                 progress=progress,
             )
-    announce(f"profile: {save_profile(found)}")
     if as_json:
         from dataclasses import asdict
 
         print_json(asdict(found))
     else:
         _print(found)
+    announce(f"profile: {save_profile(found)}")
 
 
 @contextmanager

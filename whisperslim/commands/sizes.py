@@ -17,6 +17,7 @@ from whisperslim.commands.terminal import (
     print_table,
 )
 from whisperslim.errors import UsageError
+from whisperslim.jobs.disk import require_writable, storage_told
 from whisperslim.jobs.rundir import LATEST, RunDir, find_run, list_runs
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def sweep(
     Goes on where it stopped when it is called again.
     """
     wanted = _numbers(targets)
+    if out is not None:
+        require_writable(out)
     found = [_find(name, runs_folder) for name in runs]
     curves = []
     for run in found:
@@ -121,15 +124,9 @@ def sweep(
         if not complete:
             announce("stopped; the same command goes on from here")
             break
+    _print_curves(curves, as_json)
     for page, shown in _pages(found, curves, out, runs_folder).items():
         _draw(shown, page)
-    if as_json:
-        from dataclasses import asdict
-
-        print_json([asdict(curve) for curve in curves])
-    else:
-        for curve in curves:
-            _print_curve(curve)
 
 
 def _find(name: str, runs_folder: Path) -> RunDir:
@@ -222,8 +219,19 @@ def _draw(curves: "list[Sweep]", path: Path) -> None:
     ]
     title = escape("Size against error: " + ", ".join(curve.run for curve in drawn))
     page = f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title></head><body>'
-    write_text_atomically(path, page + "\n".join(parts) + "</body></html>\n")
+    with storage_told(path.parent):
+        write_text_atomically(path, page + "\n".join(parts) + "</body></html>\n")
     announce(f"picture: {path}")
+
+
+def _print_curves(curves: "list[Sweep]", as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        print_json([asdict(curve) for curve in curves])
+        return
+    for curve in curves:
+        _print_curve(curve)
 
 
 def _print_curve(curve: "Sweep") -> None:

@@ -8,6 +8,7 @@ import typer
 from whisperslim.commands.models import MODEL_HELP
 from whisperslim.commands.terminal import announce, megabytes, millions, print_table
 from whisperslim.errors import UsageError
+from whisperslim.jobs.disk import storage_told
 
 
 def trim(
@@ -19,8 +20,9 @@ def trim(
     timestamps: Annotated[bool, typer.Option(help="Keep the timestamp tokens, too.")] = False,
 ) -> None:
     """Leave out the tokens that some languages do not need: smaller, faster, nothing to train."""
-    if out.exists():
-        raise UsageError(f"{out} is there already; name a folder that is not")
+    with storage_told(out):
+        if out.exists():
+            raise UsageError(f"{out} is there already; name a folder that is not")
     from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
     from whisperslim.core.loading import load_model
     from whisperslim.core.trimming import save_trimmed, vocabulary_for

@@ -30,8 +30,21 @@ _SMALL_FILES = 20_000_000
 _ALWAYS = 50_000_000
 # Section of the recipe -> the stage whose checkpoints it describes.
 _STAGES = {"prepare": "prepare", "train": "tune", "recover": "recover"}
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL = "the disk is full; make room on it"
+_FORBIDDEN = "it may not be written to; make the folder writable, or choose another one"
+_NO_FOLDER = "a file stands where a folder is to be; choose another place, or move the file away"
+_NO_FILE = "a folder stands where a file is to be; choose another name, or move the folder away"
+_REFUSALS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EROFS: _FORBIDDEN,
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EEXIST: _NO_FOLDER,
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EISDIR: _NO_FILE,
+}
 _LAST_WORDS_BYTES = 1 << 18
 
 
@@ -122,13 +135,27 @@ def storage_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            what = "the disk is full; make room on it"
-        elif error.errno in _FORBIDDEN:
-            what = "it may not be written to; make the folder writable, or choose another one"
-        else:
+        what = _REFUSALS.get(error.errno or 0)
+        if what is None:
             raise
-        raise RunError(f"{error.filename or folder}: {what} ({error.strerror})") from error
+        # The second name is where a temporary file was to go, which is the one that was asked for.
+        name = error.filename2 or error.filename or folder
+        raise RunError(f"{name}: {what} ({error.strerror})") from error
+
+
+def require_writable(file: Path) -> None:
+    """Raise `RunError` unless a file can be written there. It only looks, and makes nothing.
+
+    For the time before long work, whose result would have no place in the end.
+    """
+    with storage_told(file.parent):
+        if file.is_dir():
+            raise _refusal(errno.EISDIR, file)
+        above = next(folder for folder in file.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise _refusal(errno.ENOTDIR, above)
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise _refusal(errno.EACCES, above)
 
 
 @contextmanager
@@ -144,6 +171,10 @@ def room_for_last_words(folder: Path) -> Iterator[Callable[[], None]]:
         yield lambda: kept.unlink(missing_ok=True)
     finally:
         kept.unlink(missing_ok=True)
+
+
+def _refusal(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 def _detail(needed: RoomNeeded | None) -> str:

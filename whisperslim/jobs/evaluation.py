@@ -15,6 +15,7 @@ from whisperslim.core.files import write_text_atomically
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.export_record import is_export
 from whisperslim.errors import DataError, UsageError
+from whisperslim.jobs.disk import require_writable, storage_told
 from whisperslim.jobs.engine_evaluation import open_for_evaluation
 from whisperslim.jobs.environment import describe
 from whisperslim.jobs.stored_eval import texts_of
@@ -67,10 +68,41 @@ class Evaluation:
         return compare(before, self.result.headline)
 
     def write_record(self, path: Path) -> None:
-        """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv."""
+        """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv.
+
+        Raises `RunError` when the place cannot be written to; `check_places` tells that before.
+        """
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
-        write_text_atomically(path.with_suffix(".tsv"), self.result.rows())
-        write_text_atomically(path, text + "\n")
+        with storage_told(path.parent):
+            write_text_atomically(path.with_suffix(".tsv"), self.result.rows())
+            write_text_atomically(path, text + "\n")
+
+
+def check_places(out: Path | None, against: Path | None) -> None:
+    """All that can be refused of a record's place, and of an earlier one, before the work.
+
+    Raises:
+        UsageError: `against` has no texts beside it, or `out` would take their place or that of
+            its own texts.
+        RunError: `out`, or the file of its texts, cannot be written.
+    """
+    if against is not None:
+        _earlier(against)
+    if out is None:
+        return
+    require_writable(out)
+    texts = out.with_suffix(".tsv")
+    if out == texts:
+        raise UsageError(
+            f"{out} is the name that the texts beside the record get; give the record another "
+            f"ending, as in {out.with_suffix('.json')}"
+        )
+    require_writable(texts)
+    if against is not None and texts.resolve() == against.with_suffix(".tsv").resolve():
+        raise UsageError(
+            f"{out} would take the place of the record to compare with, {against}; give --json "
+            "another name"
+        )
 
 
 def evaluate_model(
@@ -169,12 +201,14 @@ def _earlier(path: Path) -> tuple[list[str], list[str], list[str]]:
     """Keys, references and hypotheses of an earlier record."""
     try:
         rows = texts_of(path.with_suffix(".tsv"))
+        if not rows:
+            raise ValueError("its .tsv holds no clip")
+        keys, references, hypotheses = (list(column) for column in zip(*rows, strict=True))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{path.with_suffix('.tsv')} holds no texts of an earlier evaluation ({error}); name "
-            "the file that --json wrote, with its .tsv beside it"
+            f"{path} holds no texts of an earlier evaluation in a .tsv beside it ({error}); name "
+            "the file that --json wrote, and keep both together"
         ) from error
-    keys, references, hypotheses = (list(column) for column in zip(*rows, strict=True))
     return keys, references, hypotheses
 
 

@@ -17,6 +17,7 @@ from whisperslim.core.plan_rules import ENGINES
 from whisperslim.engines.export_record import QUANTISATIONS
 from whisperslim.engines.profile import Profile
 from whisperslim.errors import PlanError, UsageError
+from whisperslim.jobs.disk import require_writable, storage_told
 from whisperslim.jobs.environment import describe
 from whisperslim.places import cache_root
 
@@ -33,13 +34,24 @@ def profile_path(engine: str) -> Path:
 
 
 def save_profile(profile: Profile) -> Path:
-    """Keep a profile, instead of an earlier one of the same kind. Returns its file."""
+    """Keep a profile, instead of an earlier one of the same kind. Returns its file.
+
+    Raises `RunError` when it cannot be written, `PlanError` when the file there is damaged;
+    `check_kept` tells both before.
+    """
     path = profile_path(profile.engine)
     others = [each for each in _read(path) if _kind(each) != _kind(profile)]
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"format": FORMAT, "profiles": [asdict(each) for each in (*others, profile)]}
-    write_text_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    with storage_told(path.parent):
+        write_text_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+def check_kept(engine: str) -> None:
+    """Raise as `save_profile` would, before the minutes that measuring takes."""
+    path = profile_path(engine)
+    require_writable(path)
+    _read(path)
 
 
 def find_profile(engine: str, quantize: str, groups: Sequence[UnitGroup]) -> Profile:

@@ -202,7 +202,8 @@ def _found_device() -> str:
 
 def _made(runs: Path) -> Path:
     folder = runs / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_told(runs):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -128,6 +128,8 @@ def _check_request(seconds: float, path: Path) -> None:
         raise UsageError(f"cannot record {seconds} s: up to {MAX_SECONDS:g} s are accepted")
     if path.suffix.lower() != ".wav":
         raise UsageError(f"recordings are WAV files: give {path.name} a name that ends in .wav")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file that is to be written")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}: make it first")
 
