@@ -1,13 +1,16 @@
 """One worker per device; who comes second waits, in an order that is on disk."""
 
 import json
+import os
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.light_runs import light_run, patient_command, until
+from tests.test_cli import Done, cli  # noqa: F401
 from whisperslim import events
 from whisperslim.errors import RunError
 from whisperslim.jobs import process, queue
@@ -76,10 +79,11 @@ def test_a_second_stop_is_a_kill(runs: Path, monkeypatch: pytest.MonkeyPatch) ->
     queue.start_or_wait(run)
     asked: list[bool] = []
     monkeypatch.setattr(process, "stop", lambda run, force=False: asked.append(force))
-    queue.stop_or_leave(run)
+    assert queue.stop_or_leave(run) is queue.Stopping.ASKED
     run.request_stop()
     queue.stop_or_leave(run)
     assert asked[0] is False and asked[1:] in ([True], [False])  # it may have ended by then
+    assert queue.stop_or_leave(run, force=True) is queue.Stopping.KILLED and asked[2]
 
 
 def test_a_run_that_cannot_begin_says_so_and_the_next_one_begins(
@@ -122,6 +126,37 @@ def test_the_keeper_is_a_process_of_its_own(tmp_path: Path) -> None:
     order(tmp_path, ["done"])
     queue.see_to(tmp_path)
     until(lambda: queue.waiting(tmp_path) == ())
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_waiting_run_leaves_the_queue_from_the_terminal(
+    cli: Callable[..., Done],  # noqa: F811
+    tmp_path: Path,
+    force: tuple[str, ...],
+) -> None:
+    run = light_run(tmp_path / "runs", "mine")
+    order(tmp_path / "runs", ["mine"])
+    assert "waits, place 1" in cli("runs").out
+    done = cli("stop", "mine", *force)
+    assert done.code == 0 and "mine left the queue" in done.err
+    assert queue.waiting(tmp_path / "runs") == () and "waits" not in cli("runs").out
+    assert run.status() == RunStatus.QUEUED and not run.stop_requested()
+    assert cli("stop", "mine", *force).code == RunError.exit_code
+
+
+def test_stop_in_the_terminal_says_what_it_came_to(
+    cli: Callable[..., Done],  # noqa: F811
+    runs: Path,
+) -> None:
+    first, second = light_run(runs, "first"), light_run(runs, "second")
+    pids = [process.start_worker(run) for run in (first, second)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # it takes no notice of a request
+    assert "first will stop after its current step" in cli("stop", "first").err
+    assert process.is_alive(first)
+    assert "first killed, as it had been asked to stop before" in cli("stop", "first").err
+    assert "second killed; go on with" in cli("stop", "second", "--force").err
+    assert not process.is_alive(first) and not process.is_alive(second)
 
 
 def order(runs: Path, names: list[str]) -> None:

@@ -13,7 +13,7 @@ from whisperslim.commands.terminal import (
     print_json,
     print_table,
 )
-from whisperslim.jobs import process, queue
+from whisperslim.jobs import queue
 from whisperslim.jobs.console import ConsoleView, duration
 from whisperslim.jobs.eventlog import read_events
 from whisperslim.jobs.live import RunView, fold
@@ -24,6 +24,11 @@ from whisperslim.jobs.worker import run_worker
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, or its name in the runs folder.")
 ]
+_STOPPING = {
+    queue.Stopping.LEFT_QUEUE: "left the queue and will not begin by itself",
+    queue.Stopping.ASKED: "will stop after its current step",
+    queue.Stopping.KILLED: "killed, as it had been asked to stop before",
+}
 
 
 def compress(
@@ -62,10 +67,10 @@ def stop(
     ] = False,
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
-    """Ask a running run to stop after its current step."""
+    """Ask a run to stop after its current step, kill one asked before, or end its wait."""
     found = find_run(run, runs_folder)
-    process.stop(found, force)
-    what = "killed" if force else "will stop after its current step"
+    came = queue.stop_or_leave(found, force)
+    what = "killed" if force and came is queue.Stopping.KILLED else _STOPPING[came]
     announce(f"{found.name} {what}; go on with: whisperslim resume {found.path}")
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ class Turn:
     behind: str = ""
 
 
+class Stopping(Enum):
+    """What a request to stop came to."""
+
+    LEFT_QUEUE = auto()
+    ASKED = auto()
+    KILLED = auto()
+
+
 def start_or_wait(run: RunDir) -> int:
     """Begin a run, or go on with it, when its device is free; else let it wait its turn.
 
@@ -64,16 +73,19 @@ def start_or_wait(run: RunDir) -> int:
     return 0
 
 
-def stop_or_leave(run: RunDir) -> None:
+def stop_or_leave(run: RunDir, force: bool = False) -> Stopping:
     """Let a waiting run wait no longer; ask one at work to stop; kill one that was asked before.
 
-    Raises `RunError` when the run neither waits nor works.
+    With `force` one at work is killed at once. Raises `RunError` when the run neither waits nor
+    works.
     """
     with _order_held(run.path.parent) as held:
         if run.name in held.names and not process.is_alive(run):
             held.write([name for name in held.names if name != run.name])
-            return
-    process.stop(run, force=run.stop_requested() and process.is_alive(run))
+            return Stopping.LEFT_QUEUE
+    kill = force or (run.stop_requested() and process.is_alive(run))
+    process.stop(run, kill)
+    return Stopping.KILLED if kill else Stopping.ASKED
 
 
 def waiting(runs: Path) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class AppContext:
 
     watch: RunWatch
     start: Callable[[RunDir], int] = queue.start_or_wait
-    stop: Callable[[RunDir], None] = queue.stop_or_leave
+    stop: Callable[[RunDir], object] = queue.stop_or_leave
     measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
     zeroed: ModelCache = field(
         default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
