@@ -264,6 +264,19 @@ def test_a_stopped_sweep_leaves_the_other_runs_alone(
     assert "stopped" in done.err and (two_runs[0].path / "sweep.html").is_file()
 
 
+def test_a_stop_after_the_last_size_of_a_run_leaves_the_other_runs_alone(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+) -> None:
+    two_runs[0].request_stop()
+    done = cli("sweep", *[run.name for run in two_runs], "--targets", "0.2")
+    assert done.code == 0 and [call[1] for call in asked] == [two_runs[0].name]
+    assert "stopped; the same command goes on" in done.err
+    done = cli("sweep", two_runs[0].name, "--targets", "0.2")
+    assert done.code == 0 and "stopped" not in done.err
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDir]:
     folder = tmp_path_factory.mktemp("sizes")

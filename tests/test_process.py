@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.light_runs import light_run
 from whisperslim import events
 from whisperslim.errors import RunError, TrainingError
 from whisperslim.events import Event
@@ -19,7 +20,7 @@ from whisperslim.jobs import environment, process
 from whisperslim.jobs.eventlog import EventLog, read_events
 from whisperslim.jobs.recipe import from_mapping
 from whisperslim.jobs.rundir import RunDir, RunStatus
-from whisperslim.jobs.worker import Sink, Work, run_worker
+from whisperslim.jobs.worker import Sink, Work, run_worker, signals_ask_to_stop
 
 # A worker that takes the run, says so, and works until it is asked to stop.
 PATIENT = """
@@ -142,6 +143,32 @@ def test_a_second_ctrl_c_interrupts(run: RunDir) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_worker(run, (), loading(work))
     assert run.status() == RunStatus.DIED
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
+def test_a_signal_within_two_blocks_asks_both_and_a_second_one_interrupts(
+    run: RunDir, tmp_path: Path
+) -> None:
+    inner = light_run(tmp_path / "runs", "inner")
+    with pytest.raises(KeyboardInterrupt), signals_ask_to_stop(run):
+        with signals_ask_to_stop(inner):
+            os.kill(os.getpid(), signal.SIGINT)
+            until(lambda: inner.stop_requested() and run.stop_requested())
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_block_that_ends_without_a_signal_leaves_the_one_around_it_in_place(
+    run: RunDir, tmp_path: Path
+) -> None:
+    inner = light_run(tmp_path / "runs", "inner")
+    with signals_ask_to_stop(run):
+        with signals_ask_to_stop(inner):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        until(run.stop_requested)
+    assert not inner.stop_requested()
 
 
 def test_the_environment_is_written_down_at_every_start(run: RunDir) -> None:

@@ -121,7 +121,8 @@ def sweep(
     for run in found:
         curve, complete = _swept(run, wanted, recover)
         curves.append(curve)
-        if not complete:
+        # One that is asked to stop with its last size measured leaves the other runs alone.
+        if not complete or (run is not found[-1] and run.stop_requested()):
             announce("stopped; the same command goes on from here")
             break
     _print_curves(curves, as_json)

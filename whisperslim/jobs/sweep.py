@@ -9,6 +9,7 @@ from whisperslim.errors import RunError, UsageError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.curve import Sweep, SweepPoint, read_sweep, write_sweep
 from whisperslim.jobs.derive import derivation_of, derive, read_derivation
+from whisperslim.jobs.disk import storage_told
 from whisperslim.jobs.measure import (
     LATENCY_PASSES,
     data_name,
@@ -22,7 +23,7 @@ from whisperslim.jobs.replan import plan_for
 from whisperslim.jobs.rundir import RunDir, list_runs, looks_like_run
 from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.tuned import TunedRun, open_tuned
-from whisperslim.jobs.worker import run_worker
+from whisperslim.jobs.worker import run_worker, signals_ask_to_stop
 from whisperslim.speech.normalise import for_language
 
 __all__ = ["DENSE", "Sweep", "SweepPoint", "read_sweep", "sweep"]
@@ -40,7 +41,8 @@ def sweep(
 
     The uncut tuned model, nothing zeroed, is always the first point. A point measured before is
     not measured again (its time is, on another machine), a derived run left half done goes on, and
-    a stop request on `run`, SIGTERM or Ctrl-C ends it in good order with the points there are.
+    a stop request on `run`, SIGTERM or Ctrl-C ends it in good order with the points there are:
+    after the step of training it is at, or when the point is measured that is being measured.
     The points of earlier calls stay on the curve as long as recovery and data are the same.
 
     Args:
@@ -51,18 +53,17 @@ def sweep(
 
     Raises:
         UsageError: no target, or nothing to score on.
-        RunError: `run` has no score map or is busy, or a derived run failed.
+        RunError: `run` has no score map or is busy, its disk refuses, or a derived run failed.
         PlanError, RecipeError, CheckpointError: as `replan` does, before anything is derived.
     """
     if not targets:
         raise UsageError("no target; name at least one, for example 0.2")
-    tuned = open_tuned(run)
-    wanted = sorted({DENSE, *(float(target) for target in targets)})
-    for target in wanted:
-        plan_for(tuned, target, _zeroed(tuned, target))
-    empty = _empty(tuned, recover_steps)
-    with run.lock():
-        found = _continued(run, empty, progress)
+    with storage_told(run.path), run.lock(), signals_ask_to_stop(run):
+        tuned = open_tuned(run)
+        wanted = sorted({DENSE, *(float(target) for target in targets)})
+        for target in wanted:
+            plan_for(tuned, target, _zeroed(tuned, target))
+        found = _continued(run, _empty(tuned, recover_steps), progress)
         return _grown(tuned, found, wanted, progress)
 
 
@@ -150,7 +151,10 @@ def _point(
     if before is not None:
         return _timed_here(tuned, before, progress)
     derived = _derived(tuned, found, target)
-    if not _worked(tuned.run, derived, progress):
+    # A worker forgets requests from before it, so they are looked for here.
+    if tuned.run.stop_requested() or not _worked(tuned.run, derived, progress):
+        return None
+    if tuned.run.stop_requested():
         return None
     context = StageContext(derived, derived.recipe(), progress)
     figures = measure(context)

@@ -43,7 +43,7 @@ def run_worker(
     run is busy or its disk takes nothing at all; an error that is a fault of the program is
     recorded and raised on.
     """
-    with storage_told(run.path), run.lock(), _signals_ask_to_stop(run):
+    with storage_told(run.path), run.lock(), signals_ask_to_stop(run):
         remove_leftovers(run.path)  # of a worker that was killed: the lock says none is at work
         reporter = _Reporter(EventLog(run.events_path), sinks)
         with room_for_last_words(run.path) as make_room:
@@ -103,22 +103,43 @@ def _do_work(
 
 
 @contextmanager
-def _signals_ask_to_stop(run: RunDir) -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C asks for an orderly stop; a second one acts as usual."""
+def signals_ask_to_stop(run: RunDir) -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C asks for an orderly stop; a second one acts as usual.
+
+    A block may stand inside that of another run, as those of its sizes do in a sweep: the first
+    signal asks both.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python takes signals in the main thread only
         return
-    usual: dict[signal.Signals, Any] = {}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        run.request_stop()
-        for name, handler in usual.items():
-            signal.signal(name, handler)
-
-    for name in _STOP_SIGNALS:
-        usual[name] = signal.signal(name, ask)
+    asking = _Asking(run)
+    asking.stand_in()
     try:
         yield
     finally:
-        for name, handler in usual.items():
-            signal.signal(name, handler)
+        asking.give_way()
+
+
+class _Asking:
+    """Handler of the signals to stop, until it is called once."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._usual: dict[int, Any] = {}
+
+    def stand_in(self) -> None:
+        for number in _STOP_SIGNALS:
+            self._usual[number] = signal.signal(number, self)
+
+    def give_way(self) -> None:
+        # Only where it stands: one further out may have given way, and is not to be put back.
+        for number, handler in self._usual.items():
+            if signal.getsignal(number) is self:
+                signal.signal(number, handler)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._run.request_stop()
+        self.give_way()
+        outer = self._usual.get(number)
+        if isinstance(outer, _Asking):
+            outer(number, frame)
