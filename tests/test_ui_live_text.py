@@ -1,6 +1,9 @@
 """Text while somebody speaks: calls of the page's script, on one side and on both."""
 
 import base64
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,45 @@ def test_previews_share_nothing_and_are_not_endless(app: AppContext) -> None:
     assert previews.feed({"key": keys[0], "pcm": ""})["state"] == "listening"
     with pytest.raises(UsageError, match="ended"):
         previews.feed({"key": keys[1], "pcm": ""})
+
+
+class OneAtATime(FakeSession):
+    """Counts the calls that came while another was in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = threading.Lock()
+        self.overlaps = 0
+
+    def hold(self) -> None:
+        if not self.inside.acquire(blocking=False):
+            self.overlaps += 1
+            return
+        time.sleep(0.02)
+        self.inside.release()
+
+    def feed(self, audio: np.ndarray, wait: float = 0.0) -> Partial:
+        self.hold()
+        return super().feed(audio, wait)
+
+    def close(self) -> Partial:
+        self.hold()
+        return super().close()
+
+
+def test_calls_that_come_at_once_take_turns() -> None:
+    session = OneAtATime()
+    previews = Previews(lambda *given: session)
+    key = previews.begin({"rate": 44_100})["key"]
+    asked = {"key": key, "pcm": piece(4410)}
+    with ThreadPoolExecutor(8) as pool:
+        fed = list(pool.map(lambda _: _answered(previews.feed, asked), range(16)))
+        ends = [pool.submit(_answered, previews.end, asked) for _ in range(2)]
+        late = list(pool.map(lambda _: _answered(previews.feed, asked), range(4)))
+    assert {each["state"] for each in fed} == {"listening"} and session.overlaps == 0
+    told = sorted(each.result().get("state", "refused") for each in ends)
+    assert told == ["ended", "refused"], "a preview ends once"
+    assert all(each.get("state") == "listening" or "ended" in each["error"] for each in late)
 
 
 @pytest.mark.parametrize("asked", [None, 3, "x", [], {}, {"key": 5}, {"key": ["a"]}])

@@ -11,7 +11,8 @@ import binascii
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,9 @@ class _Open:
     # the dense model's first passes would hold up the first word.
     dense_asked: Mapping[str, Any] | None = None
     unheard: list[Any] = field(default_factory=list)
+    # One call at a time: anybody may send two at once, and the filter in `sound` breaks the whole
+    # process when two threads are in it.
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass
@@ -104,22 +108,23 @@ class Previews:
     def feed(self, asked: object) -> dict[str, Any]:
         """Take `pcm`, 16-bit samples in base64, and tell the text so far."""
         given = _mapping(asked)
-        found = self._find(given.get("key"))
-        heard = found.sound.take(_samples(given.get("pcm")))
-        partial = found.session.feed(heard, _WAIT_SECONDS)
-        dense = self._fed_dense(found, heard, partial)
-        found.used = self.clock()
-        state = "full" if partial.full else "listening" if found.session.ready else "loading"
+        pcm = _samples(given.get("pcm"))
+        with self._alone(given.get("key")) as found:
+            heard = found.sound.take(pcm)
+            partial = found.session.feed(heard, _WAIT_SECONDS)
+            dense = self._fed_dense(found, heard, partial)
+            found.used = self.clock()
+            state = "full" if partial.full else "listening" if found.session.ready else "loading"
         return {**_told(partial), "state": state, **dense}
 
     def end(self, asked: object) -> dict[str, Any]:
         """Close one; the text so far."""
         key = _mapping(asked).get("key")
-        found = self._find(key)
-        with self._lock:
-            self._open.pop(str(key), None)
-        dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
-        return {**_told(found.session.close()), "state": "ended", **dense}
+        with self._alone(key) as found:
+            with self._lock:
+                self._open.pop(str(key), None)
+            dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
+            return {**_told(found.session.close()), "state": "ended", **dense}
 
     def _fed_dense(self, found: _Open, heard: Any, slim: Any) -> dict[str, Any]:
         """The dense side's part of an answer; nothing when it was not asked for, or not yet."""
@@ -152,6 +157,13 @@ class Previews:
         if seconds := self._slow.get(_which(asked)):
             raise UsageError(_TOO_SLOW.format(seconds))
         return self.begin_dense(asked)
+
+    @contextmanager
+    def _alone(self, key: object) -> Iterator[_Open]:
+        found = self._find(key)
+        with found.lock:
+            self._find(key)  # the call this one waited for may have been its end
+            yield found
 
     def _find(self, key: object) -> _Open:
         with self._lock:
