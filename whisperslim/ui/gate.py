@@ -4,6 +4,7 @@ Every handler of a Gradio app is a public address, and Gradio has addresses that
 use, some of which fetch whatever they are told to. So only those in `_OPEN` exist here.
 """
 
+import asyncio
 import json
 import math
 import re
@@ -18,17 +19,20 @@ from urllib.parse import unquote, urlsplit
 
 from starlette.responses import PlainTextResponse
 
+from whisperslim.ui.own_folder import bytes_below, clear_old
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 UPLOAD_BYTES = 50_000_000  # of one upload: five minutes of a studio's WAV
-KEPT_BYTES = 2_000_000_000  # of all uploads not yet cleared away, which happens every hour
+KEPT_BYTES = 2_000_000_000  # of all uploads not yet cleared away, which they are after an hour
 JSON_BYTES = 4_000_000  # 7 s of sound in base64 at 96 kHz, twice
 _MULTIPART_BYTES = 1_000_000  # around the file itself
 _MOST_VALUES, _DEEPEST = 100_000, 40  # of one JSON body
 _LARGEST_WHOLE = 2**53  # a browser's numbers are exact up to here
+_CLEAR_SECONDS = 60.0  # between looks for what is to be cleared away
 _LOGINS, _LOGIN_SECONDS, _LOGIN_HOSTS = 10, 60.0, 1000
 
 _API = "/gradio_api"
@@ -73,6 +77,8 @@ class Gate:
     hosts: frozenset[str] | None = None
     uploads: Path | None = None
     clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time  # files know no other
+    _cleared: float = -math.inf
     _logins: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -99,6 +105,7 @@ class Gate:
         if method != "POST":
             return receive
         _check_origin(headers)
+        await self._clear_old()
         if path.startswith("/login"):
             self._count_login(scope)
         if path.startswith(f"{_API}/upload"):
@@ -124,11 +131,19 @@ class Gate:
         if len(recent) >= _LOGINS:
             raise RefusedError(429, "too many attempts; wait a minute, then try again")
 
+    async def _clear_old(self) -> None:
+        now = self.clock()
+        if self.uploads is None or now - self._cleared < _CLEAR_SECONDS:
+            return
+        self._cleared = now
+        # Many files take long to look at, and other requests wait for this thread.
+        await asyncio.to_thread(clear_old, self.uploads, self.wall_clock())
+
     def _check_room(self, headers: dict[str, str]) -> None:
         said = headers.get("content-length", "")
         if said.isdigit() and int(said) > UPLOAD_BYTES + _MULTIPART_BYTES:
             raise RefusedError(413, f"an upload has up to {UPLOAD_BYTES // 1_000_000} MB")
-        if self.uploads is not None and _bytes_below(self.uploads) > KEPT_BYTES:
+        if self.uploads is not None and bytes_below(self.uploads) > KEPT_BYTES:
             raise RefusedError(507, "too much has been uploaded; try again in an hour")
 
 
@@ -240,15 +255,3 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sent
-
-
-def _bytes_below(folder: Path) -> int:
-    # A file may be cleared away between being listed and being looked at.
-    return sum(_bytes_of(path) for path in folder.rglob("*"))
-
-
-def _bytes_of(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except FileNotFoundError:
-        return 0
