@@ -3,6 +3,10 @@
 import asyncio
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -10,9 +14,34 @@ from typing import Any
 
 import pytest
 
+from tests.fake_runs import make_run
+from whisperslim.jobs.presets import PROJECT_ROOT
 from whisperslim.ui import gate
+from whisperslim.ui.context import AppContext
 from whisperslim.ui.gate import Gate, Receive, Scope, Send
-from whisperslim.ui.own_folder import KEPT_SECONDS, bytes_below, clear_old
+from whisperslim.ui.own_folder import KEPT_SECONDS, bytes_below, clear_old, remove_stale
+from whisperslim.ui.run_report import report_of
+from whisperslim.ui.run_watch import RunWatch
+
+_APP = """
+import os, signal, sys, time
+from whisperslim.ui.own_folder import make_own_folder, remove_when_told_to_end
+folder = make_own_folder()
+remove_when_told_to_end()
+(folder / "voice.wav").write_bytes(b"x")
+print(folder, flush=True)
+"""
+_FORKING = """
+ready, tell = os.pipe()
+child = os.fork()
+if not child:
+    os.write(tell, b"x")
+    time.sleep(60)
+    os._exit(1)
+os.read(ready, 1)
+os.kill(child, signal.SIGTERM)
+print(os.WTERMSIG(os.waitpid(child, 0)[1]), (folder / "voice.wav").exists(), flush=True)
+"""
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,3 +117,95 @@ def test_any_action_on_the_page_clears_away_but_not_each_one(tmp_path: Path) -> 
         now[0] = at
         assert status_of(front, "/gradio_api/queue/join") == 200
         assert left.exists() is stays
+
+
+# --- made and removed -------------------------------------------------------------------------
+
+
+def start_app(temporary: Path, then: str = "time.sleep(60)") -> tuple[subprocess.Popen[str], Path]:
+    """A process with its own folder, which it then tells of, below `temporary`."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", f"{_APP}\n{then}"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    folder = Path(started.stdout.readline().strip())
+    assert folder.parent.parent == temporary
+    return started, folder.parent
+
+
+def make_folder(place: Path, name: str, *, lock: bool = True) -> Path:
+    folder = place / f"whisperslim-app-{name}"
+    (folder / "files").mkdir(parents=True)
+    (folder / "files" / "voice.wav").write_bytes(b"x")
+    if lock:
+        (folder / "lock").touch()
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_app_and_its_folder(tmp_path: Path, number: signal.Signals) -> None:
+    app, folder = start_app(tmp_path)
+    assert (folder / "files" / "voice.wav").exists() and folder.stat().st_mode & 0o077 == 0
+    app.send_signal(number)
+    assert app.wait(60) == -number and list(tmp_path.iterdir()) == []
+
+
+def test_an_app_that_ends_by_itself_leaves_nothing(tmp_path: Path) -> None:
+    app, _ = start_app(tmp_path, "sys.exit(3)")
+    assert app.wait(60) == 3 and list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_apps_folder_goes_when_the_next_starts(tmp_path: Path) -> None:
+    app, left = start_app(tmp_path)
+    app.kill()
+    app.wait(60)
+    assert left.exists()
+    following, folder = start_app(tmp_path)
+    third, _ = start_app(tmp_path, "")
+    third.wait(60)
+    assert list(tmp_path.iterdir()) == [folder], "that of a living app stays"
+    following.terminate()
+    following.wait(60)
+
+
+def test_the_end_of_a_forked_child_is_not_the_apps(tmp_path: Path) -> None:
+    app, _ = start_app(tmp_path, _FORKING)
+    said, _ = app.communicate(timeout=60)
+    assert said.split() == ["15", "True"]
+
+
+def test_only_what_is_ours_and_stale_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale, foreign = make_folder(tmp_path, "stale"), tmp_path / "somebody"
+    unlocked = make_folder(tmp_path, "unlocked", lock=False)
+    elsewhere = make_folder(tmp_path / "elsewhere", "real")
+    foreign.mkdir()
+    linked, file = tmp_path / "whisperslim-app-linked", tmp_path / "whisperslim-app-file"
+    linked.symlink_to(elsewhere)
+    file.touch()
+    with monkeypatch.context() as patch:
+        mine = os.getuid()
+        patch.setattr(os, "getuid", lambda: mine + 1)
+        remove_stale(tmp_path)
+    assert stale.exists(), "another user's is not ours to remove"
+    remove_stale(tmp_path)
+    assert not stale.exists()
+    left = (foreign, unlocked, linked, file, elsewhere / "files" / "voice.wav")
+    assert all(path.exists() for path in left)
+
+
+def test_a_report_is_kept_in_the_apps_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "runs")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    path = report_of(AppContext(RunWatch(tmp_path / "runs")), run.name)
+    assert path.name == f"{run.name}.html" and path.is_relative_to(tmp_path / "files")
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from whisperslim.ui.form_check import marked_now
 from whisperslim.ui.gate import UPLOAD_BYTES, Gate
 from whisperslim.ui.lazy import MAX_SECONDS
 from whisperslim.ui.limits import check_runs
+from whisperslim.ui.own_folder import KEPT_SECONDS, make_own_folder, remove_when_told_to_end
 from whisperslim.ui.recording_desk import FOLDER, RecordingDesk
 from whisperslim.ui.run_watch import RunWatch
 from whisperslim.ui.tab_runs import NOTHING_DRAWN
@@ -43,7 +43,6 @@ _HEADER = (
     "<p>Make a Whisper model smaller and prove that it still hears Hindi.</p></header>"
 )
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-_HOUR = 3600
 # Events of all pages that wait at once. A page looks every two seconds: a hundred pages and some
 # comparisons fit, and what comes beyond is told so rather than kept without end.
 _MOST_WAITING = 256
@@ -63,7 +62,10 @@ def build(
     """
     app = context or AppContext(RunWatch(Path(runs_folder).expanduser().absolute()))
     with gr.Blocks(
-        title="WhisperSlim", analytics_enabled=False, fill_width=False, delete_cache=(_HOUR, _HOUR)
+        title="WhisperSlim",
+        analytics_enabled=False,
+        fill_width=False,
+        delete_cache=(KEPT_SECONDS, KEPT_SECONDS),
     ) as blocks:
         gr.HTML(_HEADER)
         chosen, drawn = gr.State(""), gr.State(NOTHING_DRAWN)
@@ -108,8 +110,10 @@ def launch(
     desktop: bool = False,
 ) -> gr.Blocks:
     """Serve the page, on this computer alone by default. Returns when closed, if `block`."""
-    uploads = tempfile.mkdtemp(prefix="whisperslim-app-")
-    os.environ["GRADIO_TEMP_DIR"] = uploads
+    uploads = make_own_folder()
+    if block:
+        remove_when_told_to_end()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if context is None:
         watch = RunWatch(Path(runs_folder).expanduser().absolute())
@@ -134,7 +138,7 @@ def launch(
         ssl_certfile=access.certificate,
         ssl_keyfile=access.key,
         ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
-        app_kwargs={"middleware": [Middleware(Gate, hosts=access.hosts, uploads=Path(uploads))]},
+        app_kwargs={"middleware": [Middleware(Gate, hosts=access.hosts, uploads=uploads)]},
         footer_links=["settings"],
         run_history=False,
         # The demo clips alone; fonts and styles travel inside the page.

@@ -1,9 +1,9 @@
 """The report of a run as a download: written when asked for, kept nowhere else."""
 
-import tempfile
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from whisperslim.jobs.report import write_report
 from whisperslim.ui.context import AppContext, for_people
@@ -32,11 +32,11 @@ def connect(asked: gr.Button, file: gr.DownloadButton, context: AppContext, run:
 
 
 def report_of(context: AppContext, name: object) -> Path:
-    """The report in a temporary folder, under a name that says whose it is.
+    """The report among the app's own files, under a name that says whose it is.
 
-    Raises `RunError` when there is no such run.
+    Raises `RunError` when there is no such run, or the disk does not take it.
     """
     run = context.watch.open(name)
-    path = Path(tempfile.mkdtemp(prefix="whisperslim-report-")) / f"{run.name}.html"
+    path = Path(get_upload_folder()) / "reports" / f"{run.name}.html"
     write_report(run, path)
     return path
