@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.files import write_text_atomically
+from whisperslim.core.sent_files import read_plain
 from whisperslim.errors import DataError, UsageError, WhisperSlimError
 from whisperslim.ui.compared import typed
 from whisperslim.ui.sides import SideChoice
@@ -20,6 +21,7 @@ from whisperslim.ui.sides import SideChoice
 FORMAT = 1
 MOST_CLIPS = 500
 FOLDER = "folders"
+_MOST_BYTES = 20_000_000  # of a record: what is said in `MOST_CLIPS` clips of two minutes
 _SOUND = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"}
 
 Listen = Callable[[SideChoice, SideChoice, str, str, str | None], Any]
@@ -162,9 +164,12 @@ def record_of(state: BatchState) -> dict[str, Any]:
 
 
 def _newest(folder: Path) -> BatchState | None:
+    # A link would let records outside be shown, and gone on with.
+    if folder.is_symlink() or folder.parent.is_symlink():
+        return None
     for path in sorted(folder.glob("*.json"), reverse=True):
         try:
-            return _parsed(json.loads(path.read_text("utf-8")), path)
+            return _parsed(json.loads(read_plain(path, _MOST_BYTES).decode("utf-8")), path)
         except (OSError, ValueError, TypeError, KeyError):  # damaged, or not ours
             continue
     return None

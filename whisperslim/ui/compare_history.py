@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whisperslim.core.files import renamed_into_place, write_text_atomically
+from whisperslim.core.sent_files import read_plain
 from whisperslim.errors import RunError, UsageError
 from whisperslim.ui.compared import ROLES, SAME, Compared, parsed
 
@@ -20,6 +21,7 @@ FOLDER = "comparisons"
 _RECORD, _RECORDING = "comparison.json", "recording.flac"
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 _MOST_BYTES = 2_000_000  # of a record; a longer one is none of ours
+_MOST_SOUND_BYTES = 8_000_000  # twice the 120 s of 16-bit sound at 16 kHz that are heard here
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,18 @@ class History:
     def find(self, key: object) -> Compared:
         """One by its key. Raises `RunError` when it is gone or unreadable."""
         try:
-            path = self._place(key) / _RECORD
-            if path.stat().st_size > _MOST_BYTES:
-                raise ValueError("too long")
-            return parsed(json.loads(path.read_text("utf-8")), str(key))
+            record = read_plain(self._place(key) / _RECORD, _MOST_BYTES)
+            return parsed(json.loads(record.decode("utf-8")), str(key))
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise RunError(
                 f"the comparison {key!r} is gone or cannot be read; choose another of the list"
             ) from error
 
     def recording(self, key: object) -> bytes:
-        """Its recording as FLAC; empty when there is none."""
+        """Its recording as FLAC; empty when there is none that this app can have written."""
         try:
-            return (self._place(key) / _RECORDING).read_bytes()
-        except OSError:
+            return read_plain(self._place(key) / _RECORDING, _MOST_SOUND_BYTES)
+        except (OSError, ValueError):
             return b""
 
     def listed(self) -> list[Compared]:
