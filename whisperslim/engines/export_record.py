@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from whisperslim.core.sent_files import json_of, typed
 from whisperslim.errors import ExportError
 
 FORMAT = 1
@@ -74,25 +75,51 @@ def read_export(folder: Path) -> ExportRecord:
     """The record of an export folder, after a look at whether its files are whole.
 
     Raises:
-        ExportError: it is missing, of another version, or a file is missing or of another length.
+        ExportError: it is missing, damaged or of another version, or a file is missing or of
+            another length.
     """
     try:
-        raw: dict[str, Any] = json.loads((folder / EXPORT_FILE).read_text("utf-8"))
+        raw: dict[str, Any] = typed(json_of((folder / EXPORT_FILE).read_bytes()), dict)
         found = raw.get("format")
         if found != FORMAT:
             raise ExportError(
                 f"{folder} is an export of format {found}; this version reads format {FORMAT}: "
                 "export the model again"
             )
-        lists = {key: tuple(raw[key]) for key in ("suppress", "suppress_at_start")}
-        record = ExportRecord(**{**raw, **lists})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        record = _parsed(raw)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(
             f"{folder / EXPORT_FILE} is missing or damaged ({error}); an export that was broken "
             "off leaves none: export the model again"
         ) from error
     _check_files(folder, record)
     return record
+
+
+def _parsed(raw: dict[str, Any]) -> ExportRecord:
+    """A record of the disk, every type checked: somebody may have sent the folder."""
+    kinds = {n: kind for n, kind in ExportRecord.__annotations__.items() if kind in (str, int)}
+    plain = {name: typed(raw[name], kind) for name, kind in kinds.items()}
+    if plain["engine"] not in ENGINES or plain["quantize"] not in QUANTISATIONS:
+        raise ValueError("its engine or quantisation is unknown")
+    tokens = {
+        name: tuple(typed(token, int) for token in typed(raw[name], list))
+        for name in ("suppress", "suppress_at_start")
+    }
+    files = {_file_name(name): typed(size, int) for name, size in typed(raw["files"], dict).items()}
+    runtime = {
+        typed(package, str): typed(version, str)
+        for package, version in typed(raw["runtime"], dict).items()
+    }
+    typed(raw["settings"], dict)
+    return ExportRecord(**{**raw, **plain, **tokens, "files": files, "runtime": runtime})
+
+
+def _file_name(name: str) -> str:
+    # Elsewhere, the length of a file that is nobody's business would be told.
+    if Path(typed(name, str)).name != name:
+        raise ValueError("one of its files is not in the folder")
+    return name
 
 
 def _check_files(folder: Path, record: ExportRecord) -> None:

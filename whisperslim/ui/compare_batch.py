@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.files import write_text_atomically
-from whisperslim.core.sent_files import read_plain
+from whisperslim.core.sent_files import json_of, read_plain, typed
 from whisperslim.errors import DataError, UsageError, WhisperSlimError
-from whisperslim.ui.compared import typed
 from whisperslim.ui.sides import SideChoice
 
 FORMAT = 1
@@ -85,7 +84,8 @@ class BatchCompare:
         """How far it is, or how far the newest on disk came; None when there was none yet."""
         with self._lock:
             if self._state is None and not self._sought:
-                self._state, self._sought = _newest(self.folder / FOLDER), True
+                self._sought = True
+                self._state = _newest(self.folder / FOLDER)
             return self._state
 
     def start(
@@ -169,7 +169,7 @@ def _newest(folder: Path) -> BatchState | None:
         return None
     for path in sorted(folder.glob("*.json"), reverse=True):
         try:
-            return _parsed(json.loads(read_plain(path, _MOST_BYTES).decode("utf-8")), path)
+            return _parsed(json_of(read_plain(path, _MOST_BYTES)), path)
         except (OSError, ValueError, TypeError, KeyError):  # damaged, or not ours
             continue
     return None
@@ -177,17 +177,22 @@ def _newest(folder: Path) -> BatchState | None:
 
 def _parsed(record: Any, path: Path) -> BatchState:
     """A record of the disk, every type checked: the folder may hold anything."""
-    if record["format"] != FORMAT:
+    if typed(record, dict)["format"] != FORMAT:
         raise ValueError("another format")
-    dense, slim = (typed(name, str) for name in record["names"])
-    first, second = (SideChoice(**_fields(SideChoice, side)) for side in record["sides"])
+    rows = typed(record["rows"], list)
+    if len(rows) > MOST_CLIPS:
+        raise ValueError("more clips than can be compared")
+    dense, slim = (typed(name, str) for name in typed(record["names"], list))
+    first, second = (
+        SideChoice(**_fields(SideChoice, side)) for side in typed(record["sides"], list)
+    )
     texts = {name: typed(record[name], str) for name in ("source", "language", "problem")}
     return BatchState(
         names=(dense, slim),
         sides=(first, second),
         total=typed(record["total"], int),
         path=path,
-        rows=tuple(_parsed_row(row) for row in record["rows"]),
+        rows=tuple(_parsed_row(row) for row in rows),
         running=False,
         **texts,
     )

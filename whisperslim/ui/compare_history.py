@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whisperslim.core.files import renamed_into_place, write_text_atomically
-from whisperslim.core.sent_files import read_plain
+from whisperslim.core.sent_files import json_of, read_plain
 from whisperslim.errors import RunError, UsageError
 from whisperslim.ui.compared import ROLES, SAME, Compared, parsed
 
@@ -53,8 +53,8 @@ class History:
         """One by its key. Raises `RunError` when it is gone or unreadable."""
         try:
             record = read_plain(self._place(key) / _RECORD, _MOST_BYTES)
-            return parsed(json.loads(record.decode("utf-8")), str(key))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            return parsed(json_of(record), str(key))
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunError(
                 f"the comparison {key!r} is gone or cannot be read; choose another of the list"
             ) from error

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from whisperslim.core.sent_files import typed
 from whisperslim.ui.sides import SideChoice
 
 FORMAT = 1
@@ -133,16 +134,16 @@ def parsed(record: Any, key: str) -> Compared:
 
     Raises `ValueError`, `TypeError` or `KeyError` for what is none.
     """
-    if record["format"] != FORMAT:
+    if typed(record, dict)["format"] != FORMAT:
         raise ValueError("another format")
-    sides = tuple(_parsed_side(side) for side in record["sides"])
-    blind = tuple(record["blind"])
+    sides = tuple(_parsed_side(side) for side in typed(record["sides"], list))
+    blind = tuple(typed(record["blind"], list))
     roles = [side.role for side in sides]
     known = roles in (list(ROLES[:2]), list(ROLES)) and blind in _orders()
     if not known or record["vote"] not in (*ROLES[:2], SAME, None):
         raise ValueError("unknown sides or vote")
     texts = {name: typed(record[name], str) for name in _TEXTS}
-    datetime.fromisoformat(texts["made"])
+    _check_time(texts["made"])
     reference = record["reference"]
     return Compared(
         key=key,
@@ -164,23 +165,18 @@ def _orders() -> tuple[tuple[str, ...], ...]:
     return (), (dense, slim), (slim, dense)
 
 
+def _check_time(made: str) -> None:
+    moment = datetime.fromisoformat(made)
+    # A time beyond these years, or of no time zone, may be none where the list is read.
+    if moment.tzinfo is None or not 2000 <= moment.year < 9000:
+        raise ValueError("no time of a comparison")
+
+
 def _parsed_side(record: Any) -> HeardSide:
     kinds = {name: kind for name, kind in HeardSide.__annotations__.items() if name != "scores"}
     values = {name: typed(record[name], kind) for name, kind in kinds.items()}
     scores = {
         typed(kind, str): (typed(wer, float), typed(cer, float))
-        for kind, (wer, cer) in record["scores"].items()
+        for kind, (wer, cer) in typed(record["scores"], dict).items()
     }
     return HeardSide(**values, scores=scores)
-
-
-def typed(value: Any, kind: Any) -> Any:
-    """`value` when it is of `kind`; a whole number is a float, too; NaN and infinity are none.
-
-    Raises `ValueError` when it is not.
-    """
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or (kind is float and not abs(value) < 1e18):
-        raise ValueError(f"{value!r} is not {kind}")
-    return value

@@ -1,9 +1,9 @@
 """What each side of a comparison runs in, and how that is said in words."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisperslim.core.sent_files import json_of, typed
 from whisperslim.engines.export_record import PARITY_FILE, is_export, read_export
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.ui.choices import chosen_model
@@ -149,13 +149,14 @@ def _of_export(folder: Path, window: str) -> EngineOption:
 def _parity(folder: Path) -> str:
     """What the check of an export found, without the figures that only engineers read."""
     try:
-        found = json.loads((folder / PARITY_FILE).read_text("utf-8"))
+        found = json_of((folder / PARITY_FILE).read_bytes())
+        same, parts = (typed(found[name], int) for name in ("same_text", "parts"))
         told = (
-            f"checked against the PyTorch model on {found['seconds']:.0f} s of speech, where it "
-            f"wrote the same text for {found['same_text']} of {found['parts']} parts"
+            f"checked against the PyTorch model on {typed(found['seconds'], float):.0f} s of "
+            f"speech, where it wrote the same text for {same} of {parts} parts"
         )
         words = found["word_difference"]
-        return f"{told}; {words:.0%} of the words differ" if words else told
+        return f"{told}; {typed(words, float):.0%} of the words differ" if words else told
     except (OSError, ValueError, TypeError, KeyError):
         return "not checked against the PyTorch model, since the verdict is missing; export again"
 
