@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -244,6 +244,17 @@ def test_what_has_changed_is_heard_anew(tmp_path: Path, changed: str) -> None:
     batch.start(names, sides, "/folder", clips, "hi")
     wait_for_the_work()
     assert listener.asked == ["0.wav", "1.wav", "2.wav"]
+
+
+def test_a_clip_whose_text_has_changed_is_heard_anew(tmp_path: Path) -> None:
+    clips = [replace(clip, reference="एक") for clip in clips_on_disk(tmp_path, 4)]
+    broken_off(tmp_path, clips)
+    mended = [replace(clips[0], reference="दो"), *clips[1:]]
+    listener = Listener()
+    state = run_all(BatchCompare(listener, tmp_path / "runs"), mended)
+    assert "0.wav" in listener.asked
+    assert {row.key: row.reference for row in state.rows}["0.wav"] == "दो"
+    assert len(state.rows) == 4
 
 
 @pytest.mark.parametrize(

@@ -218,9 +218,11 @@ def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> Batch
     files = [*(clip.path for clip in clips), *(Path(side.path) for side in asked.sides)]
     if not (same and earlier.broken_off and _written(files) < _written([earlier.path])):
         return asked
-    keys = {clip.key for clip in clips}
-    # One that could not be heard is tried again.
-    rows = tuple(row for row in earlier.rows if row.key in keys and not row.problem)
+    present = {(clip.key, clip.reference) for clip in clips}
+    # One that could not be heard is tried again; one whose text was mended is scored anew.
+    rows = tuple(
+        row for row in earlier.rows if (row.key, row.reference) in present and not row.problem
+    )
     return replace(asked, rows=rows, path=earlier.path)
 
 
