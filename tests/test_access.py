@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from whisperslim.core.sources import resolve
 from whisperslim.errors import SourceError, UsageError
 from whisperslim.offline import VARIABLE
-from whisperslim.ui.access import LOCAL, Login, access, is_loopback, read_login
+from whisperslim.ui.access import LOCAL, Access, Login, access, is_loopback, read_login
+from whisperslim.ui.gate import Gate
 
 SECRET = "correct horse battery"
 
@@ -33,6 +36,37 @@ def test_other_computers_need_a_password_or_the_owners_word(address: str) -> Non
 )  # fmt: skip
 def test_loopback_is_told_by_the_address(address: str, own: bool) -> None:
     assert is_loopback(address) is own
+
+
+def answers_to(known: Access, host: str) -> bool:
+    gate = Gate(PlainTextResponse("in"), hosts=known.hosts, any_address=known.any_address)
+    status = TestClient(gate).get("/config", headers={"host": host}).status_code
+    assert status in (200, 403)
+    return status == 200
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0::0"])
+def test_on_all_addresses_every_address_opens_it_and_no_other_name(address: str) -> None:
+    known = access(address, unsafe=True)
+    for host in ("192.168.1.5:7860", "10.0.0.1", "[fe80::1]:7860", "[::1]", "localhost:7860"):
+        assert answers_to(known, host)
+    for host in (
+        "evil.example:7860",
+        "192.168.1.5.evil.example",
+        "",
+        "[evil]",
+        "fe80::1",
+        "[1.2.3.4]",
+    ):
+        assert not answers_to(known, host)
+    with_login = access(address, login=Login("asha", SECRET))
+    assert answers_to(with_login, "192.168.1.5:7860") and answers_to(with_login, "asha.local")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.168.1.5"])
+def test_on_one_address_others_do_not_open_it(address: str) -> None:
+    known = access(address, unsafe=True)
+    assert answers_to(known, f"{address}:7860") and not answers_to(known, "192.168.1.6:7860")
 
 
 @pytest.mark.parametrize("address", ["example.org", "", "0", "127.0.0.1:80", "0.0.0.0 "])

@@ -14,6 +14,7 @@ from whisperslim.ui.folders import Folders, listening_folders
 LOOPBACK = "127.0.0.1"
 LOGIN_VARIABLE = "WHISPERSLIM_AUTH"
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})
 _SHORTEST_PASSWORD = 12  # characters: our choice
 _LONGEST_FILE = 4096  # bytes; a password file holds one line
 
@@ -64,13 +65,21 @@ class Access:
 
     @property
     def hosts(self) -> frozenset[str] | None:
-        """Names that a browser may have asked for; None: any.
+        """Names that a browser may have asked for, `any_address` aside; None: any.
 
         A page elsewhere can give its own name this computer's address ("DNS rebinding") and would
         then pass for this app's page. It cannot bring the cookie of a login, so with one any name
         will do.
         """
         return None if self.login else _OWN_NAMES | {_in_url(self.address)}
+
+    @property
+    def any_address(self) -> bool:
+        """Whether a browser may have asked for any IP address, since all of this computer's serve.
+
+        Rebinding needs a name, so a number is as safe as the names of `hosts`.
+        """
+        return self.address in _ALL_ADDRESSES
 
     def warnings(self) -> tuple[str, ...]:
         """What the owner should know before serving so."""

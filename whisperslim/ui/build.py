@@ -138,7 +138,7 @@ def launch(
         ssl_certfile=access.certificate,
         ssl_keyfile=access.key,
         ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
-        app_kwargs={"middleware": [Middleware(Gate, hosts=access.hosts, uploads=uploads)]},
+        app_kwargs={"middleware": [_gate(access, uploads)]},
         footer_links=["settings"],
         run_history=False,
         # The demo clips alone; fonts and styles travel inside the page.
@@ -153,6 +153,10 @@ def launch(
         _frontend=False,
     )
     return blocks
+
+
+def _gate(access: Access, uploads: Path) -> Middleware:
+    return Middleware(Gate, hosts=access.hosts, any_address=access.any_address, uploads=uploads)
 
 
 def _show_no_hidden_progress(blocks: gr.Blocks) -> None:

@@ -5,6 +5,7 @@ use, some of which fetch whatever they are told to. So only those in `_OPEN` exi
 """
 
 import asyncio
+import ipaddress
 import json
 import math
 import re
@@ -70,11 +71,13 @@ class RefusedError(Exception):
 class Gate:
     """An ASGI layer in front of `app`.
 
-    `hosts` are the names it answers to, None for any; `uploads` the folder they are kept in.
+    `hosts` are the names it answers to, None for any; with `any_address`, to every IP address, too.
+    `uploads` is the folder they are kept in.
     """
 
     app: App
     hosts: frozenset[str] | None = None
+    any_address: bool = False
     uploads: Path | None = None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time  # files know no other
@@ -118,7 +121,8 @@ class Gate:
 
     def _check_host(self, headers: dict[str, str]) -> None:
         host = re.sub(r":\d+$", "", headers.get("host", "").lower())
-        if self.hosts is not None and host not in self.hosts:
+        known = self.hosts is None or host in self.hosts
+        if not known and not (self.any_address and _is_address(host)):
             raise RefusedError(403, "this app does not go by that name; open it by its address")
 
     def _count_login(self, scope: Scope) -> None:
@@ -177,6 +181,15 @@ def check_json(body: bytes) -> None:
             raise RefusedError(400, "a file is named by where it was uploaded to")
         if isinstance(each, str) and not _is_text(each):
             raise RefusedError(400, "the request holds text that is not Unicode")
+
+
+def _is_address(host: str) -> bool:
+    in_brackets = host.startswith("[") and host.endswith("]")
+    try:
+        version = ipaddress.ip_address(host[1:-1] if in_brackets else host).version
+    except ValueError:
+        return False
+    return in_brackets == (version == 6)
 
 
 def _is_remote(path: object) -> bool:
