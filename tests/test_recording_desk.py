@@ -132,6 +132,38 @@ def test_a_fresh_page_shows_the_last_corpus_where_it_stopped(desk: RecordingDesk
     assert "Sentence 2 of" in prompt and "not recorded yet" in state
 
 
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_damaged_recording_is_shown_and_deleted(desk: RecordingDesk, kept: float) -> None:
+    desk.create("own", "", None)
+    desk.save("own", 0, "a.wav")
+    path = desk.open("own").takes()[0].path
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    listed, *_ = tab_record.shown(desk, None)
+    assert listed["value"] == "own"
+    session = desk.open("own")
+    _, audio, state, _ = tab_record.sentence_shown(session, 0)
+    assert audio is None and "damaged" in state and "read it again" in state
+    desk.drop("own", 0)
+    assert "not recorded yet" in state_html(session, 0) and not path.exists()
+
+
+def test_a_fresh_page_falls_back_to_a_corpus_that_opens(desk: RecordingDesk) -> None:
+    desk.create("good", "", None)
+    desk.create("bad", "", None)
+    (desk.root / "bad" / "session.json").write_text("<script>")
+    listed, progress, *_ = tab_record.shown(desk, None)
+    assert listed["value"] == "good" and {name for _, name in listed["choices"]} == {"good", "bad"}
+    assert "session.json is damaged" in progress and "of 60 recorded" in progress.replace(
+        "</b>", ""
+    )
+    (desk.root / "good" / "session.json").write_text("")
+    listed, progress, *_ = tab_record.shown(desk, None)
+    assert listed["visible"] and listed["value"] is None and len(listed["choices"]) == 2
+    assert progress.count("session.json is damaged") == 2
+    with pytest.raises(WhisperSlimError, match="damaged"):
+        tab_record.shown(desk, "bad")
+
+
 def test_as_many_updates_as_components(desk: RecordingDesk) -> None:
     with gr.Blocks():
         tab = tab_record.lay_out_tab(desktop=True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,12 +129,42 @@ def test_deleting_takes_it_out_of_the_manifest(tmp_path: Path) -> None:
     assert [item.text for item in load_items(str(session.manifest))] == ["वाक्य 2"]
 
 
-def test_a_damaged_recording_is_named(tmp_path: Path) -> None:
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [halved, emptied])
+def test_a_damaged_recording_is_named_and_can_be_deleted(tmp_path: Path, damage: Any) -> None:
     session = create_session(tmp_path, "asha", SENTENCES)
-    take = session.save(0, tone())
-    take.path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"0001-001\.flac is damaged"):
-        session.takes()
+    for sentence in range(3):
+        session.save(sentence, tone())
+    for sentence in (0, 1):
+        damage(session.folder / "audio" / f"000{sentence + 1}-001.flac")
+    again = open_session(tmp_path, "asha")
+    for sentence in (0, 1):
+        with pytest.raises(DataError, match=rf"000{sentence + 1}-001\.flac is damaged"):
+            again.samples(sentence)
+        again.drop(sentence)
+        assert again.samples(sentence) is None
+    assert list(again.takes()) == [2] and again.damaged() == {}
+    assert [item.text for item in load_items(str(again.manifest))] == ["वाक्य 3"]
+
+
+def test_a_recording_of_no_known_length_is_not_trained_on_and_read_again(tmp_path: Path) -> None:
+    session = create_session(tmp_path, "asha", SENTENCES)
+    for sentence in (0, 1):
+        session.save(sentence, tone())
+    emptied(session.takes()[0].path)
+    again = open_session(tmp_path, "asha")
+    assert list(again.takes()) == [1] and again.next_open() == 0
+    assert "0001-001.flac is damaged" in again.damaged()[0]
+    assert [item.text for item in load_items(str(again.manifest))] == ["वाक्य 2"]
+    again.save(0, tone())
+    assert list(again.takes()) == [0, 1] and again.damaged() == {}
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/etc", "é", "a" * 41, "-x", None, 3, "a\n"])

@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +62,23 @@ class RecordingSession:
         return self.folder / _MANIFEST
 
     def takes(self) -> dict[int, Take]:
-        """Sentence -> its newest recording. Raises `DataError` naming a file that is damaged."""
-        newest: dict[int, tuple[int, Path]] = {}
-        for sentence, number, path in self._files():
-            if number > newest.get(sentence, (0, path))[0]:
-                newest[sentence] = (number, path)
-        return {
-            sentence: Take(path, number, _seconds(path))
-            for sentence, (number, path) in sorted(newest.items())
-        }
+        """Sentence -> its newest recording, except those that are `damaged`."""
+        found = {}
+        for sentence, (number, path) in self._newest().items():
+            # One damaged file must not keep anybody from the others.
+            with suppress(DataError):
+                found[sentence] = Take(path, number, _seconds(path))
+        return found
+
+    def damaged(self) -> dict[int, str]:
+        """Sentence -> what is wrong with its recording, of those whose length cannot be read."""
+        found = {}
+        for sentence, (_, path) in self._newest().items():
+            try:
+                _seconds(path)
+            except DataError as error:
+                found[sentence] = str(error)
+        return found
 
     def save(self, sentence: int, samples: np.ndarray) -> Take:
         """Keep mono float32 samples at 16 kHz as the sentence's recording, in place of any before.
@@ -93,10 +102,13 @@ class RecordingSession:
         self.write_manifest()
 
     def samples(self, sentence: int) -> np.ndarray | None:
-        """The sentence's recording as int16 at 16 kHz, None when it was not read yet."""
+        """The sentence's recording as int16 at 16 kHz, None when it was not read yet.
+
+        Raises `DataError` when it is damaged.
+        """
         self._check(sentence)
-        take = self.takes().get(sentence)
-        return None if take is None else _read(take.path)
+        newest = self._newest().get(sentence)
+        return None if newest is None else _read(newest[1])
 
     def next_open(self, after: int = -1) -> int | None:
         """The first sentence not recorded past `after`, else before it; None when all are."""
@@ -119,6 +131,14 @@ class RecordingSession:
             cells = (f"{_AUDIO}/{take.path.name}", self.prompts[sentence], self.speaker)
             rows.append("\t".join((*cells, f"{take.seconds:.3f}", split)))
         return "\n".join(rows) + "\n"
+
+    def _newest(self) -> dict[int, tuple[int, Path]]:
+        """Sentence -> number and file of its newest recording, in the order of the sentences."""
+        newest: dict[int, tuple[int, Path]] = {}
+        for sentence, number, path in self._files():
+            if number > newest.get(sentence, (0, path))[0]:
+                newest[sentence] = (number, path)
+        return dict(sorted(newest.items()))
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """(sentence, number of the take, file) of every recording, replaced ones included."""

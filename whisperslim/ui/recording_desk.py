@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whisperslim.errors import AudioError, UsageError, WhisperSlimError
+from whisperslim.errors import AudioError, DataError, UsageError, WhisperSlimError
 from whisperslim.speech.prompts import read_prompts
 from whisperslim.speech.recording_session import (
     RATE,
@@ -71,6 +71,16 @@ class RecordingDesk:
         with self._lock:
             return open_session(self.root, checked_name(name))
 
+    def first(self) -> tuple[RecordingSession | None, list[str]]:
+        """The corpus last worked on that can be opened, and what is wrong with any before it."""
+        problems = []
+        for name in session_names(self.root):
+            try:
+                return self.open(name), problems
+            except WhisperSlimError as error:
+                problems.append(str(error))
+        return None, problems
+
     def save(self, name: object, sentence: object, recording: object) -> tuple[Take, Any]:
         """Check a recording and keep it as that sentence's. Raises `AudioError` and `DataError`."""
         session, at = self.open(name), whole(sentence)
@@ -117,7 +127,11 @@ def prompt_html(session: RecordingSession, sentence: int) -> str:
 
 
 def state_html(session: RecordingSession, sentence: int) -> str:
-    """Whether the sentence has been read."""
+    """Whether the sentence has been read, and what is wrong with a recording that is damaged."""
+    try:
+        session.samples(sentence)
+    except DataError as error:
+        return _state(pill("damaged", "bad"), str(error))
     take = session.takes().get(sentence)
     if take is None:
         return _state(pill("not recorded yet", "wait"), f"Sentence {sentence + 1}")
@@ -144,7 +158,13 @@ def progress_html(session: RecordingSession) -> str:
         f'<div class="ws-facts">{facts}{speaker}</div>'
         f'<p class="ws-small">{end} Saved at once after each sentence, in</p>'
         f'<p class="ws-small ws-wrap ws-flat"><code>{text(session.manifest)}</code></p></div>'
+        f"{_damaged_note(session)}"
     )
+
+
+def _damaged_note(session: RecordingSession) -> str:
+    lines = [f"Sentence {number + 1}: {why}" for number, why in session.damaged().items()]
+    return note("\n".join(lines), "bad") if lines else ""
 
 
 def sources(session: RecordingSession) -> tuple[str, str]:
@@ -159,8 +179,11 @@ def sources(session: RecordingSession) -> tuple[str, str]:
 
 
 def heard_again(session: RecordingSession, sentence: int) -> tuple[int, np.ndarray] | None:
-    """A recording for the page's player, from the disk."""
-    samples = session.samples(sentence)
+    """A recording for the page's player, from the disk; None when there is none to be heard."""
+    try:
+        samples = session.samples(sentence)
+    except DataError:  # `state_html` tells it
+        return None
     return None if samples is None else (RATE, samples)
 
 

@@ -169,6 +169,10 @@ def connect(
     place = [tab.corpus, tab.sentence]
 
     @for_people
+    def arrive() -> list[Any]:
+        return shown(desk, None)
+
+    @for_people
     def show(name: str | None) -> list[Any]:
         return shown(desk, name)
 
@@ -218,7 +222,7 @@ def connect(
     moved = [tab.prompt, tab.audio, tab.state, tab.sentence]
     summed = [tab.corpus, tab.progress, tab.use]
     one: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1, **quiet}
-    blocks.load(lambda: shown(desk, None), None, tab.shown(), **quiet)
+    blocks.load(arrive, None, tab.shown(), **quiet)
     tab.corpus.input(show, tab.corpus, tab.shown(), **quiet)
     tab.which.input(lambda w: gr.update(visible=w == _OWN), tab.which, tab.file, **quiet)
     filled = [tab.name, tab.speaker, tab.which, tab.file]
@@ -243,20 +247,22 @@ def connect(
 
 
 def shown(desk: RecordingDesk, name: str | None) -> list[Any]:
-    """Updates for a corpus, at the first sentence not recorded; the last one used without a name.
+    """Updates for a corpus, at the first sentence not recorded.
 
+    Without a name it is the last one used that can be opened, under what is wrong with the others.
     Raises `UsageError` or `DataError` when the corpus named is none.
     """
-    known = [each for _, each in desk.choices()]
-    name = name or next(iter(known), None)
-    if name is None:
-        hidden = gr.update(visible=False)
-        fold = gr.update(open=True)
-        return [hidden, "", hidden, fold, gr.update(visible=True), hidden, "", None, "", 0]
-    session = desk.open(name)
+    session, problems = (desk.open(name), []) if name else desk.first()
+    told = note("\n".join(problems), "bad") if problems else ""
+    if session is None:
+        hidden, none = gr.update(visible=False), gr.update(visible=True)
+        known = desk.choices()
+        listed = gr.update(choices=known, value=None, visible=bool(known))
+        return [listed, told, hidden, gr.update(open=True), none, hidden, "", None, "", 0]
     prompt, audio, state, at = sentence_shown(session, session.next_open() or 0)
+    listed, progress, use = summary(desk, session)
     there = [gr.update(open=False), gr.update(visible=False), gr.update(visible=True)]
-    return [*summary(desk, session), *there, prompt, audio, state, at]
+    return [listed, told + progress, use, *there, prompt, audio, state, at]
 
 
 def sentence_shown(session: RecordingSession, sentence: int) -> list[Any]:
