@@ -7,19 +7,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
 
+from tests.fake_disk import full_disk
 from tests.test_ui_compare import comparison
 from whisperslim.errors import AudioError, RunError, UsageError
 from whisperslim.speech.audio import decode
-from whisperslim.ui import compare_results
+from whisperslim.ui import compare_fields, compare_results
 from whisperslim.ui.blind import Tally, hide, tallies, tally_html, wilson
 from whisperslim.ui.compare_history import History
 from whisperslim.ui.compared import Compared, HeardSide, compared_from
 from whisperslim.ui.comparison_html import comparison_html
-from whisperslim.ui.comparison_page import comparison_page, write_exports
+from whisperslim.ui.comparison_page import comparison_page, write_page, write_record
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.sides import SideChoice
 
@@ -234,7 +236,8 @@ class _Addresses(HTMLParser):
 
 def test_an_exported_page_needs_nothing_else(tmp_path: Path) -> None:
     one = made(SAID)
-    page, record = write_exports(one, CLIP.read_bytes(), tmp_path / "out")
+    page = write_page(one, CLIP.read_bytes(), tmp_path / "out")
+    record = write_record(one, tmp_path / "out")
     html = page.read_text("utf-8")
     parser = _Addresses()
     parser.feed(html)
@@ -256,14 +259,21 @@ def test_shown_with_buttons_and_files(history: History) -> None:
     assert [given[i]["value"] for i in (3, 4, 5)] == [
         "Dense heard it better", "Both the same", "Slim heard it better",
     ]  # fmt: skip
-    assert Path(given[7]["value"]).suffix == ".html" and Path(given[8]["value"]).suffix == ".json"
+    assert given[6]["visible"] and given[7]["visible"] and given[8]["visible"]
     assert given[10]["value"] == one.key and "my-run" in given[10]["choices"][0][0]
 
 
-def test_hidden_sides_offer_no_files(history: History) -> None:
+def test_hidden_sides_offer_no_files(history: History, tmp_path: Path) -> None:
     given = compare_results.keep(history, made(), str(CLIP), blind=True)
     assert given[2]["visible"] and not given[7]["visible"] and not given[8]["visible"]
     assert given[3]["value"] == "A heard it better"
+    hidden = history.find(given[0])
+    for write in (
+        lambda: write_page(hidden, b"", tmp_path),
+        lambda: write_record(hidden, tmp_path),
+    ):
+        with pytest.raises(UsageError, match="vote first"):
+            write()
     history.vote(given[0], "B")
     after = compare_results.updates(history, history.find(given[0]))
     assert not after[2]["visible"] and after[7]["visible"]
@@ -280,6 +290,53 @@ def test_what_cannot_be_kept_is_shown_but_not_voted_on(
     assert "ws-transcript" in given[1] and not given[2]["visible"] and len(warned) == 1
     with pytest.raises(RunError):
         compare_results.keep(history, made(), str(CLIP), blind=True)
+
+
+def test_a_full_disk_takes_no_comparison_from_view(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(compare_results, "warn", warned.append)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    for name in ("write_text", "write_bytes", "mkdir"):
+        monkeypatch.setattr(Path, name, full_disk)
+    given = compare_results.keep(history, made(), str(CLIP), blind=False)
+    assert "ws-transcript" in given[1] and not given[6]["visible"]
+    assert len(warned) == 1 and "make room" in warned[0]
+    with pytest.raises(RunError, match="make room"):
+        write_record(made(), tmp_path / "files")
+
+
+def test_files_are_there_however_long_a_page_was_open(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    one = made()
+    history.save(one, CLIP, 120.0)
+    compare_results.updates(history, one)
+    assert not (tmp_path / "files").exists(), "what lies ready would be cleared away"
+    pressed = _pressed(history)
+    for elem_id, end in (("save-page", ".html"), ("save-json", ".json")):
+        path = Path(pressed[elem_id](one.key))
+        assert path.suffix == end and path.is_relative_to(tmp_path / "files")
+        path.unlink()
+        assert Path(pressed[elem_id](one.key)).stat().st_size > 100
+        with pytest.raises(gr.Error, match="no comparison is chosen"):
+            pressed[elem_id]("")
+
+
+def _pressed(history: History) -> dict[str, Any]:
+    """What each button of the page does, by its name there."""
+    with gr.Blocks() as blocks:
+        shown = compare_fields._result_fields()
+        compare_results.connect(shown, history)
+    names = {each._id: getattr(each, "elem_id", None) for each in blocks.blocks.values()}
+    return {
+        str(names[which]): function.fn
+        for function in blocks.fns.values()
+        for which, event in function.targets
+        if event == "click"
+    }
 
 
 def test_sides_are_plain_values() -> None:

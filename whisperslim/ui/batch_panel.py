@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
+from whisperslim.core.files import write_text_atomically
+from whisperslim.errors import UsageError
+from whisperslim.jobs.disk import storage_told
+from whisperslim.ui import saved_file
 from whisperslim.ui.compare_batch import MOST_CLIPS, BatchCompare, BatchState, record_of
 from whisperslim.ui.context import for_people
 from whisperslim.ui.markup import empty
+from whisperslim.ui.saved_file import SaveButton, place_for
 
 _SECONDS = 2.0  # between looks, only while one is at work
 _NOTHING = empty("No folder compared yet", "Type its path, then press Compare the folder.")
@@ -24,14 +28,14 @@ class BatchFields:
     most: gr.Number
     start: gr.Button
     stop: gr.Button
-    record: gr.DownloadButton
+    record: SaveButton
     result: gr.HTML
     timer: gr.Timer
     drawn: gr.State
 
     def outputs(self) -> list[Any]:
         """What `updates` fills, in its order."""
-        return [self.result, self.start, self.stop, self.record, self.timer, self.drawn]
+        return [self.result, self.start, self.stop, self.record.button, self.timer, self.drawn]
 
 
 def lay_out_panel() -> BatchFields:
@@ -62,8 +66,7 @@ def lay_out_panel() -> BatchFields:
             start = gr.Button("Compare the folder", min_width=150, elem_id="folder-start")
             stop = gr.Button("Stop", variant="stop", visible=False, min_width=110,
                              elem_id="folder-stop")  # fmt: skip
-            record = gr.DownloadButton("Save as JSON", visible=False, min_width=150,
-                                       elem_id="folder-json")  # fmt: skip
+            record = saved_file.lay_out("Save as JSON", "folder-json", visible=False, min_width=150)
         result = gr.HTML(_NOTHING, elem_id="folder-result")
         timer = gr.Timer(_SECONDS, active=False)
         drawn = gr.State(None)
@@ -89,6 +92,7 @@ def connect(
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     fields.start.click(start, given, fields.outputs(), **quiet)
+    saved_file.connect(fields.record, lambda: write_record(batch.look()), None)
     fields.stop.click(stop, fields.drawn, fields.outputs(), **quiet)
     fields.timer.tick(look, fields.drawn, fields.outputs(), **quiet)
     gr.on(list(opened), look, fields.drawn, fields.outputs(), **quiet)
@@ -110,16 +114,21 @@ def updates(state: BatchState | None, drawn: object) -> list[Any]:
         batch_html(state),
         gr.update(interactive=not state.running),
         gr.update(visible=state.running, interactive=not state.stopping),
-        _download(state),
+        gr.update(visible=bool(state.rows) and not state.running),
         gr.Timer(active=state.running),
         mark_of(state),
     ]
 
 
-def _download(state: BatchState) -> Any:
-    if state.running or not state.rows:
-        return gr.update(visible=False)
-    path = Path(get_upload_folder()) / "comparisons" / f"folder-{state.path.name}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record_of(state), ensure_ascii=False, indent=1) + "\n", "utf-8")
-    return gr.update(value=str(path), visible=True)
+def write_record(state: BatchState | None) -> Path:
+    """What was heard so far, as JSON among the app's own files.
+
+    Raises `UsageError` when there is nothing yet, `RunError` when the disk does not take it.
+    """
+    if state is None or not state.rows:
+        raise UsageError("nothing was heard yet; compare a folder first")
+    path = place_for("folders") / f"folder-{state.path.name}"
+    with storage_told(path.parent):
+        record = json.dumps(record_of(state), ensure_ascii=False, indent=1)
+        write_text_atomically(path, record + "\n")
+    return path

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from whisperslim.ui import (
     compare_fields,
     computer_microphone,
     run_report,
+    saved_file,
     tab_compare,
     tab_compress,
     tab_record,
@@ -255,4 +257,4 @@ def _connect_buttons(
     acting: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, **_QUIET}
     refresh(gr.on([compress.stop.click, runs.stop.click], stop, chosen, None, **acting))
     refresh(runs.proceed.click(proceed, chosen, None, **acting))
-    run_report.connect(runs.report, runs.report_file, app, chosen)
+    saved_file.connect(runs.report, partial(run_report.report_of, app), chosen)

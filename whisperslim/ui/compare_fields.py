@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from whisperslim.ui import live_text
+from whisperslim.ui import live_text, saved_file
 from whisperslim.ui.batch_panel import BatchFields, lay_out_panel
 from whisperslim.ui.context import DENSE_MODELS, AppContext
 from whisperslim.ui.demo_clips import demo_clips
 from whisperslim.ui.markup import empty
+from whisperslim.ui.saved_file import SaveButton
 from whisperslim.ui.sides import DENSE_ENGINES, TORCH, WINDOWS
 
 LONGEST_REFERENCE = 5000  # characters
@@ -39,8 +40,8 @@ class ResultFields:
     same: gr.Button
     second: gr.Button
     files: gr.Row
-    page: gr.DownloadButton
-    record: gr.DownloadButton
+    page: SaveButton
+    record: SaveButton
     delete: gr.Button
     earlier: gr.Dropdown
     tally: gr.HTML
@@ -148,8 +149,8 @@ def _result_fields() -> ResultFields:
     with gr.Row(visible=False, elem_id="votes", elem_classes=["ws-acts"]) as votes:
         first, same, second = (gr.Button("", min_width=110, elem_id=f"vote-{i}") for i in "123")
     with gr.Row(visible=False, elem_id="comparison-files", elem_classes=["ws-acts"]) as files:
-        page = gr.DownloadButton("Save as HTML page", min_width=150, elem_id="save-page")
-        record = gr.DownloadButton("Save as JSON", min_width=150, elem_id="save-json")
+        page = saved_file.lay_out("Save as HTML page", "save-page", min_width=150)
+        record = saved_file.lay_out("Save as JSON", "save-json", min_width=150)
         delete = gr.Button("Delete", variant="stop", min_width=110, elem_id="delete-comparison")
     with gr.Accordion("Earlier comparisons", open=False, elem_id="history"):
         earlier = gr.Dropdown(

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from whisperslim.errors import RunError
+from whisperslim.ui import saved_file
 from whisperslim.ui.blind import hide, tally_html
 from whisperslim.ui.compare_fields import NOTHING, ResultFields
-from whisperslim.ui.compare_history import History
+from whisperslim.ui.compare_history import FOLDER, History
 from whisperslim.ui.compared import SAME, Compared
 from whisperslim.ui.context import for_people, warn
 from whisperslim.ui.lazy import MAX_SECONDS
+from whisperslim.ui.saved_file import place_for
 
 _MOST_LISTED = 200
 _TEXT_SHOWN = 32  # characters of a transcript in the list
@@ -24,12 +25,12 @@ def outputs(shown: ResultFields) -> list[Any]:
     """What `updates` fills, in its order."""
     return [
         shown.key, shown.result, shown.votes, shown.first, shown.same, shown.second, shown.files,
-        shown.page, shown.record, shown.delete, shown.earlier, shown.tally,
+        shown.page.button, shown.record.button, shown.delete, shown.earlier, shown.tally,
     ]  # fmt: skip
 
 
 def connect(shown: ResultFields, history: History) -> None:
-    """Wire votes, deletion and the list."""
+    """Wire votes, deletion, the files to save and the list."""
 
     @for_people
     def vote(place: int, key: str) -> list[Any]:
@@ -46,6 +47,17 @@ def connect(shown: ResultFields, history: History) -> None:
         gr.Info("The comparison, its recording and its vote are gone.", title="Deleted")
         return updates(history, None)
 
+    def page(key: object) -> Path:
+        # Only now: the alignment of words brings the normaliser's libraries with it.
+        from whisperslim.ui.comparison_page import write_page
+
+        return write_page(history.find(key), history.recording(key), place_for(FOLDER))
+
+    def record(key: object) -> Path:
+        from whisperslim.ui.comparison_page import write_record
+
+        return write_record(history.find(key), place_for(FOLDER))
+
     acting: dict[str, Any] = {
         "api_visibility": "private",
         "show_progress": "hidden",
@@ -57,6 +69,8 @@ def connect(shown: ResultFields, history: History) -> None:
         button.click(partial(vote, place), shown.key, outputs(shown), **acting)
     shown.earlier.input(pick, shown.earlier, outputs(shown), **acting)
     shown.delete.click(delete, shown.key, outputs(shown), **acting)
+    saved_file.connect(shown.page, page, shown.key)
+    saved_file.connect(shown.record, record, shown.key)
 
 
 def keep(history: History, compared: Compared, recording: str, *, blind: bool) -> list[Any]:
@@ -87,15 +101,15 @@ def updates(history: History, compared: Compared | None) -> list[Any]:
     # Only now: the alignment of words brings the normaliser's libraries with it.
     from whisperslim.ui.comparison_html import comparison_html
 
-    page, record = _exports(compared, sound)
+    saved = gr.update(visible=not compared.hidden)
     return [
         compared.key,
         comparison_html(compared, sound),
         gr.update(visible=compared.hidden or not compared.blind),
         *(gr.update(value=label) for label in vote_labels(compared)),
         gr.update(visible=True),
-        page,
-        record,
+        saved,
+        saved,
         gr.skip(),
         *end,
     ]
@@ -140,18 +154,8 @@ def _list_update(listed: list[Compared], key: str) -> Any:
     return gr.update(choices=choices, value=key if known else None)
 
 
-def _exports(compared: Compared, sound: bytes) -> list[Any]:
-    """Both files, ready to be fetched; none while the sides are hidden."""
-    if compared.hidden:
-        return [gr.update(visible=False)] * 2
-    from whisperslim.ui.comparison_page import write_exports
-
-    paths = write_exports(compared, sound, Path(get_upload_folder()) / "comparisons")
-    return [gr.update(value=str(path), visible=True) for path in paths]
-
-
 def _unkept(history: History, compared: Compared) -> list[Any]:
-    """Shown, but neither votes nor deletion: there is nothing on disk."""
+    """Shown, but neither votes, files nor deletion: there is nothing on disk."""
     given = updates(history, compared)
     given[0], given[2], given[6] = "", gr.update(visible=False), gr.update(visible=False)
     return given

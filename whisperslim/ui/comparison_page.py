@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from whisperslim.errors import RunError, UsageError
+from whisperslim.core.files import write_text_atomically
+from whisperslim.errors import UsageError
+from whisperslim.jobs.disk import storage_told
 from whisperslim.ui.compared import Compared
 from whisperslim.ui.comparison_html import comparison_html
 from whisperslim.ui.markup import text
@@ -26,8 +28,7 @@ def comparison_page(compared: Compared, sound: bytes) -> str:
 
     Raises `UsageError` while the sides are hidden: the page would tell which is which.
     """
-    if compared.hidden:
-        raise UsageError("vote first; the page would tell which side is which")
+    _check_shown(compared)
     styles = "\n".join(sheet.read_text("utf-8") for sheet in (STYLE_SHEET, COMPARE_SHEET))
     made = compared.made.replace("T", " ").replace("+00:00", " UTC")
     lead = f"{made}; {compared.side('slim').model} against {compared.side('dense').model}"
@@ -42,15 +43,27 @@ def comparison_page(compared: Compared, sound: bytes) -> str:
     )
 
 
-def write_exports(compared: Compared, sound: bytes, folder: Path) -> tuple[Path, Path]:
-    """The page and the JSON in `folder`. Raises `RunError` when the disk does not take them."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        page, record = (folder / f"comparison-{compared.key}.{end}" for end in ("html", "json"))
-        page.write_text(comparison_page(compared, sound), "utf-8")
-        record.write_text(
-            json.dumps(compared.to_record(), ensure_ascii=False, indent=1) + "\n", "utf-8"
-        )
-    except OSError as error:
-        raise RunError(f"{folder} takes no file: {error.strerror}; make room there") from error
-    return page, record
+def write_page(compared: Compared, sound: bytes, folder: Path) -> Path:
+    """The page as a file in `folder`.
+
+    Raises `UsageError` while the sides are hidden, `RunError` when the disk does not take it.
+    """
+    return _written(folder / f"comparison-{compared.key}.html", comparison_page(compared, sound))
+
+
+def write_record(compared: Compared, folder: Path) -> Path:
+    """The comparison as JSON in `folder`. Raises as `write_page` does."""
+    _check_shown(compared)
+    record = json.dumps(compared.to_record(), ensure_ascii=False, indent=1)
+    return _written(folder / f"comparison-{compared.key}.json", record + "\n")
+
+
+def _check_shown(compared: Compared) -> None:
+    if compared.hidden:
+        raise UsageError("vote first; the file would tell which side is which")
+
+
+def _written(path: Path, content: str) -> Path:
+    with storage_told(path.parent):
+        write_text_atomically(path, content)
+    return path

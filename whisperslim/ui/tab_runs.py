@@ -9,6 +9,7 @@ from whisperslim.errors import RunError
 from whisperslim.jobs.live import RunView
 from whisperslim.jobs.queue import Turn
 from whisperslim.jobs.rundir import RunDir, RunStatus
+from whisperslim.ui import saved_file
 from whisperslim.ui.charts import loss_figure, wer_figure
 from whisperslim.ui.context import AppContext
 from whisperslim.ui.gauge_charts import (
@@ -30,8 +31,8 @@ from whisperslim.ui.run_card import (
     scores_table,
     small_card,
 )
-from whisperslim.ui.run_report import REPORT_FILE
 from whisperslim.ui.run_watch import log_tail
+from whisperslim.ui.saved_file import SaveButton
 
 _GAUGE_OUTPUTS = 3 + len(STACKS)
 _CAN_CONTINUE = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.DIED, RunStatus.QUEUED)
@@ -61,8 +62,7 @@ class RunsTab:
     gauged: gr.Column
     still: gr.HTML
     moving: tuple[gr.Plot, ...]
-    report: gr.Button
-    report_file: gr.DownloadButton
+    report: SaveButton
 
     def outputs(self) -> list[Any]:
         """What `look` fills."""
@@ -81,7 +81,7 @@ class RunsTab:
             self.gauged,
             self.still,
             *self.moving,
-            self.report,
+            self.report.button,
         ]
 
 
@@ -108,9 +108,7 @@ def lay_out_tab() -> RunsTab:
                     min_width=300,
                     elem_id="run-continue",
                 )
-                report = gr.Button("Report", visible=False, elem_id="run-report")
-                # In the page but not to be seen: a script presses it when the report is written.
-                report_file = gr.DownloadButton(visible="hidden", elem_id=REPORT_FILE)
+                report = saved_file.lay_out("Report", "run-report", visible=False)
             with gr.Row(visible=False) as curves:
                 losses = gr.Plot(label="Loss terms", min_width=320, elem_id="loss-plot")
                 errors = gr.Plot(label="Word error rate", min_width=320, elem_id="wer-plot")
@@ -119,7 +117,7 @@ def lay_out_tab() -> RunsTab:
             with gr.Accordion("Log", open=False):
                 log = gr.HTML(log_html(""), elem_id="log")
     form = (choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices, log)
-    return RunsTab(*form, *_lay_out_gauges(), report, report_file)
+    return RunsTab(*form, *_lay_out_gauges(), report)
 
 
 def _lay_out_gauges() -> tuple[gr.Column, gr.HTML, tuple[gr.Plot, ...]]:
