@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_disk import full_disk
-from whisperslim.errors import AudioError, DataError, RunError, UsageError
+from whisperslim.errors import AudioError, DataError, UsageError
 from whisperslim.ui import batch_panel
 from whisperslim.ui.batch_html import batch_html
 from whisperslim.ui.compare_batch import (
@@ -288,30 +287,3 @@ def test_the_page_is_drawn_only_when_something_is_new(tmp_path: Path) -> None:
     assert "1 of 1 clips" in given[0] and given[3]["visible"]
     assert "value" not in batch_panel.updates(state, given[5])[0]
     assert len(batch_panel.updates(None, None)) == 6
-
-
-def test_what_was_heard_is_written_when_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
-    with pytest.raises(UsageError, match="compare a folder first"):
-        batch_panel.write_record(None)
-    state = run_all(
-        BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
-    )
-    batch_panel.updates(state, None)
-    assert not (tmp_path / "files").exists()
-    record = json.loads(batch_panel.write_record(state).read_text("utf-8"))
-    assert record["compared"] == 1 and record["rows"][0]["dense"] == "एक"
-
-
-def test_a_full_disk_takes_no_result_from_view(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state = run_all(
-        BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
-    )
-    monkeypatch.setattr(batch_panel, "write_text_atomically", full_disk)
-    assert "1 of 1 clips" in batch_panel.updates(state, None)[0]
-    with pytest.raises(RunError, match="make room"):
-        batch_panel.write_record(state)

@@ -1,6 +1,7 @@
 """The Compare tab's handlers: what runs in which engine, and in which words that is told."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,6 +172,22 @@ def test_compare_refuses_what_it_cannot_use(
     with pytest.raises(error):
         tab_compare.compared(app, **given)
     assert listener.compared == []
+
+
+def test_a_recording_that_was_cleared_away_is_told(tmp_path: Path) -> None:
+    tab_compare.keep_here(None)
+    for gone in (str(tmp_path / "gone.wav"), "x" * 9999, "a\0b"):
+        with pytest.raises(AudioError, match="no longer here; record or choose it again"):
+            tab_compare.keep_here(gone)
+
+
+def test_a_recording_in_use_stays(tmp_path: Path) -> None:
+    recording = tmp_path / "clip.wav"
+    recording.write_bytes(b"x")
+    before = recording.stat().st_ctime_ns
+    time.sleep(0.05)
+    tab_compare.keep_here(str(recording))
+    assert recording.stat().st_ctime_ns > before
 
 
 def test_a_third_model_is_the_slim_one_in_another_engine(

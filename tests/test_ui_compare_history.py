@@ -7,16 +7,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 import soundfile
 
-from tests.fake_disk import full_disk
 from tests.test_ui_compare import comparison
 from whisperslim.errors import AudioError, RunError, UsageError
 from whisperslim.speech.audio import decode
-from whisperslim.ui import compare_fields, compare_results
+from whisperslim.ui import compare_results
 from whisperslim.ui.blind import Tally, hide, tallies, tally_html, wilson
 from whisperslim.ui.compare_history import History
 from whisperslim.ui.compared import Compared, HeardSide, compared_from
@@ -290,53 +288,6 @@ def test_what_cannot_be_kept_is_shown_but_not_voted_on(
     assert "ws-transcript" in given[1] and not given[2]["visible"] and len(warned) == 1
     with pytest.raises(RunError):
         compare_results.keep(history, made(), str(CLIP), blind=True)
-
-
-def test_a_full_disk_takes_no_comparison_from_view(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    warned: list[str] = []
-    monkeypatch.setattr(compare_results, "warn", warned.append)
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
-    for name in ("write_text", "write_bytes", "mkdir"):
-        monkeypatch.setattr(Path, name, full_disk)
-    given = compare_results.keep(history, made(), str(CLIP), blind=False)
-    assert "ws-transcript" in given[1] and not given[6]["visible"]
-    assert len(warned) == 1 and "make room" in warned[0]
-    with pytest.raises(RunError, match="make room"):
-        write_record(made(), tmp_path / "files")
-
-
-def test_files_are_there_however_long_a_page_was_open(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
-    one = made()
-    history.save(one, CLIP, 120.0)
-    compare_results.updates(history, one)
-    assert not (tmp_path / "files").exists(), "what lies ready would be cleared away"
-    pressed = _pressed(history)
-    for elem_id, end in (("save-page", ".html"), ("save-json", ".json")):
-        path = Path(pressed[elem_id](one.key))
-        assert path.suffix == end and path.is_relative_to(tmp_path / "files")
-        path.unlink()
-        assert Path(pressed[elem_id](one.key)).stat().st_size > 100
-        with pytest.raises(gr.Error, match="no comparison is chosen"):
-            pressed[elem_id]("")
-
-
-def _pressed(history: History) -> dict[str, Any]:
-    """What each button of the page does, by its name there."""
-    with gr.Blocks() as blocks:
-        shown = compare_fields._result_fields()
-        compare_results.connect(shown, history)
-    names = {each._id: getattr(each, "elem_id", None) for each in blocks.blocks.values()}
-    return {
-        str(names[which]): function.fn
-        for function in blocks.fns.values()
-        for which, event in function.targets
-        if event == "click"
-    }
 
 
 def test_sides_are_plain_values() -> None:

@@ -1,5 +1,6 @@
 """The Compare tab: one recording, two models or three, word by word."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
 
     @for_people
     def compare(blind: bool, third: object, recording: object, *shown: Any) -> list[Any]:
+        keep_here(recording)
         # Three texts cannot be A and B.
         found = compared(context, recording, *shown, third=None if blind is True else third)
         return compare_results.keep(history, found, str(recording), blind=blind is True)
@@ -133,6 +135,19 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
         show_progress="minimal",
         show_progress_on=[shown.result],
     )
+
+
+def keep_here(recording: object) -> None:
+    """Keep the page's recording from being cleared away for as long again as a new one.
+
+    Raises `AudioError` when it is gone already: the page was left open for long.
+    """
+    if not isinstance(recording, str) or not recording:
+        return  # `compared` says that there is none
+    try:
+        os.utime(recording)
+    except (OSError, ValueError) as error:
+        raise AudioError("the recording is no longer here; record or choose it again") from error
 
 
 def compared(
