@@ -19,7 +19,8 @@ def main() -> None:
     try:
         launch(arguments.runs, port=arguments.port, open_run=arguments.open)
     except WhisperSlimError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,25 @@
 """Who may reach the app, and what it takes before others can."""
 
+import socket
 from pathlib import Path
 
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from tests.browser.conftest import free_port
 from whisperslim.core.sources import resolve
 from whisperslim.errors import SourceError, UsageError
 from whisperslim.offline import VARIABLE
-from whisperslim.ui.access import LOCAL, Access, Login, access, is_loopback, read_login
+from whisperslim.ui.access import (
+    LOCAL,
+    Access,
+    Login,
+    access,
+    check_port,
+    is_loopback,
+    read_login,
+)
 from whisperslim.ui.gate import Gate
 
 SECRET = "correct horse battery"
@@ -73,6 +83,25 @@ def test_on_one_address_others_do_not_open_it(address: str) -> None:
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="no address"):
         access(address, unsafe=True)
+
+
+def test_a_port_in_use_is_told() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        for address in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(UsageError, match=f"port {taken} is in use.* --port N"):
+                check_port(address, taken)
+    check_port("127.0.0.1", taken)
+
+
+def test_ports_and_addresses_that_are_none_are_told() -> None:
+    for port in (-1, 65_536):
+        with pytest.raises(UsageError, match="from 1024 to 65535"):
+            check_port("127.0.0.1", port)
+    with pytest.raises(UsageError, match=r"one of its own addresses"):
+        check_port("192.0.2.1", free_port())  # an address that documentation may name and no more
 
 
 def test_a_password_comes_from_a_file_of_its_owner(tmp_path: Path) -> None:

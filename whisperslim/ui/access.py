@@ -1,8 +1,10 @@
 """Who may reach the app, and how: this computer alone, unless its owner says otherwise."""
 
+import errno
 import hmac
 import ipaddress
 import os
+import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,6 +125,33 @@ def access(
         )
     allowed = Folders().with_more(*named) if is_loopback(name) else listening_folders(named)
     return Access(name, login, *chain, allowed)
+
+
+def check_port(address: str, port: int) -> None:
+    """Raise `UsageError` unless `port` of `address`, an IP address, is there and nobody's."""
+    # Gradio looks at this computer's own address whichever it is to listen on.
+    for each in dict.fromkeys((LOOPBACK, address)):
+        family = socket.AF_INET6 if ":" in each else socket.AF_INET
+        with socket.socket(family) as probe:
+            # What an app that has just ended leaves behind holds no port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((each, port))
+            except OverflowError as error:
+                raise UsageError(f"--port {port}: a port is from 1024 to 65535") from error
+            except OSError as error:
+                raise UsageError(_no_port(each, port, error)) from error
+
+
+def _no_port(address: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use; is the app open already? Else name another with --port N"
+    if error.errno == errno.EACCES:
+        return f"port {port} may not be used; name one from 1024 to 65535 with --port N"
+    return (
+        f"--listen {address}: this computer cannot listen there ({error.strerror}); give one of "
+        "its own addresses, or 0.0.0.0 for all of them"
+    )
 
 
 def read_login(typed: str, environment: Mapping[str, str] = os.environ) -> Login | None:

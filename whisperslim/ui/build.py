@@ -24,7 +24,7 @@ from whisperslim.ui import (
     tab_tradeoff,
     trial_journey,
 )
-from whisperslim.ui.access import LOCAL, Access
+from whisperslim.ui.access import LOCAL, Access, check_port
 from whisperslim.ui.computer_microphone import ComputerMicrophone
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import CLIPS_FOLDER
@@ -111,7 +111,12 @@ def launch(
     access: Access = LOCAL,
     desktop: bool = False,
 ) -> gr.Blocks:
-    """Serve the page, on this computer alone by default. Returns when closed, if `block`."""
+    """Serve the page, on this computer alone by default. Returns when closed, if `block`.
+
+    Raises `UsageError` when the port is not to be had, `RunError` when there is no room on disk for
+    uploads.
+    """
+    check_port(access.address, port)
     uploads = make_own_folder()
     if block:
         remove_when_told_to_end()
