@@ -73,7 +73,7 @@ class RecordingDesk:
 
     def first(self) -> tuple[RecordingSession | None, list[str]]:
         """The corpus last worked on that can be opened, and what is wrong with any before it."""
-        problems = []
+        problems: list[str] = []
         for name in session_names(self.root):
             try:
                 return self.open(name), problems
