@@ -15,9 +15,10 @@ from tests.fake_runs import make_groups, make_run, write_events, write_plan
 from whisperslim.errors import AudioError, RunError, UsageError, WhisperSlimError
 from whisperslim.jobs.recipe import from_mapping, load_recipe, with_values
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.places import ASSETS
 from whisperslim.speech.audio import decode
 from whisperslim.speech.dataset import load_items
-from whisperslim.ui import tab_runs
+from whisperslim.ui import tab_compress, tab_runs
 from whisperslim.ui.choices import chosen_model
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.folders import Folders, refused_paths
@@ -136,6 +137,63 @@ def test_recipes_from_the_page_stay_inside(tmp_path: Path, field: str) -> None:
     assert set(refused_paths(Folders((tmp_path,)).with_more(), recipe)) >= {field}
     own = with_values(load_recipe("quick-demo"), {"name": "own"})
     assert refused_paths(Folders(), own) == {}
+
+
+UP = "a" + "/.." * 40
+
+
+@pytest.mark.parametrize("field", ["model", "distill.teacher", "data.train"])
+def test_no_message_tells_whether_a_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    (tmp_path / "inside" / "a").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret#x").mkdir()
+    (tmp_path / "inside" / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path / "inside")
+    folders = Folders((tmp_path / "inside",))
+    told = set()
+    for way in (f"{UP}{tmp_path}", "a/../..", "..", "link", str(tmp_path)):
+        for name in ("secret", "missing"):
+            value: Any = f"{way}/{name}"
+            given = [f"{value}#x"] if field.startswith("data") else value
+            recipe = with_values(load_recipe("quick-demo"), {field: given})
+            problem = refused_paths(folders, recipe).get(field, "")
+            told.add((way, problem.replace(name, "")))
+            assert "none of the folders" in problem
+    assert len(told) == 5
+
+
+def test_a_forecast_does_not_tell_whether_a_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inside" / "a").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    app = AppContext(RunWatch(tmp_path / "runs"), folders=Folders((), beside_runs=False))
+    for way in (f"{UP}{tmp_path}", "a/../.."):
+        pages = {
+            tab_compress.forecast(app, f"{way}/{name}", 0.3, 0.0, "float16", languages)
+            .replace(name, "")
+            for name in ("secret", "missing")
+            for languages in ((), ("hi",))
+        }  # fmt: skip
+        assert len(pages) == 1
+
+
+def test_data_is_found_in_the_folder_of_the_app_and_in_the_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    shipped = load_recipe("quick-demo")
+    assert refused_paths(Folders((ASSETS.resolve(),)), shipped) == {}
+    own = with_values(
+        shipped, {"data.train": ["mine#train"], "data.dev": ["mine"], "data.test": ["mine#test"]}
+    )
+    assert refused_paths(Folders((tmp_path,)), own) == {}
+    missing = with_values(own, {"data.train": ["none#train"]})
+    assert set(refused_paths(Folders((tmp_path,)), missing)) == {"data.train"}
 
 
 # --- files ------------------------------------------------------------------------------------

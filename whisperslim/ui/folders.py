@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a recipe knows all methods and so loads torch
 
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux' own limits
 _HUB_DATA = "hub:"
+_FULL = ("/", "~")  # what a full path begins with
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,7 @@ def refused_paths(folders: Folders, recipe: "Recipe") -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in _named(recipe):
         try:
-            location = _location(value, is_data=name.startswith("data."))
-            if location is not None:
-                folders.admit(location)
+            _check_named(folders, value, is_data=name.startswith("data."))
         except UsageError as error:
             found[name] = str(error)
     return found
@@ -91,9 +90,13 @@ def check_recipe(folders: Folders, recipe: "Recipe") -> None:
 def is_path(typed: str) -> bool:
     """Whether what was typed is a path, rather than a name such as openai/whisper-base.
 
-    The name of a model is a path only where such a folder stands.
+    The name of a model is a path only where such a folder stands. What leads out of the folder the
+    app was started in always is one: whether anything is there must not be told.
     """
-    return typed.strip().startswith(("/", "~", ".")) or _as_path(typed, "folder").exists()
+    path = _as_path(typed, "folder")
+    if typed.strip().startswith((*_FULL, ".")) or ".." in Path(typed).parts:
+        return True
+    return not path.is_relative_to(_resolved(Path.cwd())) or path.exists()
 
 
 def _named(recipe: "Recipe") -> Iterator[tuple[str, str]]:
@@ -105,23 +108,41 @@ def _named(recipe: "Recipe") -> Iterator[tuple[str, str]]:
             yield f"data.{part}", source
 
 
-def _location(value: str, *, is_data: bool) -> str | None:
-    """What of a value would be opened as a path; None when it is a name and not a path."""
+def _check_named(folders: Folders, value: str, *, is_data: bool) -> None:
+    """Raise `UsageError` when what a recipe names leads where the page may not go."""
+    if not value or value.startswith(_HUB_DATA):
+        return
+    if is_data:
+        _admit_data(folders, value)
+    elif is_path(value):
+        folders.admit(value)
+
+
+def _admit_data(folders: Folders, value: str) -> None:
+    """Admit a data source as `recipe_paths` looks for it: in the current folder, then in ours."""
     from whisperslim.speech.dataset import parse_source
 
-    if not value or value.startswith(_HUB_DATA):
-        return None
-    if not is_data:
-        return value if is_path(value) else None
-    _as_path(value, "folder")  # before anything asks the file system for it
+    # Before anything asks the file system for it, with or without what follows `#`.
+    for each in filter(None, (value, value.rpartition("#")[0])):
+        if not _is_admitted(folders, each) and not _may_be_ours(folders, each):
+            folders.admit(each)
     location = parse_source(value)[0]
-    return location if _stands_here(location) else str(PROJECT_ROOT / location)
+    stands_here = location.startswith(_FULL) or Path(location).exists()
+    folders.admit(location if stands_here else str(PROJECT_ROOT / location))
 
 
-def _stands_here(location: str) -> bool:
-    # The project's own data is found by a relative name from any folder, as `recipe_paths` does.
-    path = Path(location).expanduser()
-    return path.is_absolute() or path.exists()
+def _may_be_ours(folders: Folders, location: str) -> bool:
+    if location.strip().startswith(_FULL) or ".." in Path(location).parts:
+        return False
+    return _is_admitted(folders, str(PROJECT_ROOT / location))
+
+
+def _is_admitted(folders: Folders, location: str) -> bool:
+    try:
+        folders.admit(location)
+    except UsageError:
+        return False
+    return True
 
 
 def _as_path(typed: object, what: str) -> Path:
