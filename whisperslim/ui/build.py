@@ -246,7 +246,9 @@ def _connect_buttons(
 
     @for_people
     def proceed(name: str) -> None:
-        app.start(app.watch.open(name))
+        run = app.watch.open(name)
+        check_runs(app, resumed=run.name)
+        app.start(run)
 
     refresh(
         compress.start.click(

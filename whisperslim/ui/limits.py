@@ -2,17 +2,22 @@
 
 from whisperslim.errors import UsageError
 from whisperslim.jobs import background
-from whisperslim.jobs.rundir import RunStatus
+from whisperslim.jobs.rundir import RunStatus, list_runs
 from whisperslim.ui.context import AppContext
 
 MOST_RUNS = 20  # at work and waiting; our choice
 MOST_COMMANDS = 2  # predictions and sweeps at once; each holds a model and its own threads
 
 
-def check_runs(context: AppContext) -> None:
-    """Raise `UsageError` when no further run may begin or wait."""
+def check_runs(context: AppContext, resumed: str = "") -> None:
+    """Raise `UsageError` when no further run may begin or wait.
+
+    One to be `resumed` takes no place beside the one that it has when it waits already.
+    """
     open_ones = (RunStatus.RUNNING, RunStatus.QUEUED)
-    count = sum(status in open_ones for _, status in context.watch.listed())
+    # All of them: one that is resumed may be older than those that the page lists.
+    others = [run for run in list_runs(context.runs) if run.name != resumed]
+    count = sum(context.watch.status(run) in open_ones for run in others)
     if count >= MOST_RUNS:
         raise UsageError(
             f"{count} runs are at work or waiting, and up to {MOST_RUNS} may; wait for one to end, "
