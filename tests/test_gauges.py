@@ -75,6 +75,7 @@ def test_a_later_stage_without_gauges_leaves_them() -> None:
         ("decoder.11.ffn", Spot("decoder", 11, "ffn")),
         ("decoder.3", Spot("decoder", 3, "layer")),
         ("all", Spot("", 0, "all")),
+        ("encoder.5000000000.x", Spot("", 0, "encoder.5000000000.x")),
     ],
 )
 def test_keys_say_where_a_gauge_is(key: str, found: Spot) -> None:
@@ -88,6 +89,12 @@ def test_heat_has_a_row_a_layer_and_a_column_a_place() -> None:
     assert [name.replace("<br>", " ") for name in heat.x] == [
         "encoder self- attn", "encoder ffn", "decoder encoder- attn"
     ]  # fmt: skip
+
+
+def test_a_layer_no_model_has_draws_no_rows() -> None:
+    view = fold(RunView(), [measured(1, density={FFN: 0.5, "encoder.5000000000.x": 0.25})])
+    (heat,) = heat_figure(current_gauges(view)).data
+    assert len(heat.z) == 2
 
 
 def test_curves_show_every_group_of_a_stack_and_their_mean() -> None:

@@ -31,6 +31,8 @@ from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.demo_clips import demo_clip, demo_clips
 from whisperslim.ui.forecast import PUBLISHED, forecast_html
 from whisperslim.ui.forms import label_of, nested, read_form, to_value, to_widget
+from whisperslim.ui.layer_charts import heads_figure, weights_figure
+from whisperslim.ui.layers import LayerRow
 from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import table, text, words
 from whisperslim.ui.model_cache import ModelCache
@@ -328,6 +330,26 @@ def test_curves_of_a_later_stage_go_on_after_the_first(app: AppContext) -> None:
     assert first.line.color == later.line.color and first.line.dash != later.line.dash
     assert first.showlegend and not later.showlegend
     assert [trace.y[0] for trace in wer_figure(view).data][1:] == [110.4, 51.2]
+
+
+def test_names_of_a_sent_run_are_no_markup_in_a_figure(app: AppContext) -> None:
+    link = '<a href="x">'
+    run = make_run(app.runs)
+    log = EventLog(run.events_path)
+    log.append(events.RunStarted("r", 1, ("tune", link)))
+    for stage in ("tune", link):
+        log.append(events.StageStarted(stage))
+        log.append(events.StepDone(stage, 1, 2, {link: 1.0}, 1e-5, 1.0, 2.0, 10))
+    for stage, label in (("tune", link), ("no steps", link), ("tune", f"{link}#x")):
+        log.append(events.Evaluated(stage, label, f"{link}#x", 1, 3, 0.5, 0.4, 0.3, "raw", "fit"))
+    view = app.watch.view(run)
+    row = LayerRow("k", "encoder", "heads", 0, link, 4, 10, (0,), (1,), None)
+    layers = [weights_figure([row], moved=True), heads_figure([row])]
+    losses, errors = loss_figure(view), wer_figure(view)
+    assert len(losses.data) == 2 and len(errors.data) == 3
+    assert [trace.showlegend for trace in losses.data] == [True, False]
+    for made in (losses, errors, *layers):
+        assert "<a " not in str(made.to_dict()) and "&lt;a " in str(made.to_dict())
 
 
 # --- Sparsity ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from itertools import cycle
 from plotly import graph_objects as go
 
 from whisperslim.jobs.live import RunView, Series
+from whisperslim.ui.markup import text
 
 # Readable on white and on near-black alike (contrast over 3 on both), apart without red-green.
 LINES = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#0284c7", "#65a30d", "#7c3aed")
@@ -58,11 +59,12 @@ def loss_figure(view: RunView) -> go.Figure:
             go.Scatter(
                 x=[offsets[stage] + step for step in series.steps],
                 y=series.values,
-                name=term,
+                name=text(term),
                 # One entry for all stages of a term: their dashes tell them apart.
-                legendgroup=term,
-                showlegend=term not in [trace.name for trace in made.data],
-                hovertemplate="step %{x}<br>%{y:.4g}<extra>" + f"{term}, {stage}</extra>",
+                legendgroup=text(term),
+                showlegend=text(term) not in [trace.name for trace in made.data],
+                hovertemplate="step %{x}<br>%{y:.4g}<extra>"
+                f"{text(term)}, {text(stage)}</extra>",
                 mode="lines+markers" if len(series.steps) < 3 else "lines",
                 line={
                     "color": colours[term],
@@ -104,10 +106,11 @@ def _stage(name: str) -> str:
 
 def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Scatter:
     stage, label, data = name.split("/", 2)
+    said = f"{label}, {short_source(data)} · {stage}" if label != data else f"{label} · {stage}"
     return go.Scatter(
         x=[step for step, _ in points],
         y=[rate for _, rate in points],
-        name=f"{label}, {short_source(data)} · {stage}" if label != data else f"{label} · {stage}",
+        name=text(said),
         mode="lines+markers",
         line={"color": colour, "width": 2},
         marker={"size": 7},
@@ -120,7 +123,7 @@ def _level(name: str, rate: float, end: int, colour: str) -> go.Scatter:
     return go.Scatter(
         x=[0, end],
         y=[rate, rate],
-        name=f"{label}, {short_source(data)}",
+        name=text(f"{label}, {short_source(data)}"),
         mode="lines",
         line={"color": colour, "width": 2, "dash": "dash"},
         hovertemplate="WER %{y:.1f} %<extra>%{fullData.name}</extra>",
@@ -161,7 +164,7 @@ def _mark_stages(made: go.Figure, offsets: Mapping[str, int]) -> None:
         made.add_vline(
             x=start,
             line={"color": GREY, "dash": "dot", "width": 1},
-            annotation={"text": stage, "font": {"size": 11}},
+            annotation={"text": text(stage), "font": {"size": 11}},
         )
 
 

@@ -18,7 +18,8 @@ _TOP, _BELOW, _LEGEND_BELOW = 60, 116, 44
 _MOST_LABELLED_LAYERS = 12  # beyond, the values would not fit their cells
 # Faint enough at its strongest that the page's text colour reads on it, light and dark.
 _SCALE = [[0.0, "rgba(13,148,136,0.06)"], [1.0, "rgba(13,148,136,0.62)"]]
-_KEY = re.compile(r"(?P<stack>[a-z]+)\.(?P<layer>\d+)\.?(?P<place>.*)")
+# A row is drawn for every layer up to the last: no model has a thousand.
+_KEY = re.compile(r"(?P<stack>[a-z]+)\.(?P<layer>\d{1,3})(\.(?P<place>.*))?")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def spot(key: str) -> Spot:
     found = _KEY.fullmatch(key)
     if found is None:
         return Spot("", 0, key)
-    place = found["place"].replace("_", "-").replace(".", " ") or "layer"
+    place = (found["place"] or "").replace("_", "-").replace(".", " ") or "layer"
     return Spot(found["stack"], int(found["layer"]), place)
 
 

@@ -43,10 +43,10 @@ def heads_figure(rows: Sequence[LayerRow]) -> go.Figure:
     heads = [row for row in rows if row.kind == "heads"]
     made = figure(_HEAD_ROW * len(heads) + _FRAME + 20)
     for name, colour, chosen in _head_states():
-        points = [(u, row.name) for row in heads for u in range(row.count) if chosen(row, u)]
+        points = [(u, text(row.name)) for row in heads for u in range(row.count) if chosen(row, u)]
         if points:
             made.add_trace(_squares(name, colour, points))
-    names = [row.name.removesuffix(" heads") for row in heads]
+    names = [text(row.name).removesuffix(" heads") for row in heads]
     made.update_yaxes(
         type="category", categoryorder="array", categoryarray=names[::-1], showgrid=False
     )
@@ -82,7 +82,7 @@ def _bar(
     pattern = {"shape": "/" if after else "", "size": 5, "fgcolor": "#fde68a", "bgcolor": colour}
     return go.Bar(
         x=values,
-        y=[row.name for row in rows],
+        y=[text(row.name) for row in rows],
         base=after,
         name=name,
         orientation="h",
