@@ -151,6 +151,23 @@ def test_hidden_sides_are_hidden(order: tuple[str, str], reference: str | None) 
     assert "slim" not in compare_results.list_label(hidden)
 
 
+def test_hidden_sides_show_only_notes_of_both() -> None:
+    one = replace(made(), blind=("slim", "dense"))
+    dense, slim = one.sides
+    silent, long = "no speech found in 1 of 3 parts", "the longest text allowed was reached"
+    for first, second, shown in (
+        ("", long, []),
+        (silent, f"{silent}; {long}", [silent]),
+        (f"{silent}; {long}", f"{silent}; {long}", [silent, long]),
+    ):
+        sides = (replace(dense, note=first), replace(slim, note=second))
+        page = comparison_html(replace(one, sides=sides))
+        assert [page.count(note) for note in (silent, long)] == [
+            2 * (note in shown) for note in (silent, long)
+        ]
+        assert long in comparison_html(replace(one, sides=sides, vote="slim"))
+
+
 def test_a_blind_vote_is_kept_and_stands(history: History) -> None:
     one = replace(made(), blind=("slim", "dense"))
     history.save(one, None, 120.0)

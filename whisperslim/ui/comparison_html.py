@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 
 from whisperslim.speech.normalise import for_language
 from whisperslim.speech.wer import WordDifference, word_differences
@@ -13,6 +14,7 @@ from whisperslim.ui.word_marks import marked_words, marks_legend
 
 # A difference smaller than this is noise of the clock.
 _SAME = 0.02
+_NOTES_JOINED_BY = "; "  # by `engines.windowed`, whose module brings torch
 _VOTE_FIRST = (
     "A and B are hidden. Listen, read, vote below: then you see which model is which, and the "
     "figures."
@@ -35,13 +37,21 @@ def comparison_html(compared: Compared, sound: bytes = b"") -> str:
 
 
 def _hidden(compared: Compared, sound: bytes) -> str:
-    first = compared.side(compared.blind[0])
+    first, second = (compared.side(role) for role in compared.blind)
     against = ("the reference", compared.reference) if compared.reference else ("A", first.text)
+    shared = _shared_note(first, second)
     cards = ""
-    for letter, role in zip("AB", compared.blind, strict=True):
+    for letter, side in (("A", first), ("B", second)):
         baseline = None if letter == "A" and not compared.reference else against
-        cards += _card(letter, "", "", compared.side(role), baseline, compared.language)
+        shown = replace(side, note=shared)
+        cards += _card(letter, "", "", shown, baseline, compared.language)
     return f"{_player(sound)}{note(_VOTE_FIRST, 'busy')}{_sides(cards, 2)}{marks_legend()}"
+
+
+def _shared_note(first: HeardSide, second: HeardSide) -> str:
+    """What both notes say. What only one says, such as a bound reached, may tell which it is."""
+    ours, theirs = (side.note.split(_NOTES_JOINED_BY) for side in (first, second))
+    return _NOTES_JOINED_BY.join(said for said in ours if said in theirs)
 
 
 def _head(compared: Compared, sound: bytes) -> str:
@@ -107,7 +117,6 @@ def _card(
             f"{text(for_language(language).name)}</p>"
             f'<p class="ws-marked" lang="{text(language)}">{marked}</p>'
         )
-    # A note names silence or a cut, which both sides have alike; it gives no side away.
     if side.note:
         parts.append(note(side.note, "wait"))
     return f'<section class="ws-card">{"".join(parts)}</section>'
