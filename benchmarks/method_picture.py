@@ -17,7 +17,10 @@ from plotly.subplots import make_subplots
 
 from benchmarks.provenance import RESULTS
 
-COLOURS = ("#0f766e", "#b45309", "#4338ca", "#be123c", "#4d7c0f", "#0369a1", "#7e22ce", "#57534e")
+COLOURS = (
+    "#0f766e", "#b45309", "#4338ca", "#be123c", "#4d7c0f",
+    "#0369a1", "#7e22ce", "#57534e", "#ec4899", "#111827", "#eab308",
+)  # fmt: skip
 BROWSER = "/usr/bin/chromium"
 _WIDTH, _HEIGHT = 1200, 520
 _HIGHEST = 100.0  # % of WER; beyond, nothing of what was said is left
@@ -79,17 +82,17 @@ def _beyond(rows: dict[str, Any], name: str) -> str:
     return f"<br>Beyond the picture: {'; '.join(found)}" if found else ""
 
 
-def _costs(own: dict[str, Any], record: dict[str, Any]) -> Sequence[list[float]]:
+def _costs(own: dict[str, Any], record: dict[str, Any]) -> Sequence[list[float | None]]:
     latency = record["latency"]["seconds_per_clip"]
     return (
         [values["cost"]["parameters"] / 1e6 for values in own.values()],
         [values["cost"]["flops"] / 1e9 for values in own.values()],
-        [latency[row]["median"] for row in own],
+        [latency[row]["median"] if row in latency else None for row in own],
     )
 
 
 def _points(
-    label: str, colour: str, own: dict[str, Any], costs: list[float], name: str, legend: bool
+    label: str, colour: str, own: dict[str, Any], costs: list[float | None], name: str, legend: bool
 ) -> go.Scatter:
     scores = [list(values["sets"][name]["scores"].values())[-1] for values in own.values()]
     wer = [100 * score["wer"] for score in scores]

@@ -52,7 +52,7 @@ def _method_row(
     row: str, values: dict[str, Any], names: Sequence[str], record: dict[str, Any],
     minutes: dict[str, Any],
 ) -> tuple[str, ...]:  # fmt: skip
-    cost = values["cost"]
+    cost, timed = values["cost"], record["latency"]["seconds_per_clip"]
     return (
         values["label"],
         f"{values['target']:.0%}" if values["target"] else "",
@@ -62,7 +62,7 @@ def _method_row(
         f"{cost['parameters'] / MEGA:.1f}",
         f"{cost['bytes_on_disk'] / MEGA:.1f} ({cost['dtype']})",
         f"{cost['flops'] / 1e9:.1f}",
-        f"{record['latency']['seconds_per_clip'][row]['median']:.2f}",
+        f"{timed[row]['median']:.2f}" if row in timed else "not measured",
         f"{minutes[values['label']]['median']:.1f}"
         if values["label"] in minutes
         else "not measured",

@@ -110,6 +110,7 @@ def test_figures_are_printed_though_their_file_cannot_be_written(
 
     score = {"wer": 0.25, "wer_interval_95": (0.2, 0.3), "cer": 0.1}
     found = SimpleNamespace(to_record=lambda: {"scores": {"raw": score}}, write_record=full)
+    found.result = SimpleNamespace(loss_note="")
     monkeypatch.setattr(evaluation_jobs, "evaluate_model", lambda *_, **__: found)
     done = cli("evaluate", "--model", "m", "--data", "d", "--json", "out.json")
     assert done.code == 1 and "the disk is full" in done.err and "25.00%" in done.out

@@ -25,6 +25,7 @@ from whisperslim.ui.run_watch import RunWatch
 
 _APP = """
 import os, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore it
 from whisperslim.ui.own_folder import make_own_folder, remove_when_told_to_end
 folder = make_own_folder()
 remove_when_told_to_end()
