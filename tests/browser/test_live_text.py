@@ -97,6 +97,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         chromium.close()
 
 
+def press_record(page: Page) -> None:
+    """As somebody does who sees which models are chosen: the lists come after the page."""
+    expect(page.locator("#slim input")).not_to_have_value("")
+    page.get_by_role("button", name="Record", exact=True).click()
+
+
 def test_engines_are_offered_and_explained(page: Page) -> None:
     tab(page, "Compare")
     expect(page.locator("#slim-engine input")).to_have_value("CTranslate2 int8")
@@ -115,7 +121,7 @@ def test_text_appears_while_speaking_and_the_whole_recording_is_compared(
 ) -> None:
     tab(page, "Compare")
     live = page.locator("#live-text")
-    page.get_by_role("button", name="Record", exact=True).click()
+    press_record(page)
     expect(live).to_contain_text("सुना <b>", timeout=PATIENCE)
     expect(live).to_contain_text("while you speak")
     assert live.locator("b").count() == 0
@@ -140,7 +146,7 @@ def test_without_the_tick_nothing_is_sent(page: Page, listener: Listener) -> Non
     tab(page, "Compare")
     page.get_by_label("Show text while I speak").uncheck()
     before = listener.previews
-    page.get_by_role("button", name="Record", exact=True).click()
+    press_record(page)
     page.wait_for_timeout(2500)
     page.get_by_role("button", name="Stop", exact=True).last.click()
     expect(page.locator("#recording audio, #recording #waveform")).not_to_have_count(0)
@@ -151,7 +157,7 @@ def test_without_the_tick_nothing_is_sent(page: Page, listener: Listener) -> Non
 
 def test_another_clip_clears_the_text(page: Page) -> None:
     tab(page, "Compare")
-    page.get_by_role("button", name="Record", exact=True).click()
+    press_record(page)
     expect(page.locator("#live-text")).to_contain_text("सुना", timeout=PATIENCE)
     page.get_by_role("button", name="Stop", exact=True).last.click()
     page.locator("#clip input").click()
@@ -164,7 +170,7 @@ def test_a_phone_shows_all_of_it(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": 390, "height": 900})
     tab(page, "Compare")
-    page.get_by_role("button", name="Record", exact=True).click()
+    press_record(page)
     expect(page.locator("#live-text")).to_contain_text("सुना", timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_role("button", name="Stop", exact=True).last.click()
