@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,12 @@ def typed(value: Any, kind: Any) -> Any:
         # JSON can hold half of a pair of UTF-16; no file and no page can. Raises ValueError.
         value.encode()
     return value
+
+
+def typed_fields(kind: type, record: Any, but: Container[str] = ()) -> dict[str, Any]:
+    """Field -> value of `record` for each field of a dataclass of JSON's kinds, `but` some.
+
+    Raises as `typed` does, and `KeyError` for one that is missing.
+    """
+    kinds = {name: each for name, each in kind.__annotations__.items() if name not in but}
+    return {name: typed(record[name], each) for name, each in kinds.items()}

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from whisperslim.core.sent_files import json_of, typed
+from whisperslim.core.sent_files import json_of, typed, typed_fields
 from whisperslim.errors import ExportError
 
 FORMAT = 1
@@ -96,10 +96,12 @@ def read_export(folder: Path) -> ExportRecord:
     return record
 
 
+_NESTED = ("suppress", "suppress_at_start", "files", "runtime", "settings")
+
+
 def _parsed(raw: dict[str, Any]) -> ExportRecord:
     """A record of the disk, every type checked: somebody may have sent the folder."""
-    kinds = {n: kind for n, kind in ExportRecord.__annotations__.items() if kind in (str, int)}
-    plain = {name: typed(raw[name], kind) for name, kind in kinds.items()}
+    plain = typed_fields(ExportRecord, raw, but=_NESTED)
     if plain["engine"] not in ENGINES or plain["quantize"] not in QUANTISATIONS:
         raise ValueError("its engine or quantisation is unknown")
     tokens = {

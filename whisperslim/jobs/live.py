@@ -125,9 +125,7 @@ def _apply(event: Event, view: RunView) -> RunView:
 def _(event: events.RunStarted, view: RunView) -> RunView:
     # One that still runs was killed, some time after its last word.
     known = {stage.name: stage for stage in _running_becomes(view, "waiting", view.updated_at)}
-    over = {name: stage for name, stage in known.items() if stage.status in ("done", "skipped")}
-    begun = {name: StageView(name, spent=stage.spent) for name, stage in known.items()} | over
-    stages = tuple(begun.get(name, StageView(name)) for name in event.stages)
+    stages = tuple(_begun_again(known.get(name, StageView(name))) for name in event.stages)
     return replace(
         _idle(view), state="running", name=event.name, pid=event.pid, stages=stages, error=None
     )
@@ -244,6 +242,11 @@ def _running_becomes(view: RunView, status: str, at: float | None) -> tuple[Stag
         _broken_off(stage, status, at) if stage.status == "running" else stage
         for stage in view.stages
     )
+
+
+def _begun_again(stage: StageView) -> StageView:
+    over = stage.status in ("done", "skipped")
+    return stage if over else StageView(stage.name, spent=stage.spent)
 
 
 def _broken_off(stage: StageView, status: str, at: float | None) -> StageView:

@@ -167,9 +167,9 @@ def _kept(run: RunDir) -> str:
 def _scores(run: RunDir) -> str:
     rows: list[list[object]] = []
     warnings: dict[str, str] = {}
-    paths = sorted(run.eval_path("any").parent.glob("*.json"))
-    for path in paths:
-        record = {} if path.stem == "difference" else _read(path)
+    every = sorted(run.eval_path("any").parent.glob("*.json"))
+    for path in (each for each in every if each.stem != "difference"):
+        record = _read(path)
         for found in record.get("sets", {}).values():
             for name, score in found["scores"].items():
                 rows.append(_score_row(str(record.get("label", path.stem)), found, name, score))

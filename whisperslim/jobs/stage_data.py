@@ -1,7 +1,7 @@
 """The stage that looks at every recording before any training: what is used for what."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from whisperslim.core.files import write_text_atomically
 from whisperslim.core.sources import resolve
@@ -28,9 +28,10 @@ _SHOWN_PROBLEMS = 10
 
 def prepare_data(context: StageContext) -> bool:
     """Examine every recording before any training; record what is used for what."""
-    named = [item for source in context.recipe.data.test for item in load_all(source)]
-    train, dev, report = _training_clips(context, named)
-    test = _test_clips(context)
+    named = {source: load_all(source) for source in context.recipe.data.test}
+    together = [item for items in named.values() for item in items]
+    train, dev, report = _training_clips(context, together)
+    test = _test_clips(context, named)
     told = f"training on {len(train)} clips, dev set of {len(dev)}, test sets of {len(test)}"
     context.emit(Notice(message=told))
     chosen = {"train": train, "dev": dev, "test": test}
@@ -71,12 +72,12 @@ def _limit(context: StageContext) -> TextLimit:
     return text_limit(found.path, recipe.language, recipe.vocabulary)
 
 
-def _test_clips(context: StageContext) -> list[Item]:
+def _test_clips(context: StageContext, named: Mapping[str, list[Item]]) -> list[Item]:
     """The clips that will be scored; without them a run would fail when its training is done."""
     recipe = context.recipe
     drawn = {
-        source: choose(load_all(source), recipe.evaluate.limit, recipe.runtime.seed)
-        for source in recipe.data.test
+        source: choose(items, recipe.evaluate.limit, recipe.runtime.seed)
+        for source, items in named.items()
     }
     together = [item for items in drawn.values() for item in items]
     # Scores must not depend on what is thought too long to train on, only on what can be heard.

@@ -20,6 +20,7 @@ from whisperslim.core.gates import attach_gates, attach_output_gates, plan_masks
 from whisperslim.core.plan import PruningPlan, Scores, ZeroRule, plan_to_budget, reachable
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.held_zeros import hold_zeros
 from whisperslim.methods.pruning_rounds import Importance, Schedule
 from whisperslim.methods.two_pass import kept_weight
 from whisperslim.methods.unit_norms import as_units, is_trained, unit_norms
@@ -75,7 +76,7 @@ class MaskedPruning:
         due = self._schedule.due(step, self._total_steps)
         if due > self._round:
             self._prune(due)
-        self._hold_zeros()
+        hold_zeros(self._model, self._zeros)
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """The share of each group's units that is not masked."""
@@ -110,7 +111,7 @@ class MaskedPruning:
             handle.remove()
         self._handles = []
         self._importance.detach()
-        self._hold_zeros()
+        hold_zeros(self._model, self._zeros)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks as places in the order of death, zeros, and the importance's own."""
@@ -255,10 +256,6 @@ class MaskedPruning:
         # `kthvalue` counts from 1 and a rule is strict, so the next value up is the limit.
         limit = float(torch.kthvalue(every, min(wanted + 1, every.numel())).values)
         return {name: ZeroRule(0.0, limit * scale) for name, scale in scales.items()}
-
-    def _hold_zeros(self) -> None:
-        for name, zeros in self._zeros.items():
-            self._model.get_parameter(name).data.masked_fill_(zeros, 0.0)
 
 
 def rms_norms(model: nn.Module, group: UnitGroup) -> torch.Tensor:

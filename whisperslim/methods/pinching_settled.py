@@ -9,13 +9,14 @@ from torch import nn
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.gates import plan_masks
 from whisperslim.core.plan import PruningPlan, Scores
+from whisperslim.methods.held_zeros import hold_zeros
 
 
 class SettledMasks:
     """A plan's masks on the model it was made for.
 
     Closed units stay closed. Closed elements are set to zero where they stand, and again after each
-    step: an optimizer with momentum moves weights that have no gradient, too.
+    step.
 
     Attributes:
         scores: What the plan was made of; the same plan can be made of them again.
@@ -43,11 +44,9 @@ class SettledMasks:
         """A group's mask of 0 and 1, `(count,)`."""
         return self._masks[group.key]
 
-    @torch.no_grad()
     def hold_zeros(self) -> None:
         """Put the closed elements back to zero, in place."""
-        for name, zeros in self._zeros.items():
-            self._model.get_parameter(name).masked_fill_(zeros, 0.0)
+        hold_zeros(self._model, self._zeros)
 
     def unit_densities(self) -> Mapping[str, float]:
         """Share of each group's units that is open."""

@@ -9,6 +9,7 @@ from torch import nn
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.plan import PruningPlan, Scores, keep_everything
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.held_zeros import hold_zeros
 from whisperslim.methods.plain_options import PlainOptions
 
 __all__ = ["Plain", "PlainOptions"]
@@ -47,8 +48,7 @@ class Plain:
     def after_step(self, learning_rate: float, step: int) -> None:
         """AdamW moves zeros too; put them back."""
         if self._model is not None:
-            for name, zeros in self._zeros.items():
-                self._model.get_parameter(name).masked_fill_(zeros, 0.0)
+            hold_zeros(self._model, self._zeros)
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         return {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.files import write_text_atomically
-from whisperslim.core.sent_files import json_of, read_plain, typed
+from whisperslim.core.sent_files import json_of, read_plain, typed, typed_fields
 from whisperslim.errors import DataError, UsageError, WhisperSlimError
 from whisperslim.ui.sides import SideChoice
 
@@ -184,7 +184,7 @@ def _parsed(record: Any, path: Path) -> BatchState:
         raise ValueError("more clips than can be compared")
     dense, slim = (typed(name, str) for name in typed(record["names"], list))
     first, second = (
-        SideChoice(**_fields(SideChoice, side)) for side in typed(record["sides"], list)
+        SideChoice(**typed_fields(SideChoice, side)) for side in typed(record["sides"], list)
     )
     texts = {name: typed(record[name], str) for name in ("source", "language", "problem")}
     return BatchState(
@@ -200,13 +200,8 @@ def _parsed(record: Any, path: Path) -> BatchState:
 
 def _parsed_row(record: Any) -> BatchRow:
     said = record["reference"]
-    values = _fields(BatchRow, record, but="reference")
+    values = typed_fields(BatchRow, record, but=("reference",))
     return BatchRow(reference=None if said is None else typed(said, str), **values)
-
-
-def _fields(kind: Any, record: Any, but: str = "") -> dict[str, Any]:
-    kinds = {name: each for name, each in kind.__annotations__.items() if name != but}
-    return {name: typed(record[name], each) for name, each in kinds.items()}
 
 
 def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> BatchState:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from whisperslim.core.sent_files import typed
+from whisperslim.core.sent_files import typed, typed_fields
 from whisperslim.ui.sides import SideChoice
 
 FORMAT = 1
@@ -173,8 +173,7 @@ def _check_time(made: str) -> None:
 
 
 def _parsed_side(record: Any) -> HeardSide:
-    kinds = {name: kind for name, kind in HeardSide.__annotations__.items() if name != "scores"}
-    values = {name: typed(record[name], kind) for name, kind in kinds.items()}
+    values = typed_fields(HeardSide, record, but=("scores",))
     scores = {
         typed(kind, str): (typed(wer, float), typed(cer, float))
         for kind, (wer, cer) in typed(record["scores"], dict).items()

@@ -142,12 +142,8 @@ def _facts(status: RunStatus, view: RunView) -> str:
         facts.append(("took", duration(view.seconds)))
     if view.updated_at is not None:
         at = datetime.fromtimestamp(view.updated_at, UTC).astimezone()
-        facts.append(
-            (
-                "last sign of life" if status == RunStatus.DIED else "updated",
-                f"{at:%Y-%m-%d %H:%M:%S}",
-            )
-        )
+        said = "last sign of life" if status == RunStatus.DIED else "updated"
+        facts.append((said, f"{at:%Y-%m-%d %H:%M:%S}"))
     return "".join(f"<span>{text(name)} <b>{text(value)}</b></span>" for name, value in facts)
 
 
