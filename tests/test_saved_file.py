@@ -12,6 +12,7 @@ import pytest
 from tests.test_compare_batch import heard, run_all
 from tests.test_ui_compare_history import CLIP, made
 from whisperslim.errors import RunError, UsageError
+from whisperslim.jobs import disk
 from whisperslim.ui import batch_panel, compare_fields, compare_results
 from whisperslim.ui.compare_batch import BatchCompare, Clip
 from whisperslim.ui.compare_history import History
@@ -96,7 +97,7 @@ def test_a_full_disk_takes_no_result_from_view(
     state = run_all(
         BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
     )
-    monkeypatch.setattr(batch_panel, "write_text_atomically", full_disk)
+    monkeypatch.setattr(disk, "write_text_atomically", full_disk)
     assert "1 of 1 clips" in batch_panel.updates(state, None)[0]
     with pytest.raises(RunError, match="make room"):
         batch_panel.write_record(state)

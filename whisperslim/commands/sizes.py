@@ -17,7 +17,7 @@ from whisperslim.commands.terminal import (
     print_table,
 )
 from whisperslim.errors import UsageError
-from whisperslim.jobs.disk import require_writable, storage_told
+from whisperslim.jobs.disk import require_writable, write_text_told
 from whisperslim.jobs.rundir import LATEST, RunDir, find_run, list_runs
 
 if TYPE_CHECKING:
@@ -207,7 +207,6 @@ def _draw(curves: "list[Sweep]", path: Path) -> None:
     """One page with the four pictures, which needs no network to be looked at."""
     from html import escape
 
-    from whisperslim.core.files import write_text_atomically
     from whisperslim.ui.tradeoff_charts import AXES, tradeoff_figure
 
     drawn = [curve for curve in curves if curve.points]
@@ -220,8 +219,7 @@ def _draw(curves: "list[Sweep]", path: Path) -> None:
     ]
     title = escape("Size against error: " + ", ".join(curve.run for curve in drawn))
     page = f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title></head><body>'
-    with storage_told(path.parent):
-        write_text_atomically(path, page + "\n".join(parts) + "</body></html>\n")
+    write_text_told(path, page + "\n".join(parts) + "</body></html>\n")
     announce(f"picture: {path}")
 
 

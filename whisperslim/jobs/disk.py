@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from whisperslim.core.files import write_text_atomically
 from whisperslim.errors import RunError
 
 if TYPE_CHECKING:
@@ -141,6 +142,12 @@ def storage_told(folder: Path) -> Iterator[None]:
         # The second name is where a temporary file was to go, which is the one that was asked for.
         name = error.filename2 or error.filename or folder
         raise RunError(f"{name}: {what} ({error.strerror})") from error
+
+
+def write_text_told(path: Path, content: str) -> None:
+    """Replace a text file as a whole. Raises `RunError` for what the disk refuses."""
+    with storage_told(path.parent):
+        write_text_atomically(path, content)
 
 
 def require_writable(file: Path) -> None:

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
-from whisperslim.core.files import write_text_atomically
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.export_record import is_export
 from whisperslim.errors import DataError, UsageError
-from whisperslim.jobs.disk import require_writable, storage_told
+from whisperslim.jobs.disk import require_writable, write_text_told
 from whisperslim.jobs.engine_evaluation import open_for_evaluation
 from whisperslim.jobs.environment import describe
 from whisperslim.jobs.stored_eval import texts_of
@@ -73,9 +72,8 @@ class Evaluation:
         Raises `RunError` when the place cannot be written to; `check_places` tells that before.
         """
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
-        with storage_told(path.parent):
-            write_text_atomically(path.with_suffix(".tsv"), self.result.rows())
-            write_text_atomically(path, text + "\n")
+        write_text_told(path.with_suffix(".tsv"), self.result.rows())
+        write_text_told(path, text + "\n")
 
 
 def check_places(out: Path | None, against: Path | None) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.families import UnitGroup
-from whisperslim.core.files import write_text_atomically
 from whisperslim.core.plan_rules import ENGINES
 from whisperslim.engines.export_record import QUANTISATIONS
 from whisperslim.engines.profile import Profile
 from whisperslim.errors import PlanError, UsageError
-from whisperslim.jobs.disk import require_writable, storage_told
+from whisperslim.jobs.disk import require_writable, write_text_told
 from whisperslim.jobs.environment import describe
 from whisperslim.places import cache_root
 
@@ -42,8 +41,7 @@ def save_profile(profile: Profile) -> Path:
     path = profile_path(profile.engine)
     others = [each for each in _read(path) if _kind(each) != _kind(profile)]
     record = {"format": FORMAT, "profiles": [asdict(each) for each in (*others, profile)]}
-    with storage_told(path.parent):
-        write_text_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_text_told(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

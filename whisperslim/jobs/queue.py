@@ -21,10 +21,9 @@ from typing import Any
 import yaml
 
 from whisperslim import events
-from whisperslim.core.files import write_text_atomically
 from whisperslim.errors import RunError
 from whisperslim.jobs import process
-from whisperslim.jobs.disk import require_room_for, storage_told
+from whisperslim.jobs.disk import require_room_for, storage_told, write_text_told
 from whisperslim.jobs.eventlog import EventLog
 from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs, looks_like_run
 
@@ -168,8 +167,7 @@ class _Order:
         self.names = waiting(runs)
 
     def write(self, names: list[str]) -> None:
-        with storage_told(self._path.parent):
-            write_text_atomically(self._path, json.dumps(names, ensure_ascii=False))
+        write_text_told(self._path, json.dumps(names, ensure_ascii=False))
         self.names = tuple(names)
 
 

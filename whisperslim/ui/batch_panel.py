@@ -7,9 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from whisperslim.core.files import write_text_atomically
 from whisperslim.errors import UsageError
-from whisperslim.jobs.disk import storage_told
+from whisperslim.jobs.disk import write_text_told
 from whisperslim.ui import saved_file
 from whisperslim.ui.compare_batch import MOST_CLIPS, BatchCompare, BatchState, record_of
 from whisperslim.ui.context import for_people
@@ -128,7 +127,6 @@ def write_record(state: BatchState | None) -> Path:
     if state is None or not state.rows:
         raise UsageError("nothing was heard yet; compare a folder first")
     path = place_for("folders") / f"folder-{state.path.name}"
-    with storage_told(path.parent):
-        record = json.dumps(record_of(state), ensure_ascii=False, indent=1)
-        write_text_atomically(path, record + "\n")
+    record = json.dumps(record_of(state), ensure_ascii=False, indent=1)
+    write_text_told(path, record + "\n")
     return path

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from whisperslim.core.files import write_text_atomically
 from whisperslim.errors import UsageError
-from whisperslim.jobs.disk import storage_told
+from whisperslim.jobs.disk import write_text_told
 from whisperslim.ui.compared import Compared
 from whisperslim.ui.comparison_html import comparison_html
 from whisperslim.ui.markup import text
@@ -64,6 +63,5 @@ def _check_shown(compared: Compared) -> None:
 
 
 def _written(path: Path, content: str) -> Path:
-    with storage_told(path.parent):
-        write_text_atomically(path, content)
+    write_text_told(path, content)
     return path
