@@ -83,26 +83,27 @@ def test_a_gate_scales_its_own_unit_only(shop: Workshop) -> None:
 def fisher_by_hand(
     shop: Workshop, batch: Batch, groups: Sequence[UnitGroup]
 ) -> dict[str, torch.Tensor]:
-    """One clip at a time, one gate vector for the clip: the gradient squared, then summed.
+    """One clip at a time, one gate vector for the clip: the mean of the squared gradients.
 
-    A batch's loss is the mean over all its tokens, so a clip's share of it is its own mean times
-    its share of the tokens.
+    A batch's loss is the mean over all its tokens, so a clip counts with its own mean loss times
+    its tokens, against those of a clip on average.
     """
     speech = shop.student()
     counts = [len(speech.tokens.encode(text)) + 1 for text in batch.texts]
+    usual = sum(counts) / len(counts)
     total = {g.key: torch.zeros(g.count) for g in groups}
     for index, count in enumerate(counts):
         gates = {g.key: torch.ones(g.count, requires_grad=True) for g in groups}
         handles = attach_gates(speech.model, groups, lambda g, x, gates=gates: gates[g.key])
-        (cross_entropy(speech, alone(batch, index)) * count / sum(counts)).backward()
+        (cross_entropy(speech, alone(batch, index)) * count / usual).backward()
         for handle in handles:
             handle.remove()
         for key, gate in gates.items():
-            total[key] += gate.grad.square()
+            total[key] += gate.grad.square() / len(counts)
     return total
 
 
-def test_importance_is_the_sum_of_squared_gradients_clip_by_clip(
+def test_importance_is_the_mean_of_squared_gradients_clip_by_clip(
     shop: Workshop, batch: Batch
 ) -> None:
     speech = shop.student()
@@ -136,6 +137,26 @@ def test_importance_is_a_running_mean(shop: Workshop, decay: float, keep: float)
         torch.testing.assert_close(
             value, keep * first[key] + (1 - keep) * second[key], rtol=1e-3, atol=1e-9
         )
+
+
+def test_copies_of_a_clip_say_what_the_clip_says(shop: Workshop, batch: Batch) -> None:
+    speech, one, found = shop.student(), alone(batch, 0), {}
+    for copies in (1, 3):
+        fisher = FisherGates()
+        fisher.attach(speech.model, speech.groups())
+        fisher.active = True
+        several = Batch(
+            one.features.repeat(copies, 1, 1),
+            one.texts * copies,
+            one.keys * copies,
+            one.seconds * copies,
+        )
+        cross_entropy(speech, several).backward()
+        fisher.collect()
+        fisher.detach()
+        found[copies] = fisher.information
+    for key, value in found[1].items():
+        torch.testing.assert_close(found[3][key], value, rtol=1e-3, atol=1e-9)
 
 
 def test_nothing_is_measured_while_inactive_or_without_gradients(

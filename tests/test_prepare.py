@@ -8,7 +8,8 @@ import torch
 
 from tests.tiny_run import finished_run, tiny_recipe
 from whisperslim.core.loading import load_model
-from whisperslim.events import Event, Notice
+from whisperslim.errors import PlanError
+from whisperslim.events import Event, Notice, StepDone
 from whisperslim.jobs.derive import derive
 from whisperslim.jobs.recipe import from_mapping
 from whisperslim.jobs.rundir import RunDir
@@ -83,3 +84,17 @@ def test_without_it_the_model_itself_is_the_dense_one(tmp_path: Path) -> None:
     assert not (run.path / "prepared").exists()
     dense = json.loads(run.eval_path("dense").read_text())
     assert dense["weights_sha256"] == load_model(str(tmp_path / "model")).info.weights_sha256
+
+
+@pytest.mark.parametrize("method", ["sgl", "imp", "self_pinching", "layer_drop"])
+def test_an_unreachable_target_is_refused_before_the_dense_model_is_tuned(
+    tmp_path: Path, method: str
+) -> None:
+    recipe = tiny_recipe(tmp_path, prepare=PREPARE, target={"removed": 0.94, "zeroed": 0.0})
+    recipe["method"] = {"name": method}
+    run = RunDir.create(tmp_path / "runs", from_mapping(recipe))
+    told: list[Event] = []
+    with pytest.raises(PlanError, match=r"cannot be met.*0 to 0\.\d+"):
+        work(run, told.append)
+    assert not any(isinstance(event, StepDone) for event in told)
+    assert not run.stage_done("prepare")

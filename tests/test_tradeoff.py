@@ -333,6 +333,15 @@ def test_a_run_at_work_is_not_swept(app: AppContext, run: RunDir, acts: Acts) ->
     assert acts.commands == []
 
 
+def test_no_sweep_is_timed_beside_a_run_on_the_same_device(
+    app: AppContext, run: RunDir, acts: Acts
+) -> None:
+    other = make_run(app.runs, "other")
+    with other.lock(), pytest.raises(UsageError, match=f"{other.name} is at work"):
+        act.start_sweep(app, run.name, "0.5", 0)
+    assert acts.commands == []
+
+
 def test_sweep_tells_how_far_it_is() -> None:
     command = ("sweep", "r", "--targets", "0.2,0.5,0.8", "--recover", "0")
     part = make_sweep(points=(make_point(0.0), make_point(0.2)))

@@ -3,7 +3,8 @@
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -168,6 +169,18 @@ class StageContext:
         dev, limit = self.chosen("dev"), self.recipe.evaluate.dev_limit
         # Every n-th, so that a set in speaker order is sampled throughout.
         return dev[:: max(1, len(dev) // limit)][:limit] if limit else dev
+
+
+@contextmanager
+def recipe_threads(recipe: Recipe) -> Iterator[None]:
+    """Torch has the recipe's number of threads in the block, and what it had after it."""
+    before = torch.get_num_threads()
+    if recipe.runtime.threads:
+        torch.set_num_threads(recipe.runtime.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def load_all(source: str) -> list[Item]:

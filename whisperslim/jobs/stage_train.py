@@ -32,6 +32,7 @@ def prepare(context: StageContext) -> bool:
     recipe = context.recipe
     if not recipe.prepare.steps:
         return True
+    _check_target(context)
     student = context.load(context.base)
     if not recipe.vocabulary.languages:  # noted when it was trimmed
         context.note_origin(student)
@@ -79,6 +80,18 @@ def recover(context: StageContext) -> bool:
         },
     )
     return True
+
+
+def _check_target(context: StageContext) -> None:
+    """Raise `PlanError` for a target that tuning would refuse, before the dense model is tuned.
+
+    On a copy of its own: what is frozen for the method may be trained before.
+    """
+    options, speech = context.recipe.train, context.load(context.base)
+    speech.family.freeze(
+        speech.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
+    )
+    build_method(context).attach(speech.model, speech.groups(), options.steps)
 
 
 def build_method(context: StageContext) -> CompressionMethod:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.plan import PruningPlan
 from whisperslim.engines.latency import LATENCY_NOTE
-from whisperslim.errors import RunError, UsageError
+from whisperslim.errors import PlanError, RunError, UsageError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.curve import Sweep, SweepPoint, read_sweep, write_sweep
 from whisperslim.jobs.derive import derivation_of, derive, read_derivation
@@ -21,7 +22,7 @@ from whisperslim.jobs.measure import (
 )
 from whisperslim.jobs.replan import plan_for
 from whisperslim.jobs.rundir import RunDir, list_runs, looks_like_run
-from whisperslim.jobs.stage_context import StageContext
+from whisperslim.jobs.stage_context import StageContext, recipe_threads
 from whisperslim.jobs.tuned import TunedRun, open_tuned
 from whisperslim.jobs.worker import run_worker, signals_ask_to_stop
 from whisperslim.speech.normalise import for_language
@@ -64,7 +65,9 @@ def sweep(
         for target in wanted:
             plan_for(tuned, target, _zeroed(tuned, target))
         found = _continued(run, _empty(tuned, recover_steps), progress)
-        return _grown(tuned, found, wanted, progress)
+        # A point measured before is timed here, where no worker has set the threads yet.
+        with recipe_threads(tuned.recipe):
+            return _grown(tuned, found, wanted, progress)
 
 
 def _zeroed(tuned: TunedRun, target: float) -> float:
@@ -192,13 +195,26 @@ def _timed_here(
 
 
 def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
-    """The run derived for this size: one that is there already, else a new one."""
+    """The run derived for this size: one that is there already, else a new one.
+
+    The recipe alone does not tell: a run may have been derived in another currency than the
+    method's own.
+    """
     zeroed = _zeroed(tuned, target)
+    plan = plan_for(tuned, target, zeroed)
     wanted = derivation_of(tuned, tuned.recipe_for(target, zeroed, found.recover_steps))
     for other in list_runs(tuned.run.path.parent):
-        if read_derivation(other) == wanted:
+        if read_derivation(other) == wanted and _has_plan(other, plan):
             return other
     return derive(tuned.run, target, zeroed, found.recover_steps)
+
+
+def _has_plan(run: RunDir, plan: PruningPlan) -> bool:
+    """Whether the same units stay in the run; not, when that cannot be read."""
+    try:
+        return PruningPlan.from_json(run.plan_path.read_text("utf-8")).keep == plan.keep
+    except (OSError, PlanError):
+        return False
 
 
 def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> bool:

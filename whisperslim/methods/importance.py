@@ -41,7 +41,10 @@ class FisherGates:
         fresh: dict[str, torch.Tensor] = {}
         for key, gate in self._gates:
             if gate.grad is not None:
-                square = gate.grad.float().flatten(0, -2).square().sum(0)
+                # The loss is a mean, so a clip's gradient carries one over the number of clips; a
+                # remainder batch of one would count as much as all the others.
+                gradients = gate.grad.float().flatten(0, -2) * len(gate.grad)
+                square = gradients.square().mean(0)
                 fresh[key] = fresh.get(key, torch.zeros_like(square)) + square
         self._gates = []
         if fresh:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whisperslim.errors import UsageError
-from whisperslim.jobs import background
+from whisperslim.jobs import background, queue
 from whisperslim.jobs.background import Background
 from whisperslim.jobs.curve import Sweep, curve_path, read_sweep
 from whisperslim.jobs.derivation import MARKER
@@ -118,6 +118,12 @@ def start_sweep(context: AppContext, name: object, targets: object, steps: objec
     run = context.watch.open(name)
     if run.worker_pid() is not None:
         raise UsageError(f"{run.name} is being worked on; wait for its end, or stop it")
+    busy = queue.at_work_on_its_device(run)
+    if busy is not None:
+        raise UsageError(
+            f"{busy.name} is at work on the same device, and times taken beside it would be its "
+            "doing; wait for its end, or stop it"
+        )
     low, high = context.resizing.reachable_range(run)
     wanted = ",".join(f"{target:g}" for target in parse_targets(targets, low, high))
     arguments = ["sweep", str(run.path), "--targets", wanted, "--recover", str(_steps(steps))]
