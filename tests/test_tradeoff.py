@@ -343,7 +343,7 @@ def test_no_sweep_is_timed_beside_a_run_on_the_same_device(
 
 
 def test_sweep_tells_how_far_it_is() -> None:
-    command = ("sweep", "r", "--targets", "0.2,0.5,0.8", "--recover", "0")
+    command = ("sweep", "r", "--targets", "0.2,0.5,0.8", "--recover", "100")
     part = make_sweep(points=(make_point(0.0), make_point(0.2)))
     assert "1 of 3 targets" in sweep_html(part, Background(command, running=True))
     assert "0 of 3 targets" in sweep_html(None, Background(command, running=True))
@@ -353,6 +353,25 @@ def test_sweep_tells_how_far_it_is() -> None:
     whole = make_sweep(points=tuple(make_point(t) for t in (0.0, 0.2, 0.5, 0.8)))
     assert "Done: 3 of 3" in sweep_html(whole, Background(command))
     assert sweep_html(whole, Background()) == ""
+
+
+def test_a_curve_with_another_recovery_is_no_progress() -> None:
+    command = ("sweep", "r", "--targets", "0.2,0.5", "--recover", "100")
+    old = make_sweep(recover_steps=0, points=tuple(make_point(t) for t in (0.0, 0.2, 0.5)))
+    assert "0 of 2 targets" in sweep_html(old, Background(command, running=True))
+    failed = sweep_html(old, Background(command, said="error: X failed\nmend the cause"))
+    assert "Ended: 0 of 2" in failed and "ws-bad" in failed and "X failed" in failed
+    for said in ("stopped; the same command goes on from here", ""):
+        ended = sweep_html(old, Background(command, said=said))
+        assert "Ended: 0 of 2" in ended and "ws-wait" in ended and "Done" not in ended
+
+
+def test_an_error_after_the_last_target_is_told() -> None:
+    command = ("sweep", "r", "--targets", "0.2,0.5", "--recover", "100")
+    whole = make_sweep(points=tuple(make_point(t) for t in (0.0, 0.2, 0.5)))
+    page = sweep_html(whole, Background(command, said="note: x\nerror: the disk is full"))
+    assert "ws-bad" in page and "the disk is full" in page and "Done" not in page
+    assert "Done: 2 of 2" in sweep_html(whole, Background(command, said="no error: all is well"))
 
 
 def test_a_first_curve_joins_the_picture_by_itself(app: AppContext, run: RunDir) -> None:

@@ -78,21 +78,33 @@ def sweep_html(found: Sweep | None, command: Background) -> str:
     if not command.arguments:
         return ""
     wanted = [float(part) for part in command.value_of("--targets").split(",") if part]
-    measured = {point.target for point in found.points} if found else set()
+    measured = _measured(found, command)
     done = sum(target in measured for target in wanted)
     said = f"{done} of {len(wanted)} targets measured"
+    failed = any(line.startswith("error:") for line in plain(command.said).splitlines())
     if command.running:
         return (
             f'<div class="ws-card">{bar(done / max(1, len(wanted)), "progress of the sweep")}'
             f'<p class="ws-small">{pill("at work", "busy")} {said}. The model in work is on the '
             "Runs tab. You may leave; it goes on.</p></div>"
         )
-    if done == len(wanted):
+    if done == len(wanted) and not failed:
         return note(f"Done: {said}.", "good")
     return note(
         f"Ended: {said}. Sweep goes on where it ended.\n{last_words(command)}",
-        "bad" if "error:" in command.said else "wait",
+        "bad" if failed else "wait",
     )
+
+
+def _measured(found: Sweep | None, command: Background) -> set[float]:
+    """Targets on the curve that the command measures.
+
+    Until its first point is stored, the curve of an earlier command with another recovery stands.
+    """
+    recovery = command.value_of("--recover")
+    if found is None or (recovery and int(recovery) != found.recover_steps):
+        return set()
+    return {point.target for point in found.points}
 
 
 def points_tables(sweeps: Sequence[Sweep]) -> str:
