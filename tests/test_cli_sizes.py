@@ -291,3 +291,11 @@ def test_apply_makes_the_model_here_and_now(cli: Cli, real: RunDir) -> None:  # 
     made = list_runs(real.path.parent)[0]
     assert made != real and str(made.path) in done.err and "finished" in done.out
     assert (made.slim_path / "slim.json").is_file() and made.recipe().recover.steps == 1
+
+
+def test_apply_leaves_stdout_to_the_record_when_that_is_json(cli: Cli, real: RunDir) -> None:  # noqa: F811
+    done = cli("replan", str(real.path), "--target", "0.5", "--apply", "--recover", "0", "--json")
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert record["plan"]["target"] == 0.5 and record["prediction"] is None
+    assert "shrink: done" in done.err and "finished" in done.err

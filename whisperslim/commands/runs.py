@@ -106,9 +106,12 @@ def presets(
         print_table(("preset", "what it is for"), rows)
 
 
-def work_in_foreground(run: RunDir) -> None:
-    """Do what is left of a run here, shown on the terminal, and exit as `run_worker` says."""
-    view = ConsoleView(Console())
+def work_in_foreground(run: RunDir, *, stdout_taken: bool = False) -> None:
+    """Do what is left of a run here, shown on the terminal, and exit as `run_worker` says.
+
+    It is shown on stderr when another result has `stdout_taken`.
+    """
+    view = ConsoleView(Console(stderr=stdout_taken))
     try:
         with view.shown():
             code = run_worker(run, [view])

@@ -88,7 +88,7 @@ def replan(
 
         derived = derive(found, target, zeroed, recover, terms)
         announce(f"run: {derived.path}")
-        work_in_foreground(derived)
+        work_in_foreground(derived, stdout_taken=as_json)
 
 
 def sweep(
