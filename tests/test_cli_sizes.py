@@ -128,6 +128,31 @@ def test_replan_with_a_prediction_says_what_it_is_of(
     assert "n=16" in done.out and "hindi-1" in done.out
 
 
+def test_a_prediction_is_stored_once_it_is_shown(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+) -> None:
+    run = two_runs[0]
+    assert cli("replan", run.name, "--target", "0.5", "--predict").code == 0
+    (path,) = (run.path / "predictions").iterdir()
+    assert json.loads(path.read_text("utf-8"))["wer"] == 0.6
+
+
+@pytest.mark.parametrize(("form", "shown"), [((), "WER 60.00%"), (("--json",), '"wer": 0.6')])
+def test_a_prediction_that_cannot_be_stored_is_shown_all_the_same(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+    form: tuple[str, ...],
+    shown: str,
+) -> None:
+    (two_runs[0].path / "predictions").write_text("mine")
+    done = cli("replan", two_runs[0].name, "--target", "0.5", "--predict", *form)
+    assert done.code == 1 and shown in done.out
+    assert "predictions" in done.err and "a file stands where a folder is to be" in done.err
+
+
 def test_a_stored_prediction_is_not_made_again(
     cli: Cli,  # noqa: F811
     two_runs: tuple[RunDir, RunDir],
@@ -139,6 +164,7 @@ def test_a_stored_prediction_is_not_made_again(
     record = json.loads(done.out)
     assert record["prediction"]["n"] == 7 and record["parameters"] == 50_000_000
     assert [call[0] for call in asked] == ["replan"]
+    assert not (two_runs[0].path / "predictions").exists()
 
 
 def test_latest_is_the_newest_run_of_its_own(

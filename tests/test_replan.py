@@ -25,7 +25,7 @@ from whisperslim.core.shrink import cut, resize
 from whisperslim.errors import CheckpointError, PlanError, RecipeError, RunError, UsageError
 from whisperslim.jobs import derive as derive_module
 from whisperslim.jobs.derive import derive, read_derivation
-from whisperslim.jobs.prediction import predict, stored_prediction
+from whisperslim.jobs.prediction import predict, store_prediction, stored_prediction
 from whisperslim.jobs.recipe import from_mapping
 from whisperslim.jobs.replan import reachable_range, replan
 from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs
@@ -280,6 +280,8 @@ def test_files_are_copied_where_links_are_not_possible(
 def test_a_prediction_is_the_error_of_the_model_right_after_the_cut(run: RunDir) -> None:
     assert stored_prediction(run, 0.55, 0.05) is None
     found = predict(run, 0.55, 0.05, clips=2)
+    assert stored_prediction(run, 0.55, 0.05) is None
+    store_prediction(run, found)
     assert stored_prediction(run, 0.55, 0.05) == found
     assert stored_prediction(run, 0.5, 0.05) is None
     assert found.n == 2 and found.low <= found.wer <= found.high
@@ -303,7 +305,7 @@ def test_a_prediction_is_the_error_of_the_model_right_after_the_cut(run: RunDir)
 
 
 def test_a_prediction_of_other_weights_does_not_count(spoilt: RunDir) -> None:
-    predict(spoilt, 0.55, 0.05, clips=1)
+    store_prediction(spoilt, predict(spoilt, 0.55, 0.05, clips=1))
     (path,) = (spoilt.path / "predictions").iterdir()
     record = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**record, "weights_sha256": "0" * 64}), "utf-8")
@@ -311,6 +313,18 @@ def test_a_prediction_of_other_weights_does_not_count(spoilt: RunDir) -> None:
     path.write_text("{", "utf-8")
     with pytest.raises(RunError, match="predict again"):
         stored_prediction(spoilt, 0.55, 0.05)
+
+
+def test_what_the_disk_refuses_of_a_size_is_told(spoilt: RunDir) -> None:
+    found = predict(spoilt, 0.55, 0.05, clips=1)
+    shutil.rmtree(spoilt.path / "predictions", ignore_errors=True)
+    (spoilt.path / "predictions").write_text("mine")
+    with pytest.raises(RunError, match=r"predictions.*: a file stands where a folder is to be"):
+        store_prediction(spoilt, found)
+    (spoilt.path / "tuned.json").unlink()
+    (spoilt.path / "tuned.json").mkdir()
+    with pytest.raises(RunError, match=r"tuned\.json: a folder stands where a file is to be"):
+        replan(spoilt, 0.3)
 
 
 def test_predicting_needs_clips(spoilt: RunDir) -> None:

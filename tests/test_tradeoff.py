@@ -288,6 +288,9 @@ def test_prediction_tells_how_it_stands() -> None:
     page = prediction_html(None, ended, asked)
     assert "ws-bad" in page and "no &lt;b&gt;dev&lt;/b&gt; set" in page
     assert "ws-bad" not in prediction_html(None, Background(other, said="error: x"), asked)
+    unkept = Background(tuple(asked), said="predicted WER 43.30%\nerror: the disk is full")
+    page = prediction_html(None, unkept, asked)
+    assert "43.30%" in page and "the disk is full" in page
 
 
 # --- the curve --------------------------------------------------------------------------------
@@ -509,6 +512,23 @@ def test_a_command_is_seen_at_work_until_it_ends(
     monkeypatch.setattr(background, "own_command", lambda *_: ["echo", "second"])
     background.start(run, "nap", ["again"])
     assert wait_until(lambda: background.look(run, "nap") == Background(("again",), said="second"))
+
+
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [
+        ("background", "a file stands where a folder is to be"),
+        ("background/nap.log/x", "a folder stands where a file is to be"),
+    ],
+)
+def test_a_command_without_a_place_for_its_log_says_so(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, taken: str, told: str
+) -> None:
+    (run.path / taken).parent.mkdir(parents=True, exist_ok=True)
+    (run.path / taken).write_text("mine")
+    monkeypatch.setattr(background, "detached", lambda *_: pytest.fail("started"))
+    page = tab_tradeoff._problem(lambda: background.start(run, "nap", ["nap"]))
+    assert "ws-bad" in page and told in page
 
 
 def wait_until(true: Callable[[], bool]) -> bool:

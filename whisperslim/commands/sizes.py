@@ -78,11 +78,15 @@ def replan(
     if predict and terms != Terms():
         raise UsageError("--predict scores the run's own engine and currency; leave those out")
     planned = plan_again(found, target, zeroed, terms)
-    predicted = _predicted(found, target, zeroed) if predict else None
+    predicted, kept = _predicted(found, target, zeroed) if predict else (None, True)
     if as_json:
         print_json(_record(planned, predicted))
     else:
         _print_plan(planned, predicted)
+    if predicted and not kept:  # only now: what took long is shown though the disk refuses it
+        from whisperslim.jobs.prediction import store_prediction
+
+        store_prediction(found, predicted)
     if apply:
         from whisperslim.jobs.derive import derive
 
@@ -148,10 +152,12 @@ def _numbers(text: str) -> list[float]:
         ) from error
 
 
-def _predicted(run: RunDir, target: float, zeroed: float | None) -> "Prediction":
+def _predicted(run: RunDir, target: float, zeroed: float | None) -> "tuple[Prediction, bool]":
+    """A prediction, and whether it is stored already."""
     from whisperslim.jobs.prediction import predict, stored_prediction
 
-    return stored_prediction(run, target, zeroed) or predict(run, target, zeroed)
+    stored = stored_prediction(run, target, zeroed)
+    return (stored, True) if stored else (predict(run, target, zeroed), False)
 
 
 def _record(planned: "Replan", predicted: "Prediction | None") -> dict[str, object]:

@@ -10,8 +10,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from whisperslim.errors import RunError
+from whisperslim.jobs.disk import storage_told
 from whisperslim.jobs.process import collect, detached, own_command
 from whisperslim.jobs.rundir import RunDir
 
@@ -37,11 +39,9 @@ class Background:
 def start(run: RunDir, name: str, arguments: Sequence[str]) -> int:
     """Run `whisperslim ARGUMENTS` in a detached process. Returns its id.
 
-    Raises `RunError` when a command of this name works on the run already.
+    Raises `RunError` when a command of this name works on the run already, or the disk refuses.
     """
-    path = log_path(run, name)
-    path.parent.mkdir(exist_ok=True)
-    with path.open("ab") as log:
+    with storage_told(run.path), _opened(log_path(run, name)) as log:
         # The child inherits the open file and with it the lock; the system lets go at its end.
         if not _acquired(log.fileno()):
             raise RunError(f"a {name} of {run.name} is at work already; wait for its end")
@@ -69,6 +69,11 @@ def look(run: RunDir, name: str) -> Background:
 def log_path(run: RunDir, name: str) -> Path:
     """Where the output of the latest command of this name is."""
     return run.path / "background" / f"{name}.log"
+
+
+def _opened(path: Path) -> BinaryIO:
+    path.parent.mkdir(exist_ok=True)
+    return path.open("ab")
 
 
 def _arguments(line: str) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from whisperslim.core.files import write_text_atomically
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan import PruningPlan
 from whisperslim.core.shrink import cut
 from whisperslim.errors import RunError, UsageError
+from whisperslim.jobs.disk import write_text_told
 from whisperslim.jobs.evaluation import choose
 from whisperslim.jobs.replan import plan_for
 from whisperslim.jobs.rundir import RunDir
@@ -54,7 +54,7 @@ class Prediction:
 def predict(
     run: RunDir, removed: float, zeroed: float | None = None, clips: int = 16
 ) -> Prediction:
-    """Cut the tuned model in memory, score `clips` dev clips, store the result in the run.
+    """Cut the tuned model in memory and score `clips` dev clips. `store_prediction` keeps it.
 
     Raises:
         UsageError: the run has no dev set, or `clips` is not positive.
@@ -71,7 +71,7 @@ def predict(
     result = context.evaluate("prediction", "cut", _cut(context, tuned, plan), items, "dev")
     score = result.headline
     interval = wer_interval(score)
-    found = Prediction(
+    return Prediction(
         removed=recipe.target.removed,
         zeroed=recipe.target.zeroed,
         wer=score.wer,
@@ -87,15 +87,18 @@ def predict(
         weights_sha256=tuned.scores.weights_sha256,
         seconds=time.perf_counter() - started,
     )
+
+
+def store_prediction(run: RunDir, found: Prediction) -> None:
+    """Keep what `predict` found, for `stored_prediction`. Raises `RunError` as the disk refuses."""
     text = json.dumps(asdict(found), ensure_ascii=False, indent=1, allow_nan=False)
-    write_text_atomically(_path(run, found.removed, found.zeroed), text)
-    return found
+    write_text_told(_path(run, found.removed, found.zeroed), text)
 
 
 def stored_prediction(
     run: RunDir, removed: float, zeroed: float | None = None
 ) -> Prediction | None:
-    """What `predict` stored for these targets; None when nothing, or of other tuned weights.
+    """What is stored for these targets; None when nothing, or of other tuned weights.
 
     Raises `RunError` when the file is damaged, and as `open_tuned` does.
     """

@@ -16,13 +16,13 @@ from whisperslim.core.checkpoint import (
 )
 from whisperslim.core.cost import count_places
 from whisperslim.core.families import UnitGroup, family_named, family_of
-from whisperslim.core.files import write_text_atomically
 from whisperslim.core.flops import WORKLOADS
 from whisperslim.core.model_folder import weights_sha256
 from whisperslim.core.plan import check_scores, reachable
 from whisperslim.core.plan_rules import constrain
 from whisperslim.core.score_map import ScoreMap
 from whisperslim.errors import RunError
+from whisperslim.jobs.disk import write_text_told
 from whisperslim.jobs.recipe import Recipe, with_values
 from whisperslim.jobs.run_options import MOST_PRUNED
 from whisperslim.jobs.rundir import RunDir
@@ -173,7 +173,7 @@ def find_facts(run: RunDir) -> TunedFacts:
     stored = _read(path)
     if stored is None or not stored.describes(weights):
         stored = _found(weights)
-        write_text_atomically(path, _to_json(stored))
+        write_text_told(path, _to_json(stored))
     return stored
 
 

@@ -69,7 +69,7 @@ def prediction_html(found: "Prediction | None", command: Background, asked: Sequ
             "wait",
         )
     if list(command.arguments) == list(asked):
-        return note(f"The prediction ended without a result:\n{last_words(command)}", "bad")
+        return note(f"The prediction ended, and none is stored:\n{last_words(command)}", "bad")
     return NOT_PREDICTED
 
 
