@@ -12,12 +12,13 @@ from tests.fake_runs import make_groups, make_run, make_scores
 from tests.test_cli import Done, cli  # noqa: F401
 from tests.tiny_run import finished_run
 from whisperslim.core.plan import plan_to_budget
-from whisperslim.errors import PlanError
+from whisperslim.errors import PlanError, RunError
 from whisperslim.events import Progress
 from whisperslim.jobs import derive as derive_jobs
 from whisperslim.jobs import prediction as prediction_jobs
 from whisperslim.jobs import replan as replan_jobs
 from whisperslim.jobs import sweep as sweep_jobs
+from whisperslim.jobs import sweep_check as check_jobs
 from whisperslim.jobs.curve import Sweep, SweepPoint
 from whisperslim.jobs.derivation import Derivation, write_derivation
 from whisperslim.jobs.prediction import Prediction
@@ -87,6 +88,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(prediction_jobs, "stored_prediction", lambda *_: None)
     monkeypatch.setattr(prediction_jobs, "predict", foresee)
     monkeypatch.setattr(sweep_jobs, "sweep", measure)
+    monkeypatch.setattr(check_jobs, "check_sweep", lambda *_: None)
     return seen
 
 
@@ -301,6 +303,70 @@ def test_a_stop_after_the_last_size_of_a_run_leaves_the_other_runs_alone(
     assert "stopped; the same command goes on" in done.err
     done = cli("sweep", two_runs[0].name, "--targets", "0.2")
     assert done.code == 0 and "stopped" not in done.err
+
+
+def test_every_run_is_checked_before_the_first_is_swept(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[tuple[Any, ...]] = []
+
+    def check(run: RunDir, *request: Any) -> None:
+        checked.append((run.name, *request))
+        if run == two_runs[1]:
+            raise PlanError("a removal target of 0.9 cannot be met")
+
+    monkeypatch.setattr(check_jobs, "check_sweep", check)
+    names = [run.name for run in two_runs]
+    done = cli("sweep", *names, "--targets", "0.2,0.9", "--recover", "5")
+    assert done.code == 1 and "0.9 cannot be met" in done.err and not done.out
+    assert checked == [(name, [0.2, 0.9], 5) for name in names] and not asked
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_curves_measured_before_a_run_fails_are_shown(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    as_json: bool,
+) -> None:
+    def fail_second(run: RunDir, targets: list[float], *_: object) -> Sweep:
+        if run == two_runs[1]:
+            raise RunError("the size could not be made")
+        return a_curve(run, [0.0, *targets])
+
+    monkeypatch.setattr(sweep_jobs, "sweep", fail_second)
+    out, names = tmp_path / "both.html", [run.name for run in two_runs]
+    form = ("--html", str(out), *(["--json"] if as_json else []))
+    done = cli("sweep", *names, "--targets", "0.2", *form)
+    assert done.code == 1 and done.err.endswith("error: the size could not be made\n")
+    if as_json:
+        assert [curve["run"] for curve in json.loads(done.out)] == names[:1]
+    else:
+        assert names[0] in done.out and "40.00%" in done.out
+    for page in (two_runs[0].path / "sweep.html", out):
+        assert names[0] in page.read_text("utf-8")
+    assert not (two_runs[1].path / "sweep.html").exists()
+
+
+def test_a_sweep_that_fails_at_once_shows_nothing(
+    cli: Cli,  # noqa: F811
+    two_runs: tuple[RunDir, RunDir],
+    asked: list[tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RunError("busy")
+
+    monkeypatch.setattr(sweep_jobs, "sweep", fail)
+    out = tmp_path / "page.html"
+    done = cli("sweep", two_runs[0].name, "--targets", "0.2", "--json", "--html", str(out))
+    assert done.code == 1 and not done.out and not out.exists()
 
 
 @pytest.fixture(scope="module")

@@ -42,3 +42,11 @@ def finished_run(folder: Path, **sections: Any) -> RunDir:
     for stage in ("data", "prepare", "tune", "plan", "shrink", "recover", "evaluate"):
         assert run.stage_done(stage)
     return run
+
+
+def plain_run(folder: Path) -> RunDir:
+    """A finished run of method none, as the preset dense-tuned makes them."""
+    recipe = tiny_recipe(folder, target={"removed": 0.0, "zeroed": 0.0})
+    run = RunDir.create(folder / "runs", from_mapping({**recipe, "method": {"name": "none"}}))
+    work(run, lambda event: None)
+    return run

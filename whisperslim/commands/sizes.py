@@ -121,17 +121,15 @@ def sweep(
     if out is not None:
         require_writable(out)
     found = [_find(name, runs_folder) for name in runs]
-    curves = []
-    for run in found:
-        curve, complete = _swept(run, wanted, recover)
-        curves.append(curve)
-        # One that is asked to stop with its last size measured leaves the other runs alone.
-        if not complete or (run is not found[-1] and run.stop_requested()):
-            announce("stopped; the same command goes on from here")
-            break
-    _print_curves(curves, as_json)
-    for page, shown in _pages(found, curves, out, runs_folder).items():
-        _draw(shown, page)
+    _check(found, wanted, recover)
+    curves: list[Sweep] = []
+    try:
+        _sweep_each(found, wanted, recover, curves)
+    finally:  # what took hours is shown, whatever ended the rest
+        if curves:
+            _print_curves(curves, as_json)
+        for page, shown in _pages(found, curves, out, runs_folder).items():
+            _draw(shown, page)
 
 
 def _find(name: str, runs_folder: Path) -> RunDir:
@@ -184,6 +182,27 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
             f"CER {predicted.cer:.2%}: right after the cut, without recovery (n={predicted.n}, "
             f"{predicted.data}, {predicted.normaliser}, {predicted.window})"
         )
+
+
+def _check(found: list[RunDir], targets: list[float], recover: int | None) -> None:
+    """Raise what is wrong with any of the runs before the first one is worked on."""
+    from whisperslim.jobs.sweep_check import check_sweep
+
+    for run in found:
+        check_sweep(run, targets, recover)
+
+
+def _sweep_each(
+    found: list[RunDir], targets: list[float], recover: int | None, curves: "list[Sweep]"
+) -> None:
+    """Sweep run after run until one is stopped; each curve joins `curves` when it is measured."""
+    for run in found:
+        curve, complete = _swept(run, targets, recover)
+        curves.append(curve)
+        # One that is asked to stop with its last size measured leaves the other runs alone.
+        if not complete or (run is not found[-1] and run.stop_requested()):
+            announce("stopped; the same command goes on from here")
+            return
 
 
 def _swept(run: RunDir, targets: list[float], recover: int | None) -> "tuple[Sweep, bool]":
