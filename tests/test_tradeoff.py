@@ -14,7 +14,7 @@ import pytest
 
 from tests.fake_runs import make_groups, make_run, write_plan
 from tests.fake_sizes import FIXED, FakeResizing, make_point, make_prediction, make_sweep
-from tests.tiny_run import finished_run
+from tests.tiny_run import finished_run, plain_run
 from whisperslim.cli import main
 from whisperslim.core.families.base import prunable_total
 from whisperslim.errors import RunError, UsageError
@@ -323,6 +323,14 @@ def test_targets_that_will_not_do_are_explained(typed: Any, said: str) -> None:
         act.parse_targets(typed, 0.0, 0.8)
 
 
+@pytest.mark.parametrize(("high", "largest"), [(0.84376, 0.8437), (0.84379, 0.8437), (0.8, 0.8)])
+def test_the_largest_target_that_is_told_is_one_that_will_do(high: float, largest: float) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"this run allows 0 to {largest}")) as refused:
+        act.parse_targets("0.8438", 0.0, high)
+    offered = str(refused.value).rpartition(" ")[2]
+    assert float(offered) == largest and act.parse_targets(offered, 0.0, high) == [largest]
+
+
 def test_sweep_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: Acts) -> None:
     act.start_sweep(app, run.name, "0.5, 0.2", 30)
     ((name, _, arguments),) = acts.commands
@@ -456,6 +464,23 @@ def test_page_asks_again_only_while_something_works(
 
 
 # --- with the real work behind it -------------------------------------------------------------
+
+
+def test_a_run_that_prunes_nothing_is_not_offered(
+    tmp_path: Path, tab: tab_tradeoff.TradeoffTab
+) -> None:
+    plain = plain_run(tmp_path)
+    app = AppContext(RunWatch(plain.path.parent))
+    assert act.resizable_names(app) == [] and act.first_choice(app) is None
+    none_yet, controls, *_ = tradeoff_size.begin(app, tab.size, None)
+    assert "method none" in none_yet["value"] and not controls["visible"]
+    with pytest.raises(UsageError, match="choose a run of another method"):
+        act.sizes(app, plain.name)
+    other = make_run(app.runs, "other")
+    write_plan(other, make_groups(), 0.3)
+    assert act.resizable_names(app) == [other.name]
+    other.scores_path.write_bytes(b"damaged")
+    assert act.resizable_names(app) == [other.name], "chosen, it says that it is damaged"
 
 
 def test_what_the_tab_asks_for_is_what_the_commands_do(tmp_path: Path) -> None:

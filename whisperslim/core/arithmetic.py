@@ -3,6 +3,7 @@
 Imports nothing heavy, so the app can start without torch.
 """
 
+import math
 from dataclasses import dataclass
 
 from whisperslim.errors import UsageError
@@ -38,6 +39,11 @@ def stored_bytes(elements: int, zeros: int, bytes_each: int) -> int:
     """
     sparse = -(-elements // 8) + (elements - zeros) * bytes_each
     return min(elements * bytes_each, sparse)
+
+
+def rounded_down(limit: float) -> float:
+    """The largest share that may be asked for, to four digits: rounded up, it would be refused."""
+    return math.floor(limit * 10_000) / 10_000
 
 
 def expected_size(

@@ -1,10 +1,9 @@
 """Another size of a finished run, from its score map: arithmetic in well under a second."""
 
-import math
 import time
 from dataclasses import dataclass
 
-from whisperslim.core.arithmetic import stored_bytes
+from whisperslim.core.arithmetic import rounded_down, stored_bytes
 from whisperslim.core.checkpoint import EXPORT_DTYPES
 from whisperslim.core.families import prunable_total
 from whisperslim.core.plan import PruningPlan, plan_to_budget
@@ -97,7 +96,7 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
     if not low <= removed <= high:
         raise PlanError(
             f"a removal target of {removed:g} cannot be met: {tuned.run.name} allows {low:g} to "
-            f"{_down(high):.4f} of {_counted_in(tuned)}"
+            f"{rounded_down(high):.4f} of {_counted_in(tuned)}"
         )
     share = tuned.recipe_for(removed, zeroed).target.zeroed
     scores = tuned.scores
@@ -116,11 +115,6 @@ def _counted_in(tuned: TunedRun) -> str:
     if tuned.costs is None:
         return "its tuned model's prunable weights"
     return "the cost of its tuned model's units"
-
-
-def _down(limit: float) -> float:
-    # Rounded up, the message would offer what is refused.
-    return math.floor(limit * 10_000) / 10_000
 
 
 def _parameters(tuned: TunedRun, plan: PruningPlan) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from whisperslim.core.arithmetic import rounded_down
 from whisperslim.errors import UsageError
 from whisperslim.jobs import background, queue
 from whisperslim.jobs.background import Background
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # plain values, but their modules load torch
 
 PREDICT, SWEEP = "prediction", "sweep"
 MOST_TARGETS = 12
+_NO_METHOD = "none"
 _MOST_STEPS = 1_000_000
 _EXAMPLE = "for example 0.2, 0.5"
 _FIRST_TARGETS = (0.2, 0.35, 0.5, 0.65)
@@ -39,8 +41,9 @@ class Sizes:
 
 
 def resizable_names(context: AppContext) -> list[str]:
-    """Runs that have a score map, newest first."""
-    return [run.name for run, _ in context.watch.listed() if is_pruned(run)]
+    """Runs whose score map another size can be planned from, newest first."""
+    listed = [run for run, _ in context.watch.listed() if is_pruned(run)]
+    return [run.name for run in listed if _scored_by(run) != _NO_METHOD]
 
 
 def first_choice(context: AppContext) -> str | None:
@@ -59,10 +62,15 @@ def swept_names(context: AppContext) -> list[str]:
 def sizes(context: AppContext, name: object) -> Sizes:
     """What the controls show for a run. Raises `RunError`, `UsageError` or `CheckpointError`."""
     run = context.watch.open(name)
+    recipe = run.recipe()
+    if recipe.method == _NO_METHOD:
+        raise UsageError(
+            f"{run.name} was tuned by method {_NO_METHOD}, which prunes nothing: its scores are "
+            "all alike, and no other size can be planned from them; choose a run of another method"
+        )
     low, high = context.resizing.reachable_range(run)
     # Whole hundredths within reach, so that every stop of the slider is allowed.
     low, high = math.ceil(100 * low - 1e-9) / 100, math.floor(100 * high + 1e-9) / 100
-    recipe = run.recipe()
     removed = min(max(recipe.target.removed, low), high)
     first = ", ".join(f"{target:g}" for target in _FIRST_TARGETS if low <= target <= high)
     return Sizes(low, high, removed, recipe.target.zeroed, recipe.recover.steps, first)
@@ -155,8 +163,20 @@ def parse_targets(typed: object, low: float, high: float) -> list[float]:
     # Not `or`: a comparison with what is not a number is false, and must not pass.
     wrong = [f"{target:g}" for target in found if not low <= target <= high]
     if wrong:
-        raise UsageError(f"{', '.join(wrong)} cannot be met; this run allows {low:g} to {high:.4g}")
+        allowed = f"{low:g} to {rounded_down(high):g}"
+        raise UsageError(f"{', '.join(wrong)} cannot be met; this run allows {allowed}")
     return found
+
+
+def _scored_by(run: RunDir) -> str:
+    """The method whose scores a run has; "" of a map that does not say, or cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(run.scores_path, framework="numpy") as file:
+            return str((file.metadata() or {}).get("method", ""))
+    except (OSError, SafetensorError):  # told when the run is chosen
+        return ""
 
 
 def _shares(removed: object, zeroed: object) -> tuple[float, float]:

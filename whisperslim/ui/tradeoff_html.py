@@ -27,7 +27,8 @@ _LAST_LINES = 6
 NO_RUN = empty(
     "No run to resize yet",
     "Compress a model first. A run appears here once it has decided what to cut, at the end of its "
-    "stage plan; any other size can then be planned from its scores.",
+    "stage plan; any other size can then be planned from its scores. A run of method none, as of "
+    "the preset dense-tuned, prunes nothing and has no other size.",
 )
 NO_CURVE = empty(
     "No curve measured yet",
