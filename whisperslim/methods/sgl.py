@@ -64,11 +64,11 @@ class SparseGroupLasso:
         Raises:
             PlanError: when the target will be used and is out of reach.
         """
-        if self._options.prune != "constants" or self._options.weighting == "target":
-            check_target(self._target.removed, groups)
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
         # What is frozen is frozen for the penalties too: a teacher may share its states.
         self._tuned = tuple(group for group in groups if is_trained(model, group))
+        if self._options.prune != "constants" or self._pulls_by_target:
+            check_target(self._target.removed, groups)
         if self._options.importance == "fisher":
             self._fisher.attach(model, groups)
             self._fisher.active = True
@@ -101,7 +101,7 @@ class SparseGroupLasso:
             self._shrink_units(learning_rate)
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        """The share of each group's units that is pulled towards zero."""
+        """The share of each group's units that is pulled towards zero, where `weighting` acts."""
         pulled = {key: float((pull > 0).float().mean()) for key, pull in self._weights.items()}
         return {"pulled": pulled} if pulled else {}
 
@@ -164,30 +164,42 @@ class SparseGroupLasso:
     def _begun(self, step: int) -> bool:
         return step > self._options.begin * self._total_steps
 
+    @property
+    def _pulled(self) -> tuple[UnitGroup, ...]:
+        """The groups among whose units `weighting` chooses."""
+        options = self._options
+        if not options.weighs_units:
+            return ()
+        return tuple(group for group in self._tuned if options.group_strength(group.stack))
+
+    @property
+    def _pulls_by_target(self) -> bool:
+        return self._options.weighting == "target" and bool(self._pulled)
+
     def _choose_weights(self, step: int) -> None:
         due = step % self._options.refocus_every == 0
         open_still = due and step <= self._options.settle * self._total_steps
-        if open_still or not self._weights:
+        if self._pulled and (open_still or not self._weights):
             self._weights = self._pull()
 
     def _pull(self) -> dict[str, torch.Tensor]:
         if self._options.weighting == "adaptive":
-            return {key: _adaptive(norms) for key, norms in self._norms().items()}
+            return {g.key: _adaptive(unit_norms(self._model, g)) for g in self._pulled}
         if self._options.weighting == "uniform":
-            return {g.key: torch.ones(g.count, device=self._device()) for g in self._groups}
+            return {g.key: torch.ones(g.count, device=self._device()) for g in self._pulled}
         plan = plan_to_budget(self.scores(), self._groups, self._target.removed)
         pulls = {}
-        for group in self._groups:
+        for group in self._pulled:
             pull = torch.ones(group.count, device=self._device())
             pull[list(plan.keep[group.key])] = 0.0
             pulls[group.key] = pull
         return pulls
 
     def _shrink_units(self, learning_rate: float) -> None:
-        for group in self._tuned:
+        for group in self._pulled:
             strength = self._options.group_strength(group.stack)
             pull = self._weights[group.key] * strength * math.sqrt(group.parameters_per_unit)
-            if strength and bool(pull.any()):
+            if bool(pull.any()):
                 norms = unit_norms(self._model, group)
                 scale_units(self._model, group, group_factor(norms, learning_rate * pull))
                 name = f"group_{group.stack}"

@@ -64,7 +64,8 @@ class SGLOptions:
     weighting: str = option(
         "target",
         "Which units are pulled. uniform: all alike. adaptive: small ones harder. target: only "
-        "those the target would drop by today's importance.",
+        "those the target would drop by today's importance. Acts only with form proximal and "
+        "grouping units; else all are pulled alike.",
         choices=("uniform", "adaptive", "target"),
     )
     importance: str = option(
@@ -77,7 +78,11 @@ class SGLOptions:
         4, "Steps between importance measurements.", unit="steps", minimum=1, maximum=1000
     )
     refocus_every: int = option(
-        10, "Steps between new choices of what to pull.", unit="steps", minimum=1, maximum=10_000
+        10,
+        "Where weighting acts: steps between new choices of what to pull.",
+        unit="steps",
+        minimum=1,
+        maximum=10_000,
     )
     begin: float = option(
         0.0,
@@ -89,7 +94,7 @@ class SGLOptions:
     )
     settle: float = option(
         0.5,
-        "Share of the steps after which the choice of what to pull stands.",
+        "Where weighting acts: share of the steps after which the choice of what to pull stands.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
@@ -127,6 +132,11 @@ class SGLOptions:
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def weighs_units(self) -> bool:
+        """Whether `weighting` acts: squares and columns are all pulled alike."""
+        return self.form == "proximal" and self.grouping == "units"
 
     def group_strength(self, stack: str) -> float:
         """The group penalty of one stack."""
