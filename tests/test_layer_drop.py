@@ -1,5 +1,6 @@
 """Dropping whole layers: which, how many, and what is left of the model."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -146,6 +147,15 @@ def test_what_cannot_be_met_is_refused_with_the_range() -> None:
         attached(0.1, whisper(), keep_encoder_layers=7)
     with pytest.raises(PlanError, match=r"cannot zero 0\.4 .*: 0\.3981 are left"):
         attached(0.6, whisper(), zeroed=0.4)  # rounded up to 4 and 3 layers, 0.6019
+
+
+def test_a_refusal_names_the_currency() -> None:
+    model = whisper()
+    groups = [replace(g, price=1.0) for g in family_of(model).unit_groups(model)]
+    method = LayerDrop(LayerDropOptions(keep_encoder_layers=6), Target(0.5, 0.0))
+    # A decoder layer has 4 + 4 + 48 units, an encoder layer 4 + 48: 5 * 56 of 6 * 108.
+    with pytest.raises(PlanError, match=r"0 to 0\.4321 of the cost of the model's units"):
+        method.attach(model, groups, 10)
 
 
 def test_a_frozen_encoder_is_left_whole() -> None:

@@ -1,6 +1,7 @@
 """Budgets, thresholds and plans as data. Group sizes here are invented; no model is needed."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -146,6 +147,22 @@ def test_a_target_out_of_reach_is_refused_with_the_range(target: float) -> None:
     scores = {"a": torch.ones(4), "b": torch.ones(3)}
     with pytest.raises(PlanError, match=r"0 to 0\.7000"):
         plan_to_budget(scores, GROUPS, target)
+
+
+def test_a_refusal_says_what_the_range_is_a_share_of() -> None:
+    scores = {"a": torch.ones(4), "b": torch.ones(3)}
+    with pytest.raises(PlanError, match=r"0 to 0\.7000 of the model's prunable weights"):
+        plan_to_budget(scores, GROUPS, 0.8)
+    # Costs that happen to be the weights are weights.
+    with pytest.raises(PlanError, match=r"0 to 0\.7000 of the model's prunable weights"):
+        plan_to_budget(scores, GROUPS, 0.8, costs={"a": 10.0, "b": 20.0})
+    # 4 of 1 and 3 of 5 are 19, of which 1 and 5 stay: 13 / 19.
+    costs = {"a": 1.0, "b": 5.0}
+    with pytest.raises(PlanError, match=r"0 to 0\.6842 of the cost of the model's units"):
+        plan_to_budget(scores, GROUPS, 0.8, costs=costs)
+    priced = tuple(replace(g, price=costs[g.key]) for g in GROUPS)
+    with pytest.raises(PlanError, match=r"0 to 0\.6842 of the cost of the model's units"):
+        plan_to_budget(scores, priced, 0.8)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Which units stay and which weights become zero: decided here, applied by `shrink`.
 
-A sparsity is always a fraction of the prunable weights of the *dense* model. A plan is plain
-values: it can be stored as JSON, compared and printed.
+A sparsity is always a fraction of the prunable weights of the *dense* model; only the removal that
+is asked for may be a share of another cost (`counted_in`). A plan is plain values: it can be stored
+as JSON, compared and printed.
 """
 
 import json
@@ -37,7 +38,7 @@ class PruningPlan:
         keep: Group key -> indices of the units that stay, ascending; none of them: the whole
             sub-layer goes, its norm and output bias with it.
         zero: Parameter name -> rule, applied to the weights *after* the cut.
-        target: Asked-for share of prunable weights to remove.
+        target: Asked-for share to remove, of prunable weights or of what groups or method count in.
         removed: Share of prunable weights that `keep` removes.
     """
 
@@ -93,6 +94,14 @@ def reachable(
     return 1.0 - sum(floor.values()) / _total_cost(groups, price)
 
 
+def counted_in(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None = None) -> str:
+    """What a removal target is a share of, in words; arguments as of `reachable`."""
+    price = _prices(groups, costs)
+    if all(price[group.key] == group.weights_per_unit for group in groups):
+        return "the model's prunable weights"
+    return "the cost of the model's units"
+
+
 def check_target(
     target: float,
     groups: Sequence[UnitGroup],
@@ -102,14 +111,14 @@ def check_target(
     """Raise `PlanError` with the reachable range when `target` cannot be met."""
     limit = reachable(groups, whole, costs)
     if not 0.0 <= target <= limit:
-        raise _out_of_reach(target, limit, whole)
+        raise _out_of_reach(target, limit, whole, counted_in(groups, costs))
 
 
-def _out_of_reach(target: float, limit: float, whole: bool) -> PlanError:
+def _out_of_reach(target: float, limit: float, whole: bool, counted: str) -> PlanError:
     where = "in some layer" if whole else "in every layer"
     return PlanError(
         f"a removal target of {target} cannot be met: this model allows 0 to {limit:.4f} of "
-        f"its prunable weights (one head and one FFN unit of every kind must stay {where})"
+        f"{counted} (one head and one FFN unit of every kind must stay {where})"
     )
 
 
@@ -132,7 +141,7 @@ def plan_to_budget(
     whole: bool = False,
     costs: Mapping[str, float] | None = None,
 ) -> PruningPlan:
-    """Drop the least important units until `target` of the prunable weights is gone.
+    """Drop the least important units until `target` of the price of all units is gone.
 
     Units leave in one global order, so the result overshoots by less than one unit, or by less
     than one bundle where groups are tied (see `death_order`), and a higher target always drops a
@@ -142,7 +151,7 @@ def plan_to_budget(
     Args:
         scores: Importance of every unit.
         groups: All groups of the model.
-        target: Share to drop, of the price of all units: prunable weights, or what the groups say.
+        target: Share to drop: of prunable weights, if neither groups nor `costs` say otherwise.
         whole: Spare the best unit of every place only, so that whole sub-layers may go.
         costs: Group key -> cost of one unit, in any currency, instead of the groups' prices.
 
@@ -162,7 +171,8 @@ def plan_to_budget(
     slack = 1e-12 * _total_cost(groups, price)
     dropped = int((gone < needed - slack).sum()) + 1 if needed > 0 else 0
     if dropped > len(gone):
-        raise _out_of_reach(target, float(gone[-1]) / _total_cost(groups, price), whole)
+        limit = float(gone[-1]) / _total_cost(groups, price)
+        raise _out_of_reach(target, limit, whole, counted_in(groups, costs))
     dropped = max(dropped, _forced(order))
     return _without(groups, order, order.rank < dropped, target)
 

@@ -39,7 +39,13 @@ class StepOutputs:
 
 @dataclass(frozen=True)
 class Target:
-    """Asked-for shares of the dense model's prunable weights."""
+    """Asked-for shares of the dense model.
+
+    Attributes:
+        removed: Of what the method counts in (`CompressionMethod.costs`), or else the groups'
+            prices: prunable weights if neither says otherwise.
+        zeroed: Of the prunable weights.
+    """
 
     removed: float
     zeroed: float
@@ -59,7 +65,7 @@ class CompressionMethod(Protocol):
     def costs(self) -> Mapping[str, float] | None:
         """What the removal target is counted in: group key -> cost of one unit, once attached.
 
-        None: prunable weights.
+        None: the groups' prices, or prunable weights where they have none.
         """
         ...
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from whisperslim.core.families import UnitGroup, total_price
+from whisperslim.core.plan import counted_in
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.layer_drop_options import LayerDropOptions
@@ -61,7 +62,7 @@ class LayerDrop(MaskedPruning):
                 return keep
         raise PlanError(
             f"a removal target of {self._target.removed:g} cannot be met: dropping layers reaches "
-            f"0 to {reached:.4f} of the prunable weights, with {_in_words(keep)} kept"
+            f"0 to {reached:.4f} of {counted_in(self._groups)}, with {_in_words(keep)} kept"
             f"{self._frozen_note()}; lower the target or keep fewer layers"
         )
 
