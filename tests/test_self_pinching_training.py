@@ -158,6 +158,15 @@ def test_more_than_the_trained_layers_can_give_is_refused(shop: Workshop) -> Non
         method.attach(student.model, groups, 10)
 
 
+def test_a_refusal_names_the_currency(shop: Workshop) -> None:
+    student = shop.student()
+    groups = [replace(group, price=1.0) for group in student.groups()]
+    method = SelfPinching(SelfPinchingOptions(), Target(0.96, 0.0))
+    # Six groups of 4 heads and four of 48 FFN units, of which one each stays: 206 of 216.
+    with pytest.raises(PlanError, match=r"allow 0 to 0\.9537 of the cost of the model's units"):
+        method.attach(student.model, groups, 10)
+
+
 @pytest.mark.parametrize("granularity", KINDS)
 def test_zeros_hit_their_share_and_take_no_matrix_whole(shop: Workshop, granularity: str) -> None:
     student, target = shop.student(), Target(0.3, 0.4)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import Slice, UnitGroup, prunable_total, total_price
-from whisperslim.core.plan import PruningPlan, Scores, ZeroRule
+from whisperslim.core.plan import PruningPlan, Scores, ZeroRule, counted_in
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.pinching_thresholds import Thresholds
@@ -48,7 +48,7 @@ def check_reach(
     if not 0.0 <= target.removed <= removable:
         raise PlanError(
             f"a removal target of {target.removed} cannot be met: the groups being trained allow "
-            f"0 to {removable:.4f} of the model's prunable weights{frozen}"
+            f"0 to {removable:.4f} of {counted_in(groups)}{frozen}"
         )
     # The removal may go one unit too far, and `floor` of every matrix stays.
     over = max(group.weights_per_unit for group in groups) / total if target.removed else 0.0
