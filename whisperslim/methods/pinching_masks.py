@@ -5,8 +5,9 @@ With `x = w^2` of an element, or the mean of the squares of a unit's weights,
     M = sigmoid((x - t^2) / (2 tau))    forward: 1[x >= t^2]
     dM/dw = (w / tau) M (1 - M)         dM/dt = -(t / tau) M (1 - M)
 
-The hard forward is the paper's; the straight-through backward is our choice. Nothing of a matrix's
-size is kept for the backward pass but the masked matrix itself: the soft mask is computed anew.
+That the forward is hard is known from reviews of the paper only; the straight-through backward is
+our choice. Nothing of a matrix's size is kept for the backward pass but the masked matrix itself:
+the soft mask is computed anew.
 """
 
 from collections.abc import Callable, Iterable

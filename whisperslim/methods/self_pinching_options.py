@@ -79,7 +79,7 @@ class SelfPinchingOptions:
     )
     start_quantile: float = option(
         0.1,
-        "Thresholds start at this quantile of |w|, or of the units' root mean square.",
+        "Thresholds start at this quantile of |w|, or of what units are compared by.",
         minimum=0.001,
         maximum=0.5,
         step=0.01,
@@ -93,7 +93,8 @@ class SelfPinchingOptions:
     )
     unit_tau_factor: float = option(
         0.25,
-        "Softness of a unit's gate, in standard deviations of its layer's mean squares.",
+        "Softness of a unit's gate, in standard deviations of its layer's mean squares; with "
+        "importance fisher, of the squares of what is compared, over the whole model.",
         minimum=0.001,
         maximum=10.0,
         step=0.05,

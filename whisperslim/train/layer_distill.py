@@ -1,8 +1,9 @@
 """Learning from a teacher's hidden states, layer by layer.
 
 Chosen layers of the teacher are each compared with the nearest layer of the student that is still
-there, through one linear map shared by all of them. That a layer is matched to the nearest
-survivor is the plan's; the choice of layers, the ties and both losses' scale are ours.
+there, through one linear map shared by all of them. Of arXiv 2305.19549 we know that it distils
+layerwise from the unpruned teacher; the choice of layers, the match with the nearest survivor, the
+ties, the map, the losses and their scale are ours.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
