@@ -15,6 +15,8 @@ optimizer's, so that zeros are exact:
 
 with the plain learning rate, not Adam's preconditioner. The paper's reviews print the squared
 norm, which is weight decay and makes nothing zero; it stays available as `form = squared`.
+
+Groups with a frozen parameter are neither pulled nor pruned.
 """
 
 import math
@@ -29,13 +31,13 @@ from whisperslim.core.families import UnitGroup
 from whisperslim.core.plan import (
     PruningPlan,
     Scores,
-    check_target,
     keep_everything,
     plan_below,
     plan_to_budget,
 )
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.frozen_groups import check_within_tuned, ranked_last
 from whisperslim.methods.importance import FisherGates
 from whisperslim.methods.sgl_options import SGLOptions
 from whisperslim.methods.two_pass import bisect_plan, standardised, with_zeros, zero_rules
@@ -52,7 +54,7 @@ class SparseGroupLasso:
         self._options, self._target = options, target
         self._model: nn.Module = nn.Identity()
         self._groups: tuple[UnitGroup, ...] = ()
-        self._tuned: tuple[UnitGroup, ...] = ()
+        self._frozen: frozenset[str] = frozenset()
         self._total_steps = 0
         self._fisher = FisherGates()
         self._weights: dict[str, torch.Tensor] = {}
@@ -62,13 +64,11 @@ class SparseGroupLasso:
         """Hook the importance gates; the output stays the same.
 
         Raises:
-            PlanError: when the target will be used and is out of reach.
+            PlanError: when the target will be used and is out of reach of what is not frozen.
         """
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
-        # What is frozen is frozen for the penalties too: a teacher may share its states.
-        self._tuned = tuple(group for group in groups if is_trained(model, group))
-        if self._options.prune != "constants" or self._pulls_by_target:
-            check_target(self._target.removed, groups)
+        self._frozen = frozenset(g.key for g in groups if not is_trained(model, g))
+        self._check()
         if self._options.importance == "fisher":
             self._fisher.attach(model, groups)
             self._fisher.active = True
@@ -106,15 +106,8 @@ class SparseGroupLasso:
         return {"pulled": pulled} if pulled else {}
 
     def scores(self) -> Scores:
-        """Fisher information per weight, or the standardised norm."""
-        if self._options.importance == "norm":
-            return standardised(self._norms())
-        if not self._fisher.measured:
-            raise PlanError(
-                "no importance has been measured; train for a step at least, or choose "
-                "importance norm"
-            )
-        return {g.key: self._fisher.information[g.key] / g.weights_per_unit for g in self._groups}
+        """Fisher information per weight, or the standardised norm; the frozen rank last."""
+        return ranked_last(self._model, self._groups, self._tuned_scores())
 
     def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
         """Both passes, by the way `prune` names."""
@@ -135,8 +128,9 @@ class SparseGroupLasso:
         self._fisher.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Importance and the current choice."""
+        """What is frozen, importance and the current choice."""
         return {
+            "frozen": sorted(self._frozen),
             "fisher": self._fisher.state_dict(),
             "weights": self._weights,
             "penalties": self._penalties,
@@ -144,22 +138,45 @@ class SparseGroupLasso:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
+        # A plan is made of a model in which nothing is frozen any more.
+        self._frozen = frozenset(state["frozen"])
         self._fisher.load_state_dict(state["fisher"])
         self._weights = dict(state["weights"])
         self._penalties = dict(state["penalties"])
 
+    def _tuned_scores(self) -> Scores:
+        if self._options.importance == "norm":
+            return standardised(self._norms())
+        if not self._fisher.measured:
+            raise PlanError(
+                "no importance has been measured; train for a step at least, or choose "
+                "importance norm"
+            )
+        return {g.key: self._fisher.information[g.key] / g.weights_per_unit for g in self._tuned}
+
     def _plan_for(self, target: Target) -> PruningPlan:
         plan = plan_to_budget(self.scores(), self._groups, target.removed)
-        return with_zeros(self._model, self._groups, plan, target.zeroed)
+        return with_zeros(self._model, self._groups, plan, target.zeroed, self._tuned)
 
     def _plan_by_constants(self) -> PruningPlan:
-        norms = standardised(self._norms())
-        plan = plan_below(norms, self._groups, -self._options.k_c)
-        rules = zero_rules(self._model, self._groups, plan, self._options.k_w)
+        limit = -self._options.k_c
+        scores = ranked_last(self._model, self._groups, standardised(self._norms()), limit)
+        plan = plan_below(scores, self._groups, limit)
+        rules = zero_rules(self._model, self._tuned, plan, self._options.k_w)
         return replace(plan, zero=rules)
 
     def _norms(self) -> dict[str, torch.Tensor]:
-        return {group.key: unit_norms(self._model, group) for group in self._groups}
+        return {group.key: unit_norms(self._model, group) for group in self._tuned}
+
+    @property
+    def _tuned(self) -> tuple[UnitGroup, ...]:
+        """What is not frozen. A teacher may share the states of what is."""
+        return tuple(group for group in self._groups if group.key not in self._frozen)
+
+    def _check(self) -> None:
+        zeroed = 0.0 if self._options.prune == "constants" else self._target.zeroed
+        if self._options.prune != "constants" or self._pulls_by_target:
+            check_within_tuned(Target(self._target.removed, zeroed), self._groups, self._tuned)
 
     def _begun(self, step: int) -> bool:
         return step > self._options.begin * self._total_steps

@@ -50,15 +50,26 @@ def zero_rules(
 
 
 def k_w_for_share(
-    model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan, share: float
+    model: nn.Module,
+    groups: Sequence[UnitGroup],
+    plan: PruningPlan,
+    share: float,
+    among: Sequence[UnitGroup] | None = None,
 ) -> float:
     """The `k_w` that zeroes `share` of the dense model's prunable weights.
+
+    Args:
+        model: The model that `plan` is for.
+        groups: All its groups.
+        plan: Pass 1.
+        share: Of the prunable weights of all groups.
+        among: The groups to take elements from; None: all.
 
     Raises:
         PlanError: when fewer weights than that are left after pass 1.
     """
     distances = []
-    for _, weight in _kept(model, groups, plan):
+    for _, weight in _kept(model, groups if among is None else among, plan):
         mean, std = _statistics(weight)
         distances.append(((weight.float() - mean).abs() / max(std, 1e-12)).flatten())
     every = torch.cat(distances)
@@ -73,13 +84,20 @@ def k_w_for_share(
 
 
 def with_zeros(
-    model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan, share: float
+    model: nn.Module,
+    groups: Sequence[UnitGroup],
+    plan: PruningPlan,
+    share: float,
+    among: Sequence[UnitGroup] | None = None,
 ) -> PruningPlan:
-    """`plan` with pass 2 added so that `share` of the prunable weights becomes zero."""
+    """`plan` with pass 2 added so that `share` of the prunable weights becomes zero.
+
+    Arguments are those of `k_w_for_share`.
+    """
     if share <= 0:
         return plan
-    k_w = k_w_for_share(model, groups, plan, share)
-    return replace(plan, zero=zero_rules(model, groups, plan, k_w))
+    k_w = k_w_for_share(model, groups, plan, share, among)
+    return replace(plan, zero=zero_rules(model, groups if among is None else among, plan, k_w))
 
 
 def bisect_plan(

@@ -1,0 +1,56 @@
+"""What is frozen stays whole: for methods that rank every unit and plan by a target."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import UnitGroup, prunable_total, total_price
+from whisperslim.core.plan import Scores, counted_in, reachable
+from whisperslim.errors import PlanError
+from whisperslim.methods.base import Target
+from whisperslim.methods.unit_norms import unit_norms
+
+
+def check_within_tuned(
+    target: Target, groups: Sequence[UnitGroup], tuned: Sequence[UnitGroup]
+) -> None:
+    """Raise `PlanError` with the reachable range when `tuned` alone cannot give the target."""
+    note = _note(len(groups) - len(tuned))
+    limit = reachable(tuned) * total_price(tuned) / total_price(groups) if tuned else 0.0
+    if not 0.0 <= target.removed <= limit:
+        raise PlanError(
+            f"a removal target of {target.removed:g} cannot be met: 0 to {limit:.4f} of "
+            f"{counted_in(groups)} can go, for one head and one FFN unit of every kind stay in "
+            f"every layer{note}; choose a target within"
+        )
+    # What a removal counted in another cost takes of the weights is known only with the plan.
+    taken = 0.0 if any(group.price for group in groups) else target.removed
+    left = prunable_total(tuple(tuned)) / prunable_total(tuple(groups)) - taken
+    if target.zeroed and not 0.0 < target.zeroed < left:
+        raise PlanError(
+            f"cannot zero {target.zeroed:g} of the prunable weights: {left:.4f} are left to zero"
+            f"{note}; lower the targets"
+        )
+
+
+def ranked_last(
+    model: nn.Module, groups: Sequence[UnitGroup], scores: Scores, above: float = 0.0
+) -> dict[str, torch.Tensor]:
+    """`scores` with the groups that lack one behind all others and behind `above`.
+
+    Among themselves by the root mean square of what a unit owns, in float64: a small one and the
+    highest score fit on one scale.
+    """
+    top = max([above, *(float(own.max()) for own in scores.values())])
+    found = dict(scores)
+    for group in groups:
+        if group.key not in scores:
+            sizes = unit_norms(model, group).to("cpu", torch.float64)
+            found[group.key] = top + 1 + sizes / math.sqrt(group.parameters_per_unit)
+    return {group.key: found[group.key] for group in groups}
+
+
+def _note(frozen: int) -> str:
+    return f" ({frozen} frozen groups are not pruned; train them to reach more)" if frozen else ""
