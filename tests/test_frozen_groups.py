@@ -1,6 +1,7 @@
-"""What is frozen stays whole under Sparse Group LASSO, in the plan too."""
+"""What is frozen: whole in Sparse Group LASSO's plans, and without hooks of any method of gates."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import D_MODEL, FFN
-from tests.tiny_job import Workshop, cross_entropy, make_workshop, one_batch
+from tests.tiny_job import Workshop, cross_entropy, make_workshop, one_batch, same
 from tests.tiny_sgl import one_matrix
 from whisperslim.core.families import UnitGroup, prunable_total
 from whisperslim.core.loading import SpeechModel
@@ -17,8 +18,12 @@ from whisperslim.core.shrink import cut, zero_elements
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.frozen_groups import check_within_tuned, ranked_last
+from whisperslim.methods.self_pinching import SelfPinching
+from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 from whisperslim.methods.sgl import SparseGroupLasso
 from whisperslim.methods.sgl_options import SGLOptions
+from whisperslim.train.distill import shares_encoder
+from whisperslim.train.forward import encode_batch
 
 TARGET = Target(removed=0.3, zeroed=0.1)
 # Two layers a stack: 4 projections an attention, of which the decoder has two, and 2 FFN matrices.
@@ -158,6 +163,53 @@ def test_ranks_of_the_frozen_by_hand() -> None:
     # Norms 5 and 0.5 of two elements each, behind 2 and one more.
     found = ranked_last(model, groups, {}, above=2.0)["g"]
     assert found.tolist() == pytest.approx([3 + 5 / math.sqrt(2), 3 + 0.5 / math.sqrt(2)])
+
+
+def sgl(**changes: Any) -> SparseGroupLasso:
+    return SparseGroupLasso(SGLOptions(importance_every=1, **changes), TARGET)
+
+
+def pinching(**changes: Any) -> SelfPinching:
+    return SelfPinching(SelfPinchingOptions(importance_every=1, **changes), TARGET)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sgl(importance="fisher"),
+        lambda: sgl(importance="norm"),
+        lambda: pinching(importance="weight"),
+        lambda: pinching(importance="fisher"),
+        lambda: pinching(granularity="elements"),
+        lambda: pinching(granularity="both"),
+    ],
+)
+def test_a_frozen_encoder_is_shared_at_every_step(
+    shop: Workshop, make: Callable[[], SparseGroupLasso | SelfPinching]
+) -> None:
+    speech, teacher, batch = frozen(shop), shop.student(), one_batch(shop)
+    method = make()
+    method.attach(speech.model, speech.groups(), 5)
+    for step in range(1, 6):  # self-pinching settles with the fourth
+        assert shares_encoder(teacher, speech), step
+        assert not encode_batch(speech, batch).requires_grad, "nothing to differentiate through"
+        cross_entropy(speech, batch).backward()
+        method.after_step(1e-3, step)
+    assert shares_encoder(teacher, speech)
+    method.detach()
+    assert set(method.scores()) == {group.key for group in speech.groups()}
+
+
+def test_worth_is_on_one_scale_in_training_and_in_planning(shop: Workshop) -> None:
+    """It is divided by its mean over what is gated, in which the frozen must not count."""
+    speech, fresh = frozen(shop), shop.student()
+    first, again = (pinching(importance="fisher", settle=0.0) for _ in range(2))
+    first.attach(speech.model, speech.groups(), 10)
+    cross_entropy(speech, one_batch(shop)).backward()
+    first.after_step(1e-3, 1)
+    again.attach(fresh.model, fresh.groups(), 10)
+    again.load_state_dict(first.state_dict())
+    assert same(again.scores(), first.scores())
 
 
 def test_a_plan_of_an_unfrozen_model_may_cut_both_stacks(shop: Workshop) -> None:

@@ -78,7 +78,7 @@ class SelfPinching:
             kind: DensityControl(self._options, self._final(kind), total_steps, own.raw.device)
             for kind, own in self._gated()
         }
-        self._handles = attach_gates(model, groups, self._gate)
+        self._handles = attach_gates(model, trained, self._gate)
         if self._elements is not None or self._target.zeroed:
             names = [
                 part.parameter

@@ -70,7 +70,7 @@ class SparseGroupLasso:
         self._frozen = frozenset(g.key for g in groups if not is_trained(model, g))
         self._check()
         if self._options.importance == "fisher":
-            self._fisher.attach(model, groups)
+            self._fisher.attach(model, self._tuned)
             self._fisher.active = True
 
     def param_groups(self) -> list[dict[str, Any]]:
