@@ -35,7 +35,7 @@ def sum_of_norms(method: CompressionMethod, speech: SpeechModel) -> float:
 
 
 def expected_open(method: CompressionMethod, speech: SpeechModel) -> float:
-    """The share of units that L0 masks are expected to leave open; all before they are attached."""
+    """The share of units that L0 masks are expected to leave open."""
     return 1.0 - cast(L0Distill, method).expected_removed()
 
 
@@ -78,32 +78,29 @@ def l0(**changes: Any) -> tuple[L0Options, L0Options]:
 
 
 def open_units(method: CompressionMethod, speech: SpeechModel) -> float:
-    """Mean share of units that their thresholds leave open; all before they are attached."""
+    """Mean share of units that their thresholds leave open."""
     return _share_above(method, speech, lambda *of: unit_mean_squares(*of).sqrt())
 
 
 def minus_threshold(method: CompressionMethod, speech: SpeechModel) -> float:
-    """The mean threshold, negative: elements that have settled are zero, and tell nothing more."""
-    thresholds = method.gauges().get("threshold", {})
-    return -sum(thresholds.values()) / len(thresholds) if thresholds else 0.0
+    """The mean threshold, negative.
 
-
-def open_share(method: CompressionMethod, speech: SpeechModel) -> float:
-    """Mean share of units that the gates report as open."""
-    shares = method.gauges().get("density", {})
-    return sum(shares.values()) / len(shares) if shares else 1.0
+    Elements that have settled are zero, and settled units as many as the plan says: neither tells
+    what has pressed.
+    """
+    thresholds = method.gauges()["threshold"]
+    return -sum(thresholds.values()) / len(thresholds)
 
 
 def _share_above(
     method: CompressionMethod, speech: SpeechModel, sizes: Callable[..., torch.Tensor]
 ) -> float:
-    thresholds = method.gauges().get("threshold", {})
+    thresholds = method.gauges()["threshold"]
     shares = [
         float((sizes(speech.model, group) >= thresholds[group.key]).float().mean())
         for group in speech.groups()
-        if thresholds
     ]
-    return sum(shares) / len(shares) if shares else 1.0
+    return sum(shares) / len(shares)
 
 
 def pinching(**changes: Any) -> tuple[SelfPinchingOptions, SelfPinchingOptions]:
@@ -146,7 +143,7 @@ ROWS = (
     Row("self_pinching", *pinching(granularity="elements"), minus_threshold, label="elements"),
     Row("self_pinching", *pinching(granularity="both"), open_units, label="both"),
     Row("self_pinching", *pinching(control="penalty"), open_units, label="penalty"),
-    Row("self_pinching", *pinching(importance="fisher"), open_share, label="fisher"),
+    Row("self_pinching", *pinching(importance="fisher"), minus_threshold, label="fisher"),
 )  # fmt: skip
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} {row.label}".strip())

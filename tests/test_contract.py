@@ -101,14 +101,22 @@ def test_ten_steps_lower_the_objective(row: Row, shop: Workshop, tmp_path: Path)
     assert hooks(job.student) == hooks(shop.student()), "the loop detaches"
 
 
+def pressure_at_the_start(row: Row, shop: Workshop) -> float:
+    """When gates, if any, act and stand where they start: after a step at a rate of nothing."""
+    method, speech = build(row.name, row.strong, row.target), shop.student()
+    method.attach(speech.model, speech.groups(), 10)
+    cross_entropy(speech, one_batch(shop)).backward()
+    method.after_step(0.0, 1)
+    return row.pressure(method, speech)
+
+
 @every_row
 def test_strong_options_move_the_constraint_the_right_way(
     row: Row, shop: Workshop, tmp_path: Path
 ) -> None:
     if row.strong is None:
         pytest.skip("nothing presses in this row")
-    method = build(row.name, row.strong, row.target)
-    before = row.pressure(method, shop.student())
+    before = pressure_at_the_start(row, shop)
     mild, gentle = trained(row, shop, tmp_path / "gentle")
     method, job = trained(row, shop, tmp_path / "strong", strong=True)
     after = row.pressure(method, job.student)
