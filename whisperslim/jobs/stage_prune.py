@@ -30,8 +30,10 @@ from whisperslim.events import Planned
 from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.stage_train import METHOD_STATE, build_method
 from whisperslim.jobs.tuned import GROUPS_FILE, describe_groups, find_facts
+from whisperslim.methods.base import CompressionMethod
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.batching import make_batch
+from whisperslim.train.state import state_needed
 
 PARITY_CLIPS = 4
 # Largest difference of encoder states, against the largest state, that float32 sums in another
@@ -45,7 +47,7 @@ def make_plan(context: StageContext) -> bool:
     groups = tuned.groups()
     method = build_method(context)
     method.attach(tuned.model, groups, context.recipe.train.steps)
-    method.load_state_dict(_method_state(context))
+    _restore_method(context, method)
     method.detach()
     scores = {key: value.detach().cpu().contiguous() for key, value in method.scores().items()}
     check_scores(scores, groups)
@@ -156,16 +158,15 @@ def _dev_wer(context: StageContext, tuned: SpeechModel) -> Callable[[PruningPlan
     return run
 
 
-def _method_state(context: StageContext) -> dict:
+def _restore_method(context: StageContext, method: CompressionMethod) -> None:
     path = context.tuned_path / METHOD_STATE
+    mend = f"delete {context.run.path / 'stages' / 'tune.done'} and resume to tune again"
     try:
-        state: dict = torch.load(path, weights_only=True, map_location=context.device)
+        state = torch.load(path, weights_only=True, map_location=context.device)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error}); delete {context.run.path / 'stages' / 'tune.done'} and "
-            "resume to tune again"
-        ) from error
-    return state
+        raise CheckpointError(f"{path} is damaged ({error}); {mend}") from error
+    with state_needed(str(path), mend):
+        method.load_state_dict(state)
 
 
 def _zeroed_share(tuned: SpeechModel, groups: tuple[UnitGroup, ...], plan: PruningPlan) -> float:

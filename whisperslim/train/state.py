@@ -106,17 +106,30 @@ def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping
     """Put back model, counters, random state and every part, in place.
 
     Raises:
-        CheckpointError: when the checkpoint is of another model.
+        CheckpointError: when the checkpoint is of another model, or lacks what a part needs.
     """
     state = stored.state
     _restore_tensors(model, stored.tensors, stored.folder)
     for name, value in state["counters"].items():
         setattr(counters, name, value)
     for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
+        with state_needed(f"the checkpoint {stored.folder}", "start the run anew"):
+            part.load_state_dict(state["parts"][name])
     torch.set_rng_state(state["torch_rng"].cpu())
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
+
+
+@contextmanager
+def state_needed(what: str, mend: str) -> Iterator[None]:
+    """Make a `CheckpointError` of a key that a stored state lacks; `mend` says what to do."""
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(
+            f"{what} has no {error}, so it was written by another version; {mend}, or go on with "
+            "the version that wrote it"
+        ) from error
 
 
 def load_checkpoint(
