@@ -33,6 +33,7 @@ class FakeResizing(Resizing):
         left = FIXED + total - round(plan.removed * total)
         return Replan(
             plan=plan,
+            counted_in=pruned.counted_in,
             parameters=left,
             dense_parameters=FIXED + total,
             removed=FIXED + total - left,

@@ -29,6 +29,7 @@ from whisperslim.jobs.terms import Terms
 Cli = Callable[..., Done]
 PLANNED = Replan(
     plan=plan_to_budget(make_scores(make_groups()), make_groups(), 0.5),
+    counted_in="the time of everything",
     parameters=50_000_000,
     dense_parameters=72_000_000,
     removed=22_000_000,
@@ -101,6 +102,7 @@ def test_replan_shows_what_the_size_would_be(
     assert done.code == 0, done.err
     assert asked == [("replan", two_runs[0].name, 0.5, None)]
     assert all(part in done.out for part in ("50.00 M", "72.00 M", "100.0 MB", "6.000", "0.25 s"))
+    assert "(target 50.00% of the time of everything)" in done.out
     assert "predicted" not in done.out
 
 
@@ -228,6 +230,7 @@ def test_a_sweep_prints_the_curve_and_draws_it(
     assert asked == [("sweep", run.name, [0.2, 0.5], 20)]
     assert "70.00%" in done.out and "60.00% to 80.00%" in done.out and "35.00 M" in done.out
     assert "set#test" in done.out and "hindi-1" in done.out and "20 steps" in done.out
+    assert "targets are shares of the prunable weights" in done.out
     page = (run.path / "sweep.html").read_text("utf-8")
     assert str(run.path / "sweep.html") in done.err
     # Complete in itself, with the four pictures.

@@ -145,7 +145,8 @@ def test_a_target_may_be_a_share_of_measured_time(run: RunDir, cache: Path) -> N
     derived = derive(run, 0.5, 0.0, 0, terms)
     prices = json.loads((derived.path / PRICES_FILE).read_text("utf-8"))
     assert prices == dict(a_profile(groups).seconds_per_unit)
-    with pytest.raises(PlanError, match=r"cost of its tuned model's units"):
+    assert found.counted_in.endswith("measured in ctranslate2, int8")
+    with pytest.raises(PlanError, match=r"allows 0 to 0\.\d+ of the time of all .* ctranslate2"):
         replan(derived, 0.99)
     # Times of one engine say nothing of another.
     with pytest.raises(PlanError, match="--engine onnx"):

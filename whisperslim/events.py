@@ -118,13 +118,14 @@ class CheckpointSaved(Event):
 
 @dataclass(frozen=True)
 class Planned(Event):
-    """Shares are of the prunable parameters."""
+    """Shares are of the prunable weights, `target_removed` of what `target_of` says."""
 
     kind: ClassVar[str] = "planned"
     removed: float
     zeroed: float
     target_removed: float
     target_zeroed: float
+    target_of: str = "the prunable weights"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def replan(
         float,
         typer.Option(
             help="Share of the prunable weights to remove, for example 0.5; of operations or time "
-            "when the run counts in those, or --currency says so."
+            "when the run counts in those, or --currency says so: the answer tells which."
         ),
     ],
     zeroed: Annotated[
@@ -98,7 +98,11 @@ def replan(
 def sweep(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=RUN_HELP)],
     targets: Annotated[
-        str, typer.Option(help="Shares of the prunable weights to remove, such as 0.2,0.35,0.5.")
+        str,
+        typer.Option(
+            help="Shares of the prunable weights to remove, such as 0.2,0.35,0.5; of operations or "
+            "time when the run counts in those."
+        ),
     ],
     recover: Recover = None,
     out: Annotated[
@@ -173,8 +177,8 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
     print_table(("", "dense", "this size"), rows)
     typer.echo(
         f"\n{planned.plan.removed:.2%} of the prunable weights removed (target "
-        f"{planned.plan.target:.2%}), {millions(planned.zeroed)} to be zeroed; planned in "
-        f"{planned.seconds:.2f} s\nFLOPs: {planned.workload}"
+        f"{planned.plan.target:.2%} of {planned.counted_in}), {millions(planned.zeroed)} to be "
+        f"zeroed; planned in {planned.seconds:.2f} s\nFLOPs: {planned.workload}"
     )
     if predicted:
         typer.echo(
@@ -261,7 +265,7 @@ def _print_curves(curves: "list[Sweep]", as_json: bool) -> None:
 def _print_curve(curve: "Sweep") -> None:
     typer.echo(
         f"{curve.run} ({curve.method}): {curve.data}; {curve.normaliser}, window {curve.window}, "
-        f"{curve.recover_steps} steps of recovery"
+        f"{curve.recover_steps} steps of recovery; targets are shares of {curve.counted_in}"
     )
     columns = ("target", "removed", "zeroed", "parameters", "bytes", "GFLOPs", "s per clip", "WER",
                "95 % interval", "CER", "n")  # fmt: skip

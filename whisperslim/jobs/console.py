@@ -84,8 +84,9 @@ def line_for(event: Event) -> str:
             return f"{event.label} on {event.data}: {score_text(event)}"
         case events.Planned():
             return (
-                f"plan: {event.removed:.1%} removed (target {event.target_removed:.1%}), "
-                f"{event.zeroed:.1%} zeroed (target {event.target_zeroed:.1%}) of prunable weights"
+                f"plan: {event.removed:.1%} of the prunable weights removed (target "
+                f"{event.target_removed:.1%} of {event.target_of}), {event.zeroed:.1%} of them "
+                f"zeroed (target {event.target_zeroed:.1%})"
             )
         case _:
             return _line_for_words(event)

@@ -9,6 +9,7 @@ from typing import Any
 from whisperslim.core.files import write_text_atomically
 from whisperslim.errors import RunError
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.target_words import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class SweepPoint:
     """One size, measured on the slim folder of a derived run.
 
     Attributes:
-        target: Asked-for share of the tuned model's prunable weights to remove.
+        target: Asked-for share to remove of what `Sweep.counted_in` says, of the tuned model's.
         removed: Share of the dense model's prunable weights that is gone.
         zeroed: Share of the dense model's prunable weights that is exactly zero in the file.
         parameters: Elements present, zeroed ones included.
@@ -68,6 +69,11 @@ class Sweep:
     window: str
     recover_steps: int
     provenance: Mapping[str, Any]
+
+    @property
+    def counted_in(self) -> str:
+        """What the targets are shares of, in words."""
+        return str(self.provenance.get("counted in", WEIGHTS))
 
 
 def read_sweep(run: RunDir) -> Sweep | None:

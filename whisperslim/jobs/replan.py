@@ -9,6 +9,7 @@ from whisperslim.core.families import prunable_total
 from whisperslim.core.plan import PruningPlan, plan_to_budget
 from whisperslim.errors import PlanError
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.target_words import counted_in
 from whisperslim.jobs.terms import Terms
 from whisperslim.jobs.tuned import TunedRun, open_tuned
 
@@ -19,6 +20,7 @@ class Replan:
 
     Attributes:
         plan: Which units stay. Carries no zero rules: those need the weights, see `derive`.
+        counted_in: What the plan's target is a share of, in words.
         parameters: What is left, biases counted, zeroed elements included; exact.
         dense_parameters: Of the dense model, tied ones counted once.
         removed: Parameters cut out, `dense_parameters - parameters`.
@@ -33,6 +35,7 @@ class Replan:
     """
 
     plan: PruningPlan
+    counted_in: str
     parameters: int
     dense_parameters: int
     removed: int
@@ -48,12 +51,12 @@ class Replan:
 def replan(
     run: RunDir, removed: float, zeroed: float | None = None, terms: Terms | None = None
 ) -> Replan:
-    """What cutting `removed` of the prunable weights leaves of the run's tuned model.
+    """What is left of the run's tuned model when `removed` of it is cut out.
 
     Args:
         run: A run whose stage `plan` is done.
-        removed: Share of the tuned model's prunable weights to cut out, or of what the method
-            counts its target in (see `ScoreMap.costs`), or the terms.
+        removed: Share to cut out of what the run, or else the terms, count a target in: see
+            `target_words.counted_in`.
         zeroed: Share to set to zero where it stands; None is what the run's recipe says.
         terms: Another engine or currency than the run's.
 
@@ -72,6 +75,7 @@ def replan(
     zeros = round(recipe.target.zeroed * prunable_total(tuned.groups))
     return Replan(
         plan=plan,
+        counted_in=counted_in(recipe),
         parameters=parameters,
         dense_parameters=facts.dense_parameters,
         removed=facts.dense_parameters - parameters,
@@ -86,7 +90,7 @@ def replan(
 
 
 def reachable_range(run: RunDir) -> tuple[float, float]:
-    """Least and largest share of prunable weights that can be removed. Raises as `replan` does."""
+    """Least and largest target that can be met. Raises as `replan` does."""
     return open_tuned(run).reachable_range()
 
 
@@ -96,7 +100,7 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
     if not low <= removed <= high:
         raise PlanError(
             f"a removal target of {removed:g} cannot be met: {tuned.run.name} allows {low:g} to "
-            f"{rounded_down(high):.4f} of {_counted_in(tuned)}"
+            f"{rounded_down(high):.4f} of {counted_in(tuned.recipe)}"
         )
     share = tuned.recipe_for(removed, zeroed).target.zeroed
     scores = tuned.scores
@@ -109,12 +113,6 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
             f"only {1.0 - plan.removed:.4f} are left; lower one of them"
         )
     return plan
-
-
-def _counted_in(tuned: TunedRun) -> str:
-    if tuned.costs is None:
-        return "its tuned model's prunable weights"
-    return "the cost of its tuned model's units"
 
 
 def _parameters(tuned: TunedRun, plan: PruningPlan) -> int:

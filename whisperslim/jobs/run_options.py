@@ -56,11 +56,12 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """How much goes, as shares of the dense model's prunable weights."""
+    """How much goes, as shares of the dense model: of its prunable weights, or see `currency`."""
 
     removed: float = option(
         0.3,
-        "Share of the prunable weights that is cut out: the model is really smaller and faster.",
+        "Share that is cut out, of the prunable weights unless `currency` says otherwise: the "
+        "model is really smaller and faster.",
         label="Removed",
         minimum=0.0,
         maximum=MOST_PRUNED,

@@ -29,6 +29,7 @@ from whisperslim.errors import CheckpointError, ParityError
 from whisperslim.events import Planned
 from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.stage_train import METHOD_STATE, build_method
+from whisperslim.jobs.target_words import counted_in
 from whisperslim.jobs.tuned import GROUPS_FILE, describe_groups, find_facts
 from whisperslim.methods.base import CompressionMethod
 from whisperslim.speech.audio_cache import AudioCache
@@ -66,6 +67,7 @@ def make_plan(context: StageContext) -> bool:
             zeroed=_zeroed_share(tuned, groups, plan),
             target_removed=target.removed,
             target_zeroed=target.zeroed,
+            target_of=counted_in(recipe),
         )
     )
     return True

@@ -23,6 +23,7 @@ from whisperslim.jobs.measure import (
 from whisperslim.jobs.replan import plan_for
 from whisperslim.jobs.rundir import RunDir, list_runs, looks_like_run
 from whisperslim.jobs.stage_context import StageContext, recipe_threads
+from whisperslim.jobs.target_words import WEIGHTS, counted_in
 from whisperslim.jobs.tuned import TunedRun, open_tuned
 from whisperslim.jobs.worker import run_worker, signals_ask_to_stop
 from whisperslim.speech.normalise import for_language
@@ -48,7 +49,7 @@ def sweep(
 
     Args:
         run: Held until the sweep is over: `whisperslim stop` works on it.
-        targets: Shares of the tuned model's prunable weights to remove.
+        targets: Shares to remove of what the run counts its target in.
         recover_steps: Training steps after each cut; None is what the run's recipe says.
         progress: Takes the derived runs' events, and one `Progress` of stage `sweep` per point.
 
@@ -79,8 +80,8 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
     recipe = tuned.recipe
     context = StageContext(tuned.run, recipe, lambda event: None)
     # Named where it is not the usual: curves of older versions go on.
-    named = {"runs in": recipe.export.engine, "counted in": recipe.target.currency}
-    usual = {"runs in": "torch", "counted in": "weights"}
+    named = {"runs in": recipe.export.engine, "counted in": counted_in(recipe)}
+    usual = {"runs in": "torch", "counted in": WEIGHTS}
     facts = {
         **dict(named.items() - usual.items()),
         "weights_sha256": tuned.scores.weights_sha256,

@@ -47,9 +47,10 @@ class Terms:
             found["export.quantize"] = self.quantize
         if self.currency:
             found["target.currency"] = self.currency
-            if hasattr(recipe.options, "currency"):
-                # Training is over, and the target is counted by the section `target` alone.
-                found["method.currency"] = "parameters"
+        timed_anew = bool(found) and recipe.target.currency == "latency"
+        if (self.currency or timed_anew) and hasattr(recipe.options, "currency"):
+            # Training is over, and the target is counted by the section `target` alone.
+            found["method.currency"] = "parameters"
         return found
 
 

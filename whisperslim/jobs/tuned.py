@@ -103,7 +103,7 @@ class TunedRun:
         return constrain(family, self.facts.groups, self.recipe.export.engine)
 
     def reachable_range(self) -> tuple[float, float]:
-        """Least and largest share of prunable weights that a recipe can ask to remove."""
+        """Least and largest `target.removed` that a recipe can ask for."""
         limit = reachable(self.groups, self.scores.whole, self.costs)
         return 0.0, min(limit, MOST_PRUNED)
 

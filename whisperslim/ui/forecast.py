@@ -1,6 +1,7 @@
 """How big the model will be: arithmetic on the target alone, no weight is touched."""
 
 from whisperslim.core.arithmetic import ExpectedSize, expected_size
+from whisperslim.jobs.target_words import WEIGHTS
 from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import text
 from whisperslim.ui.quantities import megabytes, millions, percent
@@ -35,11 +36,31 @@ def forecast_html(
     )
 
 
-def unknown_html(removed: float, zeroed: float, reason: str) -> str:
+def unplanned_html(
+    size: ModelSize, removed: float, zeroed: float, counted: str, tokens: int = 0, note: str = ""
+) -> str:
+    """What can be said when the target is a share of `counted`, which is not the weights.
+
+    Units differ in what they weigh for what they count, so that weights and bytes follow from
+    which units go. The other arguments are as in `forecast_html`.
+    """
+    return (
+        f'<div class="ws-card"><div class="ws-big">{millions(size.parameters)} → ?</div>'
+        '<p class="ws-small">parameters. How many go, and the size of the file, is not known '
+        "before the run has planned: its stage plan decides which units go.</p>"
+        f'<p class="ws-small">Cut out: {percent(removed, 0)} of {text(counted)}. Zeroed: '
+        f"{millions(zeroed * size.prunable)} of the {millions(size.prunable)} prunable weights. "
+        f"{_vocabulary(tokens)}Convolutions and norms are never cut.</p>"
+        f"{_note(note)}</div>"
+    )
+
+
+def unknown_html(removed: float, zeroed: float, reason: str, counted: str = WEIGHTS) -> str:
     """What can be said when the model's own size is not known."""
     return (
         f'<div class="ws-card"><div class="ws-big">−{percent(removed, 0)}</div>'
-        f'<p class="ws-small">of the prunable weights cut out, {percent(zeroed, 0)} zeroed.</p>'
+        f'<p class="ws-small">of {text(counted)} cut out, {percent(zeroed, 0)} of the prunable '
+        "weights zeroed.</p>"
         f'<p class="ws-small">{text(reason)}</p></div>'
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from whisperslim.errors import RunError
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.target_words import counted_in
 
 if TYPE_CHECKING:  # torch; loaded when a run is looked at, not when the app starts
     from whisperslim.core.families.base import UnitGroup
@@ -47,7 +48,8 @@ class LayerRow:
 class PrunedRun:
     """What can be replanned: groups, scores and the run's own plan.
 
-    `whole`: a group may lose its last unit. `costs`: what targets are counted in, see `ScoreMap`.
+    `counted_in`: what its targets are shares of, in words. `whole`: a group may lose its last unit.
+    `costs`: what targets are counted in, see `ScoreMap`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class PrunedRun:
     scores: "Scores"
     plan: "PruningPlan"
     zeroed: Mapping[str, float]
+    counted_in: str
     whole: bool = False
     costs: Mapping[str, float] | None = None
 
@@ -117,7 +120,8 @@ def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
     check_scores(scores, groups)
     plan = PruningPlan.from_json(planned)
     _check_fits(run, plan, groups)
-    return PrunedRun(run.name, groups, scores, plan, zeroed, whole, costs)
+    counted = counted_in(run.recipe())
+    return PrunedRun(run.name, groups, scores, plan, zeroed, counted, whole, costs)
 
 
 def _scores(run: RunDir) -> tuple["Scores", bool, dict[str, float] | None]:

@@ -8,14 +8,15 @@ import gradio as gr
 
 from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.target_words import WEIGHTS, words_for
 from whisperslim.ui.choices import model_choices
 from whisperslim.ui.context import AppContext, for_people, warn_when_busy
 from whisperslim.ui.embedding_size import Embedding
 from whisperslim.ui.first_minute import TryCard, lay_out_card
 from whisperslim.ui.folders import check_recipe, is_path
-from whisperslim.ui.forecast import PUBLISHED, forecast_html, unknown_html
+from whisperslim.ui.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
 from whisperslim.ui.form_check import Marked, recipe_of
-from whisperslim.ui.forms import chosen_method, show_problems
+from whisperslim.ui.forms import chosen_method, read_form, show_problems
 from whisperslim.ui.lazy import ModelSize
 from whisperslim.ui.markup import note
 from whisperslim.ui.preset_actions import connect_presets, own_presets
@@ -24,7 +25,8 @@ from whisperslim.ui.recipe_form import RecipeForm, lay_out
 
 _FORECAST_FIELDS = (
     "model", "target.removed", "target.zeroed", "export.dtype", "vocabulary.languages",
-    "vocabulary.timestamps",
+    "vocabulary.timestamps", "target.currency", "method.name", "method.currency", "export.engine",
+    "export.quantize",
 )  # fmt: skip
 
 
@@ -72,8 +74,10 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
     def choose_method(name: str) -> list[Any]:
         return form.shown_parts(name)
 
+    said = [field for field in form.fields if field.dotted in _FORECAST_FIELDS]
+
     def show_forecast(*shown: Any) -> str:
-        return forecast(context, *shown)
+        return forecast_of(context, read_form(said, shown))
 
     connect_presets(tab.presets, form, context, blocks, [tab.problems, tab.marked])
     form.component("method.name").change(
@@ -84,7 +88,7 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
         show_progress="hidden",
         queue=False,
     )
-    inputs = [form.component(name) for name in _FORECAST_FIELDS]
+    inputs: list[Any] = [field.component for field in said]
     # Sliders fire while they are dragged; only the latest position is worth an answer.
     gr.on(
         [blocks.load, *(component.change for component in inputs)],
@@ -98,6 +102,26 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
     )
 
 
+def forecast_of(context: AppContext, values: Mapping[str, Any]) -> str:
+    """The expected size for a form's values by dotted name, as HTML."""
+    counted = words_for(
+        values["target.currency"],
+        values.get("method.currency", "parameters"),
+        values["export.engine"],
+        values["export.quantize"],
+    )
+    return forecast(
+        context,
+        values["model"],
+        values["target.removed"],
+        values["target.zeroed"],
+        values["export.dtype"],
+        values["vocabulary.languages"],
+        values["vocabulary.timestamps"],
+        counted,
+    )
+
+
 def forecast(
     context: AppContext,
     model: str,
@@ -106,14 +130,20 @@ def forecast(
     dtype: str,
     languages: Sequence[str] = (),
     timestamps: bool = False,
+    counted: str = WEIGHTS,
 ) -> str:
-    """The expected size as HTML; without the model's own size where that cannot be had."""
+    """The expected size as HTML; without the model's own size where that cannot be had.
+
+    `counted` is what `removed` is a share of, in words.
+    """
     try:
         size = _size(context, str(model))
         tokens, note = _tokens(context, str(model), languages, timestamps)
+        if counted != WEIGHTS:
+            return unplanned_html(size, float(removed), float(zeroed), counted, tokens, note)
         return forecast_html(size, float(removed), float(zeroed), dtype, tokens, note)
     except WhisperSlimError as error:
-        return unknown_html(float(removed), float(zeroed), str(error))
+        return unknown_html(float(removed), float(zeroed), str(error), counted)
 
 
 def _tokens(

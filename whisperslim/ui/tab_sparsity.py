@@ -7,11 +7,12 @@ from typing import Any
 import gradio as gr
 from plotly import graph_objects as go
 
+from whisperslim.jobs.target_words import WEIGHTS
 from whisperslim.ui import sparsity_story
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.layer_charts import heads_figure, legend, weights_figure
 from whisperslim.ui.layers import LayerRow, PrunedRun, is_pruned, read_pruned_run
-from whisperslim.ui.markup import empty, number, table, words
+from whisperslim.ui.markup import empty, number, table, text, words
 from whisperslim.ui.quantities import millions, percent
 
 _NOTHING = empty(
@@ -60,9 +61,9 @@ def lay_out_tab() -> SparsityTab:
             step=_STEP,
             interactive=False,
             min_width=280,
-            label="Removed share, planned anew",
+            label="Target, planned anew",
             elem_id="sparsity-target",
-            info="Another target, planned from this run's saved scores. Nothing is trained or cut.",
+            info=target_help(WEIGHTS),
         )
     summary = gr.HTML(_NOTHING, elem_id="sparsity-summary")
     with gr.Column(visible=False) as pictures:
@@ -95,14 +96,14 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
         if not name:
             return [gr.skip(), gr.update(visible=False), _NOTHING, *[gr.skip()] * 6]
         run = pruned_run(context, name)
-        at = round(run.plan.removed, 2)
-        slider = gr.update(maximum=_floor(run.limit()), value=at, interactive=True)
-        return [slider, gr.update(visible=True), *drawings(run, run.plan.removed, moved=False)]
+        help, at = target_help(run.counted_in), _own_target(run)
+        slider = gr.update(maximum=_floor(run.limit()), value=at, info=help, interactive=True)
+        return [slider, gr.update(visible=True), *drawings(run, run.plan.target, moved=False)]
 
     @for_people
     def move(name: str | None, target: float) -> list[Any]:
         run = pruned_run(context, name)
-        return drawings(run, target, moved=abs(target - round(run.plan.removed, 2)) > _STEP / 2)
+        return drawings(run, target, moved=abs(target - _own_target(run)) > _STEP / 2)
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(list(opened), offer, tab.choice, tab.choice, **quiet)
@@ -125,6 +126,14 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
     )
 
 
+def target_help(counted: str) -> str:
+    """What the slider means for a run that counts its target in `counted`."""
+    return (
+        f"Another target, a share of {counted}, planned from this run's saved scores. Nothing is "
+        "trained or cut."
+    )
+
+
 def pruned_names(context: AppContext) -> list[str]:
     """Runs that have a plan, newest first."""
     return [run.name for run, _ in context.watch.listed() if is_pruned(run)]
@@ -144,7 +153,7 @@ def drawings(run: PrunedRun, target: float, *, moved: bool) -> list[Any]:
     plan = run.replanned(target) if moved else run.plan
     rows = run.rows(plan)
     return [
-        _summary(rows, moved=moved),
+        _summary(rows, f"{percent(plan.target)} of {run.counted_in}", moved=moved),
         legend(moved=moved),
         *(_figure(weights_figure(part, moved=moved)) for part in _by_stack(rows)),
         *(_figure(heads_figure(part)) for part in _by_stack(rows)),
@@ -172,13 +181,14 @@ def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
     return table(headers, cells, caption="Place by place; zeroed is of the weights left there")
 
 
-def _summary(rows: Sequence[LayerRow], *, moved: bool) -> str:
+def _summary(rows: Sequence[LayerRow], target: str, *, moved: bool) -> str:
     dense = sum(row.weights for row in rows)
     slim = sum(len(row.kept) * row.weights_per_unit for row in rows)
     facts = [("dense", f"{millions(dense)} prunable weights"), ("slim", _left(slim, dense))]
     if moved:
         there = sum(len(row.moved) * row.weights_per_unit for row in rows)
         facts.append(("at the slider", _left(there, dense)))
+    facts.append(("target", text(target)))
     items = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in facts)
     return f'<div class="ws-card"><div class="ws-facts ws-flat">{items}</div></div>'
 
@@ -193,6 +203,11 @@ def _by_stack(rows: Sequence[LayerRow]) -> list[list[LayerRow]]:
 
 def _figure(figure: go.Figure) -> Any:
     return gr.update(value=figure, visible=bool(figure.data))
+
+
+def _own_target(run: PrunedRun) -> float:
+    """Where the slider stands for the run's own plan."""
+    return min(round(run.plan.target, 2), _floor(run.limit()))
 
 
 def _floor(limit: float) -> float:

@@ -82,6 +82,7 @@ def caption_lines(sweeps: Sequence[Sweep], against: str = "parameters") -> tuple
         f"normaliser {', '.join(_distinct(s.normaliser for s in sweeps))}; "
         f"window {', '.join(_distinct(s.window for s in sweeps))}. {_recovery(sweeps)} "
         f"Bars: {', '.join(_facts(sweeps, 'interval')) or '95 % intervals'}.",
+        _target_words(sweeps),
         _cost_words(sweeps, against),
         _difference(sweeps, against),
     ]
@@ -93,6 +94,14 @@ def _recovery(sweeps: Sequence[Sweep]) -> str:
     if steps == [0]:
         return "No training after the cut."
     return f"Recovery after the cut: {_range(steps)} steps."
+
+
+def _target_words(sweeps: Sequence[Sweep]) -> str:
+    """What the points' targets are shares of; said by run where that differs."""
+    counted = _distinct(sweep.counted_in for sweep in sweeps)
+    if len(counted) == 1:
+        return f"Targets are shares of {counted[0]}."
+    return "Targets are shares, " + "; ".join(f"{s.run}: of {s.counted_in}" for s in sweeps) + "."
 
 
 def _cost_words(sweeps: Sequence[Sweep], against: str) -> str:

@@ -53,7 +53,7 @@ def lay_out_part() -> CurvePart:
         with gr.Row(equal_height=True):
             targets = gr.Textbox(
                 label="Targets",
-                info="Removed shares of the run above, each to be cut, recovered and measured.",
+                info="Values of Removed above, each to be cut, recovered and measured.",
                 elem_id="sweep-targets",
                 min_width=280,
             )

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.errors import WhisperSlimError
+from whisperslim.jobs.target_words import WEIGHTS, counted_in
 from whisperslim.ui import resize_actions as act
 from whisperslim.ui.context import AppContext, skips
 from whisperslim.ui.layer_charts import legend, weights_figure
@@ -56,7 +57,7 @@ def lay_out_part() -> SizePart:
     none_yet = gr.HTML(NO_RUN, elem_id="tradeoff-none")
     with gr.Row(visible=False, equal_height=False) as controls:
         with gr.Column(min_width=320):
-            removed = _share("Removed", "Share of the prunable weights to cut out.")
+            removed = _share("Removed", removed_help(WEIGHTS))
             zeroed = _share("Zeroed", "Share to set to zero where it stands.")
             tiles = gr.HTML("", elem_id="tradeoff-tiles")
         with gr.Column(min_width=320):
@@ -90,6 +91,7 @@ def begin(context: AppContext, part: SizePart, name: str | None) -> list[Any]:
         return [none_yet, hidden, "", *skips(4), hidden, *skips(len(part.layers)), ""]
     try:
         at = act.sizes(context, name)
+        counted = counted_in(context.watch.open(name).recipe())
     except WhisperSlimError as error:
         told = gr.update(value=note(str(error), "bad"), visible=True)
         return [told, hidden, "", *skips(4), hidden, *skips(len(part.layers)), ""]
@@ -97,7 +99,7 @@ def begin(context: AppContext, part: SizePart, name: str | None) -> list[Any]:
         hidden,
         gr.update(visible=True),
         "",
-        gr.update(minimum=at.low, maximum=at.high, value=at.removed),
+        gr.update(minimum=at.low, maximum=at.high, value=at.removed, info=removed_help(counted)),
         at.zeroed,
         at.recover_steps,
         *draw(context, part, name, at.removed, at.zeroed),
@@ -118,6 +120,11 @@ def draw(
     ]
     plots = [gr.update(value=figure, visible=bool(figure.data)) for figure in figures]
     return [size_tiles(plan), gr.update(visible=True), *plots, ""]
+
+
+def removed_help(counted: str) -> str:
+    """What the slider means for a run that counts its target in `counted`."""
+    return f"Share of {counted} to cut out."
 
 
 def _share(name: str, help: str) -> gr.Slider:
