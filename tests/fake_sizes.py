@@ -21,6 +21,7 @@ class FakeResizing(Resizing):
     """Plans by the real planner; predictions are those put in by hand."""
 
     high: float = 0.8437
+    zeroed_before: float = 0.0
     predictions: dict[tuple[str, float, float], Prediction] = field(default_factory=dict)
     derived: list[tuple[str, float, float, int]] = field(default_factory=list)
 
@@ -37,7 +38,8 @@ class FakeResizing(Resizing):
             parameters=left,
             dense_parameters=FIXED + total,
             removed=FIXED + total - left,
-            zeroed=round(zeroed * total),
+            zeroed=round(max(zeroed, self.zeroed_before) * total),
+            zeroed_before=round(self.zeroed_before * total),
             bytes=2 * left,
             dense_bytes=2 * (FIXED + total),
             flops=3_000_000_000,

@@ -34,6 +34,7 @@ PLANNED = Replan(
     dense_parameters=72_000_000,
     removed=22_000_000,
     zeroed=4_000_000,
+    zeroed_before=1_000_000,
     bytes=100_000_000,
     dense_bytes=144_000_000,
     flops=6_000_000_000,
@@ -102,6 +103,7 @@ def test_replan_shows_what_the_size_would_be(
     assert done.code == 0, done.err
     assert asked == [("replan", two_runs[0].name, 0.5, None)]
     assert all(part in done.out for part in ("50.00 M", "72.00 M", "100.0 MB", "6.000", "0.25 s"))
+    assert "4.00 M zeroed where they stand, 1.00 M of those by training already" in done.out
     assert "(target 50.00% of the time of everything)" in done.out
     assert "predicted" not in done.out
 

@@ -44,7 +44,10 @@ def replan(
     ],
     zeroed: Annotated[
         float | None,
-        typer.Option(help="Share to set to zero where it stands; the run's own when left out."),
+        typer.Option(
+            help="Share to be zero where it stands; the run's own when left out. What training has "
+            "zeroed already counts in, and stays zero."
+        ),
     ] = None,
     predict: Annotated[
         bool, typer.Option("--predict", help="Cut in memory and score a few dev clips.")
@@ -177,8 +180,9 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
     print_table(("", "dense", "this size"), rows)
     typer.echo(
         f"\n{planned.plan.removed:.2%} of the prunable weights removed (target "
-        f"{planned.plan.target:.2%} of {planned.counted_in}), {millions(planned.zeroed)} to be "
-        f"zeroed; planned in {planned.seconds:.2f} s\nFLOPs: {planned.workload}"
+        f"{planned.plan.target:.2%} of {planned.counted_in}), {millions(planned.zeroed)} zeroed "
+        f"where they stand, {millions(planned.zeroed_before)} of those by training already; "
+        f"planned in {planned.seconds:.2f} s\nFLOPs: {planned.workload}"
     )
     if predicted:
         typer.echo(

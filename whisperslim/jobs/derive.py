@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from whisperslim.core.families import prunable_total
 from whisperslim.core.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import load_model
 from whisperslim.core.plan import PruningPlan
@@ -38,8 +39,9 @@ def derive(
     """A new run beside `run`, with stages data, tune and plan done at another target.
 
     Whoever works on it next (`worker.run_worker`, `process.start_worker`) cuts, recovers and
-    evaluates. `zeroed` and `recover_steps` are the recipe's when None. Which elements become zero
-    follows from the tuned weights, by pass 2 of `methods.two_pass`. `terms` are another engine or
+    evaluates. `zeroed` and `recover_steps` are the recipe's when None. Elements that are zero as
+    tuned stay zero; which others become zero follows from the tuned weights, by pass 2 of
+    `methods.two_pass`. `terms` are another engine or
     currency than the run's; the derived run's recipe has them.
 
     Raises:
@@ -81,9 +83,12 @@ def derivation_of(tuned: TunedRun, recipe: Recipe) -> Derivation:
 def zeros_for(
     tuned: TunedRun, plan: PruningPlan, removed: float, zeroed: float | None
 ) -> PruningPlan:
-    """`plan` with the rules that zero its share; reads the tuned weights when there is one."""
+    """`plan` with the rules that zero its share, where that is more than what is zero as tuned.
+
+    Reads the tuned weights then.
+    """
     share = tuned.recipe_for(removed, zeroed).target.zeroed
-    if not share:
+    if round(share * prunable_total(tuned.groups)) <= tuned.zeros_left(plan):
         return plan
     loaded = load_model(str(tuned.folder))
     tuned.scores.check_scored(loaded.info.weights_sha256)

@@ -24,7 +24,9 @@ class Replan:
         parameters: What is left, biases counted, zeroed elements included; exact.
         dense_parameters: Of the dense model, tied ones counted once.
         removed: Parameters cut out, `dense_parameters - parameters`.
-        zeroed: Elements to be set to zero where they stand (share x prunable weights).
+        zeroed: Elements that are zero where they stand: as many as are asked for (share x prunable
+            weights), or `zeroed_before` when those are more.
+        zeroed_before: Of what stays, elements that are zero as tuned.
         bytes: Weights on disk in the run's export format, without the file's header of kilobytes;
             zeros are stored sparse, as if every matrix had the same share of them.
         dense_bytes: The dense model's in the same number format.
@@ -40,6 +42,7 @@ class Replan:
     dense_parameters: int
     removed: int
     zeroed: int
+    zeroed_before: int
     bytes: int
     dense_bytes: int
     flops: int
@@ -57,7 +60,8 @@ def replan(
         run: A run whose stage `plan` is done.
         removed: Share to cut out of what the run, or else the terms, count a target in: see
             `target_words.counted_in`.
-        zeroed: Share to set to zero where it stands; None is what the run's recipe says.
+        zeroed: Share to set to zero where it stands, what is zero as tuned counted in; None is what
+            the run's recipe says.
         terms: Another engine or currency than the run's.
 
     Raises:
@@ -72,7 +76,8 @@ def replan(
     recipe = tuned.recipe_for(removed, zeroed)
     parameters, facts = _parameters(tuned, plan), tuned.facts
     each = EXPORT_DTYPES[recipe.export.dtype].itemsize
-    zeros = round(recipe.target.zeroed * prunable_total(tuned.groups))
+    before = tuned.zeros_left(plan)
+    zeros = max(round(recipe.target.zeroed * prunable_total(tuned.groups)), before)
     return Replan(
         plan=plan,
         counted_in=counted_in(recipe),
@@ -80,6 +85,7 @@ def replan(
         dense_parameters=facts.dense_parameters,
         removed=facts.dense_parameters - parameters,
         zeroed=zeros,
+        zeroed_before=before,
         bytes=_bytes(tuned, plan, parameters, zeros, each),
         dense_bytes=facts.dense_parameters * each,
         flops=_flops(tuned, plan),

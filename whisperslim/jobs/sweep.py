@@ -41,10 +41,11 @@ def sweep(
 ) -> Sweep:
     """Derive, cut, recover and measure one model per target, and store the curve as it grows.
 
-    The uncut tuned model, nothing zeroed, is always the first point. A point measured before is
-    not measured again (its time is, on another machine), a derived run left half done goes on, and
-    a stop request on `run`, SIGTERM or Ctrl-C ends it in good order with the points there are:
-    after the step of training it is at, or when the point is measured that is being measured.
+    The uncut tuned model, with no zeros but those of its training, is always the first point. A
+    point measured before is not measured again (its time is, on another machine), a derived run
+    left half done goes on, and a stop request on `run`, SIGTERM or Ctrl-C ends it in good order
+    with the points there are: after the step of training it is at, or when the point is measured
+    that is being measured.
     The points of earlier calls stay on the curve as long as recovery and data are the same.
 
     Args:

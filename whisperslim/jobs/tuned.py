@@ -1,4 +1,7 @@
-"""A run's tuned model as far as planning needs it: shapes, scores, costs; no weight is read."""
+"""A run's tuned model as far as planning needs it: shapes, scores, costs, zeros.
+
+Its weights are read once, to count the zeros, and not for a plan.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,15 +15,17 @@ from whisperslim.core.checkpoint import (
     WEIGHTS_FILE,
     count_parameters,
     dense_skeleton,
+    read_tensors,
     skeleton,
 )
 from whisperslim.core.cost import count_places
 from whisperslim.core.families import UnitGroup, family_named, family_of
 from whisperslim.core.flops import WORKLOADS
 from whisperslim.core.model_folder import weights_sha256
-from whisperslim.core.plan import check_scores, reachable
+from whisperslim.core.plan import PruningPlan, check_scores, reachable
 from whisperslim.core.plan_rules import constrain
 from whisperslim.core.score_map import ScoreMap
+from whisperslim.core.zero_count import zeros_per_unit
 from whisperslim.errors import RunError
 from whisperslim.jobs.disk import write_text_told
 from whisperslim.jobs.recipe import Recipe, with_values
@@ -48,6 +53,8 @@ class TunedFacts:
             in the units: every product of a group has its width as one factor.
         dense_flops: Of the model before any cut: another one only when a slim model was tuned.
         dense_parameters: Its elements, tied ones counted once.
+        zeros_per_unit: Group key -> elements of each unit's prunable weights that are zero as
+            tuned, by the method or by chance. They stay zero whatever is asked for.
         model_type: Its architecture.
     """
 
@@ -62,6 +69,7 @@ class TunedFacts:
     flops_per_unit: Mapping[str, int]
     dense_flops: int
     dense_parameters: int
+    zeros_per_unit: Mapping[str, Sequence[int]]
     model_type: str = "whisper"
 
     def describes(self, weights: Path) -> bool:
@@ -101,6 +109,11 @@ class TunedRun:
         """
         family = family_named(self.facts.model_type)
         return constrain(family, self.facts.groups, self.recipe.export.engine)
+
+    def zeros_left(self, plan: PruningPlan) -> int:
+        """Elements in what `plan` keeps that are zero as tuned."""
+        found = self.facts.zeros_per_unit
+        return sum(found[key][unit] for key, units in plan.keep.items() for unit in units)
 
     def reachable_range(self) -> tuple[float, float]:
         """Least and largest `target.removed` that a recipe can ask for."""
@@ -163,7 +176,12 @@ def open_tuned(run: RunDir, terms: Terms | None = None) -> TunedRun:
 
 
 def find_facts(run: RunDir) -> TunedFacts:
-    """What `tuned.json` says, or, when it is of another weights file, what is found anew."""
+    """What `tuned.json` says; found anew when it is of another weights file or says too little.
+
+    Raises:
+        RunError: there is no tuned model, `tuned.json` is damaged, or it cannot be written.
+        CheckpointError: the tuned weights are damaged.
+    """
     path, weights = run.path / FACTS_FILE, tuned_folder(run) / WEIGHTS_FILE
     if not weights.is_file():
         raise RunError(
@@ -182,6 +200,8 @@ def _read(path: Path) -> TunedFacts | None:
         return None
     try:
         raw = json.loads(path.read_text("utf-8"))
+        if "zeros_per_unit" not in raw:  # of an older version
+            return None
         groups = tuple(UnitGroup(**group, slices=(), gate="") for group in raw.pop("groups"))
         return TunedFacts(groups=groups, **raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -191,7 +211,8 @@ def _read(path: Path) -> TunedFacts | None:
 def _to_json(facts: TunedFacts) -> str:
     groups = [asdict(group) for group in facts.groups]
     plain = [{k: v for k, v in g.items() if k not in ("slices", "gate")} for g in groups]
-    return json.dumps({**asdict(facts), "groups": plain}, indent=1)
+    # No indent: every unit's count would get a line, and larger models have 300,000 units.
+    return json.dumps({**asdict(facts), "groups": plain})
 
 
 def _found(weights: Path) -> TunedFacts:
@@ -212,6 +233,7 @@ def _found(weights: Path) -> TunedFacts:
         dense_flops=count_places(dense, WORKLOADS[0]).total if is_cut else count.total,
         dense_parameters=count_parameters(dense),
         parameters_beside=_beside(tuned),
+        zeros_per_unit=zeros_per_unit(read_tensors(weights), groups),
     )
 
 

@@ -11,9 +11,11 @@ from whisperslim.ui import resize_actions as act
 from whisperslim.ui.context import AppContext, skips
 from whisperslim.ui.layer_charts import legend, weights_figure
 from whisperslim.ui.markup import note
+from whisperslim.ui.quantities import percent
 from whisperslim.ui.tradeoff_html import NO_RUN, size_tiles
 
 STACKS = ("encoder", "decoder")
+_FEWEST_ZEROS = 5e-4  # of the prunable weights: less is "0.0 %"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def lay_out_part() -> SizePart:
     with gr.Row(visible=False, equal_height=False) as controls:
         with gr.Column(min_width=320):
             removed = _share("Removed", removed_help(WEIGHTS))
-            zeroed = _share("Zeroed", "Share to set to zero where it stands.")
+            zeroed = _share("Zeroed", "Share of the prunable weights to be zero where it stands.")
             tiles = gr.HTML("", elem_id="tradeoff-tiles")
         with gr.Column(min_width=320):
             predict = gr.Button("Predict WER", elem_id="tradeoff-predict")
@@ -119,7 +121,19 @@ def draw(
         weights_figure([row for row in rows if row.stack == stack], moved=True) for stack in STACKS
     ]
     plots = [gr.update(value=figure, visible=bool(figure.data)) for figure in figures]
-    return [size_tiles(plan), gr.update(visible=True), *plots, ""]
+    tiles = size_tiles(plan) + zeros_note(plan.zeroed_before, sum(row.weights for row in rows))
+    return [tiles, gr.update(visible=True), *plots, ""]
+
+
+def zeros_note(zeros: int, prunable: int) -> str:
+    """What training has zeroed of what stays, in words; nothing when that is next to nothing."""
+    if zeros < _FEWEST_ZEROS * prunable:
+        return ""
+    return (
+        f'<p class="ws-small">Training has zeroed {percent(zeros / prunable)} of the prunable '
+        "weights already, in what stays. They count as zeroed, and stay so when less is asked for."
+        "</p>"
+    )
 
 
 def removed_help(counted: str) -> str:
