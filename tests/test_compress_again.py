@@ -19,8 +19,14 @@ from whisperslim.jobs.derive import derive
 from whisperslim.jobs.recipe import from_mapping
 from whisperslim.jobs.replan import replan
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.sparsity_history import sparsity_frames
 from whisperslim.jobs.stages import work
 from whisperslim.jobs.worker import run_worker
+from whisperslim.ui import tab_sparsity
+from whisperslim.ui.context import AppContext
+from whisperslim.ui.replay_html import replay_html
+from whisperslim.ui.run_watch import RunWatch
+from whisperslim.ui.sparsity_story import kept_shares
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,24 @@ def test_a_model_cut_again_can_take_any_size(folder: Path, first: RunDir) -> Non
     assert report.parameters == found.parameters
     assert report.workloads[0].flops == found.flops
     assert report.workloads[0].flops_dense == found.dense_flops
+
+
+def test_a_model_cut_again_is_not_called_dense(folder: Path, first: RunDir) -> None:
+    again = finished_run(folder, model=str(first.slim_path), name="named")
+    app = AppContext(RunWatch(again.path.parent))
+    pruned = tab_sparsity.pruned_run(app, again.name)
+    before = prunable_total(load_model(str(first.slim_path)).groups())
+    left = prunable_total(load_model(str(again.path)).groups())
+    assert left < before < PRUNABLE
+    summary, legend, *figures, page = tab_sparsity.drawings(pruned, 0.5, moved=True)
+    assert f"before this run <b>{before / 1e3:.1f} k prunable weights</b>" in summary
+    assert f"slim <b>{left / 1e3:.1f} k, {100 * (1 - left / before):.1f} % removed</b>" in summary
+    replay = replay_html(sparsity_frames(again, kept_shares(pruned)))
+    names = [trace.name for figure in figures for trace in figure["value"].data]
+    assert "before this run" in names and "of what was there before this run" in page
+    for words in (summary, legend, page, replay):
+        assert "before this run" in words and "dense" not in words
+    assert "dense" not in names
 
 
 def test_a_model_without_some_sublayers_is_compressed_again(folder: Path, first: RunDir) -> None:

@@ -38,7 +38,7 @@ def measured(run: RunDir, stage: str, step: int, dead: float, zero: float) -> No
 # --- replay -----------------------------------------------------------------------------------
 
 
-def test_frames_are_shares_of_the_dense_model(run: RunDir) -> None:
+def test_frames_are_shares_of_the_model_before_the_run(run: RunDir) -> None:
     measured(run, "tune", 20, 0.25, 0.3)
     measured(run, "tune", 40, 0.5, 0.6)
     measured(run, "recover", 10, 0.0, 0.2)
@@ -94,7 +94,7 @@ def test_the_page_holds_every_moment_and_shows_the_last(run: RunDir) -> None:
     found = re.search(r'data-frames="([^"]*)"', page)
     assert found is not None
     data = json.loads(html.unescape(found.group(1)))
-    assert data["names"] == ["dense model", "tune, step 20", "after the cut"]
+    assert data["names"] == ["before this run", "tune, step 20", "after the cut"]
     assert data["gone"] == [[0.0, 0.0], [0.25, 0.0], [0.5, 0.0]]
     cell = re.search(rf'data-key="{re.escape(HEADS)}"[^>]*>([^<]*)<', page)
     assert cell is not None and cell.group(1) == "50"

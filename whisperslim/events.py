@@ -118,7 +118,7 @@ class CheckpointSaved(Event):
 
 @dataclass(frozen=True)
 class Planned(Event):
-    """Shares are of the prunable weights, `target_removed` of what `target_of` says."""
+    """Shares of the tuned model's prunable weights; `target_removed` of what `target_of` says."""
 
     kind: ClassVar[str] = "planned"
     removed: float

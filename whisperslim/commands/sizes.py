@@ -179,7 +179,7 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
     ]
     print_table(("", "dense", "this size"), rows)
     typer.echo(
-        f"\n{planned.plan.removed:.2%} of the prunable weights removed (target "
+        f"\n{planned.plan.removed:.2%} of the tuned model's prunable weights removed (target "
         f"{planned.plan.target:.2%} of {planned.counted_in}), {millions(planned.zeroed)} zeroed "
         f"where they stand, {millions(planned.zeroed_before)} of those by training already; "
         f"planned in {planned.seconds:.2f} s\nFLOPs: {planned.workload}"

@@ -94,7 +94,10 @@ def _result(run: RunDir, view: RunView) -> str:
         score = view.latest(label)
         if score is not None and score.wer is not None:
             shown.append((f"WER {label}", _percent(score.wer)))
-    note = "Shares are of the prunable weights: the matrices of attention and feed-forward."
+    note = (
+        "Shares are of the prunable weights there were before this run: the matrices of attention "
+        "and feed-forward."
+    )
     return facts(shown) + (paragraph(note, dim=True) if view.plan else "") + _verdicts(run)
 
 

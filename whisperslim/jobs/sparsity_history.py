@@ -19,8 +19,8 @@ BEFORE, CUT = "before", "cut"
 class Frame:
     """One moment. `stage` is `before`, a training stage, or `cut`, when units were taken out.
 
-    `gone` is the share of a group's units, as the dense model counts them, that are all zero or
-    taken out; `zero` the same of its weights, zero one by one or taken out.
+    `gone` is the share of a group's units, of those before the run, that are all zero or taken out;
+    `zero` the same of its weights, zero one by one or taken out.
     """
 
     stage: str
@@ -30,7 +30,7 @@ class Frame:
 
 
 def sparsity_frames(run: RunDir, kept: Mapping[str, float]) -> tuple[Frame, ...]:
-    """The run from the dense model to what it is now, at most `MOST_FRAMES` moments.
+    """The run from the model it began with to what it is now, at most `MOST_FRAMES` moments.
 
     `kept` is the share of units of every group that the run's plan keeps. Measurements of the
     stage `recover` are of what the cut left, so they are counted within that share here.
@@ -71,13 +71,13 @@ def _measurements(run: RunDir) -> list[events.SparsityMeasured]:
 
 
 def _frame(event: events.SparsityMeasured, cut: Mapping[str, float]) -> Frame:
-    """A measurement as shares of the dense model, of which `cut` is gone already."""
+    """A measurement as shares of the model before the run, of which `cut` is gone already."""
 
-    def of_dense(measured: Mapping[str, float]) -> dict[str, float]:
+    def of_all(measured: Mapping[str, float]) -> dict[str, float]:
         # A group that lost its last unit is not measured any more: nothing is left of it.
         return {key: gone + (1 - gone) * measured.get(key, 0.0) for key, gone in cut.items()}
 
-    return Frame(event.stage, event.step, of_dense(event.dead_units), of_dense(event.zero_elements))
+    return Frame(event.stage, event.step, of_all(event.dead_units), of_all(event.zero_elements))
 
 
 def _cut(cut: Mapping[str, float], tuned: Sequence[Frame], recovered: Sequence[Frame]) -> Frame:

@@ -1,22 +1,22 @@
-"""The per-layer picture: what is left of every layer, dense beside slim."""
+"""The per-layer picture: what is left of every layer, beside what was there before the run."""
 
 from collections.abc import Callable, Sequence
 
 from plotly import graph_objects as go
 
 from whisperslim.ui.charts import GREY, figure
-from whisperslim.ui.layers import LayerRow
+from whisperslim.ui.layers import BEFORE_WORDS, LayerRow
 from whisperslim.ui.markup import text
 
 # The same colours stand in the legend, as classes of the style sheet.
-DENSE, KEPT, ZEROED, MOVED = "#94a3b8", "#0d9488", "#d97706", "#6366f1"
+BEFORE, KEPT, ZEROED, MOVED = "#94a3b8", "#0d9488", "#d97706", "#6366f1"
 REMOVED = "rgba(148,163,184,0.18)"
 _BAR, _THICK_BAR, _HEAD_ROW, _FRAME = 30, 40, 26, 90  # pixels
 
 
 def legend(*, moved: bool) -> str:
     """What the colours mean, as HTML for both stacks."""
-    names = [("dense", "dense"), ("kept", "slim, kept"), ("zeroed", "slim, zeroed")]
+    names = [("before", BEFORE_WORDS), ("kept", "slim, kept"), ("zeroed", "slim, zeroed")]
     if moved:
         names.append(("moved", "at the slider"))
     items = "".join(f'<span><i class="ws-{key}"></i>{text(name)}</span>' for key, name in names)
@@ -24,7 +24,8 @@ def legend(*, moved: bool) -> str:
 
 
 def weights_figure(rows: Sequence[LayerRow], *, moved: bool) -> go.Figure:
-    """Prunable weights of one stack: a dense and a slim bar for each place, zeroed part hatched.
+    """Prunable weights of one stack: for each place a bar of before the run and one of the slim
+    model, its zeroed part hatched.
 
     With `moved`, a third bar shows what the slider's position would keep.
     """
@@ -59,7 +60,7 @@ def _bars(rows: Sequence[LayerRow], *, moved: bool) -> list[go.Bar]:
     zeros = [round(n * (row.zeroed or 0.0)) for n, row in zip(left, rows, strict=True)]
     used = [n - zero for n, zero in zip(left, zeros, strict=True)]
     bars = [
-        _bar(rows, "dense", [row.weights for row in rows], DENSE, "dense"),
+        _bar(rows, BEFORE_WORDS, [row.weights for row in rows], BEFORE, "before"),
         _bar(rows, "slim, kept", used, KEPT, "slim"),
         _bar(rows, "slim, zeroed", zeros, ZEROED, "slim", after=used),
     ]
@@ -94,7 +95,7 @@ def _bar(
 
 
 def _units(row: LayerRow, place: str) -> str:
-    count = {"dense": row.count, "slim": len(row.kept), "moved": len(row.moved)}[place]
+    count = {"before": row.count, "slim": len(row.kept), "moved": len(row.moved)}[place]
     return f"{count} of {row.count} {'heads' if row.kind == 'heads' else 'units'}"
 
 

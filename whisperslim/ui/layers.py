@@ -13,13 +13,17 @@ if TYPE_CHECKING:  # torch; loaded when a run is looked at, not when the app sta
     from whisperslim.core.families.base import UnitGroup
     from whisperslim.core.plan import PruningPlan, Scores
 
+BEFORE_WORDS = "before this run"
+"""What pictures and tables call the model that a run cut: it may have been slim already."""
+
 
 @dataclass(frozen=True)
 class LayerRow:
     """One unit group of one run.
 
-    `kept` and `moved` are units kept by the run and at the slider's position. `zeroed` is the share
-    of the run's remaining weights that is zero, None when the run has not measured it.
+    `count` are its units in the tuned model, which is what the run cuts. `kept` and `moved` are
+    units kept by the run and at the slider's position. `zeroed` is the share of the run's remaining
+    weights that is zero, None when the run has not measured it.
     """
 
     key: str
@@ -40,7 +44,8 @@ class LayerRow:
 
     @property
     def weights(self) -> int:
-        """Prunable weights of the dense model here."""
+        """Prunable weights here before the run cut: of a slim model compressed again, fewer than
+        the dense model had."""
         return self.count * self.weights_per_unit
 
 

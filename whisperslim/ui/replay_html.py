@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from whisperslim.jobs.sparsity_history import BEFORE, CUT, Frame
 from whisperslim.ui.gauge_charts import STACKS, spot
+from whisperslim.ui.layers import BEFORE_WORDS
 from whisperslim.ui.markup import text
 from whisperslim.ui.theme import ASSETS
 
@@ -42,7 +43,7 @@ def replay_html(frames: Sequence[Frame]) -> str:
 def moment(frame: Frame) -> str:
     """A frame's place in the run, in words."""
     if frame.stage == BEFORE:
-        return "dense model"
+        return BEFORE_WORDS
     return "after the cut" if frame.stage == CUT else f"{frame.stage}, step {frame.step}"
 
 

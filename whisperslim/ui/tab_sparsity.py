@@ -11,7 +11,7 @@ from whisperslim.jobs.target_words import WEIGHTS
 from whisperslim.ui import sparsity_story
 from whisperslim.ui.context import AppContext, for_people
 from whisperslim.ui.layer_charts import heads_figure, legend, weights_figure
-from whisperslim.ui.layers import LayerRow, PrunedRun, is_pruned, read_pruned_run
+from whisperslim.ui.layers import BEFORE_WORDS, LayerRow, PrunedRun, is_pruned, read_pruned_run
 from whisperslim.ui.markup import empty, number, table, text, words
 from whisperslim.ui.quantities import millions, percent
 
@@ -163,7 +163,7 @@ def drawings(run: PrunedRun, target: float, *, moved: bool) -> list[Any]:
 
 def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
     """Every place: units, removed and zeroed shares, and the slider's units."""
-    headers = ["place", "units, dense", "units, slim", "removed", "zeroed"]
+    headers = ["place", f"units, {BEFORE_WORDS}", "units, slim", "removed", "zeroed"]
     headers += ["units, slider", "removed, slider"] if moved else []
     cells = []
     for row in rows:
@@ -178,23 +178,29 @@ def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
             line.append(number(len(row.moved)))
             line.append(number(percent(1 - len(row.moved) / row.count)))
         cells.append(line)
-    return table(headers, cells, caption="Place by place; zeroed is of the weights left there")
+    caption = (
+        f"Place by place; removed is of what was there {BEFORE_WORDS}, zeroed of the weights left"
+    )
+    return table(headers, cells, caption=caption)
 
 
 def _summary(rows: Sequence[LayerRow], target: str, *, moved: bool) -> str:
-    dense = sum(row.weights for row in rows)
+    before = sum(row.weights for row in rows)
     slim = sum(len(row.kept) * row.weights_per_unit for row in rows)
-    facts = [("dense", f"{millions(dense)} prunable weights"), ("slim", _left(slim, dense))]
+    facts = [
+        (BEFORE_WORDS, f"{millions(before)} prunable weights"),
+        ("slim", _left(slim, before)),
+    ]
     if moved:
         there = sum(len(row.moved) * row.weights_per_unit for row in rows)
-        facts.append(("at the slider", _left(there, dense)))
+        facts.append(("at the slider", _left(there, before)))
     facts.append(("target", text(target)))
     items = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in facts)
     return f'<div class="ws-card"><div class="ws-facts ws-flat">{items}</div></div>'
 
 
-def _left(weights: int, dense: int) -> str:
-    return f"{millions(weights)}, {percent(1 - weights / dense)} removed"
+def _left(weights: int, before: int) -> str:
+    return f"{millions(weights)}, {percent(1 - weights / before)} removed"
 
 
 def _by_stack(rows: Sequence[LayerRow]) -> list[list[LayerRow]]:
