@@ -1,5 +1,6 @@
 """What every compression method must do. A new method is a row in `method_rows`, no new test."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
@@ -33,7 +34,7 @@ from whisperslim.core.plan import PruningPlan, check_scores, plan_to_budget
 from whisperslim.core.plan_rules import PlanRules
 from whisperslim.core.shrink import cut
 from whisperslim.errors import UsageError
-from whisperslim.events import SparsityMeasured, Stopped
+from whisperslim.events import Evaluated, Event, SparsityMeasured, Stopped
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.augment import AugmentOptions
@@ -55,6 +56,11 @@ def trained(
     job = shop.job(folder, method, **changes)
     run(job)
     return method, job
+
+
+def looks(seen: Sequence[Event]) -> dict[int, float | None]:
+    """Step -> what the look at a job's student gave."""
+    return {event.step: event.loss for event in seen if isinstance(event, Evaluated)}
 
 
 def hooks(speech: SpeechModel) -> int:
@@ -206,26 +212,37 @@ def test_a_saved_model_comes_back_the_same(row: Row, shop: Workshop, tmp_path: P
 
 
 def thorough(shop: Workshop, row: Row, checkpoints: Path, **changes: Any) -> Job:
-    """Everything random and everything remembered, on at once."""
+    """Everything random and everything remembered, on at once, and a look after every step."""
     augment = AugmentOptions(spec_augment=True, speed=True, noise=True, gain_db=6.0)
+    student, batch = shop.student(), one_batch(shop)
+
+    def look(step: int) -> Evaluated:
+        size = float(logits(student, batch).double().abs().mean())
+        return Evaluated("tune", "dev", "dev", step, len(batch.texts), size, None, None, "n", "fit")
+
     return shop.job(
         checkpoints,
         build(row.name, row.strong or row.gentle, row.target),
-        batches=shop.batches(3, augment),
-        steps=6,
-        checkpoint_every=1000,
-        dropout=0.2,
-        average=0.9,
-        accumulate=2,
-        label_smoothing=0.1,
-        schedule="cosine",
-        warmup_steps=2,
-        **changes,
+        **{
+            "student": student,
+            "batches": shop.batches(3, augment),
+            "evaluate": look,
+            "steps": 6,
+            "evaluate_every": 1,
+            "checkpoint_every": 1000,
+            "dropout": 0.2,
+            "average": 0.9,
+            "accumulate": 2,
+            "label_smoothing": 0.1,
+            "schedule": "cosine",
+            "warmup_steps": 2,
+            **changes,
+        },
     )
 
 
 @every_row
-@pytest.mark.parametrize("stop", [0, 1, 3])
+@pytest.mark.parametrize("stop", [0, 2, 4])
 def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(
     row: Row, shop: Workshop, tmp_path: Path, stop: int
 ) -> None:
@@ -243,6 +260,19 @@ def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(
     states = [torch.load(f / STATE_FILE, weights_only=True) for f in (wanted, found)]
     assert same(*states)
     assert (wanted / STUDENT_FILE).read_bytes() == (found / STUDENT_FILE).read_bytes()
+
+
+@every_row
+def test_looking_changes_neither_training_nor_what_is_seen(
+    row: Row, shop: Workshop, tmp_path: Path
+) -> None:
+    # Gauges are asked for before the look at step 4, and then not.
+    often = thorough(shop, row, tmp_path / "often", report_every=1)
+    rarely = thorough(shop, row, tmp_path / "rarely", report_every=1000, evaluate_every=4)
+    seen, once = looks(run(often)), looks(run(rarely))
+    assert list(once) == [4, 6] and once == {step: seen[step] for step in once}
+    assert same(weights(often.student), weights(rarely.student))
+    assert same(often.method.state_dict(), rarely.method.state_dict())
 
 
 @every_row

@@ -34,6 +34,8 @@ class UnitGates:
         self._groups, self._floor, self._worth = tuple(groups), floor, worth
         self.thresholds = thresholds
         self._soft: dict[str, torch.Tensor] = {}
+        # Masks of the last forward pass, 0 and 1. A look at other weights, such as their average,
+        # leaves that look's: every pass with gradient must write its own.
         self._open: dict[str, torch.Tensor] = {}
 
     def mask(self, group: UnitGroup) -> torch.Tensor | None:
@@ -41,22 +43,19 @@ class UnitGates:
         if group.key not in self.thresholds:
             return None
         if not torch.is_grad_enabled():
-            return self.hard_mask(group)
+            # Decoding asks at every token: worked out once per step.
+            if group.key not in self._open:
+                self._open[group.key] = self._hard_mask(group)
+            return self._open[group.key]
         squares = self._worth(group)
         threshold = self.thresholds.at(group.key)
         soft = soft_mask(squares, threshold, self.thresholds.tau_at(group.key))
-        self._soft[group.key] = soft
-        return straight_through(squares, soft, threshold)
+        mask = straight_through(squares, soft, threshold)
+        self._soft[group.key], self._open[group.key] = soft, mask.detach()
+        return mask
 
-    @torch.no_grad()
-    def hard_mask(self, group: UnitGroup) -> torch.Tensor:
-        """The hard mask without gradient, worked out once per step; ones without a threshold."""
-        if group.key not in self._open:
-            squares = self._worth(group)
-            hard = torch.ones_like(squares)
-            if group.key in self.thresholds:
-                hard = (squares >= self.thresholds.at(group.key).square()).to(squares.dtype)
-            self._open[group.key] = hard
+    def opened(self, group: UnitGroup) -> torch.Tensor:
+        """The mask that a gated group had in the forward pass, without gradient; `(count,)`."""
         return self._open[group.key]
 
     def density(self) -> torch.Tensor:
@@ -79,8 +78,14 @@ class UnitGates:
     def densities(self) -> Mapping[str, float]:
         """Share of each gated group's units that are open."""
         groups = _gated(self._groups, self.thresholds)
-        shares = torch.stack([self.hard_mask(group).mean() for group in groups])
+        shares = torch.stack([self._hard_mask(group).mean() for group in groups])
         return self.thresholds.by_group(shares)
+
+    @torch.no_grad()
+    def _hard_mask(self, group: UnitGroup) -> torch.Tensor:
+        """A gated group's mask by the weights as they stand."""
+        squares = self._worth(group)
+        return (squares >= self.thresholds.at(group.key).square()).to(squares.dtype)
 
     def _soft_of(self, group: UnitGroup) -> torch.Tensor:
         # The forward pass has made it, and shares its graph.
@@ -160,7 +165,7 @@ class ElementGates:
 
     def _opened(self, group: UnitGroup, units: UnitGates | None) -> torch.Tensor:
         if units is not None:
-            return units.hard_mask(group)
+            return units.opened(group)
         return torch.ones(group.count, device=self.thresholds.tau.device)
 
 
