@@ -10,6 +10,7 @@ import torch
 
 from tests.tiny_job import (
     Workshop,
+    build,
     make_workshop,
     plain,
     run,
@@ -24,6 +25,9 @@ from whisperslim.events import (
     StepDone,
     Stopped,
 )
+from whisperslim.methods.base import Target
+from whisperslim.methods.magnitude_options import OneShotOptions
+from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 from whisperslim.train.loop import Job, fit
 
 
@@ -138,3 +142,28 @@ def test_evaluating_does_not_disturb_training(shop: Workshop, tmp_path: Path) ->
     job, _ = evaluated_job(shop, tmp_path / "b", [1.0] * 4, steps=4, dropout=0.3)
     run(job)
     assert same(weights(quiet.student), weights(job.student))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("one_shot", OneShotOptions(begin=0.5)),
+        ("self_pinching", SelfPinchingOptions(granularity="elements", ramp=0.3, settle=0.5)),
+    ],
+)
+def test_the_average_is_evaluated_with_the_zeros_it_is_handed_on_with(
+    shop: Workshop, tmp_path: Path, name: str, options: Any
+) -> None:
+    fake = FakeDev(iter([1.0] * 6))
+    method = build(name, options, Target(removed=0.0, zeroed=0.6))
+    fake.job = shop.job(tmp_path, method, evaluate=fake, evaluate_every=1, average=0.9, steps=6)
+    run(fake.job)
+    prunable = fake.job.student.family.prunable_weights(fake.job.student.model)
+    total = sum(fake.seen[1][weight].numel() for weight in prunable)
+    zeros = {
+        step: sum(int((seen[weight] == 0).sum()) for weight in prunable) / total
+        for step, seen in fake.seen.items()
+    }
+    # Both decide after half of the six steps.
+    assert zeros == {step: pytest.approx(0.6 if step >= 3 else 0.0, abs=1e-4) for step in zeros}
+    assert same(fake.seen[6], weights(fake.job.student))

@@ -56,6 +56,9 @@ class Toy:
     def after_step(self, learning_rate: float, step: int) -> None:
         pass
 
+    def hold_zeros(self) -> None:
+        pass
+
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         return {}
 

@@ -55,7 +55,8 @@ class CompressionMethod(Protocol):
     """One way of finding out what a model can do without.
 
     The loop calls, per optimizer step: forward (the method acts through hooks), `loss_terms`,
-    backward, optimizer, `after_step`. After training: `scores`, and `plan`.
+    backward, optimizer, `after_step`, and `hold_zeros` where weights are averaged. After training:
+    `scores`, and `plan`.
     """
 
     whole: bool
@@ -83,6 +84,14 @@ class CompressionMethod(Protocol):
 
     def after_step(self, learning_rate: float, step: int) -> None:
         """Called when the optimizer has stepped; `step` counts from 1."""
+        ...
+
+    def hold_zeros(self) -> None:
+        """Put elements that are to stay at zero back to zero, in place; often there are none.
+
+        Called with a running average of the weights in their place: it remembers what was there
+        before they became zero.
+        """
         ...
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:

@@ -118,6 +118,9 @@ class L0Distill:
         return float(self._masks.expected_removed(self._costs)) if self._groups else 0.0
 
     @torch.no_grad()
+    def hold_zeros(self) -> None:
+        """None: the masks close units only."""
+
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """The share of units that is open, expected or, in the end, counted, and why.
 

@@ -76,6 +76,10 @@ class MaskedPruning:
         due = self._schedule.due(step, self._total_steps)
         if due > self._round:
             self._prune(due)
+        self.hold_zeros()
+
+    def hold_zeros(self) -> None:
+        """Put every element that a round has zeroed back to zero."""
         hold_zeros(self._model, self._zeros)
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
@@ -104,14 +108,13 @@ class MaskedPruning:
         plan = plan_to_budget(self.scores(), self._groups, aim.removed, whole=self.whole)
         return replace(plan, zero=self._zero_rules(plan, aim.zeroed), target=self._target.removed)
 
-    @torch.no_grad()
     def detach(self) -> None:
-        """Remove the hooks. Averaged or earlier weights handed on last get the zeros too."""
+        """Remove the hooks. Earlier weights, handed on as the best, get the zeros too."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
         self._importance.detach()
-        hold_zeros(self._model, self._zeros)
+        self.hold_zeros()
 
     def state_dict(self) -> dict[str, Any]:
         """Masks as places in the order of death, zeros, and the importance's own."""

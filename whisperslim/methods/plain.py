@@ -47,6 +47,10 @@ class Plain:
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
         """AdamW moves zeros too; put them back."""
+        self.hold_zeros()
+
+    def hold_zeros(self) -> None:
+        """Put back the zeros there were at the start, when they are to be held."""
         if self._model is not None:
             hold_zeros(self._model, self._zeros)
 

@@ -112,7 +112,7 @@ class SelfPinching:
     def after_step(self, learning_rate: float, step: int) -> None:
         """Hold runaways, ascend the multipliers, and settle when it is time."""
         if self._settled is not None:
-            self._settled.hold_zeros()
+            self.hold_zeros()
             return
         self._worth.collect(step)
         self._begin(step)
@@ -123,6 +123,11 @@ class SelfPinching:
             control.ascend(step)
         if self._options.settle and step >= round((1 - self._options.settle) * self._total_steps):
             self._settle()
+
+    def hold_zeros(self) -> None:
+        """Put the elements that have settled as closed back to zero."""
+        if self._settled is not None:
+            self._settled.hold_zeros()
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """Threshold, share that is open, and steps at which it was held back, of each group.
@@ -155,12 +160,11 @@ class SelfPinching:
         return with_pinched_zeros(self._model, self._groups, plan, share, thresholds, floor)
 
     def detach(self) -> None:
-        """Remove the hooks. Averaged or earlier weights handed on last get the zeros too."""
+        """Remove the hooks. Earlier weights, handed on as the best, get the zeros too."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if self._settled is not None:
-            self._settled.hold_zeros()
+        self.hold_zeros()
 
     def state_dict(self) -> dict[str, Any]:
         """Thresholds, multipliers and what the settling found."""

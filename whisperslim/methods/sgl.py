@@ -100,6 +100,9 @@ class SparseGroupLasso:
         else:
             self._shrink_units(learning_rate)
 
+    def hold_zeros(self) -> None:
+        """None: the penalties make zeros anew at every step."""
+
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """The share of each group's units that is pulled towards zero, where `weighting` acts."""
         pulled = {key: float((pull > 0).float().mean()) for key, pull in self._weights.items()}

@@ -196,6 +196,8 @@ def _one_step(
     job.method.after_step(rate, counters.step)
     if options.average:
         update_average(counters, job.student.model, options.average)
+        with swapped_in(counters, job.student.model):
+            job.method.hold_zeros()
     return losses, norm
 
 
