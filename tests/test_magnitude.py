@@ -91,13 +91,15 @@ def test_rounds_come_evenly_and_the_last_one_on_its_share() -> None:
 
 def test_each_round_prunes_the_same_share_of_what_remains() -> None:
     schedule = Schedule(2, 0.5)
-    half_way = schedule.reached(1, Target(0.5, 0.25))
     # Units: sqrt(0.5) stay. Not zero: sqrt(1 - 0.5 - 0.25) = 0.5 of all.
-    assert half_way.removed == pytest.approx(1 - 0.5**0.5)
-    assert half_way.zeroed == pytest.approx(0.5**0.5 - 0.5)
-    assert schedule.reached(2, Target(0.5, 0.25)) == Target(0.5, 0.25)
-    reached = [Schedule(4, 0.5).reached(done, Target(0.6, 0.1)) for done in range(5)]
-    left = [1 - target.removed - target.zeroed for target in reached]
+    assert schedule.removed(1, 0.5) == pytest.approx(1 - 0.5**0.5)
+    assert schedule.zeroed(1, 0.25, 0.5**0.5, 0.5) == pytest.approx(0.5**0.5 - 0.5)
+    assert (schedule.removed(2, 0.5), schedule.zeroed(2, 0.25, 0.5, 0.5)) == (0.5, 0.25)
+    # Counted in a currency of which 0.6 take 0.2 of the weights, 0.7 may well become zero.
+    assert schedule.zeroed(1, 0.7, 0.9, 0.8) == pytest.approx(0.9 * (1 - 0.125**0.5))
+    four = Schedule(4, 0.5)
+    units = [1 - four.removed(done, 0.6) for done in range(5)]
+    left = [now - four.zeroed(done, 0.1, now, 0.4) for done, now in enumerate(units)]
     assert left[0] == 1.0
     assert [after / before for before, after in pairwise(left)] == pytest.approx([0.3**0.25] * 4)
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup, prunable_total, total_price
+from whisperslim.core.families import UnitGroup, total_price
 from whisperslim.core.plan import Scores, counted_in, reachable
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.unit_norms import unit_norms
+from whisperslim.methods.zero_reach import check_zeroed
 
 
 def check_within_tuned(
@@ -25,14 +26,7 @@ def check_within_tuned(
             f"{counted_in(groups)} can go, for one head and one FFN unit of every kind stay in "
             f"every layer{note}; choose a target within"
         )
-    # What a removal counted in another cost takes of the weights is known only with the plan.
-    taken = 0.0 if any(group.price for group in groups) else target.removed
-    left = prunable_total(tuple(tuned)) / prunable_total(tuple(groups)) - taken
-    if target.zeroed and not 0.0 < target.zeroed < left:
-        raise PlanError(
-            f"cannot zero {target.zeroed:g} of the prunable weights: {left:.4f} are left to zero"
-            f"{note}; lower the targets"
-        )
+    check_zeroed(target, groups, tuned, note=note)
 
 
 def ranked_last(

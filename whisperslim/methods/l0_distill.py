@@ -34,6 +34,7 @@ from whisperslim.methods.l0_masks import L0Masks
 from whisperslim.methods.l0_options import L0Options
 from whisperslim.methods.two_pass import standardised, with_zeros
 from whisperslim.methods.unit_norms import unit_norms
+from whisperslim.methods.zero_reach import check_zeroed
 
 __all__ = ["L0Distill", "L0Options"]
 
@@ -71,6 +72,7 @@ class L0Distill:
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
         self._costs = self._found_costs(model)
         check_target(self._target.removed, groups, self.whole, self._costs)
+        check_zeroed(self._target, groups, groups, self.whole, self._costs)
         self._norms = standardised({group.key: unit_norms(model, group) for group in groups})
         device = next(model.parameters()).device
         self._masks = L0Masks(groups, self._options, device)
@@ -117,10 +119,10 @@ class L0Distill:
         """Share of the cost of all units that the masks, as drawn, are expected to close."""
         return float(self._masks.expected_removed(self._costs)) if self._groups else 0.0
 
-    @torch.no_grad()
     def hold_zeros(self) -> None:
         """None: the masks close units only."""
 
+    @torch.no_grad()
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """The share of units that is open, expected or, in the end, counted, and why.
 

@@ -18,12 +18,14 @@ from whisperslim.core.death_order import death_order
 from whisperslim.core.families import Slice, UnitGroup, prunable_total, total_price
 from whisperslim.core.gates import attach_gates, attach_output_gates, plan_masks
 from whisperslim.core.plan import PruningPlan, Scores, ZeroRule, plan_to_budget, reachable
+from whisperslim.core.plan_rules import costs_of
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
 from whisperslim.methods.held_zeros import hold_zeros
 from whisperslim.methods.pruning_rounds import Importance, Schedule
 from whisperslim.methods.two_pass import kept_weight
 from whisperslim.methods.unit_norms import as_units, is_trained, unit_norms
+from whisperslim.methods.zero_reach import largest_bundle, most_left
 
 
 class MaskedPruning:
@@ -145,8 +147,7 @@ class MaskedPruning:
         return self._importance.units(self._tuned)
 
     def _check(self) -> None:
-        aim, tuned, total = self._aim(), self._tuned, prunable_total(self._groups)
-        share = prunable_total(tuned) / total
+        aim, tuned = self._aim(), self._tuned
         priced = total_price(tuned) / total_price(self._groups)
         limit = reachable(tuned, self.whole) * priced if tuned else 0.0
         if not 0.0 <= aim.removed <= limit:
@@ -154,11 +155,15 @@ class MaskedPruning:
                 f"a removal target of {aim.removed:g} cannot be met: 0 to {limit:.4f} of the "
                 f"prunable weights can go{self._frozen_note()}; choose a target within"
             )
-        if not 0.0 <= aim.zeroed <= share - aim.removed:
-            raise PlanError(
-                f"cannot zero {aim.zeroed:g} of the prunable weights: {share - aim.removed:.4f} "
-                f"are left to zero{self._frozen_note()}; lower the targets"
-            )
+        left = most_left(self._groups, tuned, aim.removed)
+        if not 0.0 <= aim.zeroed <= left + 1e-12:
+            raise self._too_much_zeroed(aim.zeroed, left)
+
+    def _too_much_zeroed(self, share: float, left: float) -> PlanError:
+        return PlanError(
+            f"cannot zero {share:g} of the prunable weights: {left:.4f} are left to zero after a "
+            f"removal of {self._aim().removed:g}{self._frozen_note()}; lower zeroed or removed"
+        )
 
     def _frozen_note(self) -> str:
         if not self._frozen:
@@ -166,11 +171,16 @@ class MaskedPruning:
         return f" ({len(self._frozen)} frozen groups are not pruned; train them to reach more)"
 
     def _prune(self, due: int) -> None:
-        reached = self._schedule.reached(due, self._aim())
-        scores = self.scores()
-        plan = plan_to_budget(scores, self._groups, reached.removed, whole=self.whole)
+        aim, scores = self._aim(), self.scores()
+        removed = self._schedule.removed(due, aim.removed)
+        plan, end = (
+            plan_to_budget(scores, self._groups, share, whole=self.whole)
+            for share in (removed, aim.removed)
+        )
+        self._count_zeros(end, aim.zeroed)  # raises now what the last round would
+        zeroed = self._schedule.zeroed(due, aim.zeroed, 1 - plan.removed, 1 - end.removed)
         self._bury(plan, death_order(scores, self._groups, self.whole).ranks(self._groups))
-        self._choose_zeros(plan, reached.zeroed)
+        self._choose_zeros(plan, zeroed)
         self._round = due
 
     def _bury(self, plan: PruningPlan, ranks: Mapping[str, torch.Tensor]) -> None:
@@ -219,17 +229,33 @@ class MaskedPruning:
             if part.parameter.endswith(".weight") and plan.keep[group.key]
         ]
 
+    def _count_zeros(self, plan: PruningPlan, share: float) -> int:
+        """How many elements `share` of the dense weights is.
+
+        Fewer where units have gone too far, by less than one bundle when they count in weights.
+        In another currency they may take any share of the weights.
+
+        Raises:
+            PlanError: when the units that stay hold fewer.
+        """
+        total = prunable_total(self._groups)
+        wanted = round(share * total)
+        left = sum(len(plan.keep[group.key]) * group.weights_per_unit for group in self._tuned)
+        by_weight = costs_of(self._groups) is None
+        over = largest_bundle(self._groups, self.whole) if by_weight else 0
+        if wanted > left + over:
+            raise self._too_much_zeroed(share, left / total)
+        return min(wanted, left)
+
     def _choose_zeros(self, plan: PruningPlan, share: float) -> None:
         """Add the least important elements of what stays, up to `share` of the dense weights."""
-        wanted = round(share * prunable_total(self._groups))
+        wanted = self._count_zeros(plan, share)
         if not wanted:
             return
         order = {
             part.parameter: self._zero_order(part, keep) for part, keep in self._matrices(plan)
         }
         every = torch.cat([values.flatten() for values in order.values()])
-        # Units overshoot their share by less than one, and may leave that much less to zero.
-        wanted = min(wanted, int(every.isfinite().sum()))
         limit = torch.kthvalue(every, wanted).values
         for name, values in order.items():
             self._zeros[name] = (values <= limit) | self._zeros.get(name, False)
@@ -247,7 +273,7 @@ class MaskedPruning:
 
     def _zero_rules(self, plan: PruningPlan, share: float) -> dict[str, ZeroRule]:
         """Rules for the zeros that the weights lack; none when the rounds have made them all."""
-        wanted = round(share * prunable_total(self._groups))
+        wanted = self._count_zeros(plan, share)
         scales, sizes = {}, []
         for part, keep in self._matrices(plan):
             scale = scales[part.parameter] = self._importance.scale(part.parameter)

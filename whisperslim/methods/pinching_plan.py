@@ -13,6 +13,7 @@ from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.pinching_thresholds import Thresholds
 from whisperslim.methods.two_pass import kept_weight
+from whisperslim.methods.zero_reach import room_for_zeros
 
 
 @torch.no_grad()
@@ -43,17 +44,14 @@ def check_reach(
     frozen: str,
 ) -> None:
     """Raise `PlanError` with the reachable range when the gated groups cannot give the target."""
-    total = prunable_total(tuple(groups))
     removable = sum((group.count - 1) * group.unit_price for group in gated) / total_price(groups)
     if not 0.0 <= target.removed <= removable:
         raise PlanError(
             f"a removal target of {target.removed} cannot be met: the groups being trained allow "
             f"0 to {removable:.4f} of {counted_in(groups)}{frozen}"
         )
-    # The removal may go one unit too far, and `floor` of every matrix stays.
-    over = max(group.weights_per_unit for group in groups) / total if target.removed else 0.0
-    left = prunable_total(tuple(gated)) / total - target.removed - over
-    limit = max(0.0, (1 - floor) * left)
+    # `floor` of every matrix stays.
+    limit = max(0.0, (1 - floor) * room_for_zeros(groups, gated, target.removed))
     if not 0.0 <= target.zeroed <= limit:
         raise PlanError(
             f"cannot zero {target.zeroed} of the prunable weights: after a removal of "

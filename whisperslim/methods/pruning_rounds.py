@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import UnitGroup
-from whisperslim.methods.base import Target
 
 
 class Importance(Protocol):
@@ -69,14 +68,25 @@ class Schedule:
         # The slack takes 6 of 0.6 * 10 steps as 6.
         return math.floor(step * self.rounds / end + 1e-9)
 
-    def reached(self, done: int, target: Target) -> Target:
-        """What is gone after `done` rounds, each taking the same share of what remains.
+    def removed(self, done: int, share: float) -> float:
+        """The share of the price that is gone after `done` rounds, of `share` in the end.
 
-        With `R` rounds, every one leaves `(1 - removed)^(1/R)` of the units' weights, and of
-        what is left in them `(1 - zeroed / (1 - removed))^(1/R)` not zero.
+        Each takes the same share of what remains: with `R` rounds, `(1 - share)^(1/R)` stays.
+        """
+        return share if done >= self.rounds else 1 - (1 - share) ** (done / self.rounds)
+
+    def zeroed(self, done: int, share: float, left: float, end: float) -> float:
+        """The share of the dense weights that is zero after `done` rounds, of `share` in the end.
+
+        Of what is left, each round leaves `(1 - share / end)^(1/R)` not zero.
+
+        Args:
+            done: Rounds.
+            share: Of the dense weights, in the end.
+            left: Share of the dense weights in the units that are left now.
+            end: The same after the last round.
         """
         if done >= self.rounds:
-            return target
-        part, stay = done / self.rounds, 1 - target.removed
-        units = stay**part
-        return Target(1 - units, units * (1 - (1 - target.zeroed / stay) ** part))
+            return share
+        # Units may go too far by less than one, and leave that much less than `share`.
+        return left * (1 - max(0.0, 1 - share / end) ** (done / self.rounds))
