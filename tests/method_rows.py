@@ -1,13 +1,13 @@
 """The methods that the contract tries: a new method is one row of `ROWS`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 import torch
 
-from tests.tiny import D_MODEL, FFN
+from tests.tiny import D_MODEL, FFN, HEADS
 from tests.tiny_job import (
     TARGET,
 )
@@ -52,6 +52,7 @@ class Row:
         label: Tells rows of one method apart.
         target: What the plan must meet.
         unit_of_plan: Most weights by which the plan may overshoot; 0: those of the largest unit.
+        prices: What the removal is counted in, as `PlanRules` has it; None: weights.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Row:
     label: str = ""
     target: Target = field(default=TARGET)
     unit_of_plan: int = 0
+    prices: Mapping[str, float] | None = None
 
 
 def sgl(**changes: Any) -> tuple[SGLOptions, SGLOptions]:
@@ -110,6 +112,16 @@ def pinching(**changes: Any) -> tuple[SelfPinchingOptions, SelfPinchingOptions]:
     return SelfPinchingOptions(**gentle), SelfPinchingOptions(**strong)
 
 
+# A weight of the encoder costs ten of the decoder, much as its operations do.
+DEAR_ENCODER = {
+    "encoder.self_attn.heads": 10.0 * 4 * D_MODEL * (D_MODEL // HEADS),
+    "encoder.ffn": 10.0 * 2 * D_MODEL,
+    "decoder.self_attn.heads": 4.0 * D_MODEL * (D_MODEL // HEADS),
+    "decoder.encoder_attn.heads": 4.0 * D_MODEL * (D_MODEL // HEADS),
+    "decoder.ffn": 2.0 * D_MODEL,
+}
+
+
 ROWS = (
     Row("none", PlainOptions(), prunes=False),
     Row("sgl", *sgl()),
@@ -130,6 +142,7 @@ ROWS = (
     Row("one_shot", OneShotOptions(begin=0.5, compare="layer"), label="later, layer"),
     Row("imp", IMPOptions()),
     Row("imp", IMPOptions(rounds=3, importance="fisher", settle=1.0), label="fisher"),
+    Row("imp", IMPOptions(rounds=3), label="priced", prices=DEAR_ENCODER),
     Row("random", RandomOptions()),
     Row("layer_drop", LayerDropOptions(), unit_of_plan=LAYER_WEIGHTS["decoder"]),
     Row(
@@ -142,6 +155,10 @@ ROWS = (
     Row("self_pinching", *pinching(), open_units),
     Row("self_pinching", *pinching(granularity="elements"), minus_threshold, label="elements"),
     Row("self_pinching", *pinching(granularity="both"), open_units, label="both"),
+    Row(
+        "self_pinching", *pinching(granularity="both"), open_units, label="both, priced",
+        prices=DEAR_ENCODER,
+    ),
     Row("self_pinching", *pinching(control="penalty"), open_units, label="penalty"),
     Row("self_pinching", *pinching(importance="fisher"), minus_threshold, label="fisher"),
 )  # fmt: skip

@@ -28,6 +28,7 @@ from tests.tiny_job import (
 from whisperslim import methods
 from whisperslim.core.checkpoint import count_parameters, describe_cut, load_slim, save_slim
 from whisperslim.core.decoding import greedy
+from whisperslim.core.families import UnitGroup, total_price
 from whisperslim.core.gates import masked
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan import PruningPlan, check_scores, plan_to_budget
@@ -53,14 +54,24 @@ def trained(
     """A method that has worked on a student, and the job it did."""
     options = row.strong if strong else row.gentle
     method = build(row.name, options, row.target)
-    job = shop.job(folder, method, **changes)
+    job = shop.job(folder, method, **{"student": student_of(row, shop), **changes})
     run(job)
     return method, job
+
+
+def student_of(row: Row, shop: Workshop, engine: str = "torch") -> SpeechModel:
+    """The tiny model, its units counted in what the row's target is."""
+    return replace(shop.student(), rules=PlanRules(engine, row.prices))
 
 
 def looks(seen: Sequence[Event]) -> dict[int, float | None]:
     """Step -> what the look at a job's student gave."""
     return {event.step: event.loss for event in seen if isinstance(event, Evaluated)}
+
+
+def removed_price(plan: PruningPlan, groups: Sequence[UnitGroup]) -> float:
+    """What a plan removes, as a target counts it."""
+    return 1.0 - sum(len(plan.keep[g.key]) * g.unit_price for g in groups) / total_price(groups)
 
 
 def hooks(speech: SpeechModel) -> int:
@@ -77,7 +88,7 @@ def test_every_registered_method_has_a_row() -> None:
 
 @every_row
 def test_attaching_changes_nothing(row: Row, shop: Workshop) -> None:
-    speech, batch = shop.student(), one_batch(shop)
+    speech, batch = student_of(row, shop), one_batch(shop)
     before, loss = logits(speech, batch), cross_entropy(speech, batch)
     method = build(row.name, row.gentle, row.target)
     method.attach(speech.model, speech.groups(), 10)
@@ -88,7 +99,7 @@ def test_attaching_changes_nothing(row: Row, shop: Workshop) -> None:
 
 @every_row
 def test_detaching_gives_the_dense_model_back(row: Row, shop: Workshop) -> None:
-    speech, batch = shop.student(), one_batch(shop)
+    speech, batch = student_of(row, shop), one_batch(shop)
     before, dense, hooked = logits(speech, batch), weights(speech), hooks(speech)
     method = build(row.name, row.gentle, row.target)
     method.attach(speech.model, speech.groups(), 10)
@@ -143,11 +154,10 @@ def test_scores_cover_every_unit(row: Row, shop: Workshop, tmp_path: Path) -> No
 def test_plans_meet_their_budget(row: Row, shop: Workshop, tmp_path: Path) -> None:
     method, job = trained(row, shop, tmp_path, steps=3)
     groups = job.student.groups()
-    total = sum(g.count * g.weights_per_unit for g in groups)
-    slack = (row.unit_of_plan or max(g.weights_per_unit for g in groups)) / total
+    slack = (row.unit_of_plan or max(g.unit_price for g in groups)) / total_price(groups)
     plan = method.plan(None)
     wanted = row.target.removed if row.prunes else 0.0
-    assert wanted <= plan.removed < wanted + slack
+    assert wanted - 1e-9 <= removed_price(plan, groups) < wanted + slack
     # The scores alone give every other size, and a higher target never a bigger model.
     kept = [
         plan_to_budget(method.scores(), groups, share).keep for share in (0.0, 0.2, 0.4, 0.7, 0.8)
@@ -160,15 +170,15 @@ def test_plans_meet_their_budget(row: Row, shop: Workshop, tmp_path: Path) -> No
 def test_with_ctranslate2_the_plan_keeps_equal_heads(
     row: Row, shop: Workshop, tmp_path: Path
 ) -> None:
-    student = replace(shop.student(), rules=PlanRules("ctranslate2"))
+    student = student_of(row, shop, "ctranslate2")
     method, job = trained(row, shop, tmp_path, student=student)
     groups = job.student.groups()
     plan = method.plan(None)
     assert holds(groups, plan)
     wanted = row.target.removed if row.prunes else 0.0
-    largest = row.unit_of_plan or 4 * max(g.weights_per_unit for g in groups)
-    total = sum(g.count * g.weights_per_unit for g in groups)
-    assert wanted <= plan.removed < wanted + largest / total
+    largest = row.unit_of_plan or 4 * max(g.unit_price for g in groups)
+    over = removed_price(plan, groups) - wanted
+    assert -1e-9 <= over < largest / total_price(groups)
     # Masks that stand still by now are the plan's.
     for key, share in method.gauges().get("kept", {}).items():
         count = next(g.count for g in groups if g.key == key)
@@ -214,7 +224,7 @@ def test_a_saved_model_comes_back_the_same(row: Row, shop: Workshop, tmp_path: P
 def thorough(shop: Workshop, row: Row, checkpoints: Path, **changes: Any) -> Job:
     """Everything random and everything remembered, on at once, and a look after every step."""
     augment = AugmentOptions(spec_augment=True, speed=True, noise=True, gain_db=6.0)
-    student, batch = shop.student(), one_batch(shop)
+    student, batch = student_of(row, shop), one_batch(shop)
 
     def look(step: int) -> Evaluated:
         size = float(logits(student, batch).double().abs().mean())

@@ -4,11 +4,12 @@ By target, the loss gains
 
     lambda1 (d - d*) + lambda2 (d - d*)^2
 
-with `d` the size-weighted soft density and `d*` ramped from the density the gates begin with to
-the target's. Both multipliers are ascended after each step by the violation's own gradient,
-`lambda1 += rate (d - d*)`, `lambda2 += rate (d - d*)^2`; the first is signed, so a density that
-falls too low is pulled up again. By penalty, the loss gains `penalty * d`. The paper's own term
-and control are not known to us: both are our choice.
+with `d` the soft density, of units weighted by what the target counts them in and of elements by
+size, and `d*` ramped from the density the gates begin with to the target's. Both multipliers are
+ascended after each step by the violation's own gradient, `lambda1 += rate (d - d*)`, `lambda2 +=
+rate (d - d*)^2`; the first is signed, so a density that falls too low is pulled up again. By
+penalty, the loss gains `penalty * d`. The paper's own term and control are not known to us: both
+are our choice.
 """
 
 from typing import Any
@@ -21,9 +22,12 @@ from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 class DensityControl:
     """The term for one kind of gate, and its multipliers.
 
+    Attributes:
+        final: Density to end with, 0 to 1. No part of the state: who moves it does so at each step.
+
     Args:
         options: Control, penalty, ramp, rates.
-        density: Density to end with, 0 to 1.
+        density: `final` to begin with.
         total_steps: Steps of the stage, which the ramp is a share of.
         device: Where multipliers live: nothing here waits for the device.
     """
@@ -31,7 +35,8 @@ class DensityControl:
     def __init__(
         self, options: SelfPinchingOptions, density: float, total_steps: int, device: torch.device
     ) -> None:
-        self._options, self._final, self._total = options, density, total_steps
+        self._options, self._total = options, total_steps
+        self.final: float | torch.Tensor = density
         self._linear = torch.zeros((), device=device)
         self._quadratic = torch.tensor(options.stiffness, device=device)
         # Negative until the first measurement.
@@ -43,7 +48,7 @@ class DensityControl:
         ramp = self._options.ramp * self._total
         gone = max(0.0, step - self._options.begin * self._total)
         done = min(1.0, gone / ramp) if ramp else 1.0
-        return self._start + (self._final - self._start) * done
+        return self._start + (self.final - self._start) * done
 
     def term(self, density: torch.Tensor, step: int) -> torch.Tensor:
         """The loss term of a soft density, scalar, with gradient."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup, prunable_total
+from whisperslim.core.families import UnitGroup, prunable_total, total_price
 from whisperslim.methods.pinching_masks import (
     MaskedWeight,
     SoftCount,
@@ -58,12 +58,19 @@ class UnitGates:
         """The mask that a gated group had in the forward pass, without gradient; `(count,)`."""
         return self._open[group.key]
 
-    def density(self) -> torch.Tensor:
-        """Size-weighted soft density of the dense model's prunable weights; scalar."""
+    def density(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Soft shares of the dense model that are open: of the price of all units, which a target
+        counts, and of the prunable weights; scalars with gradient.
+        """
         groups = _gated(self._groups, self.thresholds)
-        total = prunable_total(self._groups)
-        kept = torch.stack([self._soft_of(g).sum() * g.weights_per_unit for g in groups]).sum()
-        return (kept + total - prunable_total(groups)) / total
+        opened = [self._soft_of(group).sum() for group in groups]
+        prices = [own * group.unit_price for own, group in zip(opened, groups, strict=True)]
+        sizes = [own * group.weights_per_unit for own, group in zip(opened, groups, strict=True)]
+        price, size = total_price(self._groups), prunable_total(self._groups)
+        return (
+            (torch.stack(prices).sum() + price - total_price(groups)) / price,
+            (torch.stack(sizes).sum() + size - prunable_total(groups)) / size,
+        )
 
     @torch.no_grad()
     def clamp(self) -> None:

@@ -28,6 +28,7 @@ from torch.utils.hooks import RemovableHandle
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.gates import attach_gates
 from whisperslim.core.plan import PruningPlan, Scores, plan_to_budget
+from whisperslim.core.plan_rules import costs_of
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
 from whisperslim.methods.pinching_control import DensityControl
 from whisperslim.methods.pinching_gates import ElementGates, UnitGates
@@ -102,10 +103,13 @@ class SelfPinching:
             return {}
         terms = {}
         if self._units is not None:
-            terms["density_units"] = self._controls["units"].term(self._units.density(), step)
+            price, weights = self._units.density()
+            terms["density_units"] = self._controls["units"].term(price, step)
         if self._elements is not None:
-            density = self._elements.density(self._units)
-            terms["density_elements"] = self._controls["elements"].term(density, step)
+            control, density = self._controls["elements"], self._elements.density(self._units)
+            if self._units is not None and self._priced:
+                control.final = (1.0 - self._target.zeroed / weights.detach()).clamp_min(0.0)
+            terms["density_elements"] = control.term(density, step)
         return terms
 
     @torch.no_grad()
@@ -212,9 +216,22 @@ class SelfPinching:
         return [(kind, gates.thresholds) for kind, gates in kinds if gates is not None]
 
     def _final(self, kind: str) -> float:
-        """The density to end with; elements' is counted over the units that stay."""
+        """The density to end with; elements' is counted over the units that stay.
+
+        Which weights those hold is known when a target counts weights. When it does not, it is
+        what the thresholds at their start would leave, until units' gates say.
+        """
         stays = 1.0 - self._target.removed
-        return stays if kind == "units" else 1.0 - self._target.zeroed / stays
+        if kind == "units":
+            return stays
+        if self._priced:
+            stays = 1.0 - plan_to_budget(self.scores(), self._groups, self._target.removed).removed
+        return max(0.0, 1.0 - self._target.zeroed / stays)
+
+    @property
+    def _priced(self) -> bool:
+        """Whether the removal target counts something else than weights."""
+        return costs_of(self._groups) is not None
 
     def _gate(self, group: UnitGroup, activation: torch.Tensor) -> torch.Tensor | None:
         if self._settled is not None:
