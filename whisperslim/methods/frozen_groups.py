@@ -1,7 +1,7 @@
 """What is frozen stays whole: for methods that rank every unit and plan by a target."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import torch
 from torch import nn
@@ -14,11 +14,19 @@ from whisperslim.methods.unit_norms import unit_norms
 from whisperslim.methods.zero_reach import check_zeroed
 
 
+def frozen_note(frozen: Sized) -> str:
+    """Why a limit is lower than the model's, for the end of a message; empty when none is."""
+    return (
+        f" ({len(frozen)} frozen groups are not pruned; train them to reach more)" if frozen else ""
+    )
+
+
 def check_within_tuned(
     target: Target, groups: Sequence[UnitGroup], tuned: Sequence[UnitGroup]
 ) -> None:
     """Raise `PlanError` with the reachable range when `tuned` alone cannot give the target."""
-    note = _note(len(groups) - len(tuned))
+    kept = {group.key for group in tuned}
+    note = frozen_note([group for group in groups if group.key not in kept])
     limit = reachable(tuned) * total_price(tuned) / total_price(groups) if tuned else 0.0
     if not 0.0 <= target.removed <= limit:
         raise PlanError(
@@ -44,7 +52,3 @@ def ranked_last(
             sizes = unit_norms(model, group).to("cpu", torch.float64)
             found[group.key] = top + 1 + sizes / math.sqrt(group.parameters_per_unit)
     return {group.key: found[group.key] for group in groups}
-
-
-def _note(frozen: int) -> str:
-    return f" ({frozen} frozen groups are not pruned; train them to reach more)" if frozen else ""

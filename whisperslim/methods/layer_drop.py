@@ -14,6 +14,7 @@ from whisperslim.core.families import UnitGroup, total_price
 from whisperslim.core.plan import counted_in
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
+from whisperslim.methods.frozen_groups import frozen_note
 from whisperslim.methods.layer_drop_options import LayerDropOptions
 from whisperslim.methods.magnitude import Magnitude
 from whisperslim.methods.masked_pruning import MaskedPruning
@@ -63,7 +64,7 @@ class LayerDrop(MaskedPruning):
         raise PlanError(
             f"a removal target of {self._target.removed:g} cannot be met: dropping layers reaches "
             f"0 to {reached:.4f} of {counted_in(self._groups)}, with {_in_words(keep)} kept"
-            f"{self._frozen_note()}; lower the target or keep fewer layers"
+            f"{frozen_note(self._frozen)}; lower the target or keep fewer layers"
         )
 
     def _choices(self, layers: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
@@ -76,7 +77,8 @@ class LayerDrop(MaskedPruning):
             if count > len(layers[stack]):
                 raise PlanError(
                     f"cannot keep {count} layers of the {stack}: it has {len(layers[stack])} that "
-                    f"can be dropped{self._frozen_note()}; keep fewer, or 0 to let the target say"
+                    f"can be dropped{frozen_note(self._frozen)}; keep fewer, or 0 to let "
+                    "the target say"
                 )
         keep = {stack: fixed[stack] or len(layers[stack]) for stack in _STACKS}
         yield dict(keep)

@@ -17,10 +17,18 @@ from torch.utils.hooks import RemovableHandle
 from whisperslim.core.death_order import death_order
 from whisperslim.core.families import Slice, UnitGroup, prunable_total, total_price
 from whisperslim.core.gates import attach_gates, attach_output_gates, plan_masks
-from whisperslim.core.plan import PruningPlan, Scores, ZeroRule, plan_to_budget, reachable
+from whisperslim.core.plan import (
+    PruningPlan,
+    Scores,
+    ZeroRule,
+    counted_in,
+    plan_to_budget,
+    reachable,
+)
 from whisperslim.core.plan_rules import costs_of
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.frozen_groups import frozen_note
 from whisperslim.methods.held_zeros import hold_zeros
 from whisperslim.methods.pruning_rounds import Importance, Schedule
 from whisperslim.methods.two_pass import kept_weight
@@ -152,8 +160,9 @@ class MaskedPruning:
         limit = reachable(tuned, self.whole) * priced if tuned else 0.0
         if not 0.0 <= aim.removed <= limit:
             raise PlanError(
-                f"a removal target of {aim.removed:g} cannot be met: 0 to {limit:.4f} of the "
-                f"prunable weights can go{self._frozen_note()}; choose a target within"
+                f"a removal target of {aim.removed:g} cannot be met: 0 to {limit:.4f} of "
+                f"{counted_in(self._groups)} can go{frozen_note(self._frozen)}; choose a target "
+                "within"
             )
         left = most_left(self._groups, tuned, aim.removed)
         if not 0.0 <= aim.zeroed <= left + 1e-12:
@@ -162,13 +171,9 @@ class MaskedPruning:
     def _too_much_zeroed(self, share: float, left: float) -> PlanError:
         return PlanError(
             f"cannot zero {share:g} of the prunable weights: {left:.4f} are left to zero after a "
-            f"removal of {self._aim().removed:g}{self._frozen_note()}; lower zeroed or removed"
+            f"removal of {self._aim().removed:g}{frozen_note(self._frozen)}; lower zeroed or "
+            "removed"
         )
-
-    def _frozen_note(self) -> str:
-        if not self._frozen:
-            return ""
-        return f" ({len(self._frozen)} frozen groups are not pruned; train them to reach more)"
 
     def _prune(self, due: int) -> None:
         aim, scores = self._aim(), self.scores()

@@ -70,7 +70,7 @@ def check_zeroed(
     costs: Mapping[str, float] | None = None,
     note: str = "",
 ) -> None:
-    """Raise `PlanError` when no choice of units leaves enough to zero.
+    """Raise `PlanError` unless a choice of units leaves enough to zero, if it goes too far, too.
 
     Arguments as of `room_for_zeros`; `note` says in the message why not all groups are pruned.
     """
