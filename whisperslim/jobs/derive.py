@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from whisperslim.core.families import prunable_total
 from whisperslim.core.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import load_model
 from whisperslim.core.plan import PruningPlan
@@ -88,7 +87,7 @@ def zeros_for(
     Reads the tuned weights then.
     """
     share = tuned.recipe_for(removed, zeroed).target.zeroed
-    if round(share * prunable_total(tuned.groups)) <= tuned.zeros_left(plan):
+    if not tuned.lacks_zeros(plan, share):
         return plan
     loaded = load_model(str(tuned.folder))
     tuned.scores.check_scored(loaded.info.weights_sha256)

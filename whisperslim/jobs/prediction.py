@@ -132,5 +132,7 @@ def _cut(context: StageContext, tuned: TunedRun, plan: PruningPlan) -> SpeechMod
     loaded = context.load(str(tuned.folder))
     tuned.scores.check_scored(loaded.info.weights_sha256)
     groups, share = loaded.groups(), context.recipe.target.zeroed
-    cut(loaded.model, groups, with_zeros(loaded.model, groups, plan, share))
+    if tuned.lacks_zeros(plan, share):
+        plan = with_zeros(loaded.model, groups, plan, share)
+    cut(loaded.model, groups, plan)
     return loaded

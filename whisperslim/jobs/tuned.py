@@ -19,7 +19,7 @@ from whisperslim.core.checkpoint import (
     skeleton,
 )
 from whisperslim.core.cost import count_places
-from whisperslim.core.families import UnitGroup, family_named, family_of
+from whisperslim.core.families import UnitGroup, family_named, family_of, prunable_total
 from whisperslim.core.flops import WORKLOADS
 from whisperslim.core.model_folder import weights_sha256
 from whisperslim.core.plan import PruningPlan, check_scores, reachable
@@ -114,6 +114,10 @@ class TunedRun:
         """Elements in what `plan` keeps that are zero as tuned."""
         found = self.facts.zeros_per_unit
         return sum(found[key][unit] for key, units in plan.keep.items() for unit in units)
+
+    def lacks_zeros(self, plan: PruningPlan, share: float) -> bool:
+        """Whether `share` of the prunable weights is more than what `plan` keeps of the zeros."""
+        return round(share * prunable_total(self.groups)) > self.zeros_left(plan)
 
     def reachable_range(self) -> tuple[float, float]:
         """Least and largest `target.removed` that a recipe can ask for."""

@@ -54,7 +54,11 @@ class SizePart:
 def lay_out_part() -> SizePart:
     """Make the components in the Blocks context now open."""
     choice = gr.Dropdown(
-        [], label="Run", value=None, elem_id="tradeoff-run", info="Runs with a score map."
+        [],
+        label="Run",
+        value=None,
+        elem_id="tradeoff-run",
+        info="Runs of a method that prunes, with a score map.",
     )
     none_yet = gr.HTML(NO_RUN, elem_id="tradeoff-none")
     with gr.Row(visible=False, equal_height=False) as controls:
