@@ -132,7 +132,7 @@ def test_a_frozen_encoder_is_left_alone(shop: Workshop, tmp_path: Path) -> None:
     )  # fmt: skip
     for grouping in ("units", "paper"):
         chosen = options(**{**vars(chosen), "grouping": grouping})
-        job = shop.job(tmp_path / grouping, SparseGroupLasso(chosen, TARGET), steps=3)
+        job = shop.job(tmp_path / grouping, SparseGroupLasso(chosen, Target(0.4, 0.1)), steps=3)
         job.student.family.freeze(job.student.model, encoder=True, embeddings=True)
         before = weights(job.student)
         run(job)

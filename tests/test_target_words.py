@@ -85,9 +85,9 @@ def test_times_of_another_engine_take_the_place_of_the_methods_own() -> None:
 
 
 def test_a_target_out_of_reach_is_not_told_as_weights() -> None:
-    with pytest.raises(PlanError, match="of its prunable weights"):
+    with pytest.raises(PlanError, match="of the model's prunable weights"):
         check_target(0.99, GROUPS)
-    with pytest.raises(PlanError, match="in the currency of the target"):
+    with pytest.raises(PlanError, match="of the cost of the model's units"):
         check_target(0.99, GROUPS, costs=COSTS)
 
 
