@@ -5,14 +5,14 @@ import re
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
-from tests.fake_runs import make_groups, make_run, write_plan
+from tests.fake_runs import finish, make_groups, make_run, write_plan
 from tests.fake_sizes import FIXED, FakeResizing, make_point, make_prediction, make_sweep
 from tests.tiny_run import finished_run, plain_run
 from whisperslim.cli import main
@@ -25,6 +25,7 @@ from whisperslim.jobs.rundir import RunDir
 from whisperslim.ui import resize_actions as act
 from whisperslim.ui import tab_tradeoff, tradeoff_curve, tradeoff_size
 from whisperslim.ui.context import AppContext
+from whisperslim.ui.model_cache import ModelCache
 from whisperslim.ui.run_watch import RunWatch
 from whisperslim.ui.tradeoff_charts import AXES, caption_lines, tradeoff_figure
 from whisperslim.ui.tradeoff_html import points_tables, prediction_html, size_tiles, sweep_html
@@ -342,6 +343,15 @@ def test_a_run_at_work_is_not_swept(app: AppContext, run: RunDir, acts: Acts) ->
     with run.lock(), pytest.raises(UsageError, match="being worked on"):
         act.start_sweep(app, run.name, "0.5", 0)
     assert acts.commands == []
+
+
+def test_layers_of_a_size_show_what_the_slim_model_has_zeroed(app: AppContext, run: RunDir) -> None:
+    zeroed = ModelCache(lambda folder: {"encoder.0.ffn": 0.25} if folder.endswith("slim") else {})
+    _, before = act.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
+    assert {row.zeroed for row in before} == {None}
+    finish(run)
+    _, rows = act.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
+    assert [row.zeroed for row in rows if row.key == "encoder.0.ffn"] == [0.25]
 
 
 def test_no_sweep_is_timed_beside_a_run_on_the_same_device(

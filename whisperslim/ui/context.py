@@ -1,6 +1,6 @@
 """What every tab is given: where runs are, and the few things the app can do to them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -63,6 +63,13 @@ class AppContext:
     def runs(self) -> Path:
         """The folder of all runs."""
         return self.watch.runs
+
+    def zeroed_in(self, run: RunDir) -> Mapping[str, float]:
+        """Group key -> share of the run's slim model that is zero; empty while there is none."""
+        if not (run.stage_done("recover") and run.slim_path.is_dir()):
+            return {}
+        found: Mapping[str, float] = self.zeroed.get(str(run.slim_path))
+        return found
 
     def admit(self, typed: object, what: str = "folder") -> Path:
         """A path from the page, resolved; the runs are among the folders it may lead to.

@@ -82,7 +82,7 @@ def planned(
     """A run at another size, and its layers beside those of the run's own plan."""
     run = context.watch.open(name)
     plan = context.resizing.replan(run, *_shares(removed, zeroed))
-    return plan, read_pruned_run(run, {}).rows(plan.plan)
+    return plan, read_pruned_run(run, context.zeroed_in(run)).rows(plan.plan)
 
 
 def predict_arguments(run: RunDir, removed: object, zeroed: object) -> list[str]:

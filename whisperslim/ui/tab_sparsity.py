@@ -142,10 +142,7 @@ def pruned_names(context: AppContext) -> list[str]:
 def pruned_run(context: AppContext, name: object) -> PrunedRun:
     """A run's groups, scores and plan. Raises `RunError` when the name is not one of a run."""
     run = context.watch.open(name)
-    zeroed = {}
-    if run.stage_done("recover") and run.slim_path.is_dir():
-        zeroed = context.zeroed.get(str(run.slim_path))
-    return read_pruned_run(run, zeroed)
+    return read_pruned_run(run, context.zeroed_in(run))
 
 
 def drawings(run: PrunedRun, target: float, *, moved: bool) -> list[Any]:
