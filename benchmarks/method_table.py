@@ -200,6 +200,7 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
         "data.max_seconds": arguments.max_seconds,
         "augment.spec_augment": True,
         "augment.speed": True,
+        "vocabulary.languages": tuple(arguments.languages),
         "prepare.steps": 0,
         "train.steps": tune,
         "recover.steps": every - tune,
@@ -265,6 +266,7 @@ def _record(
         "updates": arguments.tune_steps + arguments.recover_steps,
         "train": [short(source) for source in arguments.train],
         "batch_size": arguments.batch_size,
+        "languages": arguments.languages,
         "note": arguments.note,
         "missing": [cell.row for cell in cells if cell not in done],
         "rows": rows,
@@ -294,6 +296,9 @@ def _arguments() -> argparse.Namespace:
     for name in ("train", "dev", "data"):
         parser.add_argument(f"--{name}", action="append", required=True, metavar="PATH[#SPLIT]")
     parser.add_argument("--runs", type=Path, required=True, help="folder the grid's runs live in")
+    parser.add_argument(
+        "--languages", nargs="*", default=[], help="keep the tokens of these alone; all by default"
+    )
     parser.add_argument("--targets", type=float, nargs="+", default=[0.35, 0.5, 0.65])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=tuple(ENTRIES), help="rows; all by default")

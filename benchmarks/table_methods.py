@@ -27,12 +27,13 @@ def method_table(record: dict[str, Any]) -> str:
     normaliser = list(scored[names[0]]["scores"])[-1]
     sizes = ", ".join(f"{name} n = {scored[name]['n']}" for name in names)
     missing = f" {_not_run(record['missing'])}." if record["missing"] else ""
+    minutes_from = "" if record.get("languages") else f" {_TIMES}"
     caption = (
         f"{sizes}; normaliser {normaliser}, window {scored[names[0]]['window']}, "
         f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "
         f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
         f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "
-        f"prunable weights. {_TIMES}{missing} {record['note']}"
+        f"prunable weights.{minutes_from}{missing} {record['note']}"
     )
     return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"
 
@@ -104,9 +105,9 @@ def method_step_table(record: dict[str, Any]) -> str:
 
 
 def _minutes(record: dict[str, Any]) -> dict[str, Any]:
-    """Label -> minutes of compression, when they were measured for as many updates and clips."""
+    """Label -> minutes of compression, when measured for as many updates, clips and tokens."""
     path = RESULTS / "method_step.json"
-    if not path.is_file():
+    if record.get("languages") or not path.is_file():
         return {}
     found = json.loads(path.read_text("utf-8"))
     alike = all(found[name] == record[name] for name in ("updates", "batch_size"))

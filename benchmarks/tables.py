@@ -148,6 +148,7 @@ def _sizes(record: dict[str, Any]) -> str:
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "recipe_table": _recipe_table,
     "method_table": method_table,
+    "method_table_hindi": method_table,
     "method_step": method_step_table,
     "side_by_side": side_by_side,
     "ablation": ablation,
