@@ -27,7 +27,7 @@ def method_table(record: dict[str, Any]) -> str:
     normaliser = list(scored[names[0]]["scores"])[-1]
     sizes = ", ".join(f"{name} n = {scored[name]['n']}" for name in names)
     missing = f" {_not_run(record['missing'])}." if record["missing"] else ""
-    minutes_from = "" if record.get("languages") else f" {_TIMES}"
+    minutes_from = f" {_TIMES}" if minutes else ""
     caption = (
         f"{sizes}; normaliser {normaliser}, window {scored[names[0]]['window']}, "
         f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "

@@ -65,14 +65,15 @@ def sweep(
         tuned = open_tuned(run)
         wanted = sorted({DENSE, *(float(target) for target in targets)})
         for target in wanted:
-            plan_for(tuned, target, _zeroed(tuned, target))
+            plan_for(tuned, target, zeroed_at(tuned, target))
         found = _continued(run, _empty(tuned, recover_steps), progress)
         # A point measured before is timed here, where no worker has set the threads yet.
         with recipe_threads(tuned.recipe):
             return _grown(tuned, found, wanted, progress)
 
 
-def _zeroed(tuned: TunedRun, target: float) -> float:
+def zeroed_at(tuned: TunedRun, target: float) -> float:
+    """The share to be zero at a target: the recipe's, save for the uncut point."""
     return 0.0 if target == DENSE else tuned.recipe.target.zeroed
 
 
@@ -202,7 +203,7 @@ def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
     The recipe alone does not tell: a run may have been derived in another currency than the
     method's own.
     """
-    zeroed = _zeroed(tuned, target)
+    zeroed = zeroed_at(tuned, target)
     plan = plan_for(tuned, target, zeroed)
     wanted = derivation_of(tuned, tuned.recipe_for(target, zeroed, found.recover_steps))
     for other in list_runs(tuned.run.path.parent):

@@ -8,7 +8,7 @@ from whisperslim.jobs.measure import data_name, latency_clips
 from whisperslim.jobs.replan import plan_for
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.stage_context import StageContext
-from whisperslim.jobs.sweep import DENSE
+from whisperslim.jobs.sweep import DENSE, zeroed_at
 from whisperslim.jobs.tuned import TunedRun, open_tuned
 
 
@@ -33,7 +33,7 @@ def check_sweep(run: RunDir, targets: Sequence[float], recover_steps: int | None
 
 
 def _check_size(tuned: TunedRun, target: float, recover_steps: int | None) -> None:
-    zeroed = 0.0 if target == DENSE else None
+    zeroed = zeroed_at(tuned, target)
     try:
         plan_for(tuned, target, zeroed)
         tuned.recipe_for(target, zeroed, recover_steps)

@@ -12,6 +12,7 @@ from whisperslim.jobs.background import Background
 from whisperslim.jobs.curve import Sweep, curve_path, read_sweep
 from whisperslim.jobs.derivation import MARKER
 from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.target_words import counted_in
 from whisperslim.ui.context import AppContext, warn_when_busy
 from whisperslim.ui.layers import LayerRow, is_pruned, read_pruned_run
 from whisperslim.ui.limits import check_commands, check_runs
@@ -30,7 +31,10 @@ _FIRST_TARGETS = (0.2, 0.35, 0.5, 0.65)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Where the controls of one run begin: its own targets, within what it can reach."""
+    """Where the controls of one run begin: its own targets, within what it can reach.
+
+    `counted_in` says what `removed` is a share of.
+    """
 
     low: float
     high: float
@@ -38,6 +42,7 @@ class Sizes:
     zeroed: float
     recover_steps: int
     targets: str
+    counted_in: str
 
 
 def resizable_names(context: AppContext) -> list[str]:
@@ -73,7 +78,8 @@ def sizes(context: AppContext, name: object) -> Sizes:
     low, high = math.ceil(100 * low - 1e-9) / 100, math.floor(100 * high + 1e-9) / 100
     removed = min(max(recipe.target.removed, low), high)
     first = ", ".join(f"{target:g}" for target in _FIRST_TARGETS if low <= target <= high)
-    return Sizes(low, high, removed, recipe.target.zeroed, recipe.recover.steps, first)
+    zeroed, steps = recipe.target.zeroed, recipe.recover.steps
+    return Sizes(low, high, removed, zeroed, steps, first, counted_in(recipe))
 
 
 def planned(

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.errors import WhisperSlimError
-from whisperslim.jobs.target_words import WEIGHTS, counted_in
+from whisperslim.jobs.target_words import WEIGHTS
 from whisperslim.ui import resize_actions as act
 from whisperslim.ui.context import AppContext, skips
 from whisperslim.ui.layer_charts import legend, weights_figure
@@ -97,7 +97,6 @@ def begin(context: AppContext, part: SizePart, name: str | None) -> list[Any]:
         return [none_yet, hidden, "", *skips(4), hidden, *skips(len(part.layers)), ""]
     try:
         at = act.sizes(context, name)
-        counted = counted_in(context.watch.open(name).recipe())
     except WhisperSlimError as error:
         told = gr.update(value=note(str(error), "bad"), visible=True)
         return [told, hidden, "", *skips(4), hidden, *skips(len(part.layers)), ""]
@@ -105,7 +104,9 @@ def begin(context: AppContext, part: SizePart, name: str | None) -> list[Any]:
         hidden,
         gr.update(visible=True),
         "",
-        gr.update(minimum=at.low, maximum=at.high, value=at.removed, info=removed_help(counted)),
+        gr.update(
+            minimum=at.low, maximum=at.high, value=at.removed, info=removed_help(at.counted_in)
+        ),
         at.zeroed,
         at.recover_steps,
         *draw(context, part, name, at.removed, at.zeroed),
