@@ -143,7 +143,10 @@ class RuntimeOptions:
         advanced=False,
     )
     precision: str = option(
-        "fp32", "Arithmetic of training; bf16 needs a GPU.", choices=("fp32", "bf16")
+        "auto",
+        "Arithmetic of training; scores are always computed in fp32. auto: bf16 where the GPU or "
+        "the processor (AVX512-BF16, AMX) has it, else fp32; the run says which.",
+        choices=("auto", "fp32", "bf16"),
     )
     threads: int = option(
         0, "CPU threads; 0 is one per core.", unit="threads", minimum=0, maximum=1024
@@ -156,8 +159,4 @@ class RuntimeOptions:
     )
 
     def __post_init__(self) -> None:
-        found = problems(self)
-        if self.precision == "bf16" and self.device == "cpu":
-            found["precision"] = "bf16 is for GPUs; use fp32 on the cpu"
-        if found:
-            raise RecipeError(found)
+        check(self)

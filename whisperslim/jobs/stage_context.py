@@ -17,12 +17,14 @@ from whisperslim.errors import DataError, DeviceError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.currency import run_prices
 from whisperslim.jobs.environment import add_facts
+from whisperslim.jobs.environment import read as read_environment
 from whisperslim.jobs.recipe import Recipe
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.places import audio_cache
 from whisperslim.speech.dataset import Item, load_items
 from whisperslim.speech.window import WindowPolicy, parse_window
 from whisperslim.train.evaluate import EvalResult, evaluate
+from whisperslim.train.precision import Precision, bf16_lacking, choose_precision
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,26 @@ class StageContext:
     @cached_property
     def device(self) -> str:
         """`cpu` or `cuda`. Raises `DeviceError` when the recipe asks for what is not there."""
-        wanted, precision = self.recipe.runtime.device, self.recipe.runtime.precision
+        wanted = self.recipe.runtime.device
         found = "cuda" if torch.cuda.is_available() else "cpu"
-        device = found if wanted == "auto" else wanted
-        if precision == "bf16" and device == "cpu":
-            raise DeviceError("bf16 needs a GPU and there is none here; use precision fp32")
-        return device
+        return found if wanted == "auto" else wanted
+
+    @cached_property
+    def precision(self) -> Precision:
+        """The arithmetic of training: what the run began with, or what the recipe asks for.
+
+        Raises `DeviceError` when this machine does not have it.
+        """
+        begun = read_environment(self.run.environment_path).get("precision")
+        try:
+            return choose_precision(begun or self.recipe.runtime.precision, self.device)
+        except DeviceError as error:
+            if not begun or self.recipe.runtime.precision != "auto":
+                raise
+            raise DeviceError(
+                f"the run began in {begun}, and {bf16_lacking(self.device)}; resume it where it "
+                "began, or start a new run"
+            ) from error
 
     @property
     def trimmed_path(self) -> Path:

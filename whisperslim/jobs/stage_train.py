@@ -140,7 +140,7 @@ def _train(
         options=options,
         checkpoints=context.run.checkpoints(stage),
         language=context.recipe.language,
-        precision=context.recipe.runtime.precision,
+        precision=context.precision,
         teacher=teacher,
         evaluate=_dev_evaluation(context, stage, student),
         stop=context.run.stop_requested,

@@ -28,6 +28,7 @@ from whisperslim.jobs import (
     stage_train,
     stage_vocabulary,
 )
+from whisperslim.jobs.environment import add_facts
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.stage_context import StageContext
 
@@ -87,3 +88,7 @@ def _set_up_torch(context: StageContext) -> None:
     torch.manual_seed(runtime.seed)
     if runtime.device == "auto":
         context.emit(Notice(message=f"device auto is {context.device} here"))
+    precision = context.precision
+    add_facts(context.run.environment_path, {"precision": precision.name})
+    if runtime.precision == "auto":
+        context.emit(Notice(message=f"training in {precision.name}: {precision.why}"))

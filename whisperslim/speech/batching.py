@@ -107,8 +107,9 @@ def make_batch(
 ) -> Batch:
     """Features of clips (each (samples,) float32, 16 kHz) in a window fitted to the longest.
 
-    With `augment`, the variant of a clip depends on (seed, epoch, its key) only. Raises
-    `DataError` for a clip the window cannot hold: its end would be dropped unheard.
+    With `augment`, which is for training, the variant of a clip depends on (seed, epoch, its key)
+    only, and the window is one of few lengths. Raises `DataError` for a clip the window cannot
+    hold: its end would be dropped unheard.
     """
     if not items or len(items) != len(audios):
         raise UsageError(f"{len(items)} clips with {len(audios)} recordings make no batch")
@@ -116,7 +117,8 @@ def make_batch(
     if augment is not None:
         audios = [augment.waveform(a, r) for a, r in zip(audios, rngs, strict=True)]
     seconds = tuple(len(audio) / SAMPLE_RATE for audio in audios)
-    frames = policy.frames_for(max(seconds))
+    fitted = policy.frames_for if augment is None else policy.training_frames_for
+    frames = fitted(max(seconds))
     _check_fits(items, seconds, frames)
     features = [log_mel(audio, frames, n_mels=n_mels) for audio in audios]
     if augment is not None:

@@ -24,6 +24,9 @@ from whisperslim.speech.audio import (
 WINDOW_KINDS = ("fit", "30s")
 HEARING_KINDS = (*WINDOW_KINDS, "trim")
 """What `hearing_window` takes. A model is trained with silent ends; it can hear without."""
+# Windows of training batches, in seconds (our choice). Matrix kernels are made, and kept in memory,
+# for every length that occurs: some 60 MB each for Whisper-base in bf16.
+_TRAINING_SECONDS = (*range(2, 10), *range(10, CHUNK_SECONDS + 1, 2))
 MIN_WINDOW_SECONDS = 1.0  # our choice: below it the decoder has next to nothing to attend to
 _CONV_STRIDE = 2  # frames per encoder position: an odd frame count would leave half a position
 _QUIETER_DB = 40.0  # below the loud parts: soft consonants are within 30 dB of vowels
@@ -85,6 +88,16 @@ class WindowPolicy:
         needed = round(max(MIN_WINDOW_SECONDS, seconds + self.margin_seconds) * SAMPLE_RATE)
         steps = -(-needed // (self._step_frames * HOP_LENGTH))
         return min(MAX_FRAMES, steps * self._step_frames)
+
+    def training_frames_for(self, seconds: float) -> int:
+        """Frames of a training batch whose longest clip has `seconds`: one of 19 lengths.
+
+        Never fewer than `frames_for`. What is longer than a clip's own window is silence.
+        """
+        frames = self.frames_for(seconds)
+        return next(s for s in _TRAINING_SECONDS if s * FRAMES_PER_SECOND >= frames) * (
+            FRAMES_PER_SECOND
+        )
 
     def heard_part(self, audio: np.ndarray, segment: "Segment") -> "Segment":
         """What of a segment of `audio` the model is given: here, all of it."""

@@ -12,13 +12,17 @@ from whisperslim.errors import DataError
 from whisperslim.methods.base import StepOutputs
 from whisperslim.speech.batching import Batch
 
+# Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept in
+# memory, for every length that occurs. The padding is never counted. Our choice.
+_LENGTH_STEP = 16
+
 
 @dataclass(frozen=True)
 class Targets:
     """Decoder inputs and what they should predict.
 
     Attributes:
-        inputs: `(batch, length)`; padded with the end token.
+        inputs: `(batch, length)`; padded with the end token to one of few lengths.
         wanted: `(batch, length)`; the next token at each position.
         counted: `(batch, length)` bool; true where the next token is text or the end.
     """
@@ -44,7 +48,9 @@ def make_targets(
                 f"clip {key}: its text takes {len(row)} tokens and the model has {positions} "
                 "positions; cut the clip into sentences, or leave it out, and start a new run"
             )
-    width = max(len(row) for row in rows)
+    longest = max(len(row) for row in rows)
+    # Never beyond the model's positions, but always room for the longest.
+    width = min(-(-(longest - 1) // _LENGTH_STEP) * _LENGTH_STEP, positions) + 1
     padded = torch.tensor([row + [tokens.end] * (width - len(row)) for row in rows])
     place = torch.arange(width - 1)
     ends = torch.tensor([len(row) for row in rows])[:, None] - 1

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import psutil
 import torch
 from torch import nn
 
+from whisperslim.core.attention import fast_gradients
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import CheckpointError, TrainingError
 from whisperslim.events import CheckpointSaved, Evaluated, Event, Notice, StepDone, Stopped
@@ -22,6 +22,7 @@ from whisperslim.train.distill import Guidance, NoTeacher
 from whisperslim.train.forward import decode_targets, encode_batch, make_targets
 from whisperslim.train.options import TrainOptions
 from whisperslim.train.pace import Pace
+from whisperslim.train.precision import FP32, Precision
 from whisperslim.train.sparsity import measure_sparsity
 from whisperslim.train.state import (
     Counters,
@@ -49,7 +50,7 @@ class Job:
         options: Steps, rates and rhythms.
         checkpoints: Folder for this stage's checkpoints.
         language: Language code of the texts.
-        precision: `fp32`, or `bf16` for autocast on a GPU.
+        precision: The arithmetic of forward and backward passes.
         teacher: What else to learn from than the data.
         evaluate: Dev evaluation of the student as it stands, given the step; or None.
         stop: Asked before each step; true ends the stage after a checkpoint.
@@ -62,7 +63,7 @@ class Job:
     options: TrainOptions
     checkpoints: Path
     language: str
-    precision: str = "fp32"
+    precision: Precision = FP32
     teacher: Guidance = field(default_factory=NoTeacher)
     evaluate: Callable[[int], Evaluated] | None = None
     stop: Callable[[], bool] = lambda: False
@@ -90,7 +91,8 @@ def fit(job: Job) -> Iterator[Event]:
         parts |= job.teacher.parts()
         yield from _restore(job, counters, parts)
         job.student.model.train()
-        yield from _steps(job, counters, optimizer, parts)
+        with fast_gradients(job.student.model):
+            yield from _steps(job, counters, optimizer, parts)
     finally:
         job.method.detach()
         job.student.model.eval()
@@ -205,19 +207,13 @@ def _losses(job: Job, batch: Batch, step: int) -> dict[str, torch.Tensor]:
     speech = job.student
     positions = int(speech.model.config.max_target_positions)
     targets = make_targets(speech.tokens, batch.texts, batch.keys, job.language, positions)
-    with _autocast(job.precision, speech.device):
+    with job.precision.autocast(speech.device):
         with job.teacher.watching():
             states = encode_batch(speech, batch)
             outputs = decode_targets(speech, states, targets, job.options.label_smoothing)
         lessons = job.teacher.terms(batch, targets, states, outputs)
     terms = {"cross_entropy": outputs.cross_entropy, **lessons}
     return {**terms, **job.method.loss_terms(outputs, step)}
-
-
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager:
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def _due(step: int, every: int, last: int) -> bool:
