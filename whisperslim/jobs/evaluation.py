@@ -27,6 +27,7 @@ from whisperslim.speech.wer import score_all_ways
 from whisperslim.speech.window import hearing_window, parse_window
 from whisperslim.train.evaluate import EvalResult, evaluate
 
+ALL_CLIPS = "all clips"  # in the place of a split, of data that was scored whole
 _SHOWN = 5  # unusable clips named in the error
 
 
@@ -152,7 +153,8 @@ def evaluate_model(
         speech = load_model(model, device=device, announce=announce)
         result = evaluate(speech, items, batch_size=batch_size, **asked)
         origin = _origin(speech)
-    return Evaluation(result, {**origin, **_circumstances(limit, seed)}, skipped)
+    taken = {"split": parse_source(source)[1] or ALL_CLIPS}
+    return Evaluation(result, {**origin, **taken, **_circumstances(limit, seed)}, skipped)
 
 
 def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
