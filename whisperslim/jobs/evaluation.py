@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
+from whisperslim.core.checkpoint import count_parameters
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.weight_files import weights_bytes
 from whisperslim.engines.export_record import is_export
 from whisperslim.errors import DataError, UsageError
 from whisperslim.jobs.disk import require_writable, write_text_told
@@ -223,7 +224,7 @@ def _origin(speech: SpeechModel) -> dict[str, Any]:
         "model_kind": speech.info.kind,
         "weights_sha256": speech.info.weights_sha256,
         "parameters": count_parameters(speech.model),
-        "bytes_on_disk": (speech.path / WEIGHTS_FILE).stat().st_size,
+        "bytes_on_disk": weights_bytes(speech.path),
         "device": speech.device.type,
         "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
     }
