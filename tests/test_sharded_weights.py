@@ -158,9 +158,7 @@ def test_a_tensor_that_neither_index_nor_shards_have(sharded: Path) -> None:
     index = json.loads((sharded / INDEX).read_text("utf-8"))
     del index["weight_map"][lost]
     (sharded / INDEX).write_text(json.dumps(index), "utf-8")
-    with pytest.raises(
-        CheckpointError, match=rf"1 tensors missing \['{lost}'\]"
-    ):
+    with pytest.raises(CheckpointError, match=rf"1 tensors missing \['{lost}'\]"):
         load_dense(sharded)
 
 
