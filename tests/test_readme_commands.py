@@ -29,6 +29,7 @@ from tests.tiny import tiny_model_folder, write_tone
 from tests.tiny_run import finished_run
 from whisperslim.cli import app
 from whisperslim.engines import parity, parity_child
+from whisperslim.jobs import measure
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
@@ -98,15 +99,20 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
         patch.setenv("WHISPERSLIM_OFFLINE", "1")
         # Loading torch anew for each export takes most of its time; other tests do it.
         patch.setattr(parity, "run_child", lambda exchange, timeout: parity_child.main(exchange))
+        patch.setattr(measure, "LATENCY_CLIPS", 1)
+        patch.setattr(measure, "LATENCY_PASSES", 1)
         furnish(folder)
         yield Workplace(folder)
 
 
 def furnish(folder: Path) -> None:
     # A plan that every engine can hold.
-    run = finished_run(folder / "made", export={"engine": "ctranslate2"})
+    run = finished_run(folder / "made", export={"engine": "ctranslate2"}, runtime={"threads": 1})
     for name in ("path/to", "runs"):
         (folder / name).mkdir(parents=True)
+    # Other sizes of it are for torch again: an export of each would take most of a sweep's time.
+    recipe = run.path / "recipe.yaml"
+    recipe.write_text(recipe.read_text("utf-8").replace("engine: ctranslate2", "engine: torch"))
     run.path.rename(folder / "runs" / "RUN")
     shutil.copytree(folder / "made" / "corpus", folder / "path" / "to" / "corpus")
     write_tone(folder / "recording.wav", seconds=0.7, pitch=300)
@@ -196,6 +202,7 @@ def has_help(place: Workplace, words: list[str]) -> None:
 _SHORT = [
     "prepare.steps=0", "train.steps=2", "train.batch_size=4", "train.warmup_steps=0",
     "train.evaluate_every=0", "recover.steps=0", "evaluate.dev_limit=2", "runtime.device=cpu",
+    "runtime.threads=1",
 ]  # fmt: skip
 _ONE_CLIP = ("--clips", "1", "--data", "path/to/corpus#test")
 # Beginning of a command -> how it is checked. The longest that fits counts.
