@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tests.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
+from whisperslim.errors import DataError
 
 
 @pytest.fixture
@@ -36,6 +37,47 @@ def test_evaluate_writes_a_record_that_says_what_it_depends_on(
         low, high = score["wer_interval_95"]
         assert low <= score["wer"] <= high
     assert "hindi-1" in text and len(out.with_suffix(".tsv").read_text("utf-8").splitlines()) == 3
+
+
+def test_evaluate_takes_the_test_split_where_there_is_one_and_all_clips_elsewhere(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, corpus = folders
+    out = tmp_path / "record.json"
+
+    def scored(data: str, *more: str) -> tuple[str, int]:
+        text = run("evaluate", "--model", str(model), "--data", data, "--json", str(out), *more)
+        record = json.loads(out.read_text("utf-8"))
+        assert record["split"] in text
+        return record["split"], record["n"]
+
+    # Of eight clips two are for the test.
+    assert scored(str(corpus)) == ("test", 2)
+    assert scored(f"{corpus}#train") == ("train", 6)
+    assert scored(str(corpus), "--split", "train") == ("train", 6)
+    assert scored(str(corpus), "--split", "") == ("all clips", 8)
+    file = corpus / "manifest.tsv"
+    rows = [row.rpartition("\t")[0] for row in file.read_text("utf-8").splitlines()]
+    (corpus / "manifest.tsv").write_text("\n".join(rows) + "\n", "utf-8")
+    assert scored(str(corpus)) == ("all clips", 8)
+
+
+def test_evaluate_refuses_a_split_that_is_not_there(folders: tuple[Path, Path]) -> None:
+    model, corpus = folders
+    file = corpus / "manifest.tsv"
+    text = file.read_text("utf-8")
+
+    def refused(*more: str) -> str:
+        done = CliRunner().invoke(
+            app, ["evaluate", "--model", str(model), "--data", str(corpus), *more]
+        )
+        assert isinstance(done.exception, DataError)
+        return str(done.exception)
+
+    file.write_text(text.replace("\ttest", "\tdev"), "utf-8")
+    assert "no split 'test'; known: dev, train" in refused()
+    file.write_text("\n".join(row.rpartition("\t")[0] for row in text.splitlines()), "utf-8")
+    assert "no column `split`, and 'test' was asked for" in refused("--split", "test")
 
 
 def test_data_counts_the_tokens_of_a_named_model(folders: tuple[Path, Path]) -> None:

@@ -14,7 +14,7 @@ from whisperslim.errors import AudioError, DataError, UsageError
 from whisperslim.speech import audio_cache
 from whisperslim.speech.audio import decode
 from whisperslim.speech.audio_cache import AudioCache
-from whisperslim.speech.dataset import Item, hold_out, load_items, manifest_hash
+from whisperslim.speech.dataset import Item, hold_out, load_items, manifest_hash, scored_source
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo_hi"
 ROWS = [("a.wav", "नमस्ते दुनिया"), ("b.wav", 'उसने कहा "चलो')]
@@ -172,6 +172,12 @@ def test_a_common_voice_folder_is_read_as_downloaded(common_voice):
     clip = common_voice / "clips" / "2.mp3"
     votes = (("up_votes", "2"),)
     assert item == Item("2.mp3", clip, 'वह "हाँ बोला', "spk", "test", None, votes)
+
+
+def test_what_is_scored_when_no_split_is_named(common_voice):
+    assert scored_source(str(common_voice)) == f"{common_voice}#test"
+    assert scored_source(f"{common_voice}#train") == f"{common_voice}#train"
+    assert scored_source("hub:a/b") == "hub:a/b#test"
 
 
 @pytest.mark.parametrize("split", ["", "#reported"])

@@ -61,6 +61,7 @@ def test_record_says_where_the_figures_come_from(model: Path, corpus: Path, cach
     assert record["bytes_on_disk"] == len(weights)
     assert record["manifest_sha256"] == manifest_hash(load_items(f"{corpus}#test"))
     assert (record["n"], record["seed"], record["limit"]) == (2, 5, 0)
+    assert record["split"] == "test"
     assert (record["device"], record["precision"]) == ("cpu", "float32")
     assert record["threads"] >= 1
     assert record["window"].startswith("fit")

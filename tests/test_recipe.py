@@ -159,6 +159,49 @@ def test_overrides_are_read_in_the_type_of_their_key(tmp_path: Path) -> None:
     assert recipe.data.train == ("x#train", "y") and recipe.data.dev == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("a#train", ("a#train",)),
+        ("a#train,b#train", ("a#train", "b#train")),
+        ("[a#train,b#train]", ("a#train", "b#train")),
+        ("[a#train, 'my data#train']", ("a#train", "my data#train")),
+        ('["a#train"]', ("a#train",)),
+        ('["a#train","b, c#train"]', ("a#train", "b, c#train")),
+        ('"a#train", "b#train"', ("a#train", "b#train")),
+        ("[no, 1, 2024-01-01, ~/x]", ("no", "1", "2024-01-01", "~/x")),
+        ("hub:a/b:hi#train[:9],c", ("hub:a/b:hi#train[:9]", "c")),
+        ('["hub:a/b:hi#train[:9]"]', ("hub:a/b:hi#train[:9]",)),
+        ("a#train,", ("a#train",)),
+    ],
+)
+@pytest.mark.parametrize("name", ["train", "dev", "test"])
+def test_lists_are_typed_with_commas_or_as_yaml_and_json(
+    text: str, entries: tuple[str, ...], name: str, tmp_path: Path
+) -> None:
+    others = {"data": {other: [f"{other} set"] for other in ("train", "test") if other != name}}
+    recipe = load_recipe(write(tmp_path, yaml.safe_dump(others)), [f"data.{name}={text}"])
+    assert getattr(recipe.data, name) == entries
+
+
+@pytest.mark.parametrize("text", ["hi,mr", "[hi,mr]", '["hi", "mr"]'])
+def test_languages_are_a_list_like_any_other(text: str, tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump(MINIMAL))
+    assert load_recipe(path, [f"vocabulary.languages={text}"]).vocabulary.languages == ("hi", "mr")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['["a#train"', "[a#train", "a#train]", '"a#train', "[a,,b]", "[[a]]", "[a: b]", "[a #train]",
+     "[a] b"],
+)  # fmt: skip
+def test_a_malformed_list_is_refused_with_what_is_accepted(text: str, tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump(MINIMAL))
+    with pytest.raises(RecipeError, match="is not a list; write a,b") as caught:
+        load_recipe(path, [f"data.train={text}", f"data.test={text}", "train.steps=5"])
+    assert set(caught.value.problems) == {"data.train", "data.test"}
+
+
 @pytest.mark.parametrize("text", ["train.steps", "=3", "train.stepz=3", "train.steps=3.5", "a.b=1"])
 def test_wrong_overrides_are_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError):

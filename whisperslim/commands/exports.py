@@ -99,9 +99,9 @@ def _recordings(data: str, clips: int) -> "list[np.ndarray]":
 def _tell(
     speech: "SpeechModel", record: "ExportRecord", verdict: "ParityVerdict", out: Path
 ) -> None:
-    from whisperslim.core.checkpoint import WEIGHTS_FILE
+    from whisperslim.core.weight_files import weights_bytes
 
-    before = (speech.path / WEIGHTS_FILE).stat().st_size
+    before = weights_bytes(speech.path)
     rows = [
         ("engine", f"{record.engine}, {record.quantize}"),
         ("parameters", millions(record.parameters)),

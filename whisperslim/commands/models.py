@@ -31,7 +31,13 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings
 def evaluate(
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     data: Annotated[str, typer.Option(help="Manifest or corpus folder.")],
-    split: Annotated[str, typer.Option(help="Split of the data; empty is all of it.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split of the data; when left out, test, or all of data without splits. Empty is "
+            "all of it."
+        ),
+    ] = None,
     language: Language = "hi",
     window: Window = "fit",
     limit: Annotated[int, typer.Option(help="Clips scored; 0 is all.", min=0)] = 0,
@@ -53,8 +59,10 @@ def evaluate(
 
     hearing_window(window)  # before the minutes that loading may take
     from whisperslim.jobs.evaluation import check_places, evaluate_model
+    from whisperslim.speech.dataset import scored_source
 
     check_places(out, against)  # before the hours that scoring may take
+    data = scored_source(data) if split is None else data
     with counting("clips transcribed") as progress:
         evaluation = evaluate_model(
             model, data, split, language, window, limit, batch_size,

@@ -23,9 +23,10 @@ def trim(
     with storage_told(out):
         if out.exists():
             raise UsageError(f"{out} is there already; name a folder that is not")
-    from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
+    from whisperslim.core.checkpoint import count_parameters
     from whisperslim.core.loading import load_model
     from whisperslim.core.trimming import save_trimmed, vocabulary_for
+    from whisperslim.core.weight_files import weights_bytes
 
     speech = load_model(model, announce=announce)
     vocabulary = vocabulary_for(speech, language, timestamps)
@@ -34,7 +35,7 @@ def trim(
     rows = [
         (
             name, str(one.model.config.vocab_size), millions(count_parameters(one.model)),
-            megabytes((one.path / WEIGHTS_FILE).stat().st_size),
+            megabytes(weights_bytes(one.path)),
         )
         for name, one in ((model, speech), (str(out), trimmed))
     ]  # fmt: skip

@@ -37,6 +37,8 @@ from whisperslim.core.slim_record import (
     read_record,
 )
 from whisperslim.core.sparse_format import decode, encode
+from whisperslim.core.weight_files import INDEX, sharded_tensors, weight_files
+from whisperslim.core.weight_files import WEIGHTS as WEIGHTS_FILE
 from whisperslim.errors import CheckpointError, PlanError
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "load_slim",
     "read_record",
     "read_tensors",
+    "read_weights",
     "save_dense",
     "save_slim",
     "skeleton",
@@ -65,7 +68,6 @@ __all__ = [
 
 EXPORT_DTYPES = {"float16": torch.float16, "float32": torch.float32}
 VOCABULARY_FILE = "vocabulary.json"
-WEIGHTS_FILE = "model.safetensors"
 _SIDE_FILES = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "normalizer.json",
     "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
@@ -131,14 +133,14 @@ def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForCon
         CheckpointError: for a missing file, another format, or any tensor that does not fit.
     """
     model = _slim_skeleton(folder)
-    assign_weights(model, folder / WEIGHTS_FILE, dtype)
+    assign_weights(model, folder, dtype)
     return model
 
 
 def load_dense(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
     """Load an ordinary Whisper folder, as strictly as a slim one."""
     model = empty_model(folder)
-    assign_weights(model, folder / WEIGHTS_FILE, dtype)
+    assign_weights(model, folder, dtype)
     return model
 
 
@@ -183,9 +185,12 @@ def empty_model(folder: Path, tokens: int | None = None) -> WhisperForConditiona
     return model
 
 
-def assign_weights(model: WhisperForConditionalGeneration, file: Path, dtype: torch.dtype) -> None:
-    """Give `model` the tensors of `file`; every parameter must be there with its exact shape."""
-    tensors = read_tensors(file)
+def assign_weights(
+    model: WhisperForConditionalGeneration, folder: Path, dtype: torch.dtype
+) -> None:
+    """Give `model` the weights of `folder`; every parameter must be there with its exact shape."""
+    tensors = read_weights(folder)
+    file = folder / (INDEX if sharded_tensors(folder) else WEIGHTS_FILE)
     head = tensors.pop(_TIED, None)
     expected = {name: p for name, p in model.named_parameters() if name != _TIED}
     _check_names(expected, tensors, file)
@@ -199,6 +204,26 @@ def assign_weights(model: WhisperForConditionalGeneration, file: Path, dtype: to
     for name, wanted in trainable.items():
         model.get_parameter(name).requires_grad_(wanted)
     model.eval()
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a model folder, of its one file or of the shards that its index names.
+
+    Raises:
+        SourceError: the index is not one.
+        CheckpointError: a file is missing or damaged, or holds other tensors than the index says.
+    """
+    listed, tensors = sharded_tensors(folder), dict[str, torch.Tensor]()
+    for file in weight_files(folder):
+        found = read_tensors(file)
+        other = sorted(set(found) ^ listed[file.name]) if listed else []
+        if other:
+            raise CheckpointError(
+                f"{file} and {INDEX} disagree on {len(other)} tensors {other[:3]}: the index lists "
+                "what the file has not, or the other way round; fetch or save the model again"
+            )
+        tensors |= found
+    return tensors
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:

@@ -16,7 +16,6 @@ from transformers import WhisperForConditionalGeneration
 from whisperslim.core.arithmetic import ExpectedSize, expected_size
 from whisperslim.core.checkpoint import (
     SLIM_FILE,
-    WEIGHTS_FILE,
     count_parameters,
     dense_skeleton,
     empty_model,
@@ -31,6 +30,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.shrink import resize
 from whisperslim.core.sources import resolve
 from whisperslim.core.sparse_format import whole_sizes
+from whisperslim.core.weight_files import weight_files, weights_bytes
 from whisperslim.errors import CheckpointError
 
 __all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
@@ -93,7 +93,7 @@ def cost_of(
 
 @dataclass(frozen=True)
 class _Disk:
-    """A weights file: its length, its number formats and the elements it holds.
+    """Weights files: their length, their number formats and the elements they hold.
 
     `sparse_saved` is what its tensors would take more if none were stored sparse.
     """
@@ -112,19 +112,23 @@ class _Disk:
 
 
 def _read_disk(folder: Path) -> _Disk:
-    file = folder / WEIGHTS_FILE
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            stored = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
-            sizes = whole_sizes(stored, tensors.metadata() or {})
-            formats = {name: slices[name].get_dtype() for name in sizes}
-    except (OSError, SafetensorError, CheckpointError) as error:
-        raise CheckpointError(f"{file} is missing or damaged ({error}); fetch it again") from error
+    stored, sizes, formats = dict[str, int](), dict[str, int](), dict[str, str]()
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+                held = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
+                whole = whole_sizes(held, tensors.metadata() or {})
+                formats |= {name: slices[name].get_dtype() for name in whole}
+        except (OSError, SafetensorError, CheckpointError) as error:
+            raise CheckpointError(
+                f"{file} is missing or damaged ({error}); fetch it again"
+            ) from error
+        stored, sizes = stored | held, sizes | whole
     unknown = sorted(set(formats.values()) - set(_DTYPES))
     if unknown or not formats:
         raise CheckpointError(
-            f"{file} holds numbers of the kind {unknown}; accepted: {', '.join(_DTYPES)}"
+            f"{folder} holds numbers of the kind {unknown}; accepted: {', '.join(_DTYPES)}"
         )
     names = sorted({str(_DTYPES[code]).removeprefix("torch.") for code in formats.values()})
     # The largest tensor stands for the matrices, which are stored in one format.
@@ -134,7 +138,7 @@ def _read_disk(folder: Path) -> _Disk:
     data = sum(n * _DTYPES[formats[name]].itemsize if name in sizes else n
                for name, n in stored.items())  # fmt: skip
     return _Disk(
-        file.stat().st_size, "+".join(names), read_as, largest.itemsize, sizes, full - data
+        weights_bytes(folder), "+".join(names), read_as, largest.itemsize, sizes, full - data
     )
 
 

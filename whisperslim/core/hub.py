@@ -17,25 +17,30 @@ from huggingface_hub.hf_api import RepoSibling
 from tqdm import tqdm
 
 from whisperslim.core.storage import Report, check_sha256, require_space
+from whisperslim.core.weight_files import INDEX, SHARD, WEIGHTS, weight_files
 from whisperslim.errors import SourceError
 
 # Named one by one: no pickles, and none of the same weights in a second format or precision.
 _WANTED = [
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "normalizer.json", "model.safetensors",
+    "vocab.json", "merges.txt", "normalizer.json",
 ]  # fmt: skip
 _TIMEOUT_SECONDS = 4.0
 
 
 def find_in_hub_cache(model: str) -> Path | None:
-    """The snapshot folder the hub library already has, if its weights are safetensors."""
+    """The snapshot folder the hub library already has, if its weights are safetensors.
+
+    Raises `SourceError` when they are in several files and their index is none.
+    """
+    wanted = [*_WANTED, WEIGHTS]
     try:
-        found = Path(snapshot_download(model, local_files_only=True, allow_patterns=list(_WANTED)))
+        found = Path(snapshot_download(model, local_files_only=True, allow_patterns=wanted))
     except LocalEntryNotFoundError:
         return None
-    complete = (found / "config.json").is_file() and (found / "model.safetensors").is_file()
-    return found if complete else None
+    files = (found / "config.json", *weight_files(found))
+    return found if all(file.is_file() for file in files) else None
 
 
 def fetch_from_hub(model: str, folder: Path, report: Report) -> str:
@@ -54,7 +59,7 @@ def fetch_from_hub(model: str, folder: Path, report: Report) -> str:
             model,
             revision=info.sha,
             local_dir=folder,
-            allow_patterns=list(_WANTED),
+            allow_patterns=[*_WANTED, *(file.rfilename for file in weights)],
             etag_timeout=_TIMEOUT_SECONDS,
             tqdm_class=_reporting_bar(report),
         )
@@ -68,18 +73,24 @@ def fetch_from_hub(model: str, folder: Path, report: Report) -> str:
         ) from error
     except (HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise SourceError(_first_line(error)) from error
-    if weights.lfs is not None:
-        check_sha256(folder / weights.rfilename, weights.lfs.sha256, report)
+    for file in weights:
+        if file.lfs is not None:
+            check_sha256(folder / file.rfilename, file.lfs.sha256, report)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub library's own notes
     return str(info.sha)
 
 
-def _find_weights(info: ModelInfo, folder: Path) -> RepoSibling:
+def _find_weights(info: ModelInfo, folder: Path) -> list[RepoSibling]:
+    """The weights in one file; else their shards and the index of these."""
     files = {file.rfilename: file for file in info.siblings or ()}
-    if "model.safetensors" not in files:
-        raise SourceError("there is no model.safetensors; pickled weights are not read")
-    require_space(folder, sum(files[name].size or 0 for name in _WANTED if name in files))
-    return files["model.safetensors"]
+    names = [name for name in files if name == INDEX or SHARD.fullmatch(name)]
+    if WEIGHTS in files:
+        names = [WEIGHTS]
+    elif INDEX not in files:
+        raise SourceError(f"there is no {WEIGHTS}; pickled weights are not read")
+    require_space(folder, sum(files[name].size or 0 for name in (*_WANTED, *names)
+                              if name in files))  # fmt: skip
+    return [files[name] for name in names]
 
 
 def _reporting_bar(report: Report) -> Any:

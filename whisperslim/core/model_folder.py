@@ -4,14 +4,15 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from whisperslim.core.storage import Report, file_sha256, storage_errors
+from whisperslim.core.storage import Report, files_sha256, storage_errors
+from whisperslim.core.weight_files import INDEX, weight_files, weights_bytes
 from whisperslim.errors import SourceError
 
-WEIGHTS = "model.safetensors"
 RECORD = "source.json"
 ACCEPTED = (
-    "a Hugging Face folder (config.json, model.safetensors, tokenizer.json), a slim folder "
-    "(the same and slim.json) or a run folder (recipe.yaml and slim/)"
+    "a Hugging Face folder (config.json, model.safetensors or its shards and their index, "
+    "tokenizer.json), a slim folder (the same and slim.json) or a run folder (recipe.yaml and "
+    "slim/)"
 )
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -22,10 +23,10 @@ class ResolvedModel:
 
     Attributes:
         name: What was asked for.
-        path: The folder with `config.json` and `model.safetensors`.
+        path: The folder with `config.json` and the weights.
         kind: `hf` for an ordinary Hugging Face folder, `slim` for one of ours.
         origin: Where it came from, in words.
-        weights_sha256: Of `model.safetensors`, in hexadecimal.
+        weights_sha256: As the function of this name has it.
     """
 
     name: str
@@ -62,19 +63,22 @@ def open_fetched(name: str, folder: Path) -> ResolvedModel:
     """The model in a fetched folder. Checks the size of the weights, not their checksum."""
     record = read_record(folder)
     _check_complete(folder)
-    size = (folder / WEIGHTS).stat().st_size
+    size = weights_bytes(folder)
     if size != record.weights_bytes:
         raise SourceError(
-            f"{folder / WEIGHTS} has {size} bytes and had {record.weights_bytes} when it was "
+            f"{_called(folder)} has {size} bytes and had {record.weights_bytes} when it was "
             f"fetched; delete the folder {folder} and run again to fetch it anew"
         )
     return ResolvedModel(name, folder, "hf", record.origin, record.weights_sha256)
 
 
 def weights_sha256(folder: Path, report: Report = lambda what, done, total: None) -> str:
-    """SHA-256 of the folder's weights, in hexadecimal. Raises `SourceError` without any."""
+    """SHA-256 of the folder's weights, in hexadecimal: of shards one after another, by name.
+
+    Raises `SourceError` when there are none, or a shard is missing.
+    """
     with storage_errors(folder):
-        return file_sha256(folder / WEIGHTS, report)
+        return files_sha256(weight_files(folder), report)
 
 
 def verify(folder: Path, report: Report = lambda what, done, total: None) -> str:
@@ -90,7 +94,7 @@ def verify(folder: Path, report: Report = lambda what, done, total: None) -> str
     found = weights_sha256(folder, report)
     if found != record.weights_sha256:
         raise SourceError(
-            f"wrong checksum: {folder / WEIGHTS} has sha256 {found} instead of "
+            f"wrong checksum: {_called(folder)} has sha256 {found} instead of "
             f"{record.weights_sha256}; delete the folder {folder} and run again to fetch it anew"
         )
     return found
@@ -98,8 +102,8 @@ def verify(folder: Path, report: Report = lambda what, done, total: None) -> str
 
 def write_record(folder: Path, model: str, origin: str) -> SourceRecord:
     """Record where the weights in `folder` came from and what they are."""
-    size = (folder / WEIGHTS).stat().st_size
-    record = SourceRecord(model, origin, file_sha256(folder / WEIGHTS), size)
+    digest = files_sha256(weight_files(folder))
+    record = SourceRecord(model, origin, digest, weights_bytes(folder))
     (folder / RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n", "utf-8")
     return record
 
@@ -126,14 +130,21 @@ def _slim_folder_of_run(run: Path) -> Path:
 
 
 def _check_complete(folder: Path) -> None:
-    missing = [name for name in ("config.json", WEIGHTS) if not (folder / name).is_file()]
+    wanted = (folder / "config.json", *weight_files(folder))
+    missing = [path.name for path in wanted if not path.is_file()]
     if not missing:
         return
     hint = f"accepted are {ACCEPTED}"
-    if (folder / f"{WEIGHTS}.index.json").is_file():
-        hint = "its weights are in several files; save it again with max_shard_size='50GB'"
+    if (folder / INDEX).is_file():
+        hint = f"{INDEX} names it; copy all files of the model"
     elif any((folder / name).is_file() for name in _PICKLES):
         hint = "pickled weights are not read; save it again with transformers as safetensors"
     raise SourceError(
         f"{folder} is not a model folder: it has no {' and no '.join(missing)}; {hint}"
     )
+
+
+def _called(folder: Path) -> Path:
+    """What messages call the folder's weights: the file they are in, or the index of several."""
+    files = weight_files(folder)
+    return files[0] if len(files) == 1 else folder / INDEX

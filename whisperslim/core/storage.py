@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,12 +20,19 @@ _ELSEWHERE = "set WHISPERSLIM_CACHE to a folder"
 
 def file_sha256(path: Path, report: Report = lambda what, done, total: None) -> str:
     """SHA-256 of a file, in hexadecimal. Raises `OSError` when it cannot be read."""
-    digest, done, size = hashlib.sha256(), 0, path.stat().st_size
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            report(f"checking {path.name}", done, size)
+    return files_sha256([path], report)
+
+
+def files_sha256(paths: Sequence[Path], report: Report = lambda what, done, total: None) -> str:
+    """SHA-256 of files one after another, as if they were one file. Raises as `file_sha256`."""
+    digest = hashlib.sha256()
+    for path in paths:
+        done, size = 0, path.stat().st_size
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                report(f"checking {path.name}", done, size)
     return digest.hexdigest()
 
 

@@ -14,7 +14,6 @@ from safetensors import safe_open
 
 from whisperslim.core.checkpoint import (
     SLIM_FILE,
-    WEIGHTS_FILE,
     SlimRecord,
     VocabularyFacts,
     count_parameters,
@@ -28,6 +27,7 @@ from whisperslim.core.plan import PruningPlan
 from whisperslim.core.shrink import select_tokens
 from whisperslim.core.tokenizer_files import read_table, renumbered, write_trimmed_files
 from whisperslim.core.vocabulary import Vocabulary, choose
+from whisperslim.core.weight_files import weight_files
 from whisperslim.errors import UsageError
 
 
@@ -65,7 +65,7 @@ def save_trimmed(
             model,
             record,
             side_files=Path(side_files),
-            dtype=_stored_dtype(speech.path / WEIGHTS_FILE),
+            dtype=_stored_dtype(speech.path),
         )
     return record
 
@@ -120,9 +120,11 @@ def _record(speech: SpeechModel, vocabulary: Vocabulary, language: str) -> SlimR
     return replace(record, vocabulary=facts, language=record.language or language)
 
 
-def _stored_dtype(file: Path) -> torch.dtype:
+def _stored_dtype(folder: Path) -> torch.dtype:
     """Float16 stays float16; anything else is written as float32."""
-    with safe_open(file, framework="pt") as tensors:
-        names = list(tensors.keys())
-        kinds = {tensors.get_slice(name).get_dtype() for name in names}
+    kinds = set[str]()
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as tensors:
+            names = list(tensors.keys())
+            kinds |= {tensors.get_slice(name).get_dtype() for name in names}
     return torch.float16 if "F16" in kinds and "F32" not in kinds else torch.float32

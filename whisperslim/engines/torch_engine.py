@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
+from whisperslim.core.checkpoint import count_parameters
 from whisperslim.core.decoding import DecodingOptions, greedy
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.weight_files import weights_bytes
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
@@ -35,10 +36,10 @@ class TorchTranscriber(WindowedTranscriber):
 
     def size(self) -> EngineSize:
         """Parameters and bytes; the disk's of the folder the model was loaded from."""
-        model, file = self.speech.model, self.speech.path / WEIGHTS_FILE
+        model = self.speech.model
         loaded = weight_bytes(model)
         in_ram = loaded if self.speech.device.type == "cpu" else 0
-        return EngineSize(count_parameters(model), file.stat().st_size, loaded, in_ram)
+        return EngineSize(count_parameters(model), weights_bytes(self.speech.path), loaded, in_ram)
 
     def check_language(self, language: str) -> None:
         """Raise `UsageError` for a language the tokenizer has no token of."""

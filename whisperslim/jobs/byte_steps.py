@@ -6,11 +6,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from whisperslim.core.checkpoint import WEIGHTS_FILE, read_record
+from whisperslim.core.checkpoint import read_record
 from whisperslim.core.cost import cost_of
 from whisperslim.core.cost_report import CostReport, CostRow
 from whisperslim.core.flops import WORKLOADS
 from whisperslim.core.sources import cache_folder
+from whisperslim.core.weight_files import weight_files, weights_bytes
 from whisperslim.engines.export_record import is_export, read_export
 from whisperslim.errors import RunError, SourceError
 from whisperslim.jobs.rundir import RunDir
@@ -20,7 +21,7 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file: its length, how many numbers it holds, bytes of each."""
+    """A model's weights: their length, how many numbers they hold, bytes of each."""
 
     bytes: int
     elements: int
@@ -76,14 +77,17 @@ def dense_file(base: str) -> WeightsFile | None:
     """The weights of a model's dense original, None when they are not on this machine."""
     folder = Path(base).expanduser()
     try:
-        file = (folder if folder.is_dir() else cache_folder(base)) / WEIGHTS_FILE
-        with safe_open(file, framework="pt") as tensors:
-            slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118
-            elements = [_product(part.get_shape()) for part in slices]
-            formats = [_BYTES.get(part.get_dtype(), 0) for part in slices]
+        folder = folder if folder.is_dir() else cache_folder(base)
+        elements, formats = list[int](), list[int]()
+        for file in weight_files(folder):
+            with safe_open(file, framework="pt") as tensors:
+                slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118
+                elements += [_product(part.get_shape()) for part in slices]
+                formats += [_BYTES.get(part.get_dtype(), 0) for part in slices]
+        size = weights_bytes(folder)
     except (OSError, SafetensorError, SourceError):
         return None  # the picture then begins with the slim file's own number format
-    return WeightsFile(file.stat().st_size, sum(elements), formats[elements.index(max(elements))])
+    return WeightsFile(size, sum(elements), formats[elements.index(max(elements))])
 
 
 def _removed(rows: Sequence[CostRow]) -> list[tuple[str, int]]:

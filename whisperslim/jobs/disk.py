@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from whisperslim.core.files import write_text_atomically
-from whisperslim.errors import RunError
+from whisperslim.core.weight_files import weight_files
+from whisperslim.errors import RunError, SourceError
 
 if TYPE_CHECKING:
     from whisperslim.jobs.rundir import RunDir
@@ -97,13 +98,13 @@ def room_needed(run: "RunDir") -> RoomNeeded | None:
 
 
 def model_parameters(model: str) -> tuple[int, int] | None:
-    """Parameters of a model's weights file and those of them in its token embedding.
+    """Parameters of a model's weights and those of them in its token embedding.
 
-    Read from the file's head alone. None when the model is not on this machine, or not as one
-    file: a model is never fetched to find out its size.
+    Read from the heads of the files alone. None when the model is not on this machine: it is
+    never fetched to find out its size.
     """
     for folder in _folders(model):
-        shapes = _shapes(folder / "model.safetensors")
+        shapes = _shapes(folder)
         vocabulary = _mapping(folder / "config.json").get("vocab_size")
         if shapes:
             sizes = [math.prod(shape) for shape in shapes]
@@ -213,15 +214,18 @@ def _folders(model: str) -> Iterator[Path]:
         yield cache_folder(model)
 
 
-def _shapes(file: Path) -> list[list[int]]:
-    """Shapes of the tensors in a safetensors file; none when it is no such file."""
+def _shapes(folder: Path) -> list[list[int]]:
+    """Shapes of the tensors in a folder's weights; none when they are not all there."""
+    found: list[list[int]] = []
     try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            head = json.loads(opened.read(min(length, 1 << 24)))
-        return [head[name]["shape"] for name in head if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError):
+        for file in weight_files(folder):
+            with file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                head = json.loads(opened.read(min(length, 1 << 24)))
+            found += [head[name]["shape"] for name in head if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, SourceError):
         return []
+    return found
 
 
 def _mapping(file: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from whisperslim.core.checkpoint import WEIGHTS_FILE, count_parameters
+from whisperslim.core.checkpoint import count_parameters
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.weight_files import weights_bytes
 from whisperslim.engines.export_record import is_export
 from whisperslim.errors import DataError, UsageError
 from whisperslim.jobs.disk import require_writable, write_text_told
@@ -27,6 +28,7 @@ from whisperslim.speech.wer import score_all_ways
 from whisperslim.speech.window import hearing_window, parse_window
 from whisperslim.train.evaluate import EvalResult, evaluate
 
+ALL_CLIPS = "all clips"  # in the place of a split, of data that was scored whole
 _SHOWN = 5  # unusable clips named in the error
 
 
@@ -152,7 +154,8 @@ def evaluate_model(
         speech = load_model(model, device=device, announce=announce)
         result = evaluate(speech, items, batch_size=batch_size, **asked)
         origin = _origin(speech)
-    return Evaluation(result, {**origin, **_circumstances(limit, seed)}, skipped)
+    taken = {"split": parse_source(source)[1] or ALL_CLIPS}
+    return Evaluation(result, {**origin, **taken, **_circumstances(limit, seed)}, skipped)
 
 
 def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
@@ -221,7 +224,7 @@ def _origin(speech: SpeechModel) -> dict[str, Any]:
         "model_kind": speech.info.kind,
         "weights_sha256": speech.info.weights_sha256,
         "parameters": count_parameters(speech.model),
-        "bytes_on_disk": (speech.path / WEIGHTS_FILE).stat().st_size,
+        "bytes_on_disk": weights_bytes(speech.path),
         "device": speech.device.type,
         "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
     }

@@ -105,8 +105,14 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     values = parse_overrides(overrides)
     _drop_other_methods_options(mapping, values)
     known = dotted_defaults(_method_of(mapping, values))
+    wrong = {}
     for name, text in values.items():
-        _set(mapping, name, coerce(text, known.get(name), from_text=True))
+        try:
+            _set(mapping, name, coerce(text, known.get(name), from_text=True))
+        except ValueError as error:
+            wrong[name] = str(error)
+    if wrong:
+        raise RecipeError(wrong)
     return from_mapping(mapping)
 
 

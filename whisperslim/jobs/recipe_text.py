@@ -96,10 +96,11 @@ def coerce(value: Any, default: Any, *, from_text: bool = False) -> Any:
     """`value` in the type of `default` where that loses nothing; otherwise as it is.
 
     YAML 1.1 reads `3e-5` as text, and has no tuples. With `from_text`, the value was typed on a
-    command line: numbers, true/false and comma-separated lists are read from the text.
+    command line: numbers, true/false and lists are read from the text. Raises `ValueError` for a
+    typed list that is none.
     """
     if isinstance(default, tuple):
-        return _as_tuple(value, from_text)
+        return _typed_list(value) if from_text else _as_tuple(value)
     if isinstance(default, bool):
         return _TRUTH.get(value.lower(), value) if from_text else value
     if isinstance(default, int) and from_text:
@@ -109,11 +110,33 @@ def coerce(value: Any, default: Any, *, from_text: bool = False) -> Any:
     return value
 
 
-def _as_tuple(value: Any, from_text: bool) -> Any:
+def _as_tuple(value: Any) -> Any:
     if isinstance(value, str):
-        parts = value.strip("[] ").split(",") if from_text else [value]
-        return tuple(part.strip() for part in parts if part.strip())
+        return (value,)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _typed_list(text: str) -> tuple[str, ...]:
+    """Entries between commas, or a list of YAML or JSON. A bare entry may end in a slice, `[:9]`.
+
+    Raises `ValueError` when a bracket or a quote is left open, or an entry is no text.
+    """
+    found: Any = None
+    if text.startswith(("[", '"', "'")):
+        found = _yaml_list(text if text.startswith("[") else f"[{text}]")
+    elif text.count("[") == text.count("]"):
+        found = text.split(",")
+    if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
+        raise ValueError(f'{text!r} is not a list; write a,b or [a,b] or \'["a","b"]\'')
+    return tuple(entry.strip() for entry in found if entry.strip())
+
+
+def _yaml_list(text: str) -> Any:
+    try:
+        # The base loader leaves every entry the text it is: `no` and `1` may be names of folders.
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        return None
 
 
 def _as_float(value: Any) -> Any:

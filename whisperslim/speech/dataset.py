@@ -22,6 +22,8 @@ from whisperslim.speech.corpus_formats import (
     read_manifest,
 )
 
+SCORED_SPLIT = "test"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -55,6 +57,21 @@ def load_items(source: str) -> list[Item]:
         items = _of_split(items, split, table)
     _check_unique(items, table)
     return [item for _, item in items]
+
+
+def scored_source(source: str) -> str:
+    """What is scored of a source: the split it names, else `test`, else all of it.
+
+    All of it only where there are no splits. Raises as `load_items`; a set with splits and no
+    `test` is refused by that.
+    """
+    location, split = parse_source(source)
+    if split:
+        return source
+    if location.startswith("hub:") or _is_common_voice(Path(location).expanduser()):
+        return f"{location}#{SCORED_SPLIT}"
+    has_splits = any(item.split for item in load_items(location))
+    return f"{location}#{SCORED_SPLIT}" if has_splits else location
 
 
 def parse_source(source: str) -> tuple[str, str]:
@@ -119,10 +136,13 @@ def _read(location: str, split: str) -> Table:
         return read_manifest(path)
     if not path.is_dir():
         raise DataError(f"{location}: no such file or folder; give a manifest or a corpus folder")
-    has_manifest = any(path.glob("manifest.*"))
-    if not has_manifest and common_voice_splits(path):
+    if _is_common_voice(path):
         return read_common_voice(path, split)
     return read_manifest(find_manifest(path))
+
+
+def _is_common_voice(path: Path) -> bool:
+    return not any(path.glob("manifest.*")) and bool(common_voice_splits(path))
 
 
 def _items(table: Table, split: str) -> list[tuple[int, Item]]:
@@ -191,7 +211,10 @@ def _of_split(items: list[tuple[int, Item]], split: str, table: Table) -> list[t
         return chosen
     known = sorted({item.split for _, item in items if item.split})
     if not known:
-        raise DataError(f"{table.source}: has no column `split`; leave out #{split} or add one")
+        raise DataError(
+            f"{table.source}: has no column `split`, and {split!r} was asked for; name no split, "
+            "or add the column"
+        )
     raise DataError(f"{table.source}: no split {split!r}; known: {', '.join(known)}")
 
 

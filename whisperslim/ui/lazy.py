@@ -223,5 +223,5 @@ def _made(side: "SideChoice") -> Path:
 
 def _version(name: str) -> str:
     """Changes when a folder's weights do, so that a model trained anew is loaded anew."""
-    files = [Path(name) / "model.safetensors", Path(name) / EXPORT_FILE]
+    files = [*sorted(Path(name).glob("*.safetensors")), Path(name) / EXPORT_FILE]
     return " ".join(str(file.stat().st_mtime_ns) for file in files if file.is_file())
