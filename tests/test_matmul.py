@@ -63,7 +63,7 @@ def tensor_float(found: torch.Tensor) -> torch.Tensor:
 
 def no_number(found: torch.Tensor) -> torch.Tensor:
     """Wrong in the last product only."""
-    return found if found.numel() != 8192 else torch.full_like(found, torch.nan)
+    return found if found.numel() != 4096 else torch.full_like(found, torch.nan)
 
 
 def test_the_faster_library_is_taken_when_it_is_float32() -> None:
@@ -90,14 +90,14 @@ def test_lower_precision_is_never_taken_however_fast(
     fake = kernels(clock, 1.0, 0.001, inexact)
     found = matmul.choose(fake, clock)
     assert (found.library, found.ratio) == (STOCK, None)
-    assert "does not compute them in float32" in found.why
-    assert matmul.refusal(fake) == found.why
+    assert "does not compute float32 products in float32" in found.why
+    assert matmul.refusal(fake) in found.why
 
 
 def test_a_setting_that_changes_no_bit_is_not_timed() -> None:
     clock = Clock()
     found = matmul.choose(kernels(clock, 1.0, 0.001, lambda product: product), clock)
-    assert (found.library, found.ratio) == (STOCK, None) and "not used here" in found.why
+    assert (found.library, found.ratio) == (STOCK, None) and "does not change a bit" in found.why
 
 
 def test_the_real_kernels_are_never_taken_for_float32_when_they_are_not() -> None:

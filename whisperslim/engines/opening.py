@@ -52,10 +52,8 @@ def open_transcriber(
     _check_no_rest(folder)
     if threads:
         torch.set_num_threads(threads)
-    speech = load_model(name, announce=announce)
-    if speech.device.type == "cpu":
-        matmul.decided()
-    return TorchTranscriber(speech, window)
+    matmul.decided()  # before the weights come: it needs memory for a moment
+    return TorchTranscriber(load_model(name, announce=announce), window)
 
 
 def _check_tokenizer(folder: Path, record: ExportRecord) -> None:
