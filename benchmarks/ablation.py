@@ -4,16 +4,17 @@
         --step "fitted window=RUN@fit" --step "vocabulary=FOLDER@fit" --step "structure=RUN@fit" \\
         --step "int8=EXPORT@fit" --step "merges=EXPORT@fit"
 
-The first row is the dense model in stock transformers, float32, window of 30 s. A step is a model
-or an export of this project with the window it listens in; each should add one lever to the one
-before. Measured as benchmarks.side_by_side does.
+The first row is the dense model in stock transformers, float32, window of 30 s; the second has its
+products by oneDNN, where that is float32, as steps in PyTorch have when it is faster. A step is a
+model or an export of this project with the window it listens in; each should add one lever to the
+one before. Measured as benchmarks.side_by_side does.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.dense_systems import TRANSFORMERS, Make, ours, peers
+from benchmarks.dense_systems import BOTH_WAYS, TRANSFORMERS, Make, ours, peers
 from benchmarks.provenance import write_result
 from benchmarks.side_by_side import run, shared_arguments, work_folder
 from whisperslim.core.loading import load_model
@@ -24,8 +25,8 @@ def main() -> None:
     """Open, measure, score, store."""
     arguments = _arguments()
     dense = load_model(arguments.dense)
-    stock = peers(dense, work_folder(dense.info.weights_sha256))[TRANSFORMERS]
-    wanted = {TRANSFORMERS: stock, **dict(map(_step, arguments.step))}
+    theirs = peers(dense, work_folder(dense.info.weights_sha256))
+    wanted = {name: theirs[name] for name in BOTH_WAYS} | dict(map(_step, arguments.step))
     # Each row is compared with all before it, so that a table can show any two.
     with tempfile.TemporaryDirectory() as name:
         record = run(wanted, Path(name), arguments, TRANSFORMERS, tuple(wanted))

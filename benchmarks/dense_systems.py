@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.peer_weights import faster_whisper_folder, ggml_file, stock_folder
 from benchmarks.systems import System
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.matmul import ONEDNN
 from whisperslim.engines.export_record import is_export, read_export
 from whisperslim.engines.exporting import export
 from whisperslim.speech.audio import decode
@@ -14,6 +15,9 @@ from whisperslim.speech.dataset import Item
 from whisperslim.speech.window import parse_window
 
 TRANSFORMERS = "transformers fp32, dense"
+TRANSFORMERS_ONEDNN = "transformers fp32 by oneDNN, dense"
+BOTH_WAYS = (TRANSFORMERS, TRANSFORMERS_ONEDNN)
+"""The same system with each library for its products: the faster one is what others are beside."""
 FASTER_INT8 = "faster-whisper int8, dense"
 Make = Callable[[], System]
 _CHECKED_ON = 2  # recordings an export must agree on before it is timed
@@ -54,6 +58,7 @@ def peers(speech: SpeechModel, work: Path) -> dict[str, Make]:
 
     return {
         TRANSFORMERS: lambda: System("transformers", str(stock()), {}),
+        TRANSFORMERS_ONEDNN: lambda: System("transformers", str(stock()), {"matmul": ONEDNN}),
         FASTER_INT8: lambda: faster("int8"),
         "faster-whisper float32, dense": lambda: faster("float32"),
         "whisper.cpp f16, dense": lambda: System("whisper.cpp", str(ggml_file(speech, work)), {}),

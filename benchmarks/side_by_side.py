@@ -3,6 +3,8 @@
     python -m benchmarks.side_by_side --dense RUN --slim RUN --clips 40 \\
         --data PATH/hi_stories --data PATH/hi_prompts#test
 
+Transformers in float32 is given twice, with torch's own choice of library for products and with
+oneDNN, and every factor is against the faster; where oneDNN would not be float32, it is left out.
 One child process for each system, kept alive; recordings in turn, one system at a time, who begins
 rotates. Starting is not timed. Peers come from benchmarks/requirements.txt; one that is not
 installed, or that cannot run, is listed with the reason. Nothing else should run meanwhile.
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dense_systems import (
+    BOTH_WAYS,
     FASTER_INT8,
     TRANSFORMERS,
     Exports,
@@ -46,7 +49,8 @@ def main() -> None:
     if arguments.only:
         wanted = {label: make for label, make in wanted.items() if label in arguments.only}
     with tempfile.TemporaryDirectory() as name:
-        record = run(wanted, Path(name), arguments, TRANSFORMERS, (TRANSFORMERS, FASTER_INT8))
+        record = run(wanted, Path(name), arguments, TRANSFORMERS, (*BOTH_WAYS, FASTER_INT8))
+    record["both_ways"] = list(BOTH_WAYS)
     record["dense_sha256"] = dense.info.weights_sha256
     record["slim_sha256"] = slim.info.weights_sha256
     print(write_result(arguments.out, record))

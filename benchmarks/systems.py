@@ -20,7 +20,7 @@ class System:
     Attributes:
         kind: One of `KINDS`.
         path: Folder or file of the weights.
-        options: Of that kind: window, compute_type.
+        options: Of that kind: window, compute_type, matmul (a library of `core.matmul`).
     """
 
     kind: str
@@ -55,7 +55,9 @@ def open_system(system: System, language: str, threads: int) -> Opened:
 
 
 def _ours(system: System, language: str, threads: int) -> Opened:
+    from whisperslim.core import matmul
     from whisperslim.engines.opening import open_transcriber
+    from whisperslim.engines.torch_engine import TorchTranscriber
     from whisperslim.speech.window import hearing_window
 
     engine = open_transcriber(system.path, hearing_window(system.options["window"]), threads)
@@ -64,7 +66,8 @@ def _ours(system: System, language: str, threads: int) -> Opened:
         found = engine.transcribe(audio, language)
         return Heard(found.text, found.tokens, found.first_token_seconds)
 
-    return Opened(listen, f"window {engine.window_name}", engine.size().bytes_on_disk)
+    products = f"; {matmul.decided().why}" if isinstance(engine, TorchTranscriber) else ""
+    return Opened(listen, f"window {engine.window_name}{products}", engine.size().bytes_on_disk)
 
 
 def _transformers(system: System, language: str, threads: int) -> Opened:
@@ -72,9 +75,11 @@ def _transformers(system: System, language: str, threads: int) -> Opened:
     from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
     from transformers.generation.logits_process import LogitsProcessorList
 
+    from whisperslim.core import matmul
     from whisperslim.speech.window import cut_at_silences
 
     torch.set_num_threads(threads)
+    products = use_library(system.options.get("matmul", matmul.STOCK))
     folder = Path(system.path)
     model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     extractor = WhisperFeatureExtractor.from_pretrained(folder)
@@ -97,7 +102,20 @@ def _transformers(system: System, language: str, threads: int) -> Opened:
 
     size = (folder / "model.safetensors").stat().st_size
     note = "window 30 s; recordings over 28 s cut where they are quiet, as this project does"
-    return Opened(listen, note, size)
+    return Opened(listen, note + products, size)
+
+
+def use_library(name: str) -> str:
+    """What the table says of it. Raises `UsageError` where it would not compute in float32."""
+    from whisperslim.core import matmul
+    from whisperslim.errors import UsageError
+
+    if name == matmul.STOCK:
+        return ""
+    if refused := matmul.refusal():
+        raise UsageError(refused)
+    matmul.take(matmul.MatmulChoice(name, None, None, None, "asked for"))
+    return f"; float32 products by {name}"
 
 
 def _faster_whisper(system: System, language: str, threads: int) -> Opened:

@@ -1,7 +1,9 @@
 """Settings every test shares."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # Tiny models gain nothing from a second thread and lose much to waiting for it; two test processes
@@ -13,3 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("repeatable", derandomize=True)
 if not os.environ.get("HYPOTHESIS_EXPLORE"):
     settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stock_products() -> Iterator[None]:
+    """Float32 products are computed by one library in all tests, whatever would be faster here."""
+    from whisperslim.core import matmul
+
+    with matmul.pinned(matmul.STOCK):
+        yield

@@ -10,14 +10,19 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from benchmarks import measuring
+from benchmarks.dense_systems import BOTH_WAYS, peers
 from benchmarks.ggml_weights import MAGIC, write_ggml
 from benchmarks.measuring import class_records, measure, ratio, without_folders
 from benchmarks.openai_weights import openai_name, openai_tensors
 from benchmarks.recordings import ALL_SHORT, LONG, Clip
 from benchmarks.side_by_side_table import ablation, side_by_side
 from benchmarks.system_process import SystemFailedError
+from benchmarks.systems import use_library
 from tests.tiny import tiny_model_folder
+from whisperslim.core import matmul
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.matmul import ONEDNN, STOCK
+from whisperslim.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +117,38 @@ def test_tables_show_ratios_intervals_and_what_is_missing() -> None:
     assert "Not run: peer (not installed)." in text
     long = text[text.index(LONG) :]
     assert "4.0 (" not in long and "50.0 (" not in long  # one recording has no interval
+
+
+def test_factors_are_against_the_faster_of_both_ways() -> None:
+    record = {**a_record(), "both_ways": ["slow", "fast"]}
+    text = side_by_side(record)
+    assert "| × fast (the faster of two, 95 %) |" in text and "× slow" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| slow |"))
+    assert "| 0.2 (0.2 to 0.2) |" in row  # 1 s over 4 s
+    record["classes"][ALL_SHORT]["rows"]["slow"]["real_time_factor"] = 0.1
+    assert "| × slow (the faster of two, 95 %) |" in side_by_side(record)
+
+
+def test_a_record_of_one_way_says_so() -> None:
+    assert "| × slow (stock only, 95 %) | × fast (95 %) |" in side_by_side(a_record())
+    left_out = {**a_record(), "both_ways": ["slow", "slow by another"]}
+    assert "| × slow (stock only, 95 %) | × fast (95 %) |" in side_by_side(left_out)
+
+
+def test_transformers_is_given_both_ways(tiny: SpeechModel, tmp_path: Path) -> None:
+    made = [peers(tiny, tmp_path)[label]() for label in BOTH_WAYS]
+    assert [system.options for system in made] == [{}, {"matmul": ONEDNN}]
+    assert len({(system.kind, system.path) for system in made}) == 1
+
+
+def test_a_library_that_is_not_float32_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "refusal", lambda: "in bfloat16")
+    with pytest.raises(UsageError, match="in bfloat16"):
+        use_library(ONEDNN)
+    assert matmul.current() == STOCK
+    monkeypatch.setattr(matmul, "refusal", lambda: "")
+    with matmul.pinned(STOCK):
+        assert "oneDNN" in use_library(ONEDNN) and matmul.current() == ONEDNN
 
 
 def test_the_ablation_compares_with_the_row_before() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from whisperslim.core import matmul
 from whisperslim.core.loading import load_model
 from whisperslim.core.storage import file_sha256
 from whisperslim.engines.export_record import (
@@ -35,7 +36,8 @@ def open_transcriber(
         name: An export folder, or what `load_model` takes.
         window: Window policy it listens with.
         threads: Of the processor; 0 leaves it to the engine. PyTorch has one number for the whole
-            process, which this sets.
+            process, which this sets. The first model opened in PyTorch also decides for the process
+            which library multiplies float32 matrices; see `core.matmul`.
         announce: Told what is done to find the model.
 
     Raises:
@@ -50,6 +52,7 @@ def open_transcriber(
     _check_no_rest(folder)
     if threads:
         torch.set_num_threads(threads)
+    matmul.decided()  # before the weights come: it needs memory for a moment
     return TorchTranscriber(load_model(name, announce=announce), window)
 
 

@@ -29,6 +29,7 @@ from whisperslim.jobs import (
     stage_vocabulary,
 )
 from whisperslim.jobs.environment import add_facts
+from whisperslim.jobs.run_matmul import set_up_matmul
 from whisperslim.jobs.rundir import RunDir
 from whisperslim.jobs.stage_context import StageContext
 
@@ -84,6 +85,8 @@ def _set_up_torch(context: StageContext) -> None:
     runtime = context.recipe.runtime
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
+    if context.device == "cpu":
+        set_up_matmul(context.run, context.emit)
     # Stages draw from the generator in turn; each seeds it anew so that skipping one is no matter.
     torch.manual_seed(runtime.seed)
     if runtime.device == "auto":
