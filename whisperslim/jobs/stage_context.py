@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class StageContext:
     run: RunDir
     recipe: Recipe
     emit: Callable[[Event], None]
+    _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @cached_property
     def device(self) -> str:
@@ -96,6 +97,12 @@ class StageContext:
         prices = run_prices(self.run, self.recipe, found)
         return replace(found, rules=PlanRules(self.recipe.export.engine, prices))
 
+    def say_once(self, message: str) -> None:
+        """A notice, unless this run has given the same one before."""
+        if message not in self._said:
+            self._said.add(message)
+            self.emit(Notice(message=message))
+
     def note_origin(self, model: SpeechModel) -> None:
         """Record the device and which weights the run began with."""
         facts = {"device": self.device, "weights_sha256": model.info.weights_sha256}
@@ -131,6 +138,7 @@ class StageContext:
             cache_folder=self.audio_cache,
             batch_size=self.recipe.evaluate.batch_size,
             progress=self.progress(stage, f"clips transcribed ({label})"),
+            announce=self.say_once,
         )
 
     def chosen(self, part: str) -> list[Item]:

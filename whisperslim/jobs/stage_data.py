@@ -110,7 +110,7 @@ def _examined(
         max_seconds=max_seconds or data.max_seconds,
         against=against,
         limit=limit,
-        load=AudioCache(context.audio_cache).load,
+        load=AudioCache(context.audio_cache, context.say_once).load,
         progress=context.progress("data", f"{what} clips examined"),
     )
     shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}

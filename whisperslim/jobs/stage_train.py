@@ -163,6 +163,7 @@ def _batches(context: StageContext, student: SpeechModel, options: TrainOptions)
         augment=context.recipe.augment,
         seed=context.recipe.runtime.seed,
         n_mels=student.n_mels,
+        announce=context.say_once,
     )
 
 

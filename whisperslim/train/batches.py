@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ class BatchSource:
     What comes next is a function of the seed and of two counters, so `state_dict` is small and
     restoring it continues exactly. One thread makes the next batches while the caller works on
     this one. It ends with `close`, at the end of a `with` block, or with the source itself.
+    `announce` is given what the user should know of the cache.
 
     Attributes:
         waited: Seconds that `draw` has spent waiting for batches, summed.
@@ -40,9 +41,12 @@ class BatchSource:
         augment: AugmentOptions,
         seed: int,
         n_mels: int,
+        announce: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._items = list(items)
-        self._cache = AudioCache(cache_folder)
+        self._announce = announce
+        self._said: deque[str] = deque()
+        self._cache = AudioCache(cache_folder, self._said.append)
         self._policy, self._seed, self._n_mels = policy, seed, n_mels
         self._augment = Augmenter(augment)
         self._sampler = BucketedSampler(self._cache.durations(self._items), batch_size, seed)
@@ -50,6 +54,7 @@ class BatchSource:
         self._coming: deque[tuple[dict[str, int], Future[Batch]]] = deque()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.waited = 0.0
+        self._tell()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -66,6 +71,7 @@ class BatchSource:
             return batch.result()
         finally:
             self.waited += time.perf_counter() - started
+            self._tell()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the supply stands: after the batch drawn last, whatever is made already."""
@@ -93,6 +99,11 @@ class BatchSource:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _tell(self) -> None:
+        # From the caller's thread: what hears it need not be safe to call from another.
+        while self._said:
+            self._announce(self._said.popleft())
 
     def _begin_next(self) -> None:
         indices = next(self._sampler)
