@@ -32,6 +32,9 @@ class StageContext:
     run: RunDir
     recipe: Recipe
     emit: Callable[[Event], None]
+    _clips: dict[str, Sequence[Item]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @cached_property
@@ -141,6 +144,12 @@ class StageContext:
             announce=self.say_once,
         )
 
+    def clips(self, source: str) -> Sequence[Item]:
+        """As `load_all`; each source is read once a run."""
+        if source not in self._clips:
+            self._clips[source] = tuple(load_all(source))
+        return self._clips[source]
+
     def chosen(self, part: str) -> list[Item]:
         """The clips that stage `data` chose for `train`, `dev` or `test`.
 
@@ -151,19 +160,19 @@ class StageContext:
         sources = data.test if part == "test" else (*data.train, *data.dev)
         chosen = json.loads((self.run.path / "data.json").read_text("utf-8"))["chosen"]
         if part == "test" and part not in chosen:
-            return [item for source in sources for item in load_all(source)]
+            return [item for source in sources for item in self.clips(source)]
         return self._found(chosen[part], sources)
 
     def test_sets(self) -> dict[str, list[Item]]:
         """Test source -> its clips among the chosen ones, in the order of the recipe."""
         keys = {item.key for item in self.chosen("test")}
         return {
-            source: [item for item in load_all(source) if item.key in keys]
+            source: [item for item in self.clips(source) if item.key in keys]
             for source in self.recipe.data.test
         }
 
     def _found(self, keys: Sequence[str], sources: Sequence[str]) -> list[Item]:
-        by_key = {item.key: item for source in dict.fromkeys(sources) for item in load_all(source)}
+        by_key = {item.key: item for source in sources for item in self.clips(source)}
         missing = [key for key in keys if key not in by_key]
         if missing:
             raise DataError(
@@ -175,8 +184,10 @@ class StageContext:
     def dev_subset(self) -> list[Item]:
         """The dev clips used during training; none when there is no dev set."""
         dev, limit = self.chosen("dev"), self.recipe.evaluate.dev_limit
-        # Every n-th, so that a set in speaker order is sampled throughout.
-        return dev[:: max(1, len(dev) // limit)][:limit] if limit else dev
+        if not limit or limit >= len(dev):
+            return dev
+        # At equal distances: a set in speaker order is sampled throughout.
+        return [dev[place * len(dev) // limit] for place in range(limit)]
 
 
 @contextmanager
