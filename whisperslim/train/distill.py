@@ -26,9 +26,6 @@ from whisperslim.train.layer_distill import (
 )
 from whisperslim.train.options import DistillOptions
 
-Writes = tuple[tuple[int, int], ...]
-"""Of each weight, its address and its number of writes."""
-
 
 class Guidance(Protocol):
     """What the loop asks of a teacher, or of the lack of one."""
@@ -87,8 +84,8 @@ class Teacher:
         self._teacher, self._student, self._options = teacher, student, options
         teacher.model.requires_grad_(False)
         teacher.model.eval()
-        self._compared: Writes = ()
-        self._same = False
+        # Known with the first batch: by then the student is as its checkpoint has it.
+        self._same: bool | None = None
         self._hidden = options.hidden_weight > 0
         self._ours = LayerWatch(student.family.layers(student.model))
         self._theirs = LayerWatch(teacher.family.layers(teacher.model))
@@ -132,12 +129,11 @@ class Teacher:
         return decode_targets(self._teacher, states, targets).logits
 
     def _shared(self) -> bool:
-        """As `shares_encoder`; weights are compared again only when any was written to."""
+        """As `shares_encoder`, with the weights compared once: no method writes to frozen ones."""
         if not _computes_plainly(self._student):
             return False
-        written = _writes(self._student)
-        if written != self._compared:
-            self._compared, self._same = written, _same_weights(self._teacher, self._student)
+        if self._same is None:
+            self._same = _same_weights(self._teacher, self._student)
         return self._same
 
     def loss(self, outputs: StepOutputs, logits: torch.Tensor) -> torch.Tensor:
@@ -188,16 +184,6 @@ def _same_weights(teacher: SpeechModel, student: SpeechModel) -> bool:
         parameter.shape == dense[name].shape and torch.equal(parameter, dense[name])
         for name, parameter in mine.items()
     )
-
-
-def _writes(student: SpeechModel) -> Writes:
-    """Where each encoder weight lies and how often it was written to.
-
-    Torch counts writes in place, a method's zeros among them, and reading its count does not wait
-    for a device. It counts none through `.data`: nothing may write to a frozen weight that way.
-    """
-    parameters = student.model.model.encoder.parameters()
-    return tuple((parameter.data_ptr(), parameter._version) for parameter in parameters)
 
 
 def _is_random(module: nn.Module) -> bool:
