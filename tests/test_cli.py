@@ -21,10 +21,12 @@ from whisperslim.jobs.console import duration
 from whisperslim.jobs.eventlog import EventLog
 from whisperslim.jobs.rundir import RunDir, list_runs
 from whisperslim.jobs.worker import Sink, Work, run_worker
+from whisperslim.speech.audio_cache import AudioCache
+from whisperslim.speech.dataset import Item
 from whisperslim.ui.access import Access
 
 COMMANDS = {
-    "compare", "compress", "data", "evaluate", "export", "fetch", "inspect", "presets",
+    "cache", "compare", "compress", "data", "evaluate", "export", "fetch", "inspect", "presets",
     "profile", "push", "queue", "record", "replan", "report", "resume", "runs", "stop", "sweep",
     "transcribe", "trim", "ui",
 }  # fmt: skip
@@ -213,6 +215,24 @@ def test_data_reports_on_a_set(cli: Callable[..., Done], tmp_path: Path) -> None
     assert report["clips"] == 2 and report["counts"]["missing"] == 1
     assert "missing: 1 clips" in cli("data", str(tmp_path)).out
     assert cli("data", "nowhere").code == 1
+
+
+def test_the_sound_cache_is_shown_and_cleared(
+    cli: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPERSLIM_CACHE", str(tmp_path))
+    monkeypatch.setenv("WHISPERSLIM_CACHE_GB", "1.5")
+    AudioCache(tmp_path / "audio").load(Item("a", wav(tmp_path / "a.wav"), ""))
+    facts = json.loads(cli("cache", "--json").out)
+    assert (facts["folder"], facts["files"]) == (str(tmp_path / "audio"), 2)
+    # 16000 samples of two bytes, .npy's 128, the checksum's 4, and one line of facts.
+    assert 32_132 < facts["bytes"] < 33_000 and facts["limit_bytes"] == 1_500_000_000
+    shown = cli("cache").out
+    assert str(tmp_path / "audio") in shown and "1.50 GB" in shown
+    done = cli("cache", "--clear", "--json")
+    assert "deleted: 2 files" in done.err and json.loads(done.out)["bytes"] == 0
+    monkeypatch.setenv("WHISPERSLIM_CACHE_GB", "much")
+    assert cli("cache").code == 2
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from whisperslim.core.trimming import save_trimmed, vocabulary_for
 from whisperslim.core.vocabulary_options import VocabularyOptions
 from whisperslim.errors import DataError
 from whisperslim.events import Event, Notice
+from whisperslim.jobs import stage_context
 from whisperslim.jobs.evaluation import evaluate_model
 from whisperslim.jobs.measure import latency_clips
 from whisperslim.jobs.recipe import from_mapping
@@ -23,6 +25,7 @@ from whisperslim.jobs.stage_data import prepare_data
 from whisperslim.jobs.stages import work
 from whisperslim.jobs.stored_eval import stored_results, texts_of
 from whisperslim.jobs.text_limit import text_limit
+from whisperslim.speech.dataset import Item, load_items
 from whisperslim.speech.wer import score_all_ways
 
 POSITIONS = tiny_config().max_target_positions
@@ -140,6 +143,52 @@ def test_a_dev_text_that_does_not_fit_is_found_too(tmp_path: Path) -> None:
         f"{corpus}#test:{key}" for key in (BROKEN, "audio/clip_11.wav")
     ]
     assert context.chosen("test") == []
+
+
+@pytest.mark.parametrize(
+    ("clips", "limit", "places"),
+    [
+        (10, 4, [0, 2, 5, 7]),  # 0, 2.5, 5 and 7.5, rounded down
+        (5, 3, [0, 1, 3]),  # 0, 1.67 and 3.33
+        (3, 3, [0, 1, 2]),
+        (3, 5, [0, 1, 2]),
+        (3, 0, [0, 1, 2]),
+        (0, 4, []),
+    ],
+)
+def test_dev_clips_are_taken_at_equal_distances(
+    clips: int, limit: int, places: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = [Item(str(place), Path("x"), "") for place in range(clips)]
+    monkeypatch.setattr(StageContext, "chosen", lambda self, part: dev)
+    recipe = SimpleNamespace(evaluate=SimpleNamespace(dev_limit=limit))
+    context = StageContext(cast(Any, None), cast(Any, recipe), lambda event: None)
+    assert [int(item.key) for item in context.dev_subset()] == places
+
+
+def test_of_a_hundred_dev_clips_the_last_are_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = [Item(str(place), Path("x"), "") for place in range(100)]
+    monkeypatch.setattr(StageContext, "chosen", lambda self, part: dev)
+    recipe = SimpleNamespace(evaluate=SimpleNamespace(dev_limit=64))
+    found = StageContext(cast(Any, None), cast(Any, recipe), lambda event: None).dev_subset()
+    # The last is the 63rd step of 100/64: 98.4.
+    assert len(set(found)) == 64 and found[0].key == "0" and found[-1].key == "98"
+
+
+def test_each_source_is_read_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(
+        stage_context, "load_items", lambda source: read.append(source) or load_items(source)
+    )
+    context = a_context(tmp_path, [])
+    prepare_data(context)
+    for _ in range(2):
+        for part in ("train", "dev", "test"):
+            context.chosen(part)
+        context.test_sets()
+        context.dev_subset()
+    sources = {*context.recipe.data.train, *context.recipe.data.dev, *context.recipe.data.test}
+    assert sorted(read) == sorted(sources)
 
 
 def test_a_test_set_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:

@@ -1,19 +1,13 @@
-"""Manifests, corpus folders, hub data sets, hold-out and the audio cache."""
+"""Manifests, corpus folders, hub data sets and hold-out."""
 
-import errno
 import json
-import os
 import sys
 import types
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from whisperslim.errors import AudioError, DataError, UsageError
-from whisperslim.speech import audio_cache
-from whisperslim.speech.audio import decode
-from whisperslim.speech.audio_cache import AudioCache
+from whisperslim.errors import DataError, UsageError
 from whisperslim.speech.dataset import Item, hold_out, load_items, manifest_hash, scored_source
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo_hi"
@@ -303,68 +297,3 @@ def test_the_manifest_hash_is_of_the_content_and_not_of_the_place(tmp_path):
     a, b, c = (manifest_hash(load_items(str(tmp_path / name))) for name in "abc")
     assert a == b != c
     assert a != manifest_hash(load_items(str(tmp_path / "a"))[::-1])
-
-
-@pytest.fixture
-def clip() -> Item:
-    return load_items(str(DEMO))[0]
-
-
-def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    seen: list[Path] = []
-    monkeypatch.setattr(audio_cache, "decode", lambda p: seen.append(p) or decode(p))
-    return seen
-
-
-def test_a_clip_is_decoded_once_also_for_the_next_process(tmp_path, clip, monkeypatch):
-    seen = count_decodes(monkeypatch)
-    loads = [AudioCache(tmp_path).load(clip) for _ in range(2)]
-    assert len(seen) == 1
-    for samples in loads:
-        assert samples.dtype == np.float32
-        np.testing.assert_array_equal(samples, decode(clip.path))
-    assert AudioCache(tmp_path).durations([clip]) == [len(loads[0]) / 16_000]
-
-
-def test_the_cache_goes_by_content_and_not_by_name(tmp_path, clip, monkeypatch):
-    seen = count_decodes(monkeypatch)
-    cache = AudioCache(tmp_path / "cache")
-    moved = write(tmp_path / "moved.ogg", clip.path.read_bytes())
-    cache.load(clip)
-    cache.load(Item("m", moved, ""))
-    assert len(seen) == 1
-    other = load_items(str(DEMO))[1]
-    write(moved, other.path.read_bytes())
-    np.testing.assert_array_equal(cache.load(Item("m", moved, "")), decode(other.path))
-
-
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-1], lambda b: b[:99], None])
-def test_a_damaged_cache_file_is_rebuilt(tmp_path, clip, damage):
-    expected = AudioCache(tmp_path).load(clip)
-    (stored,) = tmp_path.rglob("*.npy")
-    whole = stored.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    stored.write_bytes(damage(whole) if damage else bytes(flipped))
-    np.testing.assert_array_equal(AudioCache(tmp_path).load(clip), expected)
-    assert stored.read_bytes() == whole
-    np.testing.assert_array_equal(np.load(stored), expected)
-
-
-def test_a_full_disk_says_how_much_is_needed_and_leaves_no_litter(tmp_path, clip, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "replace", full)
-    # 16000 samples of 4 bytes for each of 60 seconds.
-    with pytest.raises(DataError, match=r"disk is full.*3\.84 MB for each minute"):
-        AudioCache(tmp_path).load(clip)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_a_cache_folder_that_cannot_be_and_a_missing_clip(tmp_path, clip):
-    blocked = write(tmp_path / "file", "in the way")
-    with pytest.raises(DataError, match="audio cache"):
-        AudioCache(blocked).load(clip)
-    with pytest.raises(AudioError, match=r"none\.ogg: cannot be read"):
-        AudioCache(tmp_path).load(Item("n", tmp_path / "none.ogg", ""))

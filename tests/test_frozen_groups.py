@@ -3,13 +3,24 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.method_rows import ROWS, Row
 from tests.tiny import D_MODEL, FFN
-from tests.tiny_job import Workshop, cross_entropy, make_workshop, one_batch, same
+from tests.tiny_job import (
+    Workshop,
+    build,
+    cross_entropy,
+    make_workshop,
+    one_batch,
+    run,
+    same,
+    weights,
+)
 from tests.tiny_sgl import one_matrix
 from whisperslim.core.families import UnitGroup, prunable_total
 from whisperslim.core.loading import SpeechModel
@@ -205,6 +216,23 @@ def test_a_frozen_encoder_is_shared_at_every_step(
     assert shares_encoder(teacher, speech)
     method.detach()
     assert set(method.scores()) == {group.key for group in speech.groups()}
+
+
+@pytest.mark.parametrize(
+    "row",
+    # A frozen encoder has no layers that can be dropped, and says so.
+    [row for row in ROWS if (row.name, row.label) != ("layer_drop", "encoder")],
+    ids=lambda row: f"{row.name} {row.label}".strip(),
+)
+def test_no_method_writes_to_a_frozen_encoder(shop: Workshop, tmp_path: Path, row: Row) -> None:
+    """What lets a teacher that shares the encoder compare its weights once."""
+    speech = frozen(shop)
+    before = weights(speech)
+    method = build(row.name, row.strong or row.gentle, Target(0.1, 0.05))
+    run(shop.job(tmp_path, method, student=speech, steps=4))
+    after = weights(speech)
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved and not [name for name in moved if ".encoder." in name]
 
 
 def test_worth_is_on_one_scale_in_training_and_in_planning(shop: Workshop) -> None:

@@ -30,6 +30,7 @@ from whisperslim.errors import UsageError
 from whisperslim.methods.base import StepOutputs, Target
 from whisperslim.methods.l0_options import L0Options
 from whisperslim.speech.batching import Batch
+from whisperslim.train import distill
 from whisperslim.train.distill import Teacher, shares_encoder
 from whisperslim.train.forward import Targets, decode_targets, encode_batch, make_targets
 from whisperslim.train.layer_distill import (
@@ -347,6 +348,34 @@ def test_an_encoder_that_computes_something_else_is_not_shared(
     _, _, wanted = passed(shop.student(), batch)
     with torch.no_grad():
         assert torch.equal(teacher.logits(batch, targets, states), wanted.logits)
+
+
+def test_frozen_weights_are_compared_once_and_gates_are_looked_for_each_time(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, dense, batch = shop.student(), shop.student(), one_batch(shop)
+    freeze(student)
+    teacher = Teacher(dense, student, DistillOptions())
+    targets, states, _ = passed(student, batch)
+    compared: list[int] = []
+    equal = torch.equal
+    monkeypatch.setattr(torch, "equal", lambda a, b: compared.append(1) or equal(a, b))
+    encoded: list[Batch] = []
+    encode = distill.encode_batch
+    monkeypatch.setattr(
+        distill, "encode_batch", lambda speech, own: encoded.append(own) or encode(speech, own)
+    )
+    count = len(list(student.model.model.encoder.parameters()))
+    for _ in range(3):
+        teacher.logits(batch, targets, states)
+    assert len(compared) == count and not encoded
+    handles = attach_gates(student.model, student.groups(), lambda group, x: x.new_ones(1))
+    teacher.logits(batch, targets, states)
+    assert len(encoded) == 1
+    for handle in handles:
+        handle.remove()
+    teacher.logits(batch, targets, states)
+    assert len(encoded) == 1 and len(compared) == count
 
 
 def test_dropout_that_does_not_act_does_not_matter(shop: Workshop) -> None:

@@ -49,7 +49,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         vocabulary.trim,
     ),
     "Exports": (exports.export, exports.push, profile.profile),
-    "Speech": (speech.data, speech.record),
+    "Speech": (speech.data, speech.record, speech.cache),
     "App": (app_page.ui,),
 }
 for _panel, _commands in _PANELS.items():

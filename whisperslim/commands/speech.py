@@ -1,4 +1,4 @@
-"""Commands about recordings: what a data set holds, and making a recording."""
+"""Commands about recordings: what a data set holds, making one, and those decoded already."""
 
 import signal
 import threading
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whisperslim.commands.terminal import AsJson, Language, announce, counting, print_json
+from whisperslim.commands.terminal import (
+    AsJson,
+    Language,
+    announce,
+    counting,
+    megabytes,
+    print_json,
+    print_table,
+)
 from whisperslim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,3 +103,26 @@ def _show_level(level: float) -> None:
     # Square root: speech sits at a few hundredths of full scale, and should move the bar.
     bar = "#" * round(min(1.0, level) ** 0.5 * _METER_WIDTH)
     typer.echo(f"\r[{bar:<{_METER_WIDTH}}]", err=True, nl=False)
+
+
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete it; recordings are decoded anew when needed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where decoded recordings are kept and how much they take, or delete them."""
+    from whisperslim.places import audio_cache
+    from whisperslim.speech.audio_cache import cache_limit, cache_use, clear_cache
+
+    folder = audio_cache()
+    if clear:
+        gone = clear_cache(folder)
+        announce(f"deleted: {gone.files} files, {megabytes(gone.bytes)}, in {folder}")
+    use, limit = cache_use(folder), cache_limit()
+    facts = {"folder": str(folder), "files": use.files, "bytes": use.bytes, "limit_bytes": limit}
+    if as_json:
+        print_json(facts)
+        return
+    rows = [("folder", str(folder)), ("files", str(use.files)), ("size", megabytes(use.bytes))]
+    print_table(("sound cache", ""), [*rows, ("limit", megabytes(limit))])

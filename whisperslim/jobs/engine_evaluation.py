@@ -50,12 +50,13 @@ class OpenExport:
         policy: WindowPolicy,
         cache_folder: Path,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        announce: Callable[[str], None] = lambda message: None,
     ) -> EvalResult:
         """Transcribe and score `items` one at a time.
 
         The loss is NaN: an engine writes text and tells no probabilities of another one.
         """
-        cache = AudioCache(cache_folder)
+        cache = AudioCache(cache_folder, announce)
         started, written = time.perf_counter(), list[Transcript]()
         for item in items:
             written.append(self.engine.transcribe(cache.load(item), language))

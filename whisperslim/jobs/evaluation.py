@@ -144,9 +144,9 @@ def evaluate_model(
     source = _source(data, split)
     items = choose(load_items(source), limit, seed)
     folder = cache_folder or audio_cache()
-    items, skipped = _checked(items, source, language, folder, skip_problems)
+    items, skipped = _checked(items, source, language, AudioCache(folder, announce), skip_problems)
     asked: dict[str, Any] = {"data": source, "language": language, "policy": policy}
-    asked |= {"cache_folder": folder, "progress": progress}
+    asked |= {"cache_folder": folder, "progress": progress, "announce": announce}
     if is_exported:
         export = open_for_evaluation(model, policy, device)
         result, origin = export.evaluate(items, **asked), export.provenance()
@@ -181,10 +181,10 @@ def _source(data: str, split: str | None) -> str:
 
 
 def _checked(
-    items: list[Item], source: str, language: str, folder: Path, skip: bool
+    items: list[Item], source: str, language: str, cache: AudioCache, skip: bool
 ) -> tuple[list[Item], dict[str, str]]:
     """The usable clips, and what is wrong with the others."""
-    report = examine(items, language=language, load=AudioCache(folder).load)
+    report = examine(items, language=language, load=cache.load)
     wrong = {p.key: f"{p.kind}: {p.message}" for p in report.problems if p.kind in UNUSABLE}
     kept = usable(items, report)
     if wrong and not skip:

@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,6 +34,10 @@ class StageContext:
     run: RunDir
     recipe: Recipe
     emit: Callable[[Event], None]
+    _clips: dict[str, Sequence[Item]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @cached_property
     def device(self) -> str:
@@ -112,6 +116,12 @@ class StageContext:
         prices = run_prices(self.run, self.recipe, found)
         return replace(found, rules=PlanRules(self.recipe.export.engine, prices))
 
+    def say_once(self, message: str) -> None:
+        """A notice, unless this run has given the same one before."""
+        if message not in self._said:
+            self._said.add(message)
+            self.emit(Notice(message=message))
+
     def note_origin(self, model: SpeechModel) -> None:
         """Record the device and which weights the run began with."""
         facts = {"device": self.device, "weights_sha256": model.info.weights_sha256}
@@ -147,7 +157,14 @@ class StageContext:
             cache_folder=self.audio_cache,
             batch_size=self.recipe.evaluate.batch_size,
             progress=self.progress(stage, f"clips transcribed ({label})"),
+            announce=self.say_once,
         )
+
+    def clips(self, source: str) -> Sequence[Item]:
+        """As `load_all`; each source is read once a run."""
+        if source not in self._clips:
+            self._clips[source] = tuple(load_all(source))
+        return self._clips[source]
 
     def chosen(self, part: str) -> list[Item]:
         """The clips that stage `data` chose for `train`, `dev` or `test`.
@@ -159,19 +176,19 @@ class StageContext:
         sources = data.test if part == "test" else (*data.train, *data.dev)
         chosen = json.loads((self.run.path / "data.json").read_text("utf-8"))["chosen"]
         if part == "test" and part not in chosen:
-            return [item for source in sources for item in load_all(source)]
+            return [item for source in sources for item in self.clips(source)]
         return self._found(chosen[part], sources)
 
     def test_sets(self) -> dict[str, list[Item]]:
         """Test source -> its clips among the chosen ones, in the order of the recipe."""
         keys = {item.key for item in self.chosen("test")}
         return {
-            source: [item for item in load_all(source) if item.key in keys]
+            source: [item for item in self.clips(source) if item.key in keys]
             for source in self.recipe.data.test
         }
 
     def _found(self, keys: Sequence[str], sources: Sequence[str]) -> list[Item]:
-        by_key = {item.key: item for source in dict.fromkeys(sources) for item in load_all(source)}
+        by_key = {item.key: item for source in sources for item in self.clips(source)}
         missing = [key for key in keys if key not in by_key]
         if missing:
             raise DataError(
@@ -183,8 +200,10 @@ class StageContext:
     def dev_subset(self) -> list[Item]:
         """The dev clips used during training; none when there is no dev set."""
         dev, limit = self.chosen("dev"), self.recipe.evaluate.dev_limit
-        # Every n-th, so that a set in speaker order is sampled throughout.
-        return dev[:: max(1, len(dev) // limit)][:limit] if limit else dev
+        if not limit or limit >= len(dev):
+            return dev
+        # At equal distances: a set in speaker order is sampled throughout.
+        return [dev[place * len(dev) // limit] for place in range(limit)]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from whisperslim.core.sources import resolve
 from whisperslim.errors import DataError
 from whisperslim.events import Notice
 from whisperslim.jobs.evaluation import choose
-from whisperslim.jobs.stage_context import StageContext, load_all
+from whisperslim.jobs.stage_context import StageContext
 from whisperslim.jobs.text_limit import text_limit
 from whisperslim.speech.audio import CHUNK_SECONDS
 from whisperslim.speech.audio_cache import AudioCache
@@ -28,7 +28,7 @@ _SHOWN_PROBLEMS = 10
 
 def prepare_data(context: StageContext) -> bool:
     """Examine every recording before any training; record what is used for what."""
-    named = {source: load_all(source) for source in context.recipe.data.test}
+    named = {source: context.clips(source) for source in context.recipe.data.test}
     together = [item for items in named.values() for item in items]
     train, dev, report = _training_clips(context, together)
     test = _test_clips(context, named)
@@ -51,11 +51,11 @@ def _training_clips(
 ) -> tuple[list[Item], list[Item], DataReport]:
     """What to train on, the dev set, and the report of all training sets."""
     data, limit = context.recipe.data, _limit(context)
-    train = [item for source in data.train for item in load_all(source)]
+    train = [item for source in data.train for item in context.clips(source)]
     train, report = _examined(context, "training", train, limit=limit, against=test, other="test")
     dev: list[Item] = []
     if data.dev:
-        dev = [item for source in data.dev for item in load_all(source)]
+        dev = [item for source in data.dev for item in context.clips(source)]
         dev, _ = _examined(context, "dev", dev, limit=limit, against=train, other="training")
     elif data.dev_fraction:
         train, dev = hold_out(
@@ -72,7 +72,7 @@ def _limit(context: StageContext) -> TextLimit:
     return text_limit(found.path, recipe.language, recipe.vocabulary)
 
 
-def _test_clips(context: StageContext, named: Mapping[str, list[Item]]) -> list[Item]:
+def _test_clips(context: StageContext, named: Mapping[str, Sequence[Item]]) -> list[Item]:
     """The clips that will be scored; without them a run would fail when its training is done."""
     recipe = context.recipe
     drawn = {
@@ -110,7 +110,7 @@ def _examined(
         max_seconds=max_seconds or data.max_seconds,
         against=against,
         limit=limit,
-        load=AudioCache(context.audio_cache).load,
+        load=AudioCache(context.audio_cache, context.say_once).load,
         progress=context.progress("data", f"{what} clips examined"),
     )
     shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}

@@ -132,23 +132,24 @@ def _train(
         student.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
     )
     student.family.set_dropout(student.model, options.dropout)
-    job = Job(
-        stage=stage,
-        student=student,
-        method=method,
-        batches=_batches(context, student, options),
-        options=options,
-        checkpoints=context.run.checkpoints(stage),
-        language=context.recipe.language,
-        precision=context.precision,
-        teacher=teacher,
-        evaluate=_dev_evaluation(context, stage, student),
-        stop=context.run.stop_requested,
-    )
-    for event in fit(job):
-        context.emit(event)
-        if isinstance(event, Stopped):
-            return False
+    with _batches(context, student, options) as batches:
+        job = Job(
+            stage=stage,
+            student=student,
+            method=method,
+            batches=batches,
+            options=options,
+            checkpoints=context.run.checkpoints(stage),
+            language=context.recipe.language,
+            precision=context.precision,
+            teacher=teacher,
+            evaluate=_dev_evaluation(context, stage, student),
+            stop=context.run.stop_requested,
+        )
+        for event in fit(job):
+            context.emit(event)
+            if isinstance(event, Stopped):
+                return False
     student.family.set_dropout(student.model, 0.0)
     return True
 
@@ -162,6 +163,7 @@ def _batches(context: StageContext, student: SpeechModel, options: TrainOptions)
         augment=context.recipe.augment,
         seed=context.recipe.runtime.seed,
         n_mels=student.n_mels,
+        announce=context.say_once,
     )
 
 

@@ -1,8 +1,12 @@
-"""An endless, restorable supply of training batches."""
+"""A supply of training batches without end, restorable, and made while the model trains."""
 
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from whisperslim.speech.audio_cache import AudioCache
 from whisperslim.speech.augment import Augmenter, AugmentOptions
@@ -10,12 +14,21 @@ from whisperslim.speech.batching import Batch, BucketedSampler, make_batch
 from whisperslim.speech.dataset import Item
 from whisperslim.speech.window import WindowPolicy
 
+# Batches made before they are asked for. Two even out clips that take long to decode; more would
+# only hold memory.
+_AHEAD = 2
+
 
 class BatchSource:
     """Clips decoded once and cached, batches fitted to their longest clip.
 
     What comes next is a function of the seed and of two counters, so `state_dict` is small and
-    restoring it continues exactly.
+    restoring it continues exactly. One thread makes the next batches while the caller works on
+    this one. It ends with `close`, at the end of a `with` block, or with the source itself.
+    `announce` is given what the user should know of the cache.
+
+    Attributes:
+        waited: Seconds that `draw` has spent waiting for batches, summed.
     """
 
     def __init__(
@@ -28,12 +41,20 @@ class BatchSource:
         augment: AugmentOptions,
         seed: int,
         n_mels: int,
+        announce: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._items = list(items)
-        self._cache = AudioCache(cache_folder)
+        self._announce = announce
+        self._said: deque[str] = deque()
+        self._cache = AudioCache(cache_folder, self._said.append)
         self._policy, self._seed, self._n_mels = policy, seed, n_mels
         self._augment = Augmenter(augment)
         self._sampler = BucketedSampler(self._cache.durations(self._items), batch_size, seed)
+        self._state = self._sampler.state_dict()
+        self._coming: deque[tuple[dict[str, int], Future[Batch]]] = deque()
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self.waited = 0.0
+        self._tell()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -41,22 +62,62 @@ class BatchSource:
         return self._sampler.batches_per_epoch
 
     def draw(self) -> Batch:
-        """The next batch."""
-        items = [self._items[index] for index in next(self._sampler)]
+        """The next batch. Raises here what making it has raised, `AudioError` or `DataError`."""
+        while len(self._coming) <= _AHEAD:
+            self._begin_next()
+        self._state, batch = self._coming.popleft()
+        started = time.perf_counter()
+        try:
+            return batch.result()
+        finally:
+            self.waited += time.perf_counter() - started
+            self._tell()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the supply stands: after the batch drawn last, whatever is made already."""
+        return dict(self._state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`; refuses the state of other data or another seed."""
+        self._sampler.load_state_dict(state)
+        self._state = self._sampler.state_dict()
+        for _, batch in self._coming:
+            batch.cancel()
+        self._coming.clear()
+
+    def close(self) -> None:
+        """End the thread. Nothing can be drawn afterwards."""
+        self._maker.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _tell(self) -> None:
+        # From the caller's thread: what hears it need not be safe to call from another.
+        while self._said:
+            self._announce(self._said.popleft())
+
+    def _begin_next(self) -> None:
+        indices = next(self._sampler)
+        batch = self._maker.submit(self._make, indices, self._sampler.epoch)
+        self._coming.append((self._sampler.state_dict(), batch))
+
+    def _make(self, indices: Sequence[int], epoch: int) -> Batch:
+        items = [self._items[index] for index in indices]
         return make_batch(
             items,
             [self._cache.load(item) for item in items],
             self._policy,
             augment=self._augment,
             seed=self._seed,
-            epoch=self._sampler.epoch,
+            epoch=epoch,
             n_mels=self._n_mels,
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the supply stands."""
-        return dict(self._sampler.state_dict())
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`; refuses the state of other data or another seed."""
-        self._sampler.load_state_dict(state)

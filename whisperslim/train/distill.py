@@ -84,6 +84,8 @@ class Teacher:
         self._teacher, self._student, self._options = teacher, student, options
         teacher.model.requires_grad_(False)
         teacher.model.eval()
+        # Known with the first batch: by then the student is as its checkpoint has it.
+        self._same: bool | None = None
         self._hidden = options.hidden_weight > 0
         self._ours = LayerWatch(student.family.layers(student.model))
         self._theirs = LayerWatch(teacher.family.layers(teacher.model))
@@ -123,9 +125,16 @@ class Teacher:
     @torch.no_grad()
     def logits(self, batch: Batch, targets: Targets, student_states: torch.Tensor) -> torch.Tensor:
         """The teacher's logits at the target tokens, `(tokens, vocabulary)`."""
-        shared = shares_encoder(self._teacher, self._student)
-        states = student_states if shared else encode_batch(self._teacher, batch)
+        states = student_states if self._shared() else encode_batch(self._teacher, batch)
         return decode_targets(self._teacher, states, targets).logits
+
+    def _shared(self) -> bool:
+        """As `shares_encoder`, with the weights compared once: no method writes to frozen ones."""
+        if not _computes_plainly(self._student):
+            return False
+        if self._same is None:
+            self._same = _same_weights(self._teacher, self._student)
+        return self._same
 
     def loss(self, outputs: StepOutputs, logits: torch.Tensor) -> torch.Tensor:
         """`weight * T^2 * KL(teacher || student)`, mean over target tokens, both softened by T."""
@@ -156,17 +165,23 @@ def shares_encoder(teacher: SpeechModel, student: SpeechModel) -> bool:
     """Whether the student's encoder states are the teacher's at this moment.
 
     They are when its encoder is frozen, holds the same weights, drops nothing at random and has no
-    hook in it. A hook may do nothing, but only asking it would tell. Weights are compared every
-    time: a method may zero frozen ones, and reading them costs a hundredth of a pass.
+    hook in it. A hook may do nothing, but only asking it would show.
     """
-    ours, theirs = student.model.model.encoder, teacher.model.model.encoder
-    if any(_is_random(module) or _is_hooked(module) for module in ours.modules()):
-        return False
-    mine, dense = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    return _computes_plainly(student) and _same_weights(teacher, student)
+
+
+def _computes_plainly(student: SpeechModel) -> bool:
+    encoder = student.model.model.encoder
+    return not any(parameter.requires_grad for parameter in encoder.parameters()) and not any(
+        _is_random(module) or _is_hooked(module) for module in encoder.modules()
+    )
+
+
+def _same_weights(teacher: SpeechModel, student: SpeechModel) -> bool:
+    mine = dict(student.model.model.encoder.named_parameters())
+    dense = dict(teacher.model.model.encoder.named_parameters())
     return mine.keys() == dense.keys() and all(
-        not parameter.requires_grad
-        and parameter.shape == dense[name].shape
-        and torch.equal(parameter, dense[name])
+        parameter.shape == dense[name].shape and torch.equal(parameter, dense[name])
         for name, parameter in mine.items()
     )
 

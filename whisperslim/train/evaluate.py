@@ -119,12 +119,13 @@ def evaluate(
     cache_folder: Path,
     batch_size: int = 16,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    announce: Callable[[str], None] = lambda message: None,
 ) -> EvalResult:
     """Transcribe and score `items`. A clip's result does not depend on the others or the batch.
 
     A text that the model has too few positions for is scored as any other and left out of the loss.
     """
-    cache = AudioCache(cache_folder)
+    cache = AudioCache(cache_folder, announce)
     durations = cache.durations(items)
     texts: dict[str, str] = {}
     left_out = _too_long(speech, items, language)

@@ -145,7 +145,7 @@ def _restore(job: Job, counters: Counters, parts: dict) -> Iterator[Event]:
 def _steps(
     job: Job, counters: Counters, optimizer: torch.optim.AdamW, parts: dict
 ) -> Iterator[Event]:
-    options, pace = job.options, Pace()
+    options, pace = job.options, Pace(job.student.device)
     latest: dict[str, torch.Tensor] = {}
     while counters.step < options.steps:
         if job.stop():
@@ -154,8 +154,8 @@ def _steps(
             yield Stopped(stage=job.stage, step=counters.step)
             return
         counters.step += 1
-        with pace.step():
-            losses, norm = _one_step(job, counters, optimizer)
+        pace.step()
+        losses, norm = _one_step(job, counters, optimizer)
         # A finite loss with an endless gradient makes weights that are not numbers.
         latest = {**losses, "gradient_norm": norm}
         if _due(counters.step, options.report_every, options.steps):
@@ -165,12 +165,14 @@ def _steps(
             yield measure_sparsity(job.stage, counters.step, job.student, job.method)
         evaluated = _due(counters.step, options.evaluate_every, options.steps)
         if evaluated and job.evaluate is not None:
+            pace.pause()
             _check_finite(job, latest)
             yield from _evaluate(job, counters)
         if _out_of_patience(options, counters):
             yield Notice(f"no better dev loss for {options.patience} evaluations; {job.stage} ends")
             counters.step = options.steps
         if _due(counters.step, options.checkpoint_every, options.steps):
+            pace.pause()
             _check_finite(job, latest)
             yield _checkpoint(job, counters, parts)
     _hand_on(job, counters)

@@ -1,25 +1,42 @@
 """How long optimizer steps take."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+import torch
 
 
 class Pace:
-    """Mean seconds per step since the last report; evaluations and checkpoints left out."""
+    """Mean seconds per step since the last report; evaluations and checkpoints left out.
 
-    def __init__(self) -> None:
-        self._seconds: list[float] = []
+    Steps that follow one another are timed as one stretch. A GPU works behind the program, so it is
+    waited for where a stretch begins and ends, and not in between, where it would stand idle.
+    """
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """To be open during one step."""
-        started = time.perf_counter()
-        yield
-        self._seconds.append(time.perf_counter() - started)
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._began: float | None = None
+        self._seconds, self._steps = 0.0, 0
+
+    def step(self) -> None:
+        """To be called before each step."""
+        if self._began is None:
+            self._began = self._now()
+        self._steps += 1
+
+    def pause(self) -> None:
+        """To be called before anything between two steps that is not to count."""
+        if self._began is not None:
+            self._seconds += self._now() - self._began
+            self._began = None
 
     def mean(self) -> float:
-        """Seconds per step, and a new start; 0 when there was no step."""
-        mean = sum(self._seconds) / max(1, len(self._seconds))
-        self._seconds = []
+        """Seconds per step, and a new start; 0 when there was no step. A pause, too."""
+        self.pause()
+        mean = self._seconds / max(1, self._steps)
+        self._seconds, self._steps = 0.0, 0
         return mean
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
