@@ -5,7 +5,12 @@
 
 RUN is the run of a tuned dense model. Each cell is an ordinary run in FOLDER: one that is finished
 is not done again, one that was broken off is continued. The dense row gets as many more updates as
-the methods do, and every run learns from the same teacher, the tuned dense model.
+the methods do, and every other run learns from the same teacher, the tuned dense model.
+
+The learning rate after the last decision decides much (Renda et al., arXiv 2003.02389), so every
+row follows one schedule: the tune stage at the full rate, in which the method acts or, for a single
+cut, plain tuning; the decision at its end; then recovery from the full rate again, linearly down to
+zero. Layer drop alone decides at the start.
 """
 
 import argparse
@@ -42,40 +47,18 @@ class Entry:
     Attributes:
         values: Dotted recipe values beside those all rows share.
         elements: Whether the target is zeroed elements; else removed units.
-        one_pass: Whether all updates come before the cut, and none is left for recovery.
     """
 
     values: Mapping[str, Any]
     elements: bool = False
-    one_pass: bool = False
 
 
-# Rates and penalties below are for a learning rate of 1e-4, and are scaled for another one: a pull
-# of 20 takes 0.002 a step off a unit whose root mean square weight is 0.02 to 0.07 in Whisper-base.
+# Rates below are for a learning rate of 1e-4, and are scaled for another one.
 _REFERENCE_RATE = 1e-4
-_PER_RATE = frozenset(
-    f"method.{name}"
-    for name in (
-        "lambda_group_encoder",
-        "lambda_group_decoder",
-        "lambda_l1_encoder",
-        "lambda_l1_decoder",
-        "threshold_rate",
-        "rate_factor",
-    )
-)
+_PER_RATE = frozenset({"method.threshold_rate", "method.rate_factor"})
 
-# Half of the updates come after the last decision in every row: after the cut, or in one pass under
-# masks that stand still.
 ENTRIES: dict[str, Entry] = {
-    "SGL": Entry(
-        {
-            "method.name": "sgl",
-            "method.lambda_group_encoder": 20.0,
-            "method.lambda_group_decoder": 20.0,
-            "method.importance_every": 2,
-        }
-    ),
+    "SGL": Entry({"method.name": "sgl", "method.strength": "solved"}),
     "gates, units": Entry(
         {
             "method.name": "self_pinching",
@@ -85,43 +68,55 @@ ENTRIES: dict[str, Entry] = {
             "method.begin": 0.05,
             "method.unit_tau_factor": 0.1,
             "method.threshold_rate": 60.0,
-            "method.settle": 0.5,
+            "method.settle": 0.0,
         },
-        one_pass=True,
-    ),
-    "L0 + distillation": Entry(
-        {"method.name": "l0_distill", "method.rate_factor": 2500.0, "distill.hidden_weight": 1.0}
     ),
     "IMP": Entry(
         {
             "method.name": "imp",
             "method.importance": "fisher",
             "method.importance_every": 2,
-            "method.settle": 0.5,
+            "method.settle": 1.0,
         },
-        one_pass=True,
     ),
-    "layer drop": Entry({"method.name": "layer_drop"}, one_pass=True),
     "one-shot, Fisher": Entry(
-        {"method.name": "one_shot", "method.importance": "fisher", "method.begin": 0.1},
-        one_pass=True,
+        {"method.name": "one_shot", "method.importance": "fisher", "method.begin": 1.0},
     ),
-    "one-shot": Entry({"method.name": "one_shot"}, one_pass=True),
-    "random": Entry({"method.name": "random"}, one_pass=True),
+    "L0 + distillation": Entry(
+        {
+            "method.name": "l0_distill",
+            "method.rate_factor": 2500.0,
+            "method.settle": 0.0,
+            "distill.hidden_weight": 1.0,
+        }
+    ),
     "gates, elements": Entry(
         {
             "method.name": "self_pinching",
             "method.granularity": "elements",
             "method.threshold_rate": 60.0,
-            "method.settle": 0.5,
+            "method.settle": 0.0,
         },
         elements=True,
-        one_pass=True,
     ),
-    "IMP, elements": Entry(
-        {"method.name": "imp", "method.settle": 0.5}, elements=True, one_pass=True
-    ),
+    "layer drop": Entry({"method.name": "layer_drop"}),
+    "one-shot": Entry({"method.name": "one_shot", "method.begin": 1.0}),
+    "random": Entry({"method.name": "random", "method.begin": 1.0}),
+    "IMP, elements": Entry({"method.name": "imp", "method.settle": 1.0}, elements=True),
 }
+
+# What is run where nothing is named: the cheapest way to see what each method is good for. Dense
+# rows of each seed come first, as everything is compared with them.
+PLAN: tuple[tuple[str, float, int], ...] = (
+    *((label, 0.5, 0) for label in ("one-shot, Fisher", "SGL", "gates, units", "IMP")),
+    ("L0 + distillation", 0.5, 0),
+    ("gates, elements", 0.5, 0),
+    *((label, 0.35, 0) for label in ("one-shot, Fisher", "SGL", "gates, units", "IMP")),
+    *((label, 0.65, 0) for label in ("one-shot, Fisher", "SGL", "gates, units", "IMP")),
+    ("L0 + distillation", 0.35, 0),
+    *((label, 0.5, 1) for label in ("one-shot, Fisher", "SGL", "gates, units", "IMP")),
+    *((label, 0.5, 0) for label in ("random", "one-shot", "layer drop")),
+)
 
 
 @dataclass(frozen=True)
@@ -157,11 +152,16 @@ def main() -> None:
 
 
 def _cells(arguments: argparse.Namespace) -> Iterator[Cell]:
-    for seed in arguments.seeds:
+    chosen = [
+        Cell(*place)
+        for place in PLAN
+        if (not arguments.only or place[0] in arguments.only)
+        and (not arguments.targets or place[1] in arguments.targets)
+        and (not arguments.seeds or place[2] in arguments.seeds)
+    ]
+    for seed in sorted({cell.seed for cell in chosen}):
         yield Cell(DENSE, 0.0, seed)
-        for target in arguments.targets:
-            for label in arguments.only or ENTRIES:
-                yield Cell(label, target, seed)
+        yield from (cell for cell in chosen if cell.seed == seed)
 
 
 def _make(cell: Cell, arguments: argparse.Namespace) -> None:
@@ -184,9 +184,7 @@ def _make(cell: Cell, arguments: argparse.Namespace) -> None:
 
 
 def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
-    entry = ENTRIES.get(cell.label, Entry({"method.name": "none"}, one_pass=True))
-    every = arguments.tune_steps + arguments.recover_steps
-    tune = every if entry.one_pass else arguments.tune_steps
+    entry = ENTRIES.get(cell.label, Entry({"method.name": "none"}))
     shared = {
         "name": cell.run_name,
         "model": arguments.dense,
@@ -200,10 +198,14 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
         "data.max_seconds": arguments.max_seconds,
         "augment.spec_augment": True,
         "augment.speed": True,
+        "train.freeze_embeddings": False,
+        "recover.freeze_embeddings": False,
         "vocabulary.languages": tuple(arguments.languages),
         "prepare.steps": 0,
-        "train.steps": tune,
-        "recover.steps": every - tune,
+        "train.steps": arguments.tune_steps,
+        "train.schedule": "constant",
+        "recover.steps": arguments.recover_steps,
+        "recover.schedule": "linear",
         "export.dtype": "float32",
         "runtime.threads": arguments.threads,
         "runtime.seed": cell.seed,
@@ -297,16 +299,16 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", action="append", required=True, metavar="PATH[#SPLIT]")
     parser.add_argument("--runs", type=Path, required=True, help="folder the grid's runs live in")
     parser.add_argument(
-        "--languages", nargs="*", default=[], help="keep the tokens of these alone; all by default"
+        "--languages", nargs="*", default=["hi"], help="keep the tokens of these alone; [] is all"
     )
-    parser.add_argument("--targets", type=float, nargs="+", default=[0.35, 0.5, 0.65])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--targets", type=float, nargs="+", help="of those planned; all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of those planned; all by default")
     parser.add_argument("--only", nargs="+", choices=tuple(ENTRIES), help="rows; all by default")
-    parser.add_argument("--tune-steps", type=int, default=60)
-    parser.add_argument("--recover-steps", type=int, default=60)
+    parser.add_argument("--tune-steps", type=int, default=100)
+    parser.add_argument("--recover-steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--max-seconds", type=float, default=26.0)
+    parser.add_argument("--max-seconds", type=float, default=12.0)
     parser.add_argument("--latency-clips", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--parallel", type=int, default=1, help="runs, and models scored, at once")

@@ -28,7 +28,7 @@ from whisperslim.core.shrink import cut, zero_elements
 from whisperslim.errors import CheckpointError, ParityError
 from whisperslim.events import Planned
 from whisperslim.jobs.stage_context import StageContext
-from whisperslim.jobs.stage_train import METHOD_STATE, build_method
+from whisperslim.jobs.stage_train import METHOD_STATE, build_method, calibration
 from whisperslim.jobs.target_words import counted_in
 from whisperslim.jobs.tuned import GROUPS_FILE, describe_groups, find_facts
 from whisperslim.methods.base import CompressionMethod
@@ -50,6 +50,7 @@ def make_plan(context: StageContext) -> bool:
     method.attach(tuned.model, groups, context.recipe.train.steps)
     _restore_method(context, method)
     method.detach()
+    method.calibrate(calibration(context, "plan", tuned), trained=True)
     scores = {key: value.detach().cpu().contiguous() for key, value in method.scores().items()}
     check_scores(scores, groups)
     plan = method.plan(_dev_wer(context, tuned))

@@ -1,6 +1,7 @@
 """Stages that train: prepare, tune, recover."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ from whisperslim.jobs.recipe import to_yaml
 from whisperslim.jobs.stage_context import StageContext
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
+from whisperslim.speech.augment import AugmentOptions
 from whisperslim.train.batches import BatchSource
+from whisperslim.train.calibration import CleanClips
 from whisperslim.train.distill import Guidance, NoTeacher, Teacher
 from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
@@ -145,6 +148,7 @@ def _train(
             teacher=teacher,
             evaluate=_dev_evaluation(context, stage, student),
             stop=context.run.stop_requested,
+            calibration=calibration(context, stage, student),
         )
         for event in fit(job):
             context.emit(event)
@@ -154,13 +158,30 @@ def _train(
     return True
 
 
-def _batches(context: StageContext, student: SpeechModel, options: TrainOptions) -> BatchSource:
+def calibration(context: StageContext, stage: str, speech: SpeechModel) -> CleanClips:
+    """The training clips, as they are, for what a method measures on `speech`."""
+    options = replace(context.recipe.train, batch_size=min(8, context.recipe.train.batch_size))
+    return CleanClips(
+        speech,
+        lambda: _batches(context, speech, options, AugmentOptions()),
+        context.recipe.language,
+        context.precision,
+        context.progress(stage, "clips measured for importance"),
+    )
+
+
+def _batches(
+    context: StageContext,
+    student: SpeechModel,
+    options: TrainOptions,
+    augment: AugmentOptions | None = None,
+) -> BatchSource:
     return BatchSource(
         context.chosen("train"),
         context.audio_cache,
         context.window,
         batch_size=options.batch_size,
-        augment=context.recipe.augment,
+        augment=context.recipe.augment if augment is None else augment,
         seed=context.recipe.runtime.seed,
         n_mels=student.n_mels,
         announce=context.say_once,

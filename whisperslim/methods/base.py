@@ -51,40 +51,55 @@ class Target:
     zeroed: float
 
 
-class CompressionMethod(Protocol):
-    """One way of finding out what a model can do without.
+class Calibration(Protocol):
+    """Clean clips of the training data, for what a method measures outside of training."""
 
-    The loop calls, per optimizer step: forward (the method acts through hooks), `loss_terms`,
-    backward, optimizer, `after_step`, and `hold_zeros` where weights are averaged. After training:
-    `scores`, and `plan`.
-    """
+    def information(self, groups: Sequence[UnitGroup], clips: int) -> Scores:
+        """Fisher information of every unit: mean squared gradient of a gate that stands at one.
 
-    whole: bool
-    """Whether a group may lose its last unit, and with it the whole sub-layer."""
-
-    @property
-    def costs(self) -> Mapping[str, float] | None:
-        """What the removal target is counted in: group key -> cost of one unit, once attached.
-
-        None: the groups' prices, or prunable weights where they have none.
+        Over `clips` clips without augmentation, in evaluation mode, or all there are if those are
+        fewer; `(count,)` for each group. The model is left as it is.
         """
         ...
 
+
+class CompressionMethod:
+    """One way of finding out what a model can do without. A method overrides what it needs.
+
+    The loop calls `attach`, `calibrate` before the first step, and per optimizer step: forward (the
+    method acts through hooks), `loss_terms`, backward, optimizer, `after_step`, and `hold_zeros`
+    where weights are averaged. After training: `calibrate` once more, `scores`, and `plan`.
+    """
+
+    whole: bool = False
+    """Whether a group may lose its last unit, and with it the whole sub-layer."""
+
+    costs: Mapping[str, float] | None = None
+    """What the removal target is counted in: group key -> cost of one unit, once attached.
+
+    None: the groups' prices, or prunable weights where they have none.
+    """
+
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         """Start acting on `model`. Changes no output until training begins."""
-        ...
+        raise NotImplementedError
+
+    def calibrate(self, data: Calibration, trained: bool) -> None:
+        """Measure what is needed: before the first step, and when training is done (`trained`).
+
+        Whatever is kept of it belongs into `state_dict`.
+        """
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Extra optimizer groups for parameters the method owns."""
-        ...
+        return []
 
     def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
         """The method's own terms, added to the data terms."""
-        ...
+        return {}
 
     def after_step(self, learning_rate: float, step: int) -> None:
         """Called when the optimizer has stepped; `step` counts from 1."""
-        ...
 
     def hold_zeros(self) -> None:
         """Put elements that are to stay at zero back to zero, in place; often there are none.
@@ -92,34 +107,31 @@ class CompressionMethod(Protocol):
         Called with a running average of the weights in their place: it remembers what was there
         before they became zero.
         """
-        ...
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """What to draw as it moves: quantity -> group key -> value; often empty.
 
         Asked at every report of sparsity, so it may wait for the device.
         """
-        ...
+        return {}
 
     def scores(self) -> Scores:
         """One finite importance per unit of every group, comparable across groups."""
-        ...
+        raise NotImplementedError
 
     def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
         """Decide what goes. `evaluate` gives the dev WER of a plan, for methods that search."""
-        ...
+        raise NotImplementedError
 
     def detach(self) -> None:
         """Remove every hook. Weights keep whatever training made of them."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to continue bit for bit: tensors, numbers, strings, lists, dicts."""
-        ...
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`, after `attach`."""
-        ...
 
 
 @dataclass(frozen=True)

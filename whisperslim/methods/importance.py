@@ -16,6 +16,8 @@ class FisherGates:
     With a gate `z_u = 1` on unit `u`, the expected square of `dL/dz_u` is the diagonal Fisher
     information of that gate: the second-order estimate of the loss rise when the unit goes
     (Theis et al., arXiv 1801.05787). Gates are constants, so the model's output is unchanged.
+
+    `decay` is of the running mean; at 1 every measurement counts the same.
     """
 
     def __init__(self, decay: float = 0.9) -> None:
@@ -54,6 +56,11 @@ class FisherGates:
             for key, value in fresh.items():
                 old = self._mean.get(key, value)
                 self._mean[key] = keep * old + (1 - keep) * value
+
+    def take(self, information: Mapping[str, torch.Tensor]) -> None:
+        """Information measured elsewhere, in place of what has been measured here."""
+        self._mean, self._gates = dict(information), []
+        self.measured = max(1, self.measured)
 
     @property
     def information(self) -> Mapping[str, torch.Tensor]:

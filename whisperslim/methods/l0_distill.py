@@ -18,6 +18,7 @@ cannot share the encoder's states, since masks act on them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +30,13 @@ from whisperslim.core.gates import attach_gates, attach_output_gates
 from whisperslim.core.plan import PruningPlan, Scores, check_target, plan_to_budget
 from whisperslim.core.plan_rules import costs_of
 from whisperslim.core.unit_costs import unit_costs
-from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.base import (
+    Calibration,
+    CompressionMethod,
+    LossTerms,
+    StepOutputs,
+    Target,
+)
 from whisperslim.methods.l0_masks import L0Masks
 from whisperslim.methods.l0_options import L0Options
 from whisperslim.methods.two_pass import standardised, with_zeros
@@ -42,12 +49,11 @@ __all__ = ["L0Distill", "L0Options"]
 _TIE_BREAK = 1e-4
 
 
-class L0Distill:
+class L0Distill(CompressionMethod):
     """The method behind `L0Options`; see the module's docstring for the equations."""
 
     def __init__(self, options: L0Options, target: Target) -> None:
         self._options, self._target = options, target
-        self.whole = options.sublayers or options.layers
         self._model: nn.Module = nn.Identity()
         self._groups: tuple[UnitGroup, ...] = ()
         self._total_steps = 0
@@ -70,6 +76,9 @@ class L0Distill:
             PlanError: when the target is out of reach.
         """
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
+        if total_steps < self._options.coarse_from:
+            self._options = replace(self._options, sublayers=False, layers=False)
+        self.whole = self._options.sublayers or self._options.layers
         self._costs = self._found_costs(model)
         check_target(self._target.removed, groups, self.whole, self._costs)
         check_zeroed(self._target, groups, groups, self.whole, self._costs)
@@ -80,6 +89,12 @@ class L0Distill:
         self._handles = attach_gates(model, groups, self._masks.unit_gate)
         if self.whole:
             self._handles += attach_output_gates(model, groups, self._masks.outer_gate)
+
+    def calibrate(self, data: Calibration, trained: bool) -> None:
+        """Where the masks start, if by Fisher information."""
+        if self._options.start == "fisher" and not trained:
+            information = data.information(self._groups, self._options.importance_clips)
+            self._masks.start_from(information)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The masks' `log_alpha`, at a rate of its own and without weight decay."""
@@ -118,9 +133,6 @@ class L0Distill:
     def expected_removed(self) -> float:
         """Share of the cost of all units that the masks, as drawn, are expected to close."""
         return float(self._masks.expected_removed(self._costs)) if self._groups else 0.0
-
-    def hold_zeros(self) -> None:
-        """None: the masks close units only."""
 
     @torch.no_grad()
     def gauges(self) -> Mapping[str, Mapping[str, float]]:

@@ -14,6 +14,11 @@ from whisperslim.core.plan import PruningPlan
 from whisperslim.methods import hard_concrete
 from whisperslim.methods.l0_options import L0Options
 
+# Masks over blocks and layers start as open as CoFi's (Xia et al., arXiv 2204.00408), and the masks
+# of units at most this far, in deviations of their log information, from where all would start.
+_COARSE_START = 10.0
+_MOST_DEVIATIONS = 3.0
+
 
 class L0Masks:
     """All masks of a model. Their `log_alpha` is one vector: units, sub-layers, layers.
@@ -29,6 +34,7 @@ class L0Masks:
         self._units: dict[str, slice] = {}
         self._outer: dict[str, tuple[slice, ...]] = {}
         size = self._lay_out(options)
+        self._units_end = sum(group.count for group in self._groups)
         start = hard_concrete.log_alpha_for(options.open_at_start)
         self.log_alpha = nn.Parameter(torch.full((size,), start, device=device))
         self.noise = torch.empty(0, device=device)
@@ -56,6 +62,22 @@ class L0Masks:
     def settled(self) -> bool:
         """Whether masks are hard and stand still."""
         return self.hard.numel() > 0
+
+    @torch.no_grad()
+    def start_from(self, information: Mapping[str, torch.Tensor]) -> None:
+        """Start each unit's mask by the Fisher information of the unit, `(count,)` per group.
+
+        `log_alpha = a + z`, with `a` where all would start and `z` the unit's log information per
+        weight, standardised over all units: those the loss hardly feels close first. Masks over
+        blocks and layers start wide open.
+        """
+        logs = torch.cat(
+            [(information[g.key] / g.weights_per_unit).clamp_min(1e-30).log() for g in self._groups]
+        )
+        deviations = (logs - logs.mean()) / logs.std().clamp_min(1e-12)
+        units = self.log_alpha[: self._units_end]
+        units.add_(deviations.clamp(-_MOST_DEVIATIONS, _MOST_DEVIATIONS).to(units))
+        self.log_alpha[self._units_end :] = _COARSE_START
 
     def redraw(self) -> None:
         """New noise, from the CPU's random state; one draw serves all passes until the next."""

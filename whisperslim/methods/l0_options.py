@@ -36,12 +36,33 @@ class L0Options:
         step=10.0,
         advanced=False,
     )
+    coarse_from: int = option(
+        2000,
+        "Masks over blocks and layers take part in runs of at least this many steps. In shorter "
+        "ones they would close before the masks of units have learnt anything.",
+        unit="steps",
+        minimum=0,
+        maximum=1_000_000,
+    )
     open_at_start: float = option(
         0.99,
-        "Probability that a mask is open at the start.",
+        "Probability that the mask of a unit is open at the start, where all start alike.",
         minimum=0.5,
         maximum=0.9999,
         step=0.01,
+    )
+    start: str = option(
+        "fisher",
+        "Where the masks of units start. alike: open. fisher: by how much the loss depends on "
+        "each, measured on clean clips before training.",
+        choices=("alike", "fisher"),
+    )
+    importance_clips: int = option(
+        512,
+        "Training clips, without augmentation, that start fisher measures on.",
+        unit="clips",
+        minimum=1,
+        maximum=1_000_000,
     )
     ramp: float = option(
         0.4,

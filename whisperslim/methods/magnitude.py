@@ -19,7 +19,7 @@ from torch import nn
 
 from whisperslim.core.families import UnitGroup
 from whisperslim.errors import PlanError
-from whisperslim.methods.base import Target
+from whisperslim.methods.base import Calibration, Target
 from whisperslim.methods.importance import FisherGates
 from whisperslim.methods.magnitude_options import IMPOptions, OneShotOptions, RandomOptions
 from whisperslim.methods.masked_pruning import MaskedPruning, rms_norms
@@ -45,6 +45,9 @@ class Magnitude:
         """There are no hooks."""
 
     def collect(self, step: int) -> None:
+        """Nothing to measure."""
+
+    def calibrate(self, data: Calibration, groups: Sequence[UnitGroup]) -> None:
         """Nothing to measure."""
 
     def units(self, groups: Sequence[UnitGroup]) -> Mapping[str, torch.Tensor]:
@@ -74,11 +77,14 @@ class Magnitude:
 
 
 class Fisher(Magnitude):
-    """Fisher information of units per weight; elements by magnitude."""
+    """Fisher information of units per weight; elements by magnitude.
 
-    def __init__(self, compare: str, every: int) -> None:
+    Measured on `clips` clean clips where there is time to, and else while training goes on.
+    """
+
+    def __init__(self, compare: str, every: int, clips: int) -> None:
         super().__init__(compare)
-        self._every, self._gates = every, FisherGates()
+        self._every, self._gates, self._clips = every, FisherGates(), clips
 
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
         """Hook gates that stand at one; the first step is measured."""
@@ -94,6 +100,11 @@ class Fisher(Magnitude):
         """Take the last backward pass in, and decide whether the next one is measured."""
         self._gates.collect()
         self._gates.active = step % self._every == 0
+
+    def calibrate(self, data: Calibration, groups: Sequence[UnitGroup]) -> None:
+        """Forget what training has measured; the clean clips count instead."""
+        if self._clips:
+            self._gates.take(data.information(groups, self._clips))
 
     def units(self, groups: Sequence[UnitGroup]) -> Mapping[str, torch.Tensor]:
         """Information per weight, standardised within its group for `layer`.
@@ -169,5 +180,5 @@ def rounds_for(target: Target) -> int:
 
 def _importance(options: OneShotOptions | IMPOptions) -> Importance:
     if options.importance == "fisher":
-        return Fisher(options.compare, options.importance_every)
+        return Fisher(options.compare, options.importance_every, options.importance_clips)
     return Magnitude(options.compare)

@@ -19,12 +19,19 @@ _COMPARE_HELP = (
     "standard deviations and single weights as multiples of their matrix's root mean square."
 )
 _EVERY_HELP = "Fisher: steps between importance measurements."
-_BEGIN_HELP = "Share of the steps that tune plainly before the cut is decided; 0: one step."
+_CLIPS_HELP = (
+    "Fisher: training clips, without augmentation, to measure on before a single cut and before "
+    "the plan; 0: measure during training."
+)
+_BEGIN_HELP = (
+    "Share of the steps that tune plainly before the cut is decided; 0: one step. 1: the cut is "
+    "decided when the stage is done."
+)
 
 
 def _begin() -> float:
     value: float = option(
-        0.0, _BEGIN_HELP, label="Begin", minimum=0.0, maximum=0.9, step=0.05, advanced=False
+        0.0, _BEGIN_HELP, label="Begin", minimum=0.0, maximum=1.0, step=0.05, advanced=False
     )
     return value
 
@@ -44,6 +51,11 @@ def _importance_every() -> int:
     return value
 
 
+def _importance_clips() -> int:
+    value: int = option(512, _CLIPS_HELP, unit="clips", minimum=0, maximum=1_000_000)
+    return value
+
+
 @dataclass(frozen=True)
 class OneShotOptions:
     """When the one cut is decided, and by what."""
@@ -52,6 +64,7 @@ class OneShotOptions:
     importance: str = _importance()
     compare: str = _compare()
     importance_every: int = _importance_every()
+    importance_clips: int = _importance_clips()
 
     def __post_init__(self) -> None:
         check(self)
@@ -85,6 +98,7 @@ class IMPOptions:
     importance: str = _importance()
     compare: str = _compare()
     importance_every: int = _importance_every()
+    importance_clips: int = _importance_clips()
 
     def __post_init__(self) -> None:
         check(self)

@@ -27,7 +27,7 @@ from whisperslim.core.plan import (
 )
 from whisperslim.core.plan_rules import costs_of
 from whisperslim.errors import PlanError
-from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.base import Calibration, CompressionMethod, Target
 from whisperslim.methods.frozen_groups import frozen_note
 from whisperslim.methods.held_zeros import hold_zeros
 from whisperslim.methods.pruning_rounds import Importance, Schedule
@@ -36,11 +36,8 @@ from whisperslim.methods.unit_norms import as_units, is_trained, unit_norms
 from whisperslim.methods.zero_reach import largest_bundle, most_left
 
 
-class MaskedPruning:
+class MaskedPruning(CompressionMethod):
     """Magnitude pruning in every form: a target, a schedule and an importance."""
-
-    whole = False
-    costs: Mapping[str, float] | None = None
 
     def __init__(self, target: Target, schedule: Schedule, importance: Importance) -> None:
         self._target, self._schedule, self._importance = target, schedule, importance
@@ -71,20 +68,19 @@ class MaskedPruning:
         self._handles = attach_gates(model, self._tuned, self._gate)
         self._handles += attach_output_gates(model, self._tuned, self._output_gate)
 
-    def param_groups(self) -> list[dict[str, Any]]:
-        """None: nothing is learnt but the weights."""
-        return []
-
-    def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
-        """None: the masks press on nothing."""
-        return {}
+    def calibrate(self, data: Calibration, trained: bool) -> None:
+        """Measure for the next decision: a single cut at the start, or what is left to the plan."""
+        at_start = self._schedule.rounds == 1 and self._schedule.last < 1.0
+        if self._round < self._schedule.rounds and (trained or at_start):
+            self._importance.calibrate(data, self._tuned)
 
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
         """Do the rounds that are due, and put the zeros back."""
         self._importance.collect(step)
         due = self._schedule.due(step, self._total_steps)
-        if due > self._round:
+        # A last round at the last step is the plan's, which has measured more and loses nothing.
+        if due > self._round and not (step == self._total_steps and due == self._schedule.rounds):
             self._prune(due)
         self.hold_zeros()
 

@@ -1,6 +1,6 @@
 """No compression: plain fine-tuning, for the tuned baseline and for recovery with fixed zeros."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,18 +8,15 @@ from torch import nn
 
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.plan import PruningPlan, Scores, keep_everything
-from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.held_zeros import hold_zeros
 from whisperslim.methods.plain_options import PlainOptions
 
 __all__ = ["Plain", "PlainOptions"]
 
 
-class Plain:
+class Plain(CompressionMethod):
     """Fine-tuning that keeps elements that are exactly zero at exactly zero, if `hold_zeros`."""
-
-    whole = False
-    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: PlainOptions, target: Target, *, hold_zeros: bool = False) -> None:
         self._hold_zeros = hold_zeros
@@ -38,12 +35,6 @@ class Plain:
                 if part.parameter.endswith(".weight")
             }
 
-    def param_groups(self) -> list[dict[str, Any]]:
-        return []
-
-    def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
-        return {}
-
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
         """AdamW moves zeros too; put them back."""
@@ -53,9 +44,6 @@ class Plain:
         """Put back the zeros there were at the start, when they are to be held."""
         if self._model is not None:
             hold_zeros(self._model, self._zeros)
-
-    def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        return {}
 
     def scores(self) -> Scores:
         """All units equally important."""

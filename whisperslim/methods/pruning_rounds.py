@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import UnitGroup
+from whisperslim.methods.base import Calibration
 
 
 class Importance(Protocol):
@@ -24,6 +25,10 @@ class Importance(Protocol):
 
     def collect(self, step: int) -> None:
         """Called when the optimizer has taken step `step`, counted from 1."""
+        ...
+
+    def calibrate(self, data: Calibration, groups: Sequence[UnitGroup]) -> None:
+        """Measure on clean clips, where there is something to measure."""
         ...
 
     def units(self, groups: Sequence[UnitGroup]) -> Mapping[str, torch.Tensor]:

@@ -29,7 +29,7 @@ from whisperslim.core.families import UnitGroup
 from whisperslim.core.gates import attach_gates
 from whisperslim.core.plan import PruningPlan, Scores, plan_to_budget
 from whisperslim.core.plan_rules import costs_of
-from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.base import CompressionMethod, LossTerms, StepOutputs, Target
 from whisperslim.methods.pinching_control import DensityControl
 from whisperslim.methods.pinching_gates import ElementGates, UnitGates
 from whisperslim.methods.pinching_masks import attach_weight_masks
@@ -41,14 +41,11 @@ from whisperslim.methods.self_pinching_options import SelfPinchingOptions
 from whisperslim.methods.unit_norms import is_trained
 
 
-class SelfPinching:
+class SelfPinching(CompressionMethod):
     """The method behind `SelfPinchingOptions`; see the module's docstring.
 
     Gates stand open until the first step is done, then learn, then settle.
     """
-
-    whole = False
-    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: SelfPinchingOptions, target: Target) -> None:
         self._options, self._target = options, target

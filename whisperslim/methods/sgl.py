@@ -13,8 +13,11 @@ optimizer's, so that zeros are exact:
     w <- sign(w) * max(|w| - lr * l1, 0)
     w_g <- w_g * max(1 - lr * g * sqrt(size_g) / ||w_g||, 0)
 
-with the plain learning rate, not Adam's preconditioner. The paper's reviews print the squared
-norm, which is weight decay and makes nothing zero; it stays available as `form = squared`.
+with the plain learning rate, not Adam's preconditioner. `strength = solved` has another threshold
+for groups, `||w_g|| / n` with `n` the steps that are left, this one included: the norm falls by the
+same amount at every step and is zero after the last. That, too, is ours. The paper's reviews print
+the squared norm, which is weight decay and makes nothing zero; it stays available as
+`form = squared`.
 
 Groups with a frozen parameter are neither pulled nor pruned.
 """
@@ -36,7 +39,13 @@ from whisperslim.core.plan import (
     plan_to_budget,
 )
 from whisperslim.errors import PlanError
-from whisperslim.methods.base import LossTerms, StepOutputs, Target
+from whisperslim.methods.base import (
+    Calibration,
+    CompressionMethod,
+    LossTerms,
+    StepOutputs,
+    Target,
+)
 from whisperslim.methods.frozen_groups import check_within_tuned, ranked_last
 from whisperslim.methods.importance import FisherGates
 from whisperslim.methods.sgl_options import SGLOptions
@@ -44,11 +53,8 @@ from whisperslim.methods.two_pass import bisect_plan, standardised, with_zeros, 
 from whisperslim.methods.unit_norms import is_trained, matrices, scale_units, unit_norms
 
 
-class SparseGroupLasso:
+class SparseGroupLasso(CompressionMethod):
     """The method behind `SGLOptions`; see the module's docstring for the equations."""
-
-    whole = False
-    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: SGLOptions, target: Target) -> None:
         self._options, self._target = options, target
@@ -57,6 +63,7 @@ class SparseGroupLasso:
         self._frozen: frozenset[str] = frozenset()
         self._total_steps = 0
         self._fisher = FisherGates()
+        self._measures = options.importance == "fisher"
         self._weights: dict[str, torch.Tensor] = {}
         self._penalties: dict[str, torch.Tensor] = {}
 
@@ -73,9 +80,14 @@ class SparseGroupLasso:
             self._fisher.attach(model, self._tuned)
             self._fisher.active = True
 
-    def param_groups(self) -> list[dict[str, Any]]:
-        """None: the penalties act on the model's own weights."""
-        return []
+    def calibrate(self, data: Calibration, trained: bool) -> None:
+        """Fisher information on clean clips: to choose what to pull, and what goes in the end."""
+        options = self._options
+        if options.importance != "fisher" or not options.importance_clips:
+            return
+        if trained or self._pulls_by_target:
+            self._fisher.active = self._measures = False
+            self._fisher.take(data.information(self._tuned, options.importance_clips))
 
     def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
         """Squared form: the penalties. Proximal form: their last values, for the log only."""
@@ -88,8 +100,9 @@ class SparseGroupLasso:
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
         """Measure, choose what to pull, and take the proximal step."""
-        self._fisher.collect()
-        self._fisher.active = step % self._options.importance_every == 0
+        if self._measures:
+            self._fisher.collect()
+            self._fisher.active = step % self._options.importance_every == 0
         if self._options.form == "squared" or not self._begun(step):
             return
         self._choose_weights(step)
@@ -98,7 +111,7 @@ class SparseGroupLasso:
         if self._options.grouping == "paper":
             shrink_columns(self._model, self._tuned, self._options, learning_rate)
         else:
-            self._shrink_units(learning_rate)
+            self._shrink_units(learning_rate, step)
 
     def hold_zeros(self) -> None:
         """None: the penalties make zeros anew at every step."""
@@ -135,6 +148,7 @@ class SparseGroupLasso:
         return {
             "frozen": sorted(self._frozen),
             "fisher": self._fisher.state_dict(),
+            "measures": self._measures,
             "weights": self._weights,
             "penalties": self._penalties,
         }
@@ -144,6 +158,7 @@ class SparseGroupLasso:
         # A plan is made of a model in which nothing is frozen any more.
         self._frozen = frozenset(state["frozen"])
         self._fisher.load_state_dict(state["fisher"])
+        self._measures = bool(state.get("measures", self._measures))
         self._weights = dict(state["weights"])
         self._penalties = dict(state["penalties"])
 
@@ -198,7 +213,8 @@ class SparseGroupLasso:
 
     def _choose_weights(self, step: int) -> None:
         due = step % self._options.refocus_every == 0
-        open_still = due and step <= self._options.settle * self._total_steps
+        changing = self._measures or self._options.importance == "norm"
+        open_still = due and changing and step <= self._options.settle * self._total_steps
         if self._pulled and (open_still or not self._weights):
             self._weights = self._pull()
 
@@ -215,16 +231,21 @@ class SparseGroupLasso:
             pulls[group.key] = pull
         return pulls
 
-    def _shrink_units(self, learning_rate: float) -> None:
+    def _shrink_units(self, learning_rate: float, step: int) -> None:
+        steps_left = max(1, self._total_steps - step + 1)
         for group in self._pulled:
-            strength = self._options.group_strength(group.stack)
-            pull = self._weights[group.key] * strength * math.sqrt(group.parameters_per_unit)
-            if bool(pull.any()):
-                norms = unit_norms(self._model, group)
-                scale_units(self._model, group, group_factor(norms, learning_rate * pull))
-                name = f"group_{group.stack}"
-                before = self._penalties.get(name, torch.zeros((), device=norms.device))
-                self._penalties[name] = before + (pull * norms).sum()
+            norms = unit_norms(self._model, group)
+            pull = self._weights[group.key]
+            if self._options.strength == "solved":
+                threshold = pull * norms / steps_left
+            else:
+                strength = self._options.group_strength(group.stack)
+                pull = pull * strength * math.sqrt(group.parameters_per_unit)
+                threshold = learning_rate * pull
+            scale_units(self._model, group, group_factor(norms, threshold))
+            name = f"group_{group.stack}"
+            before = self._penalties.get(name, torch.zeros((), device=norms.device))
+            self._penalties[name] = before + (pull * norms).sum()
 
     def _device(self) -> torch.device:
         return next(self._model.parameters()).device

@@ -74,12 +74,32 @@ class SGLOptions:
         "loss depends on it, per weight.",
         choices=("norm", "fisher"),
     )
+    strength: str = option(
+        "fixed",
+        "How hard units are pulled, where weighting acts. fixed: by the group penalties. solved: "
+        "by as much as brings what is pulled to zero when the stage ends; the group penalties "
+        "then only say which stack is pulled at all.",
+        choices=("fixed", "solved"),
+    )
+    importance_clips: int = option(
+        512,
+        "Fisher: training clips, without augmentation, to measure on before training, where it "
+        "chooses what to pull, and before the plan; 0: measure during training.",
+        unit="clips",
+        minimum=0,
+        maximum=1_000_000,
+    )
     importance_every: int = option(
-        4, "Steps between importance measurements.", unit="steps", minimum=1, maximum=1000
+        4,
+        "Steps between importance measurements, where importance is measured during training.",
+        unit="steps",
+        minimum=1,
+        maximum=1000,
     )
     refocus_every: int = option(
         10,
-        "Where weighting acts: steps between new choices of what to pull.",
+        "Where weighting acts: steps between new choices of what to pull. What clean clips have "
+        "chosen before training stands.",
         unit="steps",
         minimum=1,
         maximum=10_000,

@@ -12,8 +12,8 @@ from whisperslim.errors import DataError
 from whisperslim.methods.base import StepOutputs
 from whisperslim.speech.batching import Batch
 
-# Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept in
-# memory, for every length that occurs. The padding is never counted. Our choice.
+# Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept
+# in memory, for every length that occurs. The padding is never counted. Our choice.
 _LENGTH_STEP = 16
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
@@ -14,12 +13,13 @@ from whisperslim.core.attention import fast_gradients
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import CheckpointError, TrainingError
 from whisperslim.events import CheckpointSaved, Evaluated, Event, Notice, StepDone, Stopped
-from whisperslim.methods.base import CompressionMethod
+from whisperslim.methods.base import Calibration, CompressionMethod
 from whisperslim.speech.batching import Batch
 from whisperslim.train.averaging import swapped_in, update_average
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Guidance, NoTeacher
 from whisperslim.train.forward import decode_targets, encode_batch, make_targets
+from whisperslim.train.memory import memory_in_use
 from whisperslim.train.options import TrainOptions
 from whisperslim.train.pace import Pace
 from whisperslim.train.precision import FP32, Precision
@@ -54,6 +54,7 @@ class Job:
         teacher: What else to learn from than the data.
         evaluate: Dev evaluation of the student as it stands, given the step; or None.
         stop: Asked before each step; true ends the stage after a checkpoint.
+        calibration: What the method may measure before the first step; None: nothing.
     """
 
     stage: str
@@ -67,6 +68,7 @@ class Job:
     teacher: Guidance = field(default_factory=NoTeacher)
     evaluate: Callable[[int], Evaluated] | None = None
     stop: Callable[[], bool] = lambda: False
+    calibration: Calibration | None = None
 
 
 def fit(job: Job) -> Iterator[Event]:
@@ -90,6 +92,8 @@ def fit(job: Job) -> Iterator[Event]:
         parts = {"optimizer": optimizer, "batches": job.batches, "method": job.method}
         parts |= job.teacher.parts()
         yield from _restore(job, counters, parts)
+        if counters.step == 0 and job.calibration is not None:
+            job.method.calibrate(job.calibration, trained=False)
         job.student.model.train()
         with fast_gradients(job.student.model):
             yield from _steps(job, counters, optimizer, parts)
@@ -238,7 +242,7 @@ def _report(
         learning_rate=float(optimizer.param_groups[0]["lr"]),
         grad_norm=float(norm),
         seconds_per_step=pace.mean(),
-        peak_memory_bytes=_memory(job.student.device),
+        peak_memory_bytes=memory_in_use(job.student.device),
     )
 
 
@@ -287,9 +291,3 @@ def _hand_on(job: Job, counters: Counters) -> None:
         return
     for name, value in counters.average.items():
         model.get_parameter(name).data.copy_(value)
-
-
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return int(psutil.Process().memory_info().rss)
