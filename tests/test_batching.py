@@ -161,7 +161,24 @@ def test_a_change_of_speed_shows_in_seconds_and_in_the_window():
     items, audios = clips(*[8.0] * 12)
     batch = make_batch(items, audios, policy, augment=augment)
     assert len(set(batch.seconds)) == 12
-    assert batch.features.shape[2] == policy.frames_for(max(batch.seconds))
+    longest = policy.frames_for(max(batch.seconds))
+    # Training's windows are whole seconds up to 10, then even ones.
+    assert batch.features.shape[2] == (900 if longest <= 900 else 1000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames"),
+    [(0.0, 200), (1.6, 200), (1.7, 300), (7.0, 800), (9.6, 1000), (9.7, 1200), (29.9, 3000)],
+)
+def test_training_windows_are_few_and_never_too_short(seconds: float, frames: int) -> None:
+    assert WindowPolicy().training_frames_for(seconds) == frames
+    assert frames >= WindowPolicy().frames_for(seconds)
+    assert WindowPolicy("30s").training_frames_for(seconds) == 3000
+
+
+def test_training_meets_nineteen_lengths_in_all() -> None:
+    found = {WindowPolicy().training_frames_for(tenths / 10) for tenths in range(300)}
+    assert len(found) == 19
 
 
 def test_evaluation_batches_share_one_window_each():

@@ -95,11 +95,15 @@ def test_targets_by_hand(speech: SpeechModel) -> None:
     a, b = tokens.encode("क"), tokens.encode("कख")
     prompt = tokens.prompt("hi")
     targets = make_targets(tokens, ["क", "कख"], ["1", "2"], "hi", 128)
-    extra = len(b) - len(a)
-    assert targets.inputs.tolist() == [[*prompt, *a, *[END] * extra], [*prompt, *b]]
+    # Inputs are padded to the next multiple of 16.
+    extra, rest = len(b) - len(a), -(len(prompt) + len(b)) % 16
+    assert targets.inputs.tolist() == [
+        [*prompt, *a, *[END] * (extra + rest)],
+        [*prompt, *b, *[END] * rest],
+    ]
     assert targets.wanted.tolist() == [
-        [*prompt[1:], *a, END, *[END] * extra],
-        [*prompt[1:], *b, END],
+        [*prompt[1:], *a, END, *[END] * (extra + rest)],
+        [*prompt[1:], *b, END, *[END] * rest],
     ]
     # Counted: the text and one end token each; neither the prompt nor the padding.
     assert targets.wanted[0][targets.counted[0]].tolist() == [*a, END]

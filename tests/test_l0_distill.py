@@ -48,7 +48,7 @@ def attached(
     shop: Workshop, *, removed: float = 0.4, zeroed: float = 0.0, steps: int = 10, **changes: Any
 ) -> tuple[L0Distill, SpeechModel]:
     speech = shop.student()
-    method = L0Distill(L0Options(**changes), Target(removed, zeroed))
+    method = L0Distill(L0Options(**{"coarse_from": 0, **changes}), Target(removed, zeroed))
     method.attach(speech.model, speech.groups(), steps)
     return method, speech
 
@@ -254,7 +254,7 @@ def trained(shop: Workshop, folder: Path, **changes: Any) -> tuple[L0Distill, Sp
     }  # fmt: skip
     options = {"rate_factor": 100.0, "linear_rate": 5.0, "quadratic_rate": 100.0, **changes}
     target = Target(own.get("removed", 0.4), own.get("zeroed", 0.0))
-    method = L0Distill(L0Options(**options), target)
+    method = L0Distill(L0Options(**{"coarse_from": 0, **options}), target)
     job = shop.job(folder, method, steps=own.get("steps", 10))
     run(job)
     return method, job.student
@@ -309,7 +309,7 @@ def test_masks_are_hard_in_the_end_and_the_plan_is_what_they_close(
 
 
 def test_weights_go_on_learning_under_hard_masks(shop: Workshop, tmp_path: Path) -> None:
-    method = L0Distill(L0Options(rate_factor=50.0, settle=0.5), Target(0.4, 0.0))
+    method = L0Distill(L0Options(coarse_from=0, rate_factor=50.0, settle=0.5), Target(0.4, 0.0))
     job = shop.job(tmp_path, method, steps=8)
     seen = steps_of(run(job))
     assert ["l0_constraint" in event.losses for event in seen] == [True] * 4 + [False] * 4

@@ -408,7 +408,7 @@ def test_a_teacher_of_another_width_is_refused(shop: Workshop, weight: float) ->
 def lesson(shop: Workshop, folder: Path, **changes: Any) -> Job:
     """Layers taught to a student under L0 masks, with everything random on."""
     student = shop.student()
-    method = build("l0_distill", L0Options(rate_factor=50.0), Target(0.4, 0.0))
+    method = build("l0_distill", L0Options(coarse_from=0, rate_factor=50.0), Target(0.4, 0.0))
     return shop.job(
         folder, method, student=student, teacher=Teacher(shop.student(), student, HIDDEN),
         steps=6, dropout=0.1, accumulate=2, **changes,

@@ -210,14 +210,22 @@ def test_elements_are_compared_as_asked() -> None:
 
 def test_elements_go_in_rounds_and_never_return() -> None:
     model, groups = matrices([[float(value) for value in range(1, 101)]])
-    method = build("imp", IMPOptions(rounds=2, settle=1.0), Target(0.0, 0.75))
-    method.attach(model, groups, 4)
+    method = build("imp", IMPOptions(rounds=2, settle=0.8), Target(0.0, 0.75))
+    method.attach(model, groups, 5)
     steps(method, 1, 2)
     assert (model[0].weight == 0).flatten().tolist() == [True] * 50 + [False] * 50
     model[0].weight.data[0, 50:] = model[0].weight.data[0, 50:].flip(0)
     steps(method, 3, 4)
     zeros = [True] * 50 + [False] * 25 + [True] * 25
     assert (model[0].weight == 0).flatten().tolist() == zeros
+
+
+def test_a_last_round_at_the_last_step_is_left_to_the_plan(shop: Workshop) -> None:
+    speech = shop.student()
+    method = started("one_shot", OneShotOptions(begin=1.0), Target(0.4, 0.0), speech)
+    steps(method, 1, 10)
+    assert set(method.gauges()["kept"].values()) == {1.0}
+    assert method.plan(None).removed >= 0.4
 
 
 @pytest.mark.parametrize("done", [0, 1, 4, 7, 10])

@@ -91,7 +91,7 @@ def test_all_problems_are_told_at_once_by_dotted_name() -> None:
         ({"data": {"train": ["a"], "dev": ["a"]}}, "data.dev"),
         ({"data": {"train": ["a"], "dev_fraction": 0.0}}, "data.dev_fraction"),
         ({"target": {"removed": 0.6, "zeroed": 0.5}}, "target.zeroed"),
-        ({"runtime": {"device": "cpu", "precision": "bf16"}}, "runtime.precision"),
+        ({"runtime": {"precision": "fp16"}}, "runtime.precision"),
         ({"method": "none"}, "target.removed"),
         ({"train": {"patience": 2}}, "train.patience"),
         ({"train": {"take": "best"}}, "train.take"),

@@ -113,7 +113,7 @@ def test_zeros_that_the_units_leave_room_for_are_not_refused_for_their_price(
         # A head less, for removal may go too far; 0.95 of every matrix at most.
         ("sgl", SGLOptions(), 0.84),
         ("sgl", SGLOptions(prune="bisection"), 0.84),
-        ("l0_distill", L0Options(), 0.84),
+        ("l0_distill", L0Options(coarse_from=0), 0.84),
         ("self_pinching", SelfPinchingOptions(), 0.80),
     ],
 )
@@ -134,7 +134,7 @@ def test_what_no_choice_of_units_leaves_room_for_is_refused_before_training(
     ("name", "options"),
     [
         ("sgl", SGLOptions()),
-        ("l0_distill", L0Options()),
+        ("l0_distill", L0Options(coarse_from=0)),
         ("one_shot", OneShotOptions()),
         ("layer_drop", LayerDropOptions()),
     ],
