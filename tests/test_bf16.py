@@ -22,6 +22,11 @@ from tests.tiny_job import (
 from whisperslim.core.attention import attend, fast_gradients
 from whisperslim.errors import DeviceError
 from whisperslim.events import Stopped
+from whisperslim.jobs.environment import add_facts
+from whisperslim.jobs.recipe import from_mapping
+from whisperslim.jobs.rundir import RunDir
+from whisperslim.jobs.stage_context import StageContext
+from whisperslim.jobs.stages import work
 from whisperslim.speech.augment import AugmentOptions
 from whisperslim.train import precision
 from whisperslim.train.distill import Teacher
@@ -160,3 +165,37 @@ def test_the_model_has_its_own_attention_back(shop: Workshop) -> None:
     with fast_gradients(model):
         assert model.config._attn_implementation != before
     assert model.config._attn_implementation == before
+
+
+def context_of(tmp_path: Path, wanted: str) -> StageContext:
+    recipe = from_mapping({**tiny_recipe(tmp_path), "runtime": {"precision": wanted}})
+    return StageContext(RunDir.create(tmp_path / "runs", recipe), recipe, lambda event: None)
+
+
+def test_a_resumed_run_keeps_the_precision_it_began_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    context = context_of(tmp_path, "auto")
+    add_facts(context.run.environment_path, {"precision": "fp32"})
+    processor(monkeypatch, avx512=True, amx=True)
+    assert context.precision.name == "fp32"
+
+
+def test_a_run_begun_in_bf16_is_not_continued_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    context = context_of(tmp_path, "auto")
+    add_facts(context.run.environment_path, {"precision": "bf16"})
+    processor(monkeypatch, avx512=False, amx=False)
+    with pytest.raises(DeviceError, match="the run began in bf16, and this processor"):
+        _ = context.precision
+
+
+def test_bf16_where_it_cannot_be_is_refused_before_anything_is_prepared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    context = context_of(tmp_path, "bf16")
+    processor(monkeypatch, avx512=False, amx=False)
+    with pytest.raises(DeviceError, match="precision bf16 cannot be used"):
+        work(context.run, lambda event: None)
+    assert not context.run.stage_done("data")
