@@ -19,6 +19,7 @@ from tests.tiny_job import (
     stop_before,
     weights,
 )
+from tests.tiny_run import tiny_recipe
 from whisperslim.core.attention import attend, fast_gradients
 from whisperslim.errors import DeviceError
 from whisperslim.events import Stopped
