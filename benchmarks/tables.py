@@ -48,23 +48,56 @@ def _put(body: str, match: re.Match[str]) -> str:
     return f"{match[1]}{body}\n{match[2]}"
 
 
+_ARMS = {
+    "stock_30s": "stock transformers, fp32, 30 s window",
+    "fit_fp32": "fitted window, fp32",
+    "fit_bf16": "fitted window, bf16",
+    "fit_bf16_sgl": "fitted window, bf16, Sparse Group LASSO",
+    # Of records made before there was bf16 on processors.
+    "fit_plain": "fitted window, fp32",
+    "fit_sgl": "fitted window, fp32, Sparse Group LASSO",
+}
+_RATIOS = {
+    "stock_over_bf16": "stock / bf16",
+    "fp32_over_bf16": "fitted fp32 / bf16",
+    "stock_over_fit": "stock / fitted fp32",
+    "sgl_over_plain": "Sparse Group LASSO / plain",
+}
+
+
 def _training_step(record: dict[str, Any]) -> str:
     seconds, lengths = record["seconds"], record["clips_seconds"]
-    rows = [
-        ("stock transformers, 30 s window", seconds["stock_30s"]),
-        ("fitted window", seconds["fit_plain"]),
-        ("fitted window, Sparse Group LASSO", seconds["fit_sgl"]),
-    ]
+    warm_up = record.get("warm_up_seconds", {})
     made = table(
-        ("one step on 8 clips", "seconds (median, range)"),
-        [(name, spread(value, "{:.2f}")) for name, value in rows],
+        ("one step on 8 clips", "seconds (median, range)", "warm-up s"),
+        [
+            (
+                _ARMS[name],
+                spread(value, "{:.2f}"),
+                f"{max(0.0, warm_up[name]):.1f}" if name in warm_up else "not measured",
+            )
+            for name, value in seconds.items()
+        ],
     )
-    ratios = (
-        f"Fitted window: {spread(record['stock_over_fit'], '{:.1f}')}× faster. "
-        f"Sparse Group LASSO's own cost: {spread(record['sgl_over_plain'], '{:.3f}')}× plain "
-        f"tuning. Clips of {min(lengths)} to {max(lengths)} s."
+    ratios = "; ".join(
+        f"{words}: {spread(record[name], '{:.2f}')}"
+        for name, words in _RATIOS.items()
+        if name in record
     )
-    return f"{made}\n\n{ratios} {where(record)}"
+    return f"{made}\n\nRatios of one round: {ratios}. Clips of {min(lengths)} to {max(lengths)} s. {where(record)}"
+
+
+def _training_memory(record: dict[str, Any]) -> str:
+    rise = record["rise_after_settling"]
+    level = "" if rise is None else f" It rises by {100 * rise:.1f} % after step 200."
+    return (
+        f"{record['steps']} steps of {record['batch_size']} clips of {' and '.join(record['data'])} "
+        f"({record['clips']} clips of up to {record['longest_seconds']:.0f} s), "
+        f"{record['precision']}: at most {record['most_bytes'] / 1e9:.2f} GB are held between "
+        f"steps.{level} A step takes {record['seconds_per_step']:.2f} s (median of means over ten), "
+        f"and {100 * record['share_waiting']:.2f} % of the time is spent waiting for data. "
+        f"{where(record)}"
+    )
 
 
 def _startup(record: dict[str, Any]) -> str:
@@ -154,6 +187,7 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": ablation,
     "engine_table": engine_table,
     "training_step": _training_step,
+    "training_memory": _training_memory,
     "quick_preset": _quick_preset,
     "startup": _startup,
     "live_latency": live_latency,

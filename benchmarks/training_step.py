@@ -1,14 +1,15 @@
-"""Seconds per training step: fitted window against stock 30 s, and SGL against plain tuning.
+"""Seconds per training step: stock 30 s windows, fitted ones, and those in bf16.
 
     python -m benchmarks.training_step --model openai/whisper-base
 
 Eight clips of Common Voice length, about five seconds. Every arm runs in turn, round after round,
 so that a drift of the machine's speed meets all of them alike. The stock arm is transformers' own
-`WhisperForConditionalGeneration.forward(input_features, labels)` on 3000 frames with AdamW.
+`WhisperForConditionalGeneration.forward(input_features, labels)` on 3000 frames with AdamW, in
+float32. All arms train the same weights on the same clips.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,8 +28,11 @@ from whisperslim.train.batches import BatchSource
 from whisperslim.train.forward import make_targets
 from whisperslim.train.loop import Job, fit, make_optimizer
 from whisperslim.train.options import TrainOptions
+from whisperslim.train.precision import FP32, Precision, choose_precision
 
 CLIPS = 8
+# Steps of an arm before the first counted one; what they take beyond a counted one is warm-up.
+WARM_UP = 3
 
 
 def main() -> None:
@@ -38,23 +42,33 @@ def main() -> None:
     items = _clips(arguments.data)
     with TemporaryDirectory() as folder:
         arms = _arms(arguments.model, items, Path(folder))
+        warm_up = {name: timed(lambda step=step: [step() for _ in range(WARM_UP)])  # type: ignore[misc]
+                   for name, step in arms.items()}  # fmt: skip
         times: dict[str, list[float]] = {name: [] for name in arms}
-        for repeat in range(arguments.repeats + 1):
+        for repeat in range(arguments.repeats):
             for name, step in arms.items():
-                seconds = timed(step)
-                if repeat:  # The first round warms caches and allocators.
-                    times[name].append(seconds)
-                print(f"round {repeat} {name:14s} {seconds:6.2f} s", flush=True)
-    pairs = list(zip(times["stock_30s"], times["fit_plain"], times["fit_sgl"], strict=True))
+                times[name].append(timed(step))
+                print(f"round {repeat} {name:14s} {times[name][-1]:6.2f} s", flush=True)
+    seconds = {name: median_and_range(values) for name, values in times.items()}
     record = {
         "what": "seconds per training step (forward, backward, AdamW) on 8 clips",
         "clips_seconds": [round(item.duration or 0.0, 2) for item in items],
-        "seconds": {name: median_and_range(values) for name, values in times.items()},
-        "stock_over_fit": median_and_range([stock / fit for stock, fit, _ in pairs]),
-        "sgl_over_plain": median_and_range([sgl / fit for _, fit, sgl in pairs]),
+        "seconds": seconds,
+        "warm_up_seconds": {
+            name: warm_up[name] - WARM_UP * own["median"] for name, own in seconds.items()
+        },
+        "stock_over_fit": _ratio(times["stock_30s"], times["fit_fp32"]),
         **provenance(arguments.threads),
     }
+    if "fit_bf16" in times:
+        record["stock_over_bf16"] = _ratio(times["stock_30s"], times["fit_bf16"])
+        record["fp32_over_bf16"] = _ratio(times["fit_fp32"], times["fit_bf16"])
+        record["sgl_over_plain"] = _ratio(times["fit_bf16_sgl"], times["fit_bf16"])
     print(write_result("training_step", record))
+
+
+def _ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    return median_and_range([a / b for a, b in zip(above, below, strict=True)])
 
 
 def _clips(data: str) -> list[Item]:
@@ -64,12 +78,21 @@ def _clips(data: str) -> list[Item]:
 
 def _arms(model: str, items: list[Item], folder: Path) -> dict[str, Callable[[], None]]:
     plain = Plain(PlainOptions(), Target(0.0, 0.0))
-    sgl = SparseGroupLasso(SGLOptions(), Target(0.35, 0.2))
-    return {
+    arms = {
         "stock_30s": _stock(load_model(model), items, folder),
-        "fit_plain": _ours(load_model(model), plain, items, folder / "plain"),
-        "fit_sgl": _ours(load_model(model), sgl, items, folder / "sgl"),
+        "fit_fp32": _ours(load_model(model), plain, items, folder / "plain", FP32),
     }
+    fast = choose_precision("auto", "cpu")
+    if fast.name == "bf16":
+        plain, sgl = (
+            Plain(PlainOptions(), Target(0.0, 0.0)),
+            SparseGroupLasso(SGLOptions(strength="solved"), Target(0.35, 0.2)),
+        )
+        arms["fit_bf16"] = _ours(load_model(model), plain, items, folder / "bf16", fast)
+        arms["fit_bf16_sgl"] = _ours(load_model(model), sgl, items, folder / "sgl", fast)
+    else:
+        print(f"no bf16 arms: {fast.why}")
+    return arms
 
 
 def _stock(speech: SpeechModel, items: list[Item], folder: Path) -> Callable[[], None]:
@@ -94,12 +117,16 @@ def _stock(speech: SpeechModel, items: list[Item], folder: Path) -> Callable[[],
 
 
 def _ours(
-    speech: SpeechModel, method: CompressionMethod, items: list[Item], folder: Path
+    speech: SpeechModel,
+    method: CompressionMethod,
+    items: list[Item],
+    folder: Path,
+    precision: Precision,
 ) -> Callable[[], None]:
     speech.family.freeze(speech.model, encoder=False, embeddings=True)
     options = TrainOptions(steps=10_000, evaluate_every=0, checkpoint_every=100_000, report_every=1)
     source = _source(items, folder, WindowPolicy())
-    job = Job("bench", speech, method, source, options, folder / "checkpoints", "hi")
+    job = Job("bench", speech, method, source, options, folder / "checkpoints", "hi", precision)
     events = fit(job)
 
     def step() -> None:
