@@ -84,18 +84,20 @@ def _training_step(record: dict[str, Any]) -> str:
         for name, words in _RATIOS.items()
         if name in record
     )
-    return f"{made}\n\nRatios of one round: {ratios}. Clips of {min(lengths)} to {max(lengths)} s. {where(record)}"
+    clips = f"Clips of {min(lengths)} to {max(lengths)} s."
+    return f"{made}\n\nRatios of one round: {ratios}. {clips} {where(record)}"
 
 
 def _training_memory(record: dict[str, Any]) -> str:
     rise = record["rise_after_settling"]
     level = "" if rise is None else f" It rises by {100 * rise:.1f} % after step 200."
+    clips = f"{record['clips']} clips of up to {record['longest_seconds']:.0f} s"
     return (
-        f"{record['steps']} steps of {record['batch_size']} clips of {' and '.join(record['data'])} "
-        f"({record['clips']} clips of up to {record['longest_seconds']:.0f} s), "
-        f"{record['precision']}: at most {record['most_bytes'] / 1e9:.2f} GB are held between "
-        f"steps.{level} A step takes {record['seconds_per_step']:.2f} s (median of means over ten), "
-        f"and {100 * record['share_waiting']:.2f} % of the time is spent waiting for data. "
+        f"{record['steps']} steps of {record['batch_size']} clips of "
+        f"{' and '.join(record['data'])} ({clips}), {record['precision']}: at most "
+        f"{record['most_bytes'] / 1e9:.2f} GB are held between steps.{level} A step takes "
+        f"{record['seconds_per_step']:.2f} s (median of means over ten), and "
+        f"{100 * record['share_waiting']:.2f} % of the time is spent waiting for data. "
         f"{where(record)}"
     )
 
