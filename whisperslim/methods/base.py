@@ -74,11 +74,13 @@ class CompressionMethod:
     whole: bool = False
     """Whether a group may lose its last unit, and with it the whole sub-layer."""
 
-    costs: Mapping[str, float] | None = None
-    """What the removal target is counted in: group key -> cost of one unit, once attached.
+    @property
+    def costs(self) -> Mapping[str, float] | None:
+        """What the removal target is counted in: group key -> cost of one unit, once attached.
 
-    None: the groups' prices, or prunable weights where they have none.
-    """
+        None: the groups' prices, or prunable weights where they have none.
+        """
+        return None
 
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         """Start acting on `model`. Changes no output until training begins."""
