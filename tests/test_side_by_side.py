@@ -113,7 +113,7 @@ def a_record() -> dict[str, Any]:
 def test_tables_show_ratios_intervals_and_what_is_missing() -> None:
     text = side_by_side(a_record())
     assert text.count("| fast |") == 4
-    assert "4.0 (4.0 to 4.0)" in text and "not told" in text
+    assert "4.0 (4.0 to 4.0)" in text and "not reported" in text
     assert "Not run: peer (not installed)." in text
     long = text[text.index(LONG) :]
     assert "4.0 (" not in long and "50.0 (" not in long  # one recording has no interval
