@@ -1,1 +1,1 @@
-"""Measurements behind the figures of README.md and docs/. Each is one command and writes JSON with provenance."""
+"""Measurements behind the documentation's figures. Each is one command and writes JSON with provenance."""
