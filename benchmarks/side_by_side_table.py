@@ -49,7 +49,8 @@ def headline(record: dict[str, Any]) -> str:
         f"{' and '.join(sets)}, recordings {ALL_SHORT}: n = {values['n']}, "
         f"{values['audio_seconds'] / 60:.1f} minutes; normalizer {values['normaliser']}; "
         f"{record['decoding']}; p of the WER against {record['baseline']}. Windows: {windows}. "
-        f"{record['note']} {record['threads']} threads on {record['cores']} cores of {record['processor']}."
+        f"{record['note']} {record['threads']} threads on {record['cores']} cores of "
+        f"{record['processor']}."
     )
     return f"{table(header, lines)}\n\n{caption}"
 
