@@ -1,1 +1,1 @@
-"""Measurements behind the README's figures. Each is one command and writes JSON with provenance."""
+"""Measurements behind the documentation's figures: one command each, to JSON with provenance."""

@@ -4,8 +4,9 @@
 
 Every arm trains in turn on the same real clips, round after round, so that a drift of the machine's
 speed meets all alike, and ratios are taken within a round. Options, teacher and hidden loss are
-those of `method_table`. A method's minutes are its updates, half of them after the last decision,
-and its plan and cut: from the loaded dense model to the final slim one, writing files left out.
+those of `method_table`. A method's minutes are its updates, half of them as they are after its
+decision, and its plan and cut: from the loaded dense model to the final slim one, writing files
+left out.
 Recovery trains a model cut to half by Fisher information, for Sparse Group LASSO and L0 alike.
 """
 
@@ -35,7 +36,7 @@ from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import DistillOptions, TrainOptions
 
 _TARGET = Target(0.5, 0.0)
-_ENDLESS, _BRIEF = 10_000, 10
+_LONG_STAGE, _BRIEF = 10_000, 10
 PLAIN, SETTLED, RECOVER, RECOVER_HIDDEN = (
     "plain", "gates, settled", "recovery", "recovery, hidden loss",
 )  # fmt: skip
@@ -58,7 +59,7 @@ class Arm:
 
     entry: str = ""
     changes: Mapping[str, Any] | None = None
-    steps: int = _ENDLESS
+    steps: int = _LONG_STAGE
     updates: int = 1
     weight: float = 1.0
     hidden: float = 0.0
@@ -153,7 +154,7 @@ def _start(
         steps=arm.steps,
         warmup_steps=0,
         evaluate_every=0,
-        checkpoint_every=_ENDLESS,
+        checkpoint_every=_LONG_STAGE,
         report_every=1,
     )
     source = BatchSource(

@@ -1,9 +1,17 @@
 """The tables of benchmarks.side_by_side and benchmarks.ablation, from their stored records."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.recordings import ALL_SHORT
+import numpy as np
+
+from benchmarks.measuring import ratio
+from benchmarks.recordings import ALL_SHORT, LENGTHS
 from benchmarks.table_parts import MEGA, spread, table
+
+# Rows of the headline table beside the baseline, where the record has them.
+_DENSE_PEERS = ("faster-whisper float32, dense", "faster-whisper int8, dense")
+_SLIM = ("ONNX int8, slim at 34 %", "ONNX int4, slim")
 
 
 def side_by_side(record: dict[str, Any]) -> str:
@@ -11,6 +19,44 @@ def side_by_side(record: dict[str, Any]) -> str:
     first, *others = (_block(name, values, record) for name, values in record["classes"].items())
     lengths = "\n\n".join(["<details><summary>By length</summary>", *others, "</details>"])
     return "\n\n".join([first, lengths, _notes(record)])
+
+
+def headline(record: dict[str, Any]) -> str:
+    """A few rows of `side_by_side`; factors are against the fastest dense system among them."""
+    values = record["classes"][ALL_SHORT]
+    rows, systems = values["rows"], record["systems"]
+    both = record.get("both_ways", [record["baseline"]])
+    dense = [label for label in (*both, *_DENSE_PEERS) if label in rows]
+    fastest = min(dense, key=lambda label: float(rows[label]["real_time_factor"]))
+    clips = [clip for clip in record["clips"] if clip["length"] in LENGTHS]
+    slow = _clip_seconds(clips, fastest)
+    header = ("system", "weights MB", "peak memory MB", "s per clip (median, range)",
+              f"× {fastest} (95 %)", "WER % (95 %), p")  # fmt: skip
+    lines = [
+        (
+            label,
+            f"{systems[label]['bytes_on_disk'] / MEGA:.1f}",
+            f"{systems[label]['peak_memory_bytes'] / MEGA:.0f}",
+            spread(rows[label]["seconds_per_clip"], "{:.2f}"),
+            "" if label == fastest else _ratio(ratio(slow, _clip_seconds(clips, label))),
+            _wer(rows[label], label == record["baseline"]),
+        )
+        for label in (*dense, *(label for label in _SLIM if label in rows))
+    ]
+    windows = "; ".join(f"{line[0]}: {systems[line[0]]['describe']}" for line in lines)
+    sets = sorted({clip["name"].partition("/")[0] for clip in clips})
+    caption = (
+        f"{' and '.join(sets)}, recordings {ALL_SHORT}: n = {values['n']}, "
+        f"{values['audio_seconds'] / 60:.1f} minutes; normalizer {values['normaliser']}; "
+        f"{record['decoding']}; p of the WER against {record['baseline']}. Windows: {windows}. "
+        f"{record['note']} {record['threads']} threads on {record['cores']} cores of "
+        f"{record['processor']}."
+    )
+    return f"{table(header, lines)}\n\n{caption}"
+
+
+def _clip_seconds(clips: Sequence[Mapping[str, Any]], label: str) -> np.ndarray:
+    return np.array([np.median(clip["times"][label]) for clip in clips])
 
 
 def ablation(record: dict[str, Any]) -> str:
@@ -53,7 +99,7 @@ def _block(name: str, values: dict[str, Any], record: dict[str, Any]) -> str:
                 spread(row["seconds_per_clip"], "{:.3f}"),
                 f"{row['real_time_factor']:.3f}",
                 *("" if other == label else _ratio(row["faster_than"][other]) for other in others),
-                "not told" if first is None else f"{first:.3f}",
+                "not reported" if first is None else f"{first:.3f}",
                 f"{row['tokens_per_second']:.0f}",
                 f"{system['peak_memory_bytes'] / MEGA:.0f}",
                 f"{system['bytes_on_disk'] / MEGA:.1f}",
@@ -83,7 +129,7 @@ def _caption(name: str, values: dict[str, Any], record: dict[str, Any]) -> str:
     each = f", each {values['repeats']} times" if values["repeats"] > 1 else ""
     return (
         f"**{name}**: n = {values['n']}{each}, {values['audio_seconds'] / 60:.1f} minutes; "
-        f"normaliser {values['normaliser']}; p against {record['baseline']}."
+        f"normalizer {values['normaliser']}; p against {record['baseline']}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The README's tables of the app at work."""
+"""Tables of the app at work."""
 
 from typing import Any
 

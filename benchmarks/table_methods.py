@@ -1,4 +1,4 @@
-"""The README's tables of every method: the grid, and what compression takes."""
+"""Tables of every method: the grid, and what compression takes."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.provenance import RESULTS
 from benchmarks.table_parts import MEGA, sets, spread, table, where
 
+_EARLIER = "Earlier grid, unequal learning rates: the rows are not like for like."
 _TIMES = "Minutes of compression are those of the table below, not of these runs."
 
 
@@ -29,13 +30,18 @@ def method_table(record: dict[str, Any]) -> str:
     missing = f" {_not_run(record['missing'])}." if record["missing"] else ""
     minutes_from = f" {_TIMES}" if minutes else ""
     caption = (
-        f"{sizes}; normaliser {normaliser}, window {scored[names[0]]['window']}, "
+        f"{sizes}; normalizer {normaliser}, window {scored[names[0]]['window']}, "
         f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "
         f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
         f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "
         f"prunable weights.{minutes_from}{missing} {record['note']}"
     )
     return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"
+
+
+def earlier_method_table(record: dict[str, Any]) -> str:
+    """A grid of before all rows followed one schedule, labelled as such."""
+    return f"{_EARLIER} {method_table(record)}"
 
 
 def _not_run(missing: Sequence[str]) -> str:
@@ -96,10 +102,12 @@ def method_step_table(record: dict[str, Any]) -> str:
     rounds = next(iter(record["seconds"].values()))["runs"]
     caption = (
         f"Updates of {record['batch_size']} clips of {min(lengths)} to {max(lengths)} s, "
-        f"{rounds} rounds in which every arm has its turn. Half of a method's updates come after "
-        "its last decision: recovery of the cut model for SGL and L0, settled masks for the gates, "
-        "fixed masks for IMP. All but plain learn from the dense model, L0 and its recovery from "
-        f"its hidden states too. Ratios of minutes within a round: {ratios}."
+        f"{rounds} rounds in which every arm has its turn. Minutes add up half of the updates with "
+        "the method at work and half as they are after its decision: recovery of the cut model for "
+        "SGL and L0, settled masks for the gates, fixed masks for IMP. This is about time alone: "
+        "it says nothing of the learning rates these updates had. All but plain learn from the "
+        "dense model, L0 and its recovery from its hidden states too. Ratios of minutes within a "
+        f"round: {ratios}."
     )
     return f"{caption}\n\n{steps}\n\n{wholes}\n\n{where(record)}"
 

@@ -1,4 +1,4 @@
-"""Pieces that the README's tables are made of."""
+"""Pieces that the tables are made of."""
 
 from collections.abc import Sequence
 from typing import Any

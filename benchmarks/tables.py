@@ -1,7 +1,9 @@
-"""Write the README's tables from the stored results; no figure is typed by hand.
+"""Write the tables of README.md and docs/ from the stored results; no figure is typed by hand.
 
-python -m benchmarks.tables            rewrite README.md
-python -m benchmarks.tables --check    exit 1 when README.md is not what it would write
+python -m benchmarks.tables            rewrite the pages
+python -m benchmarks.tables --check    exit 1 when a page is not what it would write
+
+A table stands between `<!-- table:NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -14,30 +16,37 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import RESULTS
-from benchmarks.side_by_side_table import ablation, side_by_side
+from benchmarks.side_by_side_table import ablation, headline, side_by_side
 from benchmarks.table_app import app_load, app_memory, app_page, live_latency
 from benchmarks.table_engines import engine_table
-from benchmarks.table_methods import method_step_table, method_table
+from benchmarks.table_methods import earlier_method_table, method_step_table, method_table
 from benchmarks.table_parts import MEGA, sets, spread, table, where
 
-README = Path(__file__).parent.parent / "README.md"
+_ROOT = Path(__file__).parent.parent
+PAGES = (_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md")))
+# Tables that are made of another's record.
+_MADE_OF = {"headline": "side_by_side"}
 
 
 def main() -> None:
-    """Rewrite or check the README."""
+    """Rewrite or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
-    old = README.read_text("utf-8")
-    new = filled_in(old)
-    if parser.parse_args().check:
-        sys.exit(new != old)
-    README.write_text(new, "utf-8")
+    checking = parser.parse_args().check
+    for page in PAGES:
+        old = page.read_text("utf-8")
+        new = filled_in(old)
+        if new == old:
+            continue
+        if checking:
+            sys.exit(1)
+        page.write_text(new, "utf-8")
 
 
 def filled_in(text: str) -> str:
-    """The README with the block between each pair of table markers made anew."""
-    for name, make in _TABLES.items():
-        path = RESULTS / f"{name}.json"
+    """A page with the block between each pair of table markers made anew."""
+    for name, make in TABLES.items():
+        path = RESULTS / f"{_MADE_OF.get(name, name)}.json"
         body = make(json.loads(path.read_text("utf-8"))) if path.is_file() else "Not measured yet."
         pattern = rf"(<!-- table:{name} -->\n).*?(<!-- end -->)"
         text = re.sub(pattern, partial(_put, body), text, flags=re.DOTALL)
@@ -127,7 +136,7 @@ def _recipe_table(record: dict[str, Any]) -> str:
 
 def _quality(record: dict[str, Any], name: str) -> str:
     header = (
-        "model", "normaliser", "WER % (95 %)", "CER %", "points against baseline (95 %)", "p",
+        "model", "normalizer", "WER % (95 %)", "CER %", "points against baseline (95 %)", "p",
     )  # fmt: skip
     rows = []
     first: dict[str, Any] = {}
@@ -180,10 +189,12 @@ def _sizes(record: dict[str, Any]) -> str:
     return f"{table(header, rows)}\n\n{note}"
 
 
-_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "headline": headline,
     "recipe_table": _recipe_table,
-    "method_table": method_table,
-    "method_table_hindi": method_table,
+    "method_table": earlier_method_table,
+    "method_table_hindi": earlier_method_table,
+    "method_table_fair": method_table,
     "method_step": method_step_table,
     "side_by_side": side_by_side,
     "ablation": ablation,

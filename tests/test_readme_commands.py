@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 _FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
 _COMMAND = re.compile(r"(?:\.venv/bin/)?(?:whisperslim|python -m|make)\s")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _OPTION = re.compile(r"--[a-z][a-z-]+")
@@ -209,6 +211,7 @@ _ONE_CLIP = ("--clips", "1", "--data", "path/to/corpus#test")
 CHECKS: dict[str, Callable[[Workplace, list[str]], None]] = {
     "make": is_a_target,
     "python -m benchmarks.": has_help,
+    "whisperslim cache": really(),
     "whisperslim compare": really(),
     "whisperslim compress": really(*(word for each in _SHORT for word in ("--set", each))),
     "whisperslim data": really(),
@@ -248,6 +251,45 @@ def test_a_printed_command_works(command: str, workplace: Workplace) -> None:
     begin = max(known, key=len)
     words = shlex.split(plain)
     CHECKS[begin](workplace, words[2:] if words[0] == "python" else words[1:])
+
+
+def test_the_examples_of_the_python_page_work_one_after_the_other(workplace: Workplace) -> None:
+    page = ROOT / "docs" / "api.md"
+    blocks = _PYTHON.findall(page.read_text("utf-8"))
+    assert blocks
+    names: dict[str, Any] = {}
+    with chdir(workplace.folder):
+        for block in blocks:
+            exec(compile(block, page.name, "exec"), names)
+    assert names["code"] == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in _links(page):
+        file, _, heading = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), f"{page.name}: {link}"
+        if heading:
+            assert heading in _anchors(target), f"{page.name}: {link}"
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    readme = ROOT / "README.md"
+    assert len(readme.read_text("utf-8").splitlines()) <= 250
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in _links(readme)}
+    assert {page for page in PAGES if page != readme} <= linked
+
+
+def _links(page: Path) -> list[str]:
+    text = _FENCE.sub("", page.read_text("utf-8"))
+    return [link for link in _LINK.findall(text) if "://" not in link]
+
+
+def _anchors(page: Path) -> set[str]:
+    """Names that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-") for h in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -15,7 +15,7 @@ from benchmarks.ggml_weights import MAGIC, write_ggml
 from benchmarks.measuring import class_records, measure, ratio, without_folders
 from benchmarks.openai_weights import openai_name, openai_tensors
 from benchmarks.recordings import ALL_SHORT, LONG, Clip
-from benchmarks.side_by_side_table import ablation, side_by_side
+from benchmarks.side_by_side_table import ablation, headline, side_by_side
 from benchmarks.system_process import SystemFailedError
 from benchmarks.systems import use_library
 from tests.tiny import tiny_model_folder
@@ -113,10 +113,32 @@ def a_record() -> dict[str, Any]:
 def test_tables_show_ratios_intervals_and_what_is_missing() -> None:
     text = side_by_side(a_record())
     assert text.count("| fast |") == 4
-    assert "4.0 (4.0 to 4.0)" in text and "not told" in text
+    assert "4.0 (4.0 to 4.0)" in text and "not reported" in text
     assert "Not run: peer (not installed)." in text
     long = text[text.index(LONG) :]
     assert "4.0 (" not in long and "50.0 (" not in long  # one recording has no interval
+
+
+def test_the_headline_is_beside_the_fastest_dense_system_without_the_long_recording() -> None:
+    asked: list[str] = []
+    names = {"slow": 4.0, "faster-whisper int8, dense": 2.0, "ONNX int4, slim": 0.5, "other": 1.0}
+    systems = [Fake(name, seconds, "एक दो", asked) for name, seconds in names.items()]
+    of = clips("up to 3 s", "3 to 7 s", LONG)
+    answers, _ = measured(*systems, of=of)
+    record = {
+        **a_record(),
+        "systems": measuring.system_records({s.label: s for s in systems}, answers),  # type: ignore[misc]
+        "classes": class_records(of, answers, "slow", ("slow",), "hi"),
+        "clips": measuring.clip_records(of, answers),
+    }
+    text = headline(record)
+    assert "| × faster-whisper int8, dense (95 %) |" in text and "n = 2," in text
+    factors = {line.split(" | ")[0]: line.split(" | ")[4] for line in text.splitlines()[2:5]}
+    assert factors == {
+        "| slow": "0.5 (0.5 to 0.5)",
+        "| faster-whisper int8, dense": "",
+        "| ONNX int4, slim": "4.0 (4.0 to 4.0)",
+    }
 
 
 def test_factors_are_against_the_faster_of_both_ways() -> None:

@@ -1,11 +1,23 @@
-"""The README's tables are what the stored results say."""
+"""The tables of the README and of docs/ are what the stored results say."""
 
-from benchmarks.tables import README, filled_in
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import PAGES, TABLES, filled_in
 
 
-def test_the_readme_holds_what_the_results_say() -> None:
-    text = README.read_text("utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_holds_what_the_results_say(page: Path) -> None:
+    text = page.read_text("utf-8")
     assert filled_in(text) == text, "run: python -m benchmarks.tables"
+
+
+def test_every_place_for_a_table_is_known_and_stands_once() -> None:
+    found = re.findall(r"<!-- table:(\w+) -->", "".join(p.read_text("utf-8") for p in PAGES))
+    assert sorted(found) == sorted(set(found))
+    assert set(found) <= set(TABLES)
 
 
 def test_a_block_is_replaced_and_nothing_else() -> None:
