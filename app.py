@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--open", metavar="RUN", help="name of a run to show first")
     arguments = parser.parse_args()
-    from whisperslim.ui.build import launch
+    from whisperslim.ui.app.build import launch
 
     try:
         launch(arguments.runs, port=arguments.port, open_run=arguments.open)

@@ -18,7 +18,7 @@ from benchmarks.dense_systems import BOTH_WAYS, TRANSFORMERS, Make, ours, peers
 from benchmarks.provenance import write_result
 from benchmarks.side_by_side import run, shared_arguments, work_folder
 from whisperslim.core.loading import load_model
-from whisperslim.speech.window import HEARING_KINDS
+from whisperslim.speech.audio.window import HEARING_KINDS
 
 
 def main() -> None:

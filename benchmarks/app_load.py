@@ -26,7 +26,7 @@ import httpx
 from benchmarks.app_page import open_compare
 from benchmarks.app_served import Served, browser_hearing, fresh_page, served
 from benchmarks.provenance import provenance, write_result
-from whisperslim.ui.demo_clips import CLIPS_FOLDER
+from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
 
 API = "/gradio_api/queue"
 CLIP = CLIPS_FOLDER / "audio" / "demo_000.ogg"

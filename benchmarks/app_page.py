@@ -19,8 +19,8 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.app_served import Served, browser_hearing, fresh_page, served
 from benchmarks.provenance import median_and_range, provenance, write_result
-from whisperslim.engines.voice import FRAME_SAMPLES, SileroDetector
-from whisperslim.speech.audio import SAMPLE_RATE, decode
+from whisperslim.engines.live.voice import FRAME_SAMPLES, SileroDetector
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 
 _HAS_TEXT = """() => {
   const slim = document.querySelector(".ws-live-slim .ws-live-text");

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 import soxr
 
-from whisperslim.speech.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -8,11 +8,11 @@ from benchmarks.peer_weights import faster_whisper_folder, ggml_file, stock_fold
 from benchmarks.systems import System
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.matmul import ONEDNN
-from whisperslim.engines.export_record import is_export, read_export
-from whisperslim.engines.exporting import export
-from whisperslim.speech.audio import decode
-from whisperslim.speech.dataset import Item
-from whisperslim.speech.window import parse_window
+from whisperslim.engines.export.export import export
+from whisperslim.engines.export.record import is_export, read_export
+from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.window import parse_window
+from whisperslim.speech.corpus.dataset import Item
 
 TRANSFORMERS = "transformers fp32, dense"
 TRANSFORMERS_ONEDNN = "transformers fp32 by oneDNN, dense"
@@ -33,7 +33,7 @@ class Exports:
         self._work, self._items, self._language = work, items, language
 
     def of(self, speech: SpeechModel, engine: str, quantize: str) -> Path:
-        """The folder of an export. Raises as `engines.exporting.export`."""
+        """The folder of an export. Raises as `engines.export.export.export`."""
         sha = speech.info.weights_sha256[:12]
         folder = self._work / f"{sha}-{engine}-{quantize}"
         if not is_export(folder):

@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.provenance import provenance, write_result
 from benchmarks.scoring import short
-from whisperslim.jobs.evaluation import Evaluation, evaluate_model
-from whisperslim.speech.significance import compare
+from whisperslim.jobs.scoring.evaluation import Evaluation, evaluate_model
+from whisperslim.speech.scoring.significance import compare
 
 
 def main() -> None:

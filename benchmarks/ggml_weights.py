@@ -14,9 +14,9 @@ import librosa
 import numpy as np
 
 from benchmarks.openai_weights import dimensions, openai_tensors
-from whisperslim.core.byte_symbols import bytes_of
 from whisperslim.core.loading import SpeechModel
-from whisperslim.speech.audio import N_FFT, SAMPLE_RATE
+from whisperslim.core.tokens.vocabulary import bytes_of
+from whisperslim.speech.audio.audio import N_FFT, SAMPLE_RATE
 
 MAGIC = 0x67676D6C
 _SIZES = (

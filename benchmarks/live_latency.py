@@ -22,17 +22,17 @@ import numpy as np
 
 from benchmarks.provenance import median_and_range, provenance, write_result
 from benchmarks.scoring import short
-from whisperslim.engines.live_session import LiveSession
+from whisperslim.engines.live.session import LiveSession
+from whisperslim.engines.live.text import LiveOptions, LiveText
+from whisperslim.engines.live.voice import FRAME_SAMPLES, SileroDetector
 from whisperslim.engines.opening import open_transcriber
-from whisperslim.engines.streaming import LiveOptions, LiveText
-from whisperslim.engines.voice import FRAME_SAMPLES, SileroDetector
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.speech.audio import SAMPLE_RATE, decode
-from whisperslim.speech.dataset import load_items
-from whisperslim.speech.window import parse_window
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.window import parse_window
+from whisperslim.speech.corpus.dataset import load_items
 
 PIECE_SECONDS = 0.25  # assets/live_text.js sends as much at least
-WAIT_SECONDS = 0.4  # ui/live_text.py waits as long for a pass at work
+WAIT_SECONDS = 0.4  # ui/compare/live_text.py waits as long for a pass at work
 LEAD = np.zeros(SAMPLE_RATE // 2, np.float32)
 
 

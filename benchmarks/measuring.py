@@ -13,8 +13,8 @@ from benchmarks.recordings import ALL_SHORT, LENGTHS, LONG, Clip
 from benchmarks.system_process import SystemFailedError, SystemProcess
 from benchmarks.systems import System
 from whisperslim.errors import WhisperSlimError
-from whisperslim.speech.significance import compare, wer_interval
-from whisperslim.speech.wer import Score, score_all_ways
+from whisperslim.speech.scoring.significance import compare, wer_interval
+from whisperslim.speech.scoring.wer import Score, score_all_ways
 
 RESAMPLES = 10_000
 # What making a peer's weights, or opening it, raises when it cannot be done here.

@@ -24,12 +24,12 @@ from benchmarks.method_table import DENSE, ENTRIES
 from benchmarks.provenance import median_and_range, provenance, timed, write_result
 from whisperslim import methods
 from whisperslim.core.loading import SpeechModel, load_model
-from whisperslim.core.shrink import cut
+from whisperslim.core.surgery.shrink import cut
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
-from whisperslim.speech.augment import AugmentOptions
-from whisperslim.speech.dataset import Item, load_items
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.speech.audio.augment import AugmentOptions
+from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Guidance, NoTeacher, Teacher
 from whisperslim.train.loop import Job, fit

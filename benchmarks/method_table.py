@@ -29,11 +29,11 @@ from benchmarks.provenance import provenance, write_result
 from benchmarks.scoring import latency, row_record, score, short
 from whisperslim.core.loading import load_model
 from whisperslim.events import StageFinished
-from whisperslim.jobs.eventlog import read_events
-from whisperslim.jobs.recipe import dotted_values, load_recipe, to_yaml, with_values
-from whisperslim.jobs.rundir import RunDir, RunStatus, list_runs
-from whisperslim.speech.dataset import load_items
-from whisperslim.speech.window import parse_window
+from whisperslim.jobs.recipe.recipe import dotted_values, load_recipe, to_yaml, with_values
+from whisperslim.jobs.run.eventlog import read_events
+from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs
+from whisperslim.speech.audio.window import parse_window
+from whisperslim.speech.corpus.dataset import load_items
 
 DENSE = "dense tuned"
 # From the loaded dense model to the tuned slim model; preparing data and scoring are no part of it.

@@ -6,10 +6,10 @@ from pathlib import Path
 from ctranslate2.converters import TransformersConverter
 
 from benchmarks.ggml_weights import write_ggml
-from whisperslim.core.checkpoint import save_dense
-from whisperslim.core.files import renamed_into_place, write_text_atomically
-from whisperslim.core.hf_folder import preprocessor_config
+from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
+from whisperslim.core.disk.hf_folder import preprocessor_config
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.store.checkpoint import save_dense
 
 _COPIED = ["tokenizer.json", "preprocessor_config.json"]
 

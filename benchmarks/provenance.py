@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from whisperslim.core.files import write_text_atomically
+from whisperslim.core.disk.files import write_text_atomically
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "transformers", "ctranslate2", "numpy", "gradio", "jiwer")

@@ -15,8 +15,8 @@ import torch
 from benchmarks.provenance import provenance, write_result
 from benchmarks.scoring import latency, row_record, score, short
 from whisperslim.core.loading import load_model
-from whisperslim.speech.dataset import load_items
-from whisperslim.speech.window import parse_window
+from whisperslim.speech.audio.window import parse_window
+from whisperslim.speech.corpus.dataset import load_items
 
 
 def main() -> None:

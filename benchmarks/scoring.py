@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.provenance import median_and_range
-from whisperslim.core.cost import cost_of
+from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.places import audio_cache
-from whisperslim.speech.audio import decode
-from whisperslim.speech.dataset import Item
-from whisperslim.speech.significance import compare
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.dataset import Item
+from whisperslim.speech.scoring.significance import compare
 from whisperslim.train.evaluate import EvalResult, evaluate
 
 SetResults = Mapping[str, EvalResult]

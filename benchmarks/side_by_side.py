@@ -30,7 +30,7 @@ from benchmarks.provenance import provenance, write_result
 from benchmarks.recordings import choose_clips
 from whisperslim.core.loading import load_model
 from whisperslim.places import cache_root
-from whisperslim.speech.dataset import load_items
+from whisperslim.speech.corpus.dataset import load_items
 
 _PEERS = ("faster-whisper", "pywhispercpp", "openai-whisper", "onnxruntime")
 

@@ -58,7 +58,7 @@ def _ours(system: System, language: str, threads: int) -> Opened:
     from whisperslim.core import matmul
     from whisperslim.engines.opening import open_transcriber
     from whisperslim.engines.torch_engine import TorchTranscriber
-    from whisperslim.speech.window import hearing_window
+    from whisperslim.speech.audio.window import hearing_window
 
     engine = open_transcriber(system.path, hearing_window(system.options["window"]), threads)
 
@@ -76,7 +76,7 @@ def _transformers(system: System, language: str, threads: int) -> Opened:
     from transformers.generation.logits_process import LogitsProcessorList
 
     from whisperslim.core import matmul
-    from whisperslim.speech.window import cut_at_silences
+    from whisperslim.speech.audio.window import cut_at_silences
 
     torch.set_num_threads(threads)
     products = use_library(system.options.get("matmul", matmul.STOCK))
@@ -144,7 +144,7 @@ def _openai_whisper(system: System, language: str, threads: int) -> Opened:
     from whisper.tokenizer import get_tokenizer
 
     from benchmarks.openai_weights import openai_model
-    from whisperslim.core.checkpoint import load_dense
+    from whisperslim.core.store.checkpoint import load_dense
 
     torch.set_num_threads(threads)
     model = openai_model(load_dense(Path(system.path)))

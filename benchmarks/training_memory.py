@@ -22,9 +22,9 @@ from whisperslim.core.loading import load_model
 from whisperslim.events import StepDone
 from whisperslim.methods.base import Target
 from whisperslim.methods.plain import Plain, PlainOptions
-from whisperslim.speech.augment import AugmentOptions
-from whisperslim.speech.dataset import load_items
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.speech.audio.augment import AugmentOptions
+from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions

@@ -19,11 +19,11 @@ from benchmarks.provenance import median_and_range, provenance, timed, write_res
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
-from whisperslim.methods.sgl import SparseGroupLasso
-from whisperslim.methods.sgl_options import SGLOptions
-from whisperslim.speech.augment import AugmentOptions
-from whisperslim.speech.dataset import Item, load_items
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.methods.sgl.method import SparseGroupLasso
+from whisperslim.methods.sgl.options import SGLOptions
+from whisperslim.speech.audio.augment import AugmentOptions
+from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.forward import make_targets
 from whisperslim.train.loop import Job, fit, make_optimizer

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
-from tests.tiny import tiny_corpus, tiny_model_folder, write_tone
-from whisperslim.ui.build import launch
+from tests.support.tiny import tiny_corpus, tiny_model_folder, write_tone
+from whisperslim.ui.app.build import launch
 
 CHROMIUM = Path("/usr/bin/chromium")
 # Two workers and a browser share two cores: an answer may take long, and none is asked to be fast.

@@ -13,11 +13,11 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
 from tests.browser.test_journey import tab
-from tests.fake_runs import finish, make_run, write_events
-from tests.test_ui_compare import comparison, write_export
-from whisperslim.ui.build import launch
-from whisperslim.ui.context import AppContext
-from whisperslim.ui.run_watch import RunWatch
+from tests.support.fake_runs import finish, make_run, write_events
+from tests.ui.compare.test_compare import comparison, write_export
+from whisperslim.ui.app.build import launch
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
 
 pytestmark = pytest.mark.browser
 PATIENCE = 60_000

@@ -12,13 +12,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
-from tests.tiny import tiny_corpus, tiny_model_folder
-from whisperslim.jobs.recipe import Recipe, load_recipe, with_values
-from whisperslim.jobs.rundir import RunStatus, list_runs
-from whisperslim.jobs.trial import NAME
-from whisperslim.ui.build import launch
-from whisperslim.ui.context import AppContext
-from whisperslim.ui.run_watch import RunWatch
+from tests.support.tiny import tiny_corpus, tiny_model_folder
+from whisperslim.jobs.recipe.recipe import Recipe, load_recipe, with_values
+from whisperslim.jobs.recipe.trial import NAME
+from whisperslim.jobs.run.folder import RunStatus, list_runs
+from whisperslim.ui.app.build import launch
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
 
 pytestmark = pytest.mark.browser
 WORKING_MS = 240_000  # a busy machine loads torch on the way

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
-from whisperslim.core.sources import resolve
-from whisperslim.jobs.rundir import RunStatus, list_runs
-from whisperslim.ui.build import launch
+from whisperslim.core.fetch.sources import resolve
+from whisperslim.jobs.run.folder import RunStatus, list_runs
+from whisperslim.ui.app.build import launch
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 WORKING_MS = 1_500_000  # two minutes on a machine with nothing else to do

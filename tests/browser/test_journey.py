@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Served
-from whisperslim.jobs.rundir import RunStatus, list_runs
+from whisperslim.jobs.run.folder import RunStatus, list_runs
 
 pytestmark = pytest.mark.browser
 WORKING_MS = 240_000  # a busy machine loads torch twice on the way

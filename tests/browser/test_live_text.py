@@ -18,16 +18,16 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import Served, chromium_with_microphone, free_port
 from tests.browser.test_journey import tab
-from tests.fake_runs import finish, make_run, write_events
-from tests.test_ui_compare import comparison, write_export
-from whisperslim.engines.live_session import LiveSession
-from whisperslim.engines.streaming import LiveText
-from whisperslim.engines.voice import SileroDetector
-from whisperslim.speech.audio import decode
-from whisperslim.ui.build import launch
-from whisperslim.ui.context import AppContext
-from whisperslim.ui.demo_clips import CLIPS_FOLDER
-from whisperslim.ui.run_watch import RunWatch
+from tests.support.fake_runs import finish, make_run, write_events
+from tests.ui.compare.test_compare import comparison, write_export
+from whisperslim.engines.live.session import LiveSession
+from whisperslim.engines.live.text import LiveText
+from whisperslim.engines.live.voice import SileroDetector
+from whisperslim.speech.audio.audio import decode
+from whisperslim.ui.app.build import launch
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
 
 pytestmark = pytest.mark.browser
 CLIP = CLIPS_FOLDER / "audio" / "demo_000.ogg"

@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import free_port
-from whisperslim.jobs.derivation import read_derivation
-from whisperslim.jobs.rundir import RunStatus, list_runs
-from whisperslim.ui.build import launch
+from whisperslim.jobs.run.folder import RunStatus, list_runs
+from whisperslim.jobs.sizes.derivation import read_derivation
+from whisperslim.ui.app.build import launch
 
 FOLDER = os.environ.get("WHISPERSLIM_SCREENSHOTS", "")
 RUNS = Path(os.environ.get("WHISPERSLIM_RUNS", "runs"))

@@ -4,10 +4,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served
-from tests.fake_runs import make_groups, make_run, write_plan
+from tests.support.fake_runs import make_groups, make_run, write_plan
 from whisperslim import events
-from whisperslim.jobs.eventlog import EventLog
-from whisperslim.speech.dataset import load_items
+from whisperslim.jobs.run.eventlog import EventLog
+from whisperslim.speech.corpus.dataset import load_items
 
 pytestmark = pytest.mark.browser
 # The first recording waits for torch, which a busy machine loads slowly.

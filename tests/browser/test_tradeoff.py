@@ -10,14 +10,14 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
 from tests.browser.test_journey import tab
-from tests.fake_runs import finish, make_groups, make_run, write_events, write_plan
-from tests.fake_sizes import FakeResizing, make_prediction, make_sweep
-from whisperslim.jobs.curve import write_sweep
-from whisperslim.jobs.rundir import RunDir
-from whisperslim.ui.build import launch
-from whisperslim.ui.context import AppContext
-from whisperslim.ui.model_cache import ModelCache
-from whisperslim.ui.run_watch import RunWatch
+from tests.support.fake_runs import finish, make_groups, make_run, write_events, write_plan
+from tests.support.fake_sizes import FakeResizing, make_prediction, make_sweep
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.curve import write_sweep
+from whisperslim.ui.app.build import launch
+from whisperslim.ui.context.cache import ModelCache
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
 
 pytestmark = pytest.mark.browser
 

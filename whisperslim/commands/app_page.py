@@ -64,8 +64,8 @@ def ui(
 
     if offline:
         go_offline()  # before the hub's library is imported, which looks once
-    from whisperslim.jobs.rundir import find_run
-    from whisperslim.ui.access import access, read_login
+    from whisperslim.jobs.run.folder import find_run
+    from whisperslim.ui.guard.access import access, read_login
 
     chosen = find_run(open_run, runs_folder).name if open_run else None
     asked = access(
@@ -79,10 +79,10 @@ def ui(
     for warning in asked.warnings():
         announce(f"warning: {warning}")
     if desktop:
-        from whisperslim.ui.desktop import open_window
+        from whisperslim.ui.app.desktop import open_window
 
         open_window(runs_folder, port=port, open_run=chosen, access=asked)
     else:
-        from whisperslim.ui.build import launch
+        from whisperslim.ui.app.build import launch
 
         launch(runs_folder, port=port, open_run=chosen, access=asked)

@@ -15,15 +15,15 @@ from whisperslim.commands.terminal import (
     print_table,
 )
 from whisperslim.errors import UsageError
-from whisperslim.jobs.disk import storage_told
+from whisperslim.jobs.run.disk import storage_told
 from whisperslim.places import ASSETS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from whisperslim.core.loading import SpeechModel
-    from whisperslim.engines.export_record import ExportRecord
-    from whisperslim.engines.parity import ParityVerdict
+    from whisperslim.engines.export.parity import ParityVerdict
+    from whisperslim.engines.export.record import ExportRecord
 
 
 def export(
@@ -45,10 +45,10 @@ def export(
 ) -> None:
     """Write a model for another engine, checked against the original on recordings."""
     from whisperslim.core.loading import load_model
-    from whisperslim.engines.exporting import check_request
-    from whisperslim.engines.exporting import export as write_export
-    from whisperslim.engines.parity import read_verdict
-    from whisperslim.speech.window import parse_window
+    from whisperslim.engines.export.export import check_request
+    from whisperslim.engines.export.export import export as write_export
+    from whisperslim.engines.export.parity import read_verdict
+    from whisperslim.speech.audio.window import parse_window
 
     policy = parse_window(window)
     with storage_told(out):
@@ -69,8 +69,8 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Only for you to see.")] = False,
 ) -> None:
     """Upload a Hugging Face export to the hub. Does nothing without --yes."""
-    from whisperslim.engines.hf_push import check_push
-    from whisperslim.engines.hf_push import push as upload
+    from whisperslim.engines.hf.push import check_push
+    from whisperslim.engines.hf.push import push as upload
 
     record = check_push(folder, repo_id)
     if not yes:
@@ -83,8 +83,8 @@ def push(
 
 
 def _recordings(data: str, clips: int) -> "list[np.ndarray]":
-    from whisperslim.speech.audio import decode
-    from whisperslim.speech.dataset import load_items
+    from whisperslim.speech.audio.audio import decode
+    from whisperslim.speech.corpus.dataset import load_items
 
     demo = ASSETS / "demo_hi"
     if not data and not demo.is_dir():
@@ -99,7 +99,7 @@ def _recordings(data: str, clips: int) -> "list[np.ndarray]":
 def _tell(
     speech: "SpeechModel", record: "ExportRecord", verdict: "ParityVerdict", out: Path
 ) -> None:
-    from whisperslim.core.weight_files import weights_bytes
+    from whisperslim.core.disk.weight_files import weights_bytes
 
     before = weights_bytes(speech.path)
     rows = [

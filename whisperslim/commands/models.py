@@ -55,11 +55,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Word and character error rate of a model, or of an export in its engine, on a data set."""
-    from whisperslim.speech.window import hearing_window
+    from whisperslim.speech.audio.window import hearing_window
 
     hearing_window(window)  # before the minutes that loading may take
-    from whisperslim.jobs.evaluation import check_places, evaluate_model
-    from whisperslim.speech.dataset import scored_source
+    from whisperslim.jobs.scoring.evaluation import check_places, evaluate_model
+    from whisperslim.speech.corpus.dataset import scored_source
 
     check_places(out, against)  # before the hours that scoring may take
     data = scored_source(data) if split is None else data
@@ -85,7 +85,7 @@ def transcribe(
     as_json: AsJson = False,
 ) -> None:
     """Write down what is said in recordings: one line each, `file: text`."""
-    from whisperslim.speech.audio import decode
+    from whisperslim.speech.audio.audio import decode
 
     engine = _transcriber(model, window)
     records, failed = [], False
@@ -120,7 +120,7 @@ def compare(
     if reference and len(files) > 1:
         raise UsageError("--reference is the text of one recording; give one FILE with it")
     from whisperslim.engines.comparison import compare as compare_sides
-    from whisperslim.speech.audio import decode
+    from whisperslim.speech.audio.audio import decode
 
     sides = _transcriber(dense, window), _transcriber(slim, window)
     found = [
@@ -141,7 +141,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Parameters, size and cost of a model, part by part; removed and zeroed apart."""
-    from whisperslim.core.cost import inspect_model
+    from whisperslim.core.cost.cost import inspect_model
 
     report = inspect_model(model)
     if as_json:
@@ -173,7 +173,7 @@ def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Model to fetch, as a hub id.")],
 ) -> None:
     """Fetch a model's weights and check them, so that later work needs no network."""
-    from whisperslim.core.sources import resolve
+    from whisperslim.core.fetch.sources import resolve
 
     with downloading() as progress:
         found = resolve(name, announce=announce, progress=progress)
@@ -182,7 +182,7 @@ def fetch(
 
 def _transcriber(model: str, window: str) -> "Transcriber":
     from whisperslim.engines.opening import open_transcriber
-    from whisperslim.speech.window import hearing_window
+    from whisperslim.speech.audio.window import hearing_window
 
     return open_transcriber(model, hearing_window(window), announce=announce)
 

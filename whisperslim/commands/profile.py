@@ -19,7 +19,7 @@ from whisperslim.commands.terminal import (
 
 if TYPE_CHECKING:
     from whisperslim.core.loading import SpeechModel
-    from whisperslim.engines.profile import Profile
+    from whisperslim.engines.timing.profile import Profile
 
 
 def profile(
@@ -45,11 +45,11 @@ def profile(
     machine rest meanwhile.
     """
     from whisperslim.core.loading import load_model
-    from whisperslim.engines.profile import measure_profile
-    from whisperslim.engines.trial_engines import trial_opener
-    from whisperslim.jobs.measure import machine
-    from whisperslim.jobs.profiles import check_kept, check_profiled, save_profile
-    from whisperslim.speech.window import parse_window
+    from whisperslim.engines.timing.profile import measure_profile
+    from whisperslim.engines.timing.trial import trial_opener
+    from whisperslim.jobs.pricing.profiles import check_kept, check_profiled, save_profile
+    from whisperslim.jobs.sizes.measure import machine
+    from whisperslim.speech.audio.window import parse_window
 
     check_profiled(engine, quantize)
     check_kept(engine)

@@ -7,8 +7,8 @@ import typer
 
 from whisperslim.commands.runs import RunName
 from whisperslim.commands.terminal import DEFAULT_RUNS, RunsFolder, announce, print_table
-from whisperslim.jobs import queue as runs_queue
-from whisperslim.jobs.rundir import RunDir, find_run
+from whisperslim.jobs.process import queue as runs_queue
+from whisperslim.jobs.run.folder import RunDir, find_run
 
 
 def queue(
@@ -36,7 +36,7 @@ def report(
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
     """Write a run's report: one HTML file with pictures, tables, recipe and licence notes."""
-    from whisperslim.jobs.report import write_report
+    from whisperslim.jobs.report.report import write_report
 
     write_report(find_run(run, runs_folder), out)
     announce(f"written: {out}")

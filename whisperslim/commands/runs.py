@@ -13,13 +13,13 @@ from whisperslim.commands.terminal import (
     print_json,
     print_table,
 )
-from whisperslim.jobs import queue
-from whisperslim.jobs.console import ConsoleView, duration
-from whisperslim.jobs.eventlog import read_events
-from whisperslim.jobs.live import RunView, fold
-from whisperslim.jobs.presets import preset_names, preset_path, preset_summary
-from whisperslim.jobs.rundir import RunDir, RunStatus, find_run, list_runs
-from whisperslim.jobs.worker import run_worker
+from whisperslim.jobs.process import queue
+from whisperslim.jobs.process.worker import run_worker
+from whisperslim.jobs.recipe.presets import preset_names, preset_path, preset_summary
+from whisperslim.jobs.run.console import ConsoleView, duration
+from whisperslim.jobs.run.eventlog import read_events
+from whisperslim.jobs.run.folder import RunDir, RunStatus, find_run, list_runs
+from whisperslim.jobs.run.view import RunView, fold
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, or its name in the runs folder.")
@@ -47,7 +47,7 @@ def compress(
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
     """Compress a model by a recipe, here and now. Ctrl-C stops in good order."""
-    from whisperslim.jobs.recipe import load_recipe
+    from whisperslim.jobs.recipe.recipe import load_recipe
 
     run = RunDir.create(runs_folder, load_recipe(recipe, settings or ()))
     announce(f"run: {run.path}")
@@ -163,7 +163,7 @@ def _where(record: dict[str, Any]) -> str:
 
 
 def _print_keys(method: str) -> None:
-    from whisperslim.jobs.recipe import dotted_defaults, dotted_specs
+    from whisperslim.jobs.recipe.recipe import dotted_defaults, dotted_specs
 
     defaults = dotted_defaults(method)
     rows = []

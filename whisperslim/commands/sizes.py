@@ -17,13 +17,13 @@ from whisperslim.commands.terminal import (
     print_table,
 )
 from whisperslim.errors import UsageError
-from whisperslim.jobs.disk import require_writable, write_text_told
-from whisperslim.jobs.rundir import LATEST, RunDir, find_run, list_runs
+from whisperslim.jobs.run.disk import require_writable, write_text_told
+from whisperslim.jobs.run.folder import LATEST, RunDir, find_run, list_runs
 
 if TYPE_CHECKING:
-    from whisperslim.jobs.curve import Sweep, SweepPoint
-    from whisperslim.jobs.prediction import Prediction
-    from whisperslim.jobs.replan import Replan
+    from whisperslim.jobs.sizes.curve import Sweep, SweepPoint
+    from whisperslim.jobs.sizes.predict import Prediction
+    from whisperslim.jobs.sizes.replan import Replan
 
 RUN_HELP = "A run's folder, its name, or latest: the newest that was not derived from another."
 PICTURE = "sweep.html"
@@ -74,8 +74,8 @@ def replan(
     if recover is not None and not apply:
         raise UsageError("--recover trains a model that --apply makes; give both")
     found = _find(run, runs_folder)
-    from whisperslim.jobs.replan import replan as plan_again
-    from whisperslim.jobs.terms import Terms
+    from whisperslim.jobs.pricing.terms import Terms
+    from whisperslim.jobs.sizes.replan import replan as plan_again
 
     terms = Terms(engine, quantize, currency)
     if predict and terms != Terms():
@@ -87,11 +87,11 @@ def replan(
     else:
         _print_plan(planned, predicted)
     if predicted and not kept:  # only now: what took long is shown though the disk refuses it
-        from whisperslim.jobs.prediction import store_prediction
+        from whisperslim.jobs.sizes.predict import store_prediction
 
         store_prediction(found, predicted)
     if apply:
-        from whisperslim.jobs.derive import derive
+        from whisperslim.jobs.sizes.derive import derive
 
         derived = derive(found, target, zeroed, recover, terms)
         announce(f"run: {derived.path}")
@@ -142,7 +142,7 @@ def sweep(
 def _find(name: str, runs_folder: Path) -> RunDir:
     if name != LATEST:
         return find_run(name, runs_folder)
-    from whisperslim.jobs.derivation import read_derivation
+    from whisperslim.jobs.sizes.derivation import read_derivation
 
     own = [run for run in list_runs(runs_folder) if read_derivation(run) is None]
     return own[0] if own else find_run(name, runs_folder)
@@ -159,7 +159,7 @@ def _numbers(text: str) -> list[float]:
 
 def _predicted(run: RunDir, target: float, zeroed: float | None) -> "tuple[Prediction, bool]":
     """A prediction, and whether it is stored already."""
-    from whisperslim.jobs.prediction import predict, stored_prediction
+    from whisperslim.jobs.sizes.predict import predict, stored_prediction
 
     stored = stored_prediction(run, target, zeroed)
     return (stored, True) if stored else (predict(run, target, zeroed), False)
@@ -194,7 +194,7 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
 
 def _check(found: list[RunDir], targets: list[float], recover: int | None) -> None:
     """Raise what is wrong with any of the runs before the first one is worked on."""
-    from whisperslim.jobs.sweep_check import check_sweep
+    from whisperslim.jobs.sizes.sweep import check_sweep
 
     for run in found:
         check_sweep(run, targets, recover)
@@ -216,8 +216,8 @@ def _sweep_each(
 def _swept(run: RunDir, targets: list[float], recover: int | None) -> "tuple[Sweep, bool]":
     from rich.console import Console
 
-    from whisperslim.jobs.console import ConsoleView
-    from whisperslim.jobs.sweep import sweep as measure_curve
+    from whisperslim.jobs.run.console import ConsoleView
+    from whisperslim.jobs.sizes.sweep import sweep as measure_curve
 
     # Progress goes to stderr: what is measured is the result, and may be wanted as JSON.
     with ConsoleView(Console(stderr=True)).shown() as view:
@@ -240,7 +240,7 @@ def _draw(curves: "list[Sweep]", path: Path) -> None:
     """One page with the four pictures, which needs no network to be looked at."""
     from html import escape
 
-    from whisperslim.ui.tradeoff_charts import AXES, tradeoff_figure
+    from whisperslim.ui.tradeoff.charts import AXES, tradeoff_figure
 
     drawn = [curve for curve in curves if curve.points]
     if not drawn:

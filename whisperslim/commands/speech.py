@@ -19,7 +19,7 @@ from whisperslim.commands.terminal import (
 from whisperslim.errors import UsageError
 
 if TYPE_CHECKING:
-    from whisperslim.speech.data_report import TextLimit
+    from whisperslim.speech.corpus.report import TextLimit
 
 _METER_WIDTH = 40
 
@@ -41,8 +41,8 @@ def data(
     as_json: AsJson = False,
 ) -> None:
     """Decode every clip of a data set, look at every text, and say what is wrong."""
-    from whisperslim.speech.data_report import examine
-    from whisperslim.speech.dataset import load_items
+    from whisperslim.speech.corpus.dataset import load_items
+    from whisperslim.speech.corpus.report import examine
 
     items, others = load_items(source), load_items(against) if against else []
     limit = _limit(model, language) if model else None
@@ -60,8 +60,8 @@ def data(
 
 
 def _limit(model: str, language: str) -> "TextLimit":
-    from whisperslim.core.sources import resolve
-    from whisperslim.jobs.text_limit import text_limit
+    from whisperslim.core.fetch.sources import resolve
+    from whisperslim.jobs.stages.data import text_limit
 
     return text_limit(resolve(model, announce=announce).path, language)
 
@@ -81,7 +81,7 @@ def record(
     ] = False,
 ) -> None:
     """Record from this computer's microphone."""
-    from whisperslim.speech import microphone
+    from whisperslim.speech.recording import microphone
 
     if list_only:
         for found in microphone.list_devices():
@@ -113,7 +113,7 @@ def cache(
 ) -> None:
     """Show where decoded recordings are kept and how much they take, or delete them."""
     from whisperslim.places import audio_cache
-    from whisperslim.speech.audio_cache import cache_limit, cache_use, clear_cache
+    from whisperslim.speech.corpus.audio_cache import cache_limit, cache_use, clear_cache
 
     folder = audio_cache()
     if clear:

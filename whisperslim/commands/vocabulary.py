@@ -8,7 +8,7 @@ import typer
 from whisperslim.commands.models import MODEL_HELP
 from whisperslim.commands.terminal import announce, megabytes, millions, print_table
 from whisperslim.errors import UsageError
-from whisperslim.jobs.disk import storage_told
+from whisperslim.jobs.run.disk import storage_told
 
 
 def trim(
@@ -23,10 +23,10 @@ def trim(
     with storage_told(out):
         if out.exists():
             raise UsageError(f"{out} is there already; name a folder that is not")
-    from whisperslim.core.checkpoint import count_parameters
+    from whisperslim.core.disk.weight_files import weights_bytes
     from whisperslim.core.loading import load_model
+    from whisperslim.core.store.checkpoint import count_parameters
     from whisperslim.core.trimming import save_trimmed, vocabulary_for
-    from whisperslim.core.weight_files import weights_bytes
 
     speech = load_model(model, announce=announce)
     vocabulary = vocabulary_for(speech, language, timestamps)

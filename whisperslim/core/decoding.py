@@ -9,7 +9,7 @@ from transformers import WhisperForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from whisperslim.core.families import family_of
-from whisperslim.core.tokens import TokenCodec
+from whisperslim.core.tokens.codec import TokenCodec
 
 # Hindi costs about 5.2 tokens a word and fast speech has about 4 words a second. A loop that
 # repeats a phrase has no end of its own, so the audio's length bounds it. Our choice.

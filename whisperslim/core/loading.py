@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from whisperslim.core.checkpoint import load_dense, load_slim
 from whisperslim.core.families import Family, UnitGroup, family_of
-from whisperslim.core.plan_rules import PlanRules
-from whisperslim.core.sources import ResolvedModel, resolve
-from whisperslim.core.tokens import TokenCodec, load_tokens
+from whisperslim.core.fetch.sources import ResolvedModel, resolve
+from whisperslim.core.plan.rules import PlanRules
+from whisperslim.core.store.checkpoint import load_dense, load_slim
+from whisperslim.core.tokens.codec import TokenCodec, load_tokens
 from whisperslim.errors import CheckpointError, DeviceError
 
 

@@ -12,7 +12,10 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors import safe_open
 
-from whisperslim.core.checkpoint import (
+from whisperslim.core.disk.weight_files import weight_files
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.store.checkpoint import (
     SLIM_FILE,
     SlimRecord,
     VocabularyFacts,
@@ -22,12 +25,9 @@ from whisperslim.core.checkpoint import (
     read_record,
     save_slim,
 )
-from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan import PruningPlan
-from whisperslim.core.shrink import select_tokens
-from whisperslim.core.tokenizer_files import read_table, renumbered, write_trimmed_files
-from whisperslim.core.vocabulary import Vocabulary, choose
-from whisperslim.core.weight_files import weight_files
+from whisperslim.core.surgery.shrink import select_tokens
+from whisperslim.core.tokens.files import read_table, renumbered, write_trimmed_files
+from whisperslim.core.tokens.vocabulary import Vocabulary, choose
 from whisperslim.errors import UsageError
 
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from whisperslim.errors import AudioError
-from whisperslim.speech.audio import MAX_AMPLITUDE, SAMPLE_RATE
-from whisperslim.speech.window import Segment
+from whisperslim.speech.audio.audio import MAX_AMPLITUDE, SAMPLE_RATE
+from whisperslim.speech.audio.window import Segment
 
 NO_SPEECH = "no speech found"
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from whisperslim.engines.base import Features, Transcriber, Transcript
-from whisperslim.engines.memory import PeakMemory
+from whisperslim.engines.timing.memory import PeakMemory
 from whisperslim.errors import UsageError
-from whisperslim.speech.audio import CHUNK_SECONDS, SAMPLE_RATE
-from whisperslim.speech.wer import WordDifference, score_all_ways, word_differences
+from whisperslim.speech.audio.audio import CHUNK_SECONDS, SAMPLE_RATE
+from whisperslim.speech.scoring.wer import WordDifference, score_all_ways, word_differences
 
 MEMORY_NOTE = (
     "highest resident memory (RSS) of the process while this side ran, read every 5 ms, less the "

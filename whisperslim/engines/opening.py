@@ -6,19 +6,14 @@ from pathlib import Path
 import torch
 
 from whisperslim.core import matmul
+from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import load_model
-from whisperslim.core.storage import file_sha256
-from whisperslim.engines.export_record import (
-    EXPORT_FILE,
-    ExportRecord,
-    is_export,
-    read_export,
-)
-from whisperslim.engines.exporting import TOKENIZER_FILE, load_exporter
+from whisperslim.engines.export.export import TOKENIZER_FILE, load_exporter
+from whisperslim.engines.export.record import EXPORT_FILE, ExportRecord, is_export, read_export
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.speech.audio.window import WindowPolicy
 
 # Files that no model folder has and some export has.
 _RESTS = ("model.bin", "encoder.onnx", "decoder.onnx")

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from whisperslim.core.checkpoint import count_parameters
 from whisperslim.core.decoding import DecodingOptions, greedy
+from whisperslim.core.disk.weight_files import weights_bytes
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.weight_files import weights_bytes
+from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import EngineSize
-from whisperslim.engines.memory import weight_bytes
+from whisperslim.engines.timing.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.speech.audio.window import WindowPolicy
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,7 @@ Only their options are loaded then; the methods themselves, and torch with them,
 
 from typing import Any
 
-from whisperslim.methods import (
-    l0_options,
-    layer_drop_options,
-    magnitude_options,
-    plain_options,
-    self_pinching_options,
-    sgl_options,
-)
+from whisperslim.methods import plain_options
 from whisperslim.methods.base import (
     CompressionMethod,
     MethodEntry,
@@ -22,46 +15,51 @@ from whisperslim.methods.base import (
     register,
     unregister,
 )
+from whisperslim.methods.l0 import options as l0_options
+from whisperslim.methods.layer_drop import options as layer_drop_options
+from whisperslim.methods.magnitude import options as magnitude_options
+from whisperslim.methods.pinching import options as self_pinching_options
+from whisperslim.methods.sgl import options as sgl_options
 
 
 def _sgl(options: Any, target: Target) -> CompressionMethod:
-    from whisperslim.methods.sgl import SparseGroupLasso
+    from whisperslim.methods.sgl.method import SparseGroupLasso
 
     return SparseGroupLasso(options, target)
 
 
 def _l0_distill(options: Any, target: Target) -> CompressionMethod:
-    from whisperslim.methods.l0_distill import L0Distill
+    from whisperslim.methods.l0.method import L0Distill
 
     return L0Distill(options, target)
 
 
 def _one_shot(options: Any, target: Target) -> CompressionMethod:
-    from whisperslim.methods.magnitude import one_shot
+    from whisperslim.methods.magnitude.method import one_shot
 
     return one_shot(options, target)
 
 
 def _imp(options: Any, target: Target) -> CompressionMethod:
-    from whisperslim.methods.magnitude import iterative
+    from whisperslim.methods.magnitude.method import iterative
 
     return iterative(options, target)
 
 
 def _random(options: Any, target: Target) -> CompressionMethod:
-    from whisperslim.methods.magnitude import random
+    from whisperslim.methods.magnitude.method import random
 
     return random(options, target)
 
 
 def _layer_drop(options: Any, target: Target) -> CompressionMethod:
-    from whisperslim.methods.layer_drop import LayerDrop
+    from whisperslim.methods.layer_drop.method import LayerDrop
 
     return LayerDrop(options, target)
 
 
 def _self_pinching(options: Any, target: Target) -> CompressionMethod:
-    from whisperslim.methods.self_pinching import SelfPinching
+    from whisperslim.methods.pinching.method import SelfPinching
 
     return SelfPinching(options, target)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from whisperslim.core.families import UnitGroup
-    from whisperslim.core.plan import PruningPlan, Scores
+    from whisperslim.core.plan.plan import PruningPlan, Scores
 
 LossTerms = Mapping[str, "torch.Tensor"]
 """Ordered name -> scalar. The sum is backpropagated; the names go to the log unchanged."""

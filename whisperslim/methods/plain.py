@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import UnitGroup
-from whisperslim.core.plan import PruningPlan, Scores, keep_everything
+from whisperslim.core.plan.plan import PruningPlan, Scores, keep_everything
 from whisperslim.methods.base import CompressionMethod, Target
-from whisperslim.methods.held_zeros import hold_zeros
 from whisperslim.methods.plain_options import PlainOptions
+from whisperslim.methods.shared.units import hold_zeros
 
 __all__ = ["Plain", "PlainOptions"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from whisperslim.speech.audio_cache import AudioCache
-from whisperslim.speech.augment import Augmenter, AugmentOptions
-from whisperslim.speech.batching import Batch, BucketedSampler, make_batch
-from whisperslim.speech.dataset import Item
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
+from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.audio_cache import AudioCache
+from whisperslim.speech.corpus.batching import Batch, BucketedSampler, make_batch
+from whisperslim.speech.corpus.dataset import Item
 
 # Batches made before they are asked for. Two even out clips that take long to decode; more would
 # only hold memory.

@@ -7,10 +7,10 @@ from torch import nn
 
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan import Scores
+from whisperslim.core.plan.plan import Scores
 from whisperslim.errors import DataError
-from whisperslim.methods.importance import FisherGates
-from whisperslim.speech.batching import Batch
+from whisperslim.methods.shared.importance import FisherGates
+from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.forward import decode_targets, encode_batch, make_targets
 from whisperslim.train.precision import FP32, Precision

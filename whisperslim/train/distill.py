@@ -15,7 +15,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.trimming import with_vocabulary_of
 from whisperslim.errors import UsageError
 from whisperslim.methods.base import LossTerms, StepOutputs
-from whisperslim.speech.batching import Batch
+from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train.forward import Targets, decode_targets, encode_batch
 from whisperslim.train.layer_distill import (
     LayerWatch,

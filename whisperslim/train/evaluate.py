@@ -12,12 +12,12 @@ import torch
 from whisperslim.core.decoding import DecodingOptions, greedy_from_states
 from whisperslim.core.loading import SpeechModel
 from whisperslim.events import Evaluated
-from whisperslim.speech.audio_cache import AudioCache
-from whisperslim.speech.batching import Batch, evaluation_batches, make_batch
-from whisperslim.speech.dataset import Item, manifest_hash
-from whisperslim.speech.significance import wer_interval
-from whisperslim.speech.wer import Score, score_all_ways
-from whisperslim.speech.window import WindowPolicy
+from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.audio_cache import AudioCache
+from whisperslim.speech.corpus.batching import Batch, evaluation_batches, make_batch
+from whisperslim.speech.corpus.dataset import Item, manifest_hash
+from whisperslim.speech.scoring.significance import wer_interval
+from whisperslim.speech.scoring.wer import Score, score_all_ways
 from whisperslim.train.forward import decode_targets, encode_batch, make_targets
 
 

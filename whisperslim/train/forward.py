@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.tokens import TokenCodec
+from whisperslim.core.tokens.codec import TokenCodec
 from whisperslim.errors import DataError
 from whisperslim.methods.base import StepOutputs
-from whisperslim.speech.batching import Batch
+from whisperslim.speech.corpus.batching import Batch
 
 # Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept
 # in memory, for every length that occurs. The padding is never counted. Our choice.

@@ -1,6 +1,10 @@
-"""The one training loop: a generator of events that knows no method by name."""
+"""The one training loop: a generator of events that knows no method by name.
+
+Its events say how long steps take and how much of each unit group is exactly zero.
+"""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +16,24 @@ from torch import nn
 from whisperslim.core.attention import fast_gradients
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import CheckpointError, TrainingError
-from whisperslim.events import CheckpointSaved, Evaluated, Event, Notice, StepDone, Stopped
+from whisperslim.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Notice,
+    SparsityMeasured,
+    StepDone,
+    Stopped,
+)
 from whisperslim.methods.base import Calibration, CompressionMethod
-from whisperslim.speech.batching import Batch
-from whisperslim.train.averaging import swapped_in, update_average
+from whisperslim.methods.shared.units import unit_norms
+from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Guidance, NoTeacher
 from whisperslim.train.forward import decode_targets, encode_batch, make_targets
 from whisperslim.train.memory import memory_in_use
 from whisperslim.train.options import TrainOptions
-from whisperslim.train.pace import Pace
 from whisperslim.train.precision import FP32, Precision
-from whisperslim.train.sparsity import measure_sparsity
 from whisperslim.train.state import (
     Counters,
     list_checkpoints,
@@ -33,7 +43,69 @@ from whisperslim.train.state import (
     save_best,
     save_checkpoint,
     set_aside,
+    swapped_in,
+    update_average,
 )
+
+
+class Pace:
+    """Mean seconds per step since the last report; evaluations and checkpoints left out.
+
+    Steps that follow one another are timed as one stretch. A GPU works behind the program, so it is
+    waited for where a stretch begins and ends, and not in between, where it would stand idle.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._began: float | None = None
+        self._seconds, self._steps = 0.0, 0
+
+    def step(self) -> None:
+        """To be called before each step."""
+        if self._began is None:
+            self._began = self._now()
+        self._steps += 1
+
+    def pause(self) -> None:
+        """To be called before anything between two steps that is not to count."""
+        if self._began is not None:
+            self._seconds += self._now() - self._began
+            self._began = None
+
+    def mean(self) -> float:
+        """Seconds per step, and a new start; 0 when there was no step. A pause, too."""
+        self.pause()
+        mean = self._seconds / max(1, self._steps)
+        self._seconds, self._steps = 0.0, 0
+        return mean
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+@torch.no_grad()
+def measure_sparsity(
+    stage: str, step: int, speech: SpeechModel, method: CompressionMethod
+) -> SparsityMeasured:
+    """Dead units (every weight zero) and zero elements of each group, and the method's gauges."""
+    dead, zero = {}, {}
+    for group in speech.groups():
+        norms = unit_norms(speech.model, group)
+        dead[group.key] = float((norms == 0).float().mean())
+        weights = [
+            speech.model.get_parameter(part.parameter)
+            for part in group.slices
+            if part.parameter.endswith(".weight")
+        ]
+        zeros = sum(int((weight == 0).sum()) for weight in weights)
+        zero[group.key] = zeros / sum(weight.numel() for weight in weights)
+    gauges = {name: dict(values) for name, values in method.gauges().items()}
+    return SparsityMeasured(
+        stage=stage, step=step, dead_units=dead, zero_elements=zero, gauges=gauges
+    )
+
 
 _SPARSITY_EVERY_REPORTS = 4
 

@@ -1,4 +1,7 @@
-"""Everything needed to continue training bit for bit, on disk as a whole or not at all."""
+"""Everything needed to continue training bit for bit, on disk as a whole or not at all.
+
+The running average of the weights (Polyak averaging) is part of it.
+"""
 
 import json
 import pickle
@@ -16,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from whisperslim.core.checkpoint import read_tensors
-from whisperslim.core.files import renamed_into_place
+from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.core.store.checkpoint import read_tensors
 from whisperslim.errors import CheckpointError, RunError
 
 STUDENT_FILE = "student.safetensors"
@@ -242,3 +245,33 @@ def _restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], fold
         if parameter.shape != tensors[name].shape:
             raise CheckpointError(f"{folder}: {name} has another shape than the model's")
         parameter.copy_(tensors[name])
+
+
+@torch.no_grad()
+def update_average(counters: Counters, model: nn.Module, decay: float) -> None:
+    """`average <- d * average + (1 - d) * weights`, with `d` smaller in the first steps.
+
+    The decay grows as `(1 + step) / (10 + step)` up to `decay`, so that the average forgets the
+    starting point; the ramp is our choice.
+    """
+    decay = min(decay, (1 + counters.step) / (10 + counters.step))
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name in counters.average:
+            counters.average[name].lerp_(parameter.detach(), 1 - decay)
+        else:
+            counters.average[name] = parameter.detach().clone()
+
+
+@contextmanager
+def swapped_in(counters: Counters, model: nn.Module) -> Iterator[None]:
+    """The model holding its average for the length of the block; nothing to do without one."""
+    own = {name: model.get_parameter(name).data for name in counters.average}
+    try:
+        for name, value in counters.average.items():
+            model.get_parameter(name).data = value
+        yield
+    finally:
+        for name, value in own.items():
+            model.get_parameter(name).data = value

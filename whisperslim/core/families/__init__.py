@@ -13,7 +13,7 @@ from whisperslim.core.families.base import (
     total_price,
     unlimited,
 )
-from whisperslim.core.families.whisper import WhisperFamily
+from whisperslim.core.families.whisper.model import WhisperFamily
 from whisperslim.errors import UsageError
 
 __all__ = [

@@ -1,0 +1,67 @@
+"""Scoring an export in its engine, and one model against another's stored texts."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny import tiny_corpus, tiny_model_folder
+from whisperslim.core.loading import load_model
+from whisperslim.engines.export.export import export
+from whisperslim.errors import UsageError
+from whisperslim.jobs.scoring.evaluation import evaluate_model
+from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.window import parse_window
+from whisperslim.speech.scoring.wer import score_all_ways
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str, Path]:
+    """A model, its ONNX export, a corpus and a cache."""
+    folder = tmp_path_factory.mktemp("engine-evaluation")
+    model = tiny_model_folder(folder / "model")
+    corpus = tiny_corpus(folder / "corpus")
+    clips = [decode(corpus / "audio" / "clip_00.wav")]
+    export(
+        load_model(str(model)), "onnx", "none", folder / "onnx", clips, "hi", parse_window("fit")
+    )
+    return str(model), str(folder / "onnx"), f"{corpus}#test", folder / "cache"
+
+
+def test_a_float_export_scores_as_its_model(places: tuple[str, str, str, Path]) -> None:
+    model, exported, data, cache = places
+    dense = evaluate_model(model, data, cache_folder=cache)
+    there = evaluate_model(exported, data, cache_folder=cache)
+    assert there.result.hypotheses == dense.result.hypotheses
+    record = there.to_record()
+    assert (record["engine"], record["quantize"], record["loss"]) == ("onnx", "none", None)
+    stored = [Path(exported) / name for name in ("encoder.onnx", "decoder.onnx")]
+    assert record["bytes_on_disk"] >= sum(file.stat().st_size for file in stored)
+
+
+def test_a_difference_is_taken_from_stored_texts(
+    places: tuple[str, str, str, Path], tmp_path: Path
+) -> None:
+    model, _, data, cache = places
+    done = evaluate_model(model, data, cache_folder=cache)
+    done.write_record(tmp_path / "first.json")
+    assert done.against(tmp_path / "first.json").difference == 0
+    rows = [row.split("\t") for row in (tmp_path / "first.tsv").read_text("utf-8").splitlines()]
+    right = ["\t".join((key, said, said)) for key, said, _ in rows[1:]]
+    (tmp_path / "right.tsv").write_text("\n".join(["\t".join(rows[0]), *right]) + "\n", "utf-8")
+    told = done.against(tmp_path / "right.json")
+    written = score_all_ways([r[1] for r in rows[1:]], [r[2] for r in rows[1:]])["hindi-1"]
+    assert (told.wer_a, told.wer_b, told.difference) == (0, written.wer, written.wer)
+
+
+def test_other_clips_and_other_devices_are_refused(
+    places: tuple[str, str, str, Path], tmp_path: Path
+) -> None:
+    model, exported, data, cache = places
+    evaluate_model(model, data, limit=1, cache_folder=cache).write_record(tmp_path / "one.json")
+    done = evaluate_model(model, data, cache_folder=cache)
+    with pytest.raises(UsageError, match="other clips"):
+        done.against(tmp_path / "one.json")
+    with pytest.raises(UsageError, match="holds no texts"):
+        done.against(tmp_path / "none.json")
+    with pytest.raises(UsageError, match="device cpu"):
+        evaluate_model(exported, data, cache_folder=cache, device="cuda")

@@ -1,0 +1,127 @@
+"""A newcomer's method: one options class, one class, one registration, one row, and no more."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.methods import test_contract
+from tests.methods.method_rows import Row
+from tests.support.tiny_job import Workshop, make_workshop
+from whisperslim import methods
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.plan.plan import PruningPlan, Scores, plan_to_budget
+from whisperslim.errors import RecipeError, UsageError
+from whisperslim.fields import check, option
+from whisperslim.jobs.recipe.recipe import dotted_specs, from_mapping, to_yaml
+from whisperslim.methods.base import LossTerms, MethodEntry, StepOutputs, Target
+from whisperslim.methods.sgl.two_pass import with_zeros
+
+
+@dataclass(frozen=True)
+class ToyOptions:
+    """Knobs of the toy."""
+
+    favour: float = option(1.0, "How much later units count for.", minimum=0.0, maximum=9.0)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+class Toy:
+    """Drops units in the order they stand."""
+
+    whole = False
+    costs: Mapping[str, float] | None = None
+
+    def __init__(self, options: ToyOptions, target: Target) -> None:
+        self._options, self._target = options, target
+        self._model: nn.Module = nn.Identity()
+        self._groups: tuple[UnitGroup, ...] = ()
+
+    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+        self._model, self._groups = model, tuple(groups)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        return []
+
+    def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
+        return {}
+
+    def after_step(self, learning_rate: float, step: int) -> None:
+        pass
+
+    def hold_zeros(self) -> None:
+        pass
+
+    def gauges(self) -> Mapping[str, Mapping[str, float]]:
+        return {}
+
+    def scores(self) -> Scores:
+        favour = self._options.favour
+        return {g.key: favour * torch.arange(g.count) / g.count for g in self._groups}
+
+    def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
+        plan = plan_to_budget(self.scores(), self._groups, self._target.removed)
+        return with_zeros(self._model, self._groups, plan, self._target.zeroed)
+
+    def detach(self) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+ROW = Row("toy", ToyOptions())
+
+
+@pytest.fixture
+def toy() -> Iterator[None]:
+    methods.register("toy", MethodEntry(ToyOptions, Toy, "drops units in the order they stand"))
+    yield
+    if "toy" in methods.names():
+        methods.unregister("toy")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return make_workshop(tmp_path_factory.mktemp("toy"))
+
+
+def promises() -> dict[str, Callable[..., None]]:
+    """The contract's tests that take a row."""
+    return {
+        name: value
+        for name, value in vars(test_contract).items()
+        if name.startswith("test_") and "row" in inspect.signature(value).parameters
+    }
+
+
+@pytest.mark.parametrize("name", promises())
+def test_the_toy_keeps_every_promise(name: str, toy: None, shop: Workshop, tmp_path: Path) -> None:
+    given = {"row": ROW, "shop": shop, "tmp_path": tmp_path, "attention": "sdpa", "stop": 1}
+    promise = promises()[name]
+    promise(**{key: given[key] for key in inspect.signature(promise).parameters})
+
+
+def test_recipes_and_forms_know_the_toy_while_it_is_there(toy: None) -> None:
+    assert dotted_specs("toy")["method.favour"].maximum == 9.0
+    values = {"method": {"name": "toy", "favour": 2.0}, "data": {"train": ["a"]}}
+    assert "favour: 2.0" in to_yaml(from_mapping(values))
+    wrong = {"method": {"name": "toy", "favour": 10.0}, "data": {"train": ["a"]}}
+    with pytest.raises(RecipeError, match=r"method\.favour"):
+        from_mapping(wrong)
+
+    methods.unregister("toy")
+    with pytest.raises(UsageError, match=r"no method named .toy.; known: .*sgl"):
+        methods.get("toy")
+    with pytest.raises(RecipeError, match="no method named 'toy'"):
+        from_mapping(values)

@@ -1,0 +1,289 @@
+"""The Compare tab's handlers: what runs in which engine, and in which words that is told."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.fake_runs import finish, make_run, write_events
+from whisperslim.engines.export.record import PARITY_FILE, ExportRecord
+from whisperslim.engines.live.text import Partial
+from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.ui.compare import tab as tab_compare
+from whisperslim.ui.compare.html import comparison_html
+from whisperslim.ui.context.choices import chosen_model
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.context.side_choice import SideChoice
+from whisperslim.ui.context.sides import dense_side, fairness, slim_options, slim_side
+
+BASE = "openai/whisper-base"
+
+
+@dataclass
+class Listener:
+    """Remembers what it was asked to hear; every model is at hand unless `missing`."""
+
+    missing: bool = False
+    compared: list[tuple[Any, ...]] = field(default_factory=list)
+    previewed: list[tuple[Any, ...]] = field(default_factory=list)
+    readied: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def is_here(self, side: SideChoice) -> bool:
+        return not self.missing
+
+    def get_ready(self, *given: Any) -> None:
+        self.readied.append(given)
+
+    def compare(self, *given: Any) -> Any:
+        self.compared.append(given)
+        return comparison(third=len(given) > 5)
+
+    def preview(self, *given: Any) -> Any:
+        self.previewed.append(given)
+        return FakeSession()
+
+
+@dataclass
+class FakeSession:
+    """A preview that tells how much it was fed."""
+
+    ready: bool = True
+    pass_seconds: float = 0.1
+    samples: int = 0
+    closed: bool = False
+
+    def feed(self, audio: np.ndarray, wait: float = 0.0) -> Partial:
+        assert audio.dtype == np.float32
+        self.samples += len(audio)
+        return Partial("kept", f"{self.samples}", full=self.samples > 100_000)
+
+    def close(self) -> Partial:
+        self.closed = True
+        return Partial("kept", "last")
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def app(tmp_path: Path, listener: Listener) -> AppContext:
+    return AppContext(RunWatch(tmp_path / "runs"), listening=listener)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(app: AppContext) -> RunDir:
+    made = make_run(app.runs)
+    write_events(made)
+    finish(made)
+    return made
+
+
+def comparison(third: bool = False) -> Any:
+    """What the engines give, in plain values."""
+
+    def side(name: str, said: str) -> SimpleNamespace:
+        transcript = SimpleNamespace(
+            text=said, audio_seconds=3.0, seconds=0.6, rtf=0.2, tokens=9, note=""
+        )
+        return SimpleNamespace(
+            name=name,
+            transcript=transcript,
+            bytes_on_disk=2_000_000,
+            parameters=1_000_000,
+            peak_memory_bytes=5_000_000,
+        )
+
+    scores = {which: {"raw": (0.5, 0.25), "hindi-1": (0.2, 0.1)} for which in ("dense", "slim")}
+    return SimpleNamespace(
+        dense=side("d", "मैं घर जाता हूँ"),
+        slim=side("s", "मैं घर जाती <i>हूँ</i> <script>"),
+        scores=scores,
+        shared_features=True,
+        memory_note="how it was measured",
+        third=side("t", "मैं घर") if third else None,
+    )
+
+
+def write_export(folder: Path, engine: str, quantize: str, same: int | None = None) -> Path:
+    """An export without its files; `same` of 6 parts were heard alike, or nobody looked."""
+    folder.mkdir(parents=True)
+    ExportRecord(
+        engine, quantize, "m", "0" * 64, 10, 80, 448, "hi", (), (), {}, {}, {}
+    ).write(folder)  # fmt: skip
+    if same is not None:
+        verdict = {"seconds": 41.5, "parts": 6, "same_text": same, "word_difference": 0.07}
+        (folder / PARITY_FILE).write_text(json.dumps(verdict))
+    return folder
+
+
+# --- comparing --------------------------------------------------------------------------------
+
+
+def test_compare_passes_resolved_sides_and_shows_both(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    found = tab_compare.compared(
+        app, "clip.wav", BASE, "torch", "30s", run.name, "torch", " HI ", " मैं घर जाता हूँ "
+    )
+    dense, slim = SideChoice(BASE, "30s"), SideChoice(str(run.slim_path), "fit")
+    assert listener.compared == [(dense, slim, "clip.wav", "hi", "मैं घर जाता हूँ")]
+    assert found.sides[1].model == run.name
+    page = comparison_html(found)
+    assert run.name in page and "<i>हूँ" not in page and "<script>" not in page
+    assert "WER, hindi-1" in page and "20.0 %" in page and "0.200" in page
+    assert "how it was measured" in page
+    assert "PyTorch fp32, a 30 s window" in page
+    assert "Realistic, not like for like" in page
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"audio": None}, AudioError),
+        ({"dense": ""}, SourceError),
+        ({"dense": "../../etc"}, SourceError),
+        ({"dense": "/etc"}, SourceError),
+        ({"dense_engine": "whisper.cpp"}, UsageError),
+        ({"dense_engine": ["torch"]}, UsageError),
+        ({"dense_window": "12s"}, UsageError),
+        ({"dense_window": None}, UsageError),
+        ({"slim_engine": "../../../etc"}, UsageError),
+        ({"slim_engine": ["torch"]}, UsageError),
+        ({"language": "h i"}, UsageError),
+        ({"said": "x" * 6000}, UsageError),
+        ({"said": None}, UsageError),
+    ],
+)
+def test_compare_refuses_what_it_cannot_use(
+    app: AppContext, listener: Listener, changed: dict[str, Any], error: type
+) -> None:
+    given = {
+        "audio": "a.wav", "dense": BASE, "dense_engine": "torch", "dense_window": "fit",
+        "slim": BASE, "slim_engine": "", "language": "hi", "said": "", **changed,
+    }  # fmt: skip
+    with pytest.raises(error):
+        tab_compare.compared(app, **given)
+    assert listener.compared == []
+
+
+def test_a_recording_that_was_cleared_away_is_told(tmp_path: Path) -> None:
+    tab_compare.keep_here(None)
+    for gone in (str(tmp_path / "gone.wav"), "x" * 9999, "a\0b"):
+        with pytest.raises(AudioError, match="no longer here; record or choose it again"):
+            tab_compare.keep_here(gone)
+
+
+def test_a_recording_in_use_stays(tmp_path: Path) -> None:
+    recording = tmp_path / "clip.wav"
+    recording.write_bytes(b"x")
+    before = recording.stat().st_ctime_ns
+    time.sleep(0.05)
+    tab_compare.keep_here(str(recording))
+    assert recording.stat().st_ctime_ns > before
+
+
+def test_a_third_model_is_the_slim_one_in_another_engine(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    fast = write_export(run.path / "export" / "ct2", "ctranslate2", "int8", 6)
+    given = (app, "a.wav", BASE, "torch", "30s", run.name, "torch", "hi", "")
+    found = tab_compare.compared(*given, third="ct2")
+    assert listener.compared[-1][5] == SideChoice(str(fast), "fit", "ctranslate2", "int8")
+    assert [side.role for side in found.sides] == ["dense", "slim", "third"]
+    page = comparison_html(found)
+    assert "third : dense" in page and "CTranslate2 int8" in page
+    assert len(tab_compare.compared(*given, third="").sides) == 2
+    with pytest.raises(UsageError, match="same engine"):
+        tab_compare.compared(*given, third="torch")
+    with pytest.raises(UsageError, match="no engine"):
+        tab_compare.compared(*given, third=["ct2"])
+    assert [value for _, value in tab_compare.third_update(app, run.name)["choices"]] == [
+        "", "ct2", "torch",
+    ]  # fmt: skip
+    assert tab_compare.third_update(app, "nothing")["choices"] == [("none", "")]
+
+
+# --- engines ----------------------------------------------------------------------------------
+
+
+def test_the_fastest_export_of_a_run_comes_first(app: AppContext, run: RunDir) -> None:
+    write_export(run.path / "export" / "ctranslate2", "ctranslate2", "int8", 6)
+    fast = write_export(run.path / "export" / "onnx", "onnx", "int8", 5)
+    write_export(run.path / "export" / ".ctranslate2-abcdefgh", "ctranslate2", "none")
+    (run.path / "export" / "half").mkdir()
+    options = slim_options(app, run.name)
+    assert [option.key for option in options] == ["onnx", "ctranslate2", "torch"]
+    assert options[0].label == "ONNX Runtime int8" and "42 s" in options[0].parity
+    assert "5 of 6 parts; 7% of the words differ" in options[0].parity
+    assert slim_side(app, run.name, None).path == str(fast)
+    assert slim_side(app, run.name, "torch") == SideChoice(str(run.slim_path))
+
+
+def test_a_damaged_export_is_not_offered(app: AppContext, run: RunDir) -> None:
+    folder = write_export(run.path / "export" / "onnx", "onnx", "none")
+    (folder / "export.json").write_text("{}")
+    assert [option.key for option in slim_options(app, run.name)] == ["torch"]
+    with pytest.raises(ExportError):
+        slim_options(app, str(folder))
+
+
+def test_an_export_that_was_never_checked_says_so(app: AppContext, run: RunDir) -> None:
+    folder = write_export(run.path / "export" / "onnx", "onnx", "none")
+    assert "not checked" in slim_options(app, run.name)[0].parity
+    (folder / PARITY_FILE).write_text("[]")
+    assert "not checked" in slim_options(app, run.name)[0].parity
+
+
+def test_an_export_folder_can_be_typed_on_either_side(app: AppContext, tmp_path: Path) -> None:
+    folder = write_export(tmp_path / "out", "ctranslate2", "int8", 6)
+    assert chosen_model(app, str(folder)) == str(folder)
+    (option,) = slim_options(app, str(folder))
+    assert option.side == SideChoice(str(folder), "fit", "ctranslate2", "int8")
+    found = dense_side(app, str(folder), "torch", "30s")
+    assert found == SideChoice(str(folder), "30s", "ctranslate2", "int8")
+
+
+def test_dense_side_in_another_engine(app: AppContext) -> None:
+    found = dense_side(app, BASE, "ctranslate2-int8", "fit")
+    assert found == SideChoice(BASE, "fit", "ctranslate2", "int8")
+
+
+def test_words_tell_what_else_differs() -> None:
+    torch = SideChoice("a", "30s")
+    assert fairness(torch, SideChoice("b", "30s")).startswith("Like for like")
+    told = fairness(torch, SideChoice("b", "fit", "ctranslate2", "int8"))
+    assert "PyTorch fp32 against CTranslate2 int8" in told
+    assert "a 30 s window against a window fitted" in told
+    only = fairness(SideChoice("a", "fit"), SideChoice("b", "fit", "ctranslate2", "none"))
+    assert "window" not in only and "CTranslate2 fp32" in only
+
+
+def test_choosing_a_model_offers_its_engines(app: AppContext, run: RunDir) -> None:
+    write_export(run.path / "export" / "ct2", "ctranslate2", "int8", 5)
+    (update,) = tab_compare.engine_updates(app, run.name, None)
+    assert update["choices"] == [("CTranslate2 int8", "ct2"), ("PyTorch fp32", "torch")]
+    assert update["value"] == "ct2"
+    assert tab_compare.engine_updates(app, run.name, "torch")[0]["value"] == "torch"
+    assert tab_compare.engine_updates(app, "nothing", None)[0]["choices"] == []
+    note = tab_compare.engine_note(app, run.name, "ct2", "ctranslate2-int8")
+    assert "takes a minute" in note and "5 of 6 parts" in note
+    assert tab_compare.engine_note(app, None, None, "torch") == ""
+
+
+def test_visiting_the_tab_loads_the_slim_model(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    tab_compare.get_ready(app, False, run.name, "torch", "hi")
+    tab_compare.get_ready(app, True, None, None, "hi")
+    assert listener.readied == []
+    tab_compare.get_ready(app, True, run.name, "torch", "hi")
+    assert listener.readied == [(SideChoice(str(run.slim_path)), "hi")]

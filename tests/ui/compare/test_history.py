@@ -1,0 +1,310 @@
+"""Comparisons on disk, votes on hidden sides, exported pages."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.ui.compare.test_compare import comparison
+from whisperslim.errors import AudioError, RunError, UsageError
+from whisperslim.speech.audio.audio import decode
+from whisperslim.ui.compare import results as compare_results
+from whisperslim.ui.compare.blind import Tally, hide, tallies, tally_html, wilson
+from whisperslim.ui.compare.history import History
+from whisperslim.ui.compare.html import comparison_html, comparison_page, write_page, write_record
+from whisperslim.ui.compare.record import Compared, HeardSide, compared_from
+from whisperslim.ui.context.side_choice import SideChoice
+from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
+
+CLIP = CLIPS_FOLDER / "audio" / "demo_000.ogg"
+SAID = "मैं घर जाता हूँ"
+
+
+def made(reference: str | None = None, slim: str = "my-run") -> Compared:
+    """Dense wrote SAID, slim wrote one word wrong and two pieces of markup."""
+    sides = (SideChoice("base", "30s"), SideChoice("/runs/x", "fit", "ctranslate2", "int8"))
+    names = ("openai/whisper-base", slim)
+    return compared_from(comparison(), names, sides, "hi", reference, "Realistic.")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "runs")
+
+
+# --- kept -------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_comes_back_with_the_sound_the_models_heard(history: History) -> None:
+    one = made(SAID)
+    history.save(one, CLIP, 120.0)
+    assert history.find(one.key) == one
+    assert history.listed() == [one]
+    (folder,) = history.folder.iterdir()
+    samples, rate = soundfile.read(folder / "recording.flac", dtype="float32")
+    assert rate == 16_000 and history.recording(one.key) == (folder / "recording.flac").read_bytes()
+    np.testing.assert_allclose(samples, decode(CLIP), atol=2 / 32_768)
+
+
+def test_newest_first_and_what_is_none_is_left_out(history: History) -> None:
+    keys = ["20250101-000000-00000001", "20260101-000000-00000002", "20240101-000000-00000003"]
+    for key in keys:
+        history.save(replace(made(), key=key), None, 120.0)
+    (history.folder / "notes.txt").write_text("mine")
+    (history.folder / "20230101-000000-00000004").mkdir()
+    (history.folder / keys[2] / "comparison.json").write_text("[" * 100_000)
+    assert [each.key for each in history.listed()] == [keys[1], keys[0]]
+
+
+@pytest.mark.parametrize("key", [None, 3, "", "..", "../x", "/etc", ["a"], "2025", "x" * 9999])
+def test_no_key_leads_elsewhere(history: History, key: Any) -> None:
+    for act in (history.find, history.delete, lambda k: history.vote(k, "slim")):
+        with pytest.raises(RunError):
+            act(key)
+    with pytest.raises(RunError):
+        history.recording(key)
+
+
+def test_links_are_not_followed(history: History, tmp_path: Path) -> None:
+    one = made()
+    elsewhere = History(tmp_path / "other")
+    elsewhere.save(one, None, 120.0)
+    history.folder.mkdir(parents=True)
+    (history.folder / one.key).symlink_to(elsewhere.folder / one.key)
+    with pytest.raises(RunError, match="link"):
+        history.delete(one.key)
+    assert history.listed() == [] and elsewhere.listed() == [one]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("format", 2),
+        ("made", "yesterday"),
+        ("made", 5),
+        ("language", None),
+        ("audio_seconds", float("nan")),
+        ("audio_seconds", "3"),
+        ("shared_features", 1),
+        ("blind", ["dense", "dense"]),
+        ("blind", ["<script>", "slim"]),
+        ("vote", "everybody"),
+        ("sides", []),
+        ("sides", [1, 2]),
+        ("sides", None),
+        ("reference", 3),
+    ],
+)
+def test_a_record_that_somebody_wrote_is_refused(history: History, place: str, value: Any) -> None:
+    one = made()
+    history.save(one, None, 120.0)
+    path = history.folder / one.key / "comparison.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), place: value}))
+    with pytest.raises(RunError, match="cannot be read"):
+        history.find(one.key)
+
+
+def test_deleted_is_gone(history: History) -> None:
+    one = made()
+    history.save(one, CLIP, 120.0)
+    history.delete(one.key)
+    assert history.listed() == [] and list(history.folder.iterdir()) == []
+
+
+def test_a_disk_that_takes_nothing_is_told(history: History) -> None:
+    history.runs.mkdir()
+    history.folder.write_text("a file in the way")
+    with pytest.raises(RunError, match="could not be kept"):
+        history.save(made(), None, 120.0)
+    with pytest.raises(AudioError):
+        history.save(made(), "nothing.wav", 120.0)
+
+
+# --- blind ------------------------------------------------------------------------------------
+
+
+def test_lots_are_drawn_both_ways() -> None:
+    drawn = {hide(made()).blind for _ in range(64)}
+    assert drawn == {("dense", "slim"), ("slim", "dense")}
+
+
+@pytest.mark.parametrize("order", [("dense", "slim"), ("slim", "dense")])
+@pytest.mark.parametrize("reference", [None, SAID])
+def test_hidden_sides_are_hidden(order: tuple[str, str], reference: str | None) -> None:
+    hidden = replace(made(reference), blind=order)
+    page = comparison_html(hidden, b"fLaC")
+    for told in ("dense", "slim", "whisper-base", "my-run", "PyTorch", "CTranslate2", "0.6 s"):
+        assert told not in page
+    texts = re.findall(r'class="ws-transcript"[^>]*>(.*?)</p>', page)
+    assert ["<script" in text or "जाती" in text for text in texts] == [
+        role == "slim" for role in order
+    ]
+    with pytest.raises(UsageError, match="vote first"):
+        comparison_page(hidden, b"")
+    assert "slim" not in compare_results.list_label(hidden)
+
+
+def test_hidden_sides_show_only_notes_of_both() -> None:
+    one = replace(made(), blind=("slim", "dense"))
+    dense, slim = one.sides
+    silent, long = "no speech found in 1 of 3 parts", "the longest text allowed was reached"
+    for first, second, shown in (
+        ("", long, []),
+        (silent, f"{silent}; {long}", [silent]),
+        (f"{silent}; {long}", f"{silent}; {long}", [silent, long]),
+    ):
+        sides = (replace(dense, note=first), replace(slim, note=second))
+        page = comparison_html(replace(one, sides=sides))
+        assert [page.count(note) for note in (silent, long)] == [
+            2 * (note in shown) for note in (silent, long)
+        ]
+        assert long in comparison_html(replace(one, sides=sides, vote="slim"))
+
+
+def test_a_blind_vote_is_kept_and_stands(history: History) -> None:
+    one = replace(made(), blind=("slim", "dense"))
+    history.save(one, None, 120.0)
+    with pytest.raises(UsageError, match="A, B, same"):
+        history.vote(one.key, "slim")
+    assert history.vote(one.key, "A").vote == "slim"
+    assert history.find(one.key).vote == "slim"
+    with pytest.raises(UsageError, match="stands"):
+        history.vote(one.key, "B")
+    page = comparison_html(history.find(one.key))
+    assert "A was slim, B was dense." in page and "slim heard it better" in page
+
+
+def test_an_open_vote_may_change_and_does_not_count_as_blind(history: History) -> None:
+    one = made()
+    history.save(one, None, 120.0)
+    history.vote(one.key, "dense")
+    assert history.vote(one.key, "same").vote == "same"
+    assert tallies(history.listed()) == {} and tally_html(history.listed()) == ""
+
+
+def test_votes_are_counted_by_pair_of_models() -> None:
+    hidden = replace(made(), blind=("slim", "dense"))
+    other = replace(made(slim="other"), blind=("dense", "slim"), vote="slim")
+    cast = [replace(hidden, vote=vote) for vote in ("slim", "slim", "dense", "same")]
+    cast += [other, hidden]
+    found = tallies(cast)
+    assert sorted((t.dense, t.slim, t.same) for t in found.values()) == [(0, 1, 0), (1, 2, 1)]
+    assert "67 %" in tally_html(cast)
+    assert Tally(1, 2, 1).decided == 3
+
+
+def test_wilson_interval_is_the_published_one() -> None:
+    # Newcombe, Statistics in Medicine 17 (1998) 857-872, table I, method 3 (Wilson).
+    for hits, trials, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson(hits, trials) == pytest.approx((low, high), abs=5e-5)
+        mirrored = wilson(trials - hits, trials)
+        assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+    for hits, trials in ((0, 0), (2, 1), (-1, 3)):
+        with pytest.raises(ValueError, match="of"):
+            wilson(hits, trials)
+
+
+# --- shown and exported -----------------------------------------------------------------------
+
+
+def test_who_heard_it_right_counts_words() -> None:
+    # Four words were said; slim wrote जाती for जाता and two words more, tags being words, too.
+    page = comparison_html(made(SAID))
+    assert "Who heard it right? dense: dense 0 word errors" in page
+    assert "of 4 words spoken" in page
+    assert "Who heard" not in comparison_html(made())
+
+
+def test_bars_are_as_long_as_what_they_stand_for() -> None:
+    one = made()
+    dense, slim = one.sides
+    half = replace(slim, seconds=dense.seconds / 2, bytes_on_disk=dense.bytes_on_disk // 4)
+    page = comparison_html(replace(one, sides=(dense, half)))
+    found = re.findall(r'ws-bar-(dense|slim)" style="width:([\d.]+)%', page)
+    assert found == [("dense", "100.0"), ("slim", "50.0"), ("dense", "100.0"), ("slim", "25.0")]
+
+
+class _Addresses(HTMLParser):
+    """Every address that a page would ask for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_an_exported_page_needs_nothing_else(tmp_path: Path) -> None:
+    one = made(SAID)
+    page = write_page(one, CLIP.read_bytes(), tmp_path / "out")
+    record = write_record(one, tmp_path / "out")
+    html = page.read_text("utf-8")
+    parser = _Addresses()
+    parser.feed(html)
+    assert [address[:16] for address in parser.found] == ["data:audio/flac;"]
+    assert "script" not in parser.tags and "link" not in parser.tags and "i" in parser.tags
+    assert set(re.findall(r"url\((.{5})", html)) == {"data:"}
+    kept = json.loads(record.read_text("utf-8"))
+    assert kept["sides"][1]["text"] == one.sides[1].text and kept["reference"] == SAID
+
+
+# --- on the page ------------------------------------------------------------------------------
+
+
+def test_shown_with_buttons_and_files(history: History) -> None:
+    one = made()
+    history.save(one, CLIP, 120.0)
+    given = compare_results.updates(history, one)
+    assert given[0] == one.key and "data:audio/flac" in given[1]
+    assert [given[i]["value"] for i in (3, 4, 5)] == [
+        "Dense heard it better", "Both the same", "Slim heard it better",
+    ]  # fmt: skip
+    assert given[6]["visible"] and given[7]["visible"] and given[8]["visible"]
+    assert given[10]["value"] == one.key and "my-run" in given[10]["choices"][0][0]
+
+
+def test_hidden_sides_offer_no_files(history: History, tmp_path: Path) -> None:
+    given = compare_results.keep(history, made(), str(CLIP), blind=True)
+    assert given[2]["visible"] and not given[7]["visible"] and not given[8]["visible"]
+    assert given[3]["value"] == "A heard it better"
+    hidden = history.find(given[0])
+    for write in (
+        lambda: write_page(hidden, b"", tmp_path),
+        lambda: write_record(hidden, tmp_path),
+    ):
+        with pytest.raises(UsageError, match="vote first"):
+            write()
+    history.vote(given[0], "B")
+    after = compare_results.updates(history, history.find(given[0]))
+    assert not after[2]["visible"] and after[7]["visible"]
+
+
+def test_what_cannot_be_kept_is_shown_but_not_voted_on(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(compare_results, "warn", warned.append)
+    history.runs.mkdir()
+    history.folder.write_text("in the way")
+    given = compare_results.keep(history, made(), str(CLIP), blind=False)
+    assert "ws-transcript" in given[1] and not given[2]["visible"] and len(warned) == 1
+    with pytest.raises(RunError):
+        compare_results.keep(history, made(), str(CLIP), blind=True)
+
+
+def test_sides_are_plain_values() -> None:
+    assert all(isinstance(side, HeardSide) for side in made().sides)

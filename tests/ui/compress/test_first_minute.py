@@ -1,0 +1,214 @@
+"""Try it, the presets' list and the check that follows the form, as plain functions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from tests.support.fake_runs import finish, make_run, write_events
+from whisperslim.errors import RecipeError, UsageError
+from whisperslim.jobs.recipe import trial
+from whisperslim.jobs.recipe.presets import PROJECT_ROOT, preset_names
+from whisperslim.jobs.recipe.recipe import dotted_values, load_recipe, with_values
+from whisperslim.jobs.run.folder import RunDir, RunStatus
+from whisperslim.ui.compress import check as form_check
+from whisperslim.ui.compress import preset_fields
+from whisperslim.ui.compress import try_it as first_minute
+from whisperslim.ui.compress.check import Marked
+from whisperslim.ui.compress.form import RecipeForm, lay_out
+from whisperslim.ui.compress.preset_actions import own_presets
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+
+DEMO = load_recipe("quick-demo")
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> AppContext:
+    def start(run: RunDir) -> int:
+        return 1
+
+    return AppContext(RunWatch(tmp_path / "runs"), start)
+
+
+@pytest.fixture(scope="module")
+def form() -> RecipeForm:
+    with gr.Blocks():
+        return lay_out("quick-demo", ["openai/whisper-base"])
+
+
+def shown(form: RecipeForm, **changed: Any) -> list[Any]:
+    """What the browser would send, with some controls changed: `train__steps=5`."""
+    wanted = {name.replace("__", "."): value for name, value in changed.items()}
+    return [wanted.get(f.dotted, f.component.value) for f in form.fields]
+
+
+# --- what Try it takes ------------------------------------------------------------------------
+
+
+def test_the_time_told_is_the_measured_one() -> None:
+    record = json.loads((PROJECT_ROOT / "benchmarks/results/quick_preset.json").read_text())
+    assert record["cores"] == 2
+    assert pytest.approx(record["seconds"], abs=1) == trial.MEASURED_SECONDS
+
+
+def test_the_disk_told_is_arithmetic_on_the_recipe(app: AppContext) -> None:
+    # Whisper-base has 72,593,920 parameters, 512 of them for each of 51,865 tokens; 871 stay.
+    kept = 72_593_920 - 512 * (51_865 - 871)
+    # Three checkpoints of weights and two moments, and four models, in float32.
+    by_hand = (3 * 3 + 4) * kept * 4
+    needs = trial.trial_needs(app.runs, trial.trial_recipe())
+    assert needs.disk_bytes == pytest.approx(by_hand, rel=0.01)
+
+
+def test_the_trial_is_the_quick_preset() -> None:
+    assert trial.trial_recipe() == with_values(DEMO, {"name": trial.NAME})
+    assert first_minute.is_trial("20260101-000000-try-it")
+    assert not first_minute.is_trial("20260101-000000-sgl-hindi")
+
+
+def test_what_it_takes_is_said_beforehand_and_what_is_missing() -> None:
+    needs = trial.TrialNeeds(114.0, 2_400_000_000, 150_200_000, 3_000_000_000)
+    page = first_minute.offer_html(needs)
+    for words in ("about 2 minutes", "2.40 GB", "150.2 MB, once"):
+        assert words in page
+    assert "make room" not in page
+    full = trial.TrialNeeds(114.0, 2_400_000_000, 0, 1_000_000_000)
+    assert "1.00 GB free: make room first" in first_minute.offer_html(full)
+    assert "on this computer already" in first_minute.offer_html(full)
+
+
+# --- the path ---------------------------------------------------------------------------------
+
+
+def test_try_it_is_offered_until_there_is_a_model(app: AppContext) -> None:
+    assert first_minute.see(app, "")[0]["visible"] is True
+    finish_with_events(make_run(app.runs, "mine"))
+    assert first_minute.see(app, "")[0]["visible"] is False
+
+
+def test_a_trial_at_work_is_found_again_and_followed(app: AppContext) -> None:
+    run = first_minute.begin(app)
+    write_events(run, until="tune")
+    with run.lock():
+        assert first_minute.arrived(app) == run.name
+        part, _, button, progress, following, timer = first_minute.see(app, run.name)
+        assert part["visible"] and not button["interactive"]
+        assert following == run.name and timer.active
+        assert "trains, to find out what can go" in progress
+        assert not first_minute.is_done(app, run.name)
+
+
+def test_the_end_of_a_trial_fills_compare(app: AppContext) -> None:
+    run = first_minute.begin(app)
+    finish_with_events(run)
+    _, _, button, progress, following, timer = first_minute.see(app, run.name)
+    assert button["interactive"] and following == "" and not timer.active
+    assert "Done" in progress
+    assert first_minute.is_done(app, run.name)
+    slim, clip, path, said = first_minute.comparison_of(app, run.name)
+    assert slim["value"] == run.name
+    assert Path(path).is_file() and path.endswith(clip) and said
+
+
+def test_a_trial_that_failed_says_where_to_look(app: AppContext) -> None:
+    run = first_minute.begin(app)
+    write_events(run, until="tune")  # and no worker: it died
+    button, progress = first_minute.see(app, run.name)[2:4]
+    assert app.watch.status(run) == RunStatus.DIED
+    assert button["interactive"] and "Resume" in progress
+
+
+def test_other_runs_are_not_followed(app: AppContext) -> None:
+    run = make_run(app.runs, "mine")
+    for name in (run.name, "../elsewhere", "try-it", ""):
+        assert first_minute.see(app, name)[4] == ""
+
+
+# --- the check of the form --------------------------------------------------------------------
+
+
+def test_nothing_is_wrong_or_changed_in_a_fresh_form(app: AppContext, form: RecipeForm) -> None:
+    values = shown(form)
+    assert form_check.problems_of(app, form, values) == {}
+    found = form_check.form_changes(form, values, DEMO)
+    assert found == []
+    assert "Everything as in" in form_check.changes_html(form, found, "quick-demo")
+
+
+def test_changes_are_told_by_the_labels_of_the_page(form: RecipeForm) -> None:
+    values = shown(form, target__removed=0.6, vocabulary__timestamps=True, name="<b>")
+    page = form_check.changes_html(form, form_check.form_changes(form, values, DEMO), "demo")
+    assert "3 changes against demo" in page
+    assert "<s>0.3</s> → <b>0.6</b>" in page and "<s>off</s> → <b>on</b>" in page
+    assert "&lt;b&gt;" in page and "<b><b>" not in page
+
+
+def test_only_controls_whose_state_changes_are_sent(app: AppContext, form: RecipeForm) -> None:
+    values = shown(form, train__steps=None, name="no/folder")
+    problems = form_check.problems_of(app, form, values)
+    assert set(problems) == {"train.steps", "name"}
+    assert "is empty" in problems["train.steps"]
+    now = form_check.marked_now(form, values, problems)
+    assert changed(form, form_check.mark_changes(form, Marked(), now)) == set(problems)
+    assert changed(form, form_check.mark_changes(form, now, now)) == set()
+    mended = Marked(now.method, {"name": problems["name"]})
+    updates = form_check.mark_changes(form, now, mended)
+    assert changed(form, updates) == {"train.steps"}
+    (update,) = [u for u in updates if "info" in u]
+    assert update["elem_classes"] == []
+
+
+def test_the_check_says_nothing_of_folders_elsewhere(app: AppContext, form: RecipeForm) -> None:
+    there, not_there = (
+        form_check.problems_of(app, form, shown(form, data__train=path))["data.train"]
+        for path in ("/etc/passwd", "/etc/no-such-file")
+    )
+    assert there.replace("/etc/passwd", "") == not_there.replace("/etc/no-such-file", "")
+
+
+# --- the presets' list ------------------------------------------------------------------------
+
+
+def test_own_presets_stand_beside_the_runs_and_first_in_the_list(app: AppContext) -> None:
+    own = own_presets(app)
+    own.save("mine", DEMO)
+    assert own.folder.parent == app.runs
+    assert app.watch.listed() == []
+    assert preset_fields.choices(own)[0] == ("mine (yours)", "own/mine")
+    assert len(preset_fields.choices(own)) == 1 + len(preset_names())
+    choice, note, name, delete = preset_fields.chosen_updates(own, "own/mine")
+    assert choice["value"] == "own/mine" and "Your own preset" in note
+    assert name == "mine" and delete["interactive"]
+
+
+@pytest.mark.parametrize("choice", ["own/gone", "own/../x", "nothing", "<script>", None, 5])
+def test_presets_nobody_knows_are_refused(app: AppContext, choice: object) -> None:
+    with pytest.raises(UsageError):
+        preset_fields.chosen_recipe(own_presets(app), choice)
+
+
+def test_a_shared_file_can_be_taken(app: AppContext, form: RecipeForm) -> None:
+    own = own_presets(app)
+    recipe = form_check.recipe_of(form, shown(form, train__steps=9, name="shared"))
+    name, _, body = preset_fields.shared_file(recipe).partition("\n")
+    assert name == "shared.yaml"
+    assert preset_fields.taken(own, body.encode()) == "own/shared"
+    assert preset_fields.taken(own, body.encode()) == "own/shared-2"
+    assert dotted_values(own.load("shared-2")) == dotted_values(recipe)
+    with pytest.raises(UsageError, match="no file"):
+        preset_fields.taken(own, "/etc/passwd")
+    with pytest.raises(RecipeError):
+        preset_fields.taken(own, b"steps: 3")
+
+
+def changed(form: RecipeForm, updates: list[Any]) -> set[str]:
+    pairs = zip(form.fields, updates, strict=True)
+    return {field.dotted for field, update in pairs if "info" in update}
+
+
+def finish_with_events(run: RunDir) -> None:
+    write_events(run)
+    finish(run)

@@ -1,0 +1,193 @@
+"""What a removal target counts is said wherever it is asked for or shown."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from safetensors.torch import save_file
+
+from tests.support.fake_app import Acts, fake_app
+from tests.support.fake_runs import make_groups, make_run, make_scores, write_plan
+from tests.support.fake_sizes import FakeResizing, make_sweep
+from whisperslim import events
+from whisperslim.core.plan.plan import check_target, plan_to_budget
+from whisperslim.errors import PlanError
+from whisperslim.jobs.pricing.terms import Terms
+from whisperslim.jobs.recipe.recipe import load_recipe, with_values
+from whisperslim.jobs.recipe.target_words import WEIGHTS, counted_in, words_for
+from whisperslim.jobs.run.console import line_for
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.ui.compress import tab as tab_compress
+from whisperslim.ui.compress.form import lay_out
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.parts.forms import FieldInput, read_form
+from whisperslim.ui.sparsity import tab as tab_sparsity
+from whisperslim.ui.tradeoff import size as tradeoff_size
+from whisperslim.ui.tradeoff import tab as tab_tradeoff
+from whisperslim.ui.tradeoff.charts import caption_lines
+
+OPERATIONS = "the operations of all heads and FFN units on 5 s of speech"
+FLOPS = {"target.currency": "flops"}
+OWN_FLOPS = {"method.name": "l0_distill", "method.currency": "flops"}
+GROUPS = make_groups()
+# A head weighs as two FFN units, and counts for a ninth of one here.
+DEAREST = 9.0
+COSTS = {group.key: 1.0 if group.kind == "heads" else DEAREST for group in GROUPS}
+TOTAL = sum(group.count * COSTS[group.key] for group in GROUPS)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> AppContext:
+    return fake_app(tmp_path / "runs", Acts())
+
+
+def costed_run(runs: Path, target: float) -> RunDir:
+    """A run whose target is a share of operations, as `COSTS` has them."""
+    run = make_run(runs, "costed", **FLOPS)
+    write_plan(run, GROUPS)
+    scores = make_scores(GROUPS)
+    save_file(scores, run.scores_path, metadata={"costs": json.dumps(COSTS)})
+    plan = plan_to_budget(scores, GROUPS, target, costs=COSTS)
+    run.plan_path.write_text(plan.to_json(), "utf-8")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, WEIGHTS),
+        (FLOPS, OPERATIONS),
+        (OWN_FLOPS, OPERATIONS),
+        ({**OWN_FLOPS, **FLOPS}, OPERATIONS),
+        (
+            {"target.currency": "latency", "export.engine": "onnx", "export.quantize": "int8"},
+            "the time of all heads and FFN units, measured in onnx, int8",
+        ),
+        (
+            {**OWN_FLOPS, "method.currency": "latency", "export.engine": "onnx"},
+            "the time of all heads and FFN units, measured in torch, by the run itself",
+        ),
+    ],
+)
+def test_a_recipe_says_what_its_target_counts(values: Mapping[str, Any], said: str) -> None:
+    assert counted_in(with_values(load_recipe("quick-demo"), values)) == said
+
+
+def test_times_of_another_engine_take_the_place_of_the_methods_own() -> None:
+    own = {**OWN_FLOPS, "method.currency": "latency", "target.currency": "latency"}
+    recipe = with_values(load_recipe("quick-demo"), own)
+    moved = with_values(recipe, Terms("onnx").values(recipe))
+    assert counted_in(recipe).endswith("torch, by the run itself")
+    assert counted_in(moved).endswith("measured in onnx")
+    flops = with_values(load_recipe("quick-demo"), OWN_FLOPS)
+    assert counted_in(with_values(flops, Terms("onnx").values(flops))) == OPERATIONS
+
+
+def test_a_target_out_of_reach_is_not_told_as_weights() -> None:
+    with pytest.raises(PlanError, match="of the model's prunable weights"):
+        check_target(0.99, GROUPS)
+    with pytest.raises(PlanError, match="of the cost of the model's units"):
+        check_target(0.99, GROUPS, costs=COSTS)
+
+
+def test_the_console_tells_a_target_and_what_it_is_of() -> None:
+    line = line_for(events.Planned(0.41, 0.1, 0.3, 0.1, OPERATIONS))
+    assert f"41.0% of the prunable weights removed (target 30.0% of {OPERATIONS})" in line
+    assert "(target 30.0% of the prunable weights)" in line_for(events.Planned(0.3, 0.1, 0.3, 0.1))
+
+
+# --- the app ----------------------------------------------------------------------------------
+
+
+def test_the_sparsity_slider_stands_at_the_target_and_says_of_what(app: AppContext) -> None:
+    run = costed_run(app.runs, 0.3)
+    with gr.Blocks() as blocks:
+        tab_sparsity.connect(tab_sparsity.lay_out_tab(), app, [])
+    show = next(fn.fn for fn in blocks.fns.values() if fn.fn and fn.fn.__name__ == "show")
+    slider, *_ = show(run.name)
+    pruned = tab_sparsity.pruned_run(app, run.name)
+    assert slider["value"] == 0.3 and f"share of {OPERATIONS}" in slider["info"]
+    assert abs(pruned.plan.removed - 0.3) > 0.02, "a share of weights would be another number"
+    page = tab_sparsity.drawings(pruned, 0.3, moved=False)[0]
+    assert f"target <b>30.0 % of {OPERATIONS}</b>" in page
+
+
+def test_the_sparsity_slider_plans_in_what_it_says(app: AppContext) -> None:
+    pruned = tab_sparsity.pruned_run(app, costed_run(app.runs, 0.3).name)
+    kept = pruned.replanned(0.6).keep
+    gone = sum((group.count - len(kept[group.key])) * COSTS[group.key] for group in GROUPS)
+    assert 0.6 <= gone / TOTAL < 0.6 + DEAREST / TOTAL
+    page = tab_sparsity.drawings(pruned, 0.6, moved=True)[0]
+    weights = sum(group.count * group.weights_per_unit for group in GROUPS)
+    left = sum(len(kept[group.key]) * group.weights_per_unit for group in GROUPS)
+    assert f"{100 * (1 - left / weights):.1f} % removed" in page and "target <b>60.0 %" in page
+
+
+def test_the_tradeoff_slider_says_of_what(tmp_path: Path) -> None:
+    app = AppContext(RunWatch(tmp_path / "runs"), resizing=FakeResizing())
+    costed, plain = costed_run(app.runs, 0.3), make_run(app.runs, "plain")
+    write_plan(plain, GROUPS, 0.3)
+    with gr.Blocks():
+        tab = tab_tradeoff.lay_out_tab()
+    for run, said in ((costed, OPERATIONS), (plain, WEIGHTS)):
+        updates = tradeoff_size.begin(app, tab.size, run.name)
+        assert updates[3]["info"] == f"Share of {said} to cut out."
+
+
+def test_a_curve_says_what_its_targets_are_shares_of() -> None:
+    usual = make_sweep("one")
+    other = make_sweep("two", provenance={"counted in": OPERATIONS})
+    assert "Targets are shares of the prunable weights." in " ".join(caption_lines([usual]))
+    assert f"Targets are shares of {OPERATIONS}." in " ".join(caption_lines([other]))
+    both = " ".join(caption_lines([usual, other]))
+    assert f"one: of the prunable weights; two: of {OPERATIONS}." in both
+
+
+@pytest.fixture(scope="module")
+def fields() -> list[FieldInput]:
+    with gr.Blocks():
+        return list(lay_out("quick-demo", []).fields)
+
+
+def forecast(app: AppContext, fields: list[FieldInput], **changes: object) -> str:
+    """The forecast for a form of defaults but for `changes`, `a__b` for `a.b`."""
+    wanted = {name.replace("__", "."): value for name, value in changes.items()}
+    method = wanted.get("method.name", "sgl")
+    shown = [
+        wanted.get(field.dotted, field.default) if field.applies_to(str(method)) else field.default
+        for field in fields
+    ]
+    return tab_compress.forecast_of(app, read_form(fields, shown))
+
+
+@pytest.mark.parametrize("model", ["openai/whisper-base", "openai/whisper-small"])
+def test_the_forecast_leaves_open_what_only_the_plan_tells(
+    app: AppContext, fields: list[FieldInput], model: str
+) -> None:
+    common = {"model": model, "target__removed": 0.5, "target__zeroed": 0.25}
+    weights = forecast(app, fields, **common)
+    assert OPERATIONS not in weights and "→ ?" not in weights
+    for changes in (
+        {"target__currency": "flops"},
+        {"method__name": "l0_distill", "method__currency": "flops"},
+    ):
+        page = forecast(app, fields, **common, **changes)
+        assert f"of {OPERATIONS}" in page and "MB" not in page and "fewer" not in page
+    # The currency of a method that is not chosen is none of the recipe's.
+    assert "→ ?" not in forecast(app, fields, **common, method__currency="flops")
+
+
+def test_the_forecast_keeps_what_is_known(app: AppContext, fields: list[FieldInput]) -> None:
+    page = forecast(
+        app, fields, model="openai/whisper-base", target__zeroed=0.25, target__currency="flops"
+    )
+    # A quarter of the 44,040,192 prunable weights.
+    assert "72.6 M → ?" in page and "Zeroed: 11.0 M of the 44.0 M prunable weights" in page
+    assert "before the run has planned" in page
+    assert words_for("latency", engine="onnx") in forecast(
+        app, fields, target__currency="latency", export__engine="onnx"
+    )

@@ -1,0 +1,45 @@
+"""Which models the page offers to compare."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_runs import finish, make_run, write_events
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.derivation import MARKER
+from whisperslim.ui.context.choices import chosen_model, dense_choices, slim_choices
+from whisperslim.ui.context.context import DENSE_MODELS, AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> AppContext:
+    return AppContext(RunWatch(tmp_path / "runs"))
+
+
+def made(app: AppContext, name: str, minute: int, resized: bool = False) -> RunDir:
+    """A finished run of a given minute, with a dense model of its own."""
+    run = make_run(app.runs, name)
+    write_events(run)
+    finish(run)
+    (run.path / "prepared").mkdir()
+    (run.path / "prepared" / "config.json").write_text("{}")
+    if resized:
+        (run.path / MARKER).write_text("{}")
+    moved = app.runs / f"20260101-00{minute:02d}00-{name}"
+    run.path.rename(moved)
+    return RunDir(moved)
+
+
+def test_a_run_of_its_own_is_offered_before_a_newer_resized_one(app: AppContext) -> None:
+    older, newer = made(app, "older", 1), made(app, "newer", 2)
+    resized = made(app, "newer-50pct", 3, resized=True)
+    assert slim_choices(app) == [newer.name, older.name, resized.name]
+
+
+def test_the_dense_model_tuned_for_a_run_is_offered_once(app: AppContext) -> None:
+    run = made(app, "tuned", 1)
+    made(app, "tuned-50pct", 2, resized=True)
+    assert dense_choices(app) == [*DENSE_MODELS, f"{run.name}/prepared"]
+    assert chosen_model(app, f"{run.name}/prepared") == str(run.path / "prepared")
+    assert chosen_model(app, run.name) == str(run.slim_path)

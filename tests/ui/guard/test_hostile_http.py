@@ -1,0 +1,211 @@
+"""Every address of the app, asked directly as no browser would: words, or a plain refusal."""
+
+import json
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.browser.conftest import free_port
+from tests.support.fake_runs import make_run
+from tests.ui.guard.test_hostile import NASTY, VALUES
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.ui.app.build import launch
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.guard.access import Access, Login
+
+API = "/gradio_api"
+SECRET = "correct horse battery"
+ENDS = ("process_completed", "process_generating", "close_stream")
+
+
+@dataclass(frozen=True)
+class Open:
+    """The app as it runs here, and the computers that it asked for anything."""
+
+    client: httpx.Client
+    blocks: gr.Blocks
+    runs: Path
+    asked: list[Any] = field(default_factory=list)
+
+
+def serve(folder: Path, access: Access) -> tuple[gr.Blocks, str]:
+    port = free_port()
+
+    def start(run: RunDir) -> int:
+        return 1
+
+    def act(*given: object) -> int:
+        return 1
+
+    app = AppContext(RunWatch(folder / "runs"), start, act, command=act)  # type: ignore[arg-type]
+    blocks = launch(folder / "runs", port=port, block=False, context=app, access=access)
+    return blocks, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
+    folder = tmp_path_factory.mktemp("open")
+    make_run(folder / "runs")
+    blocks, address = serve(folder, Access())
+    asked: list[Any] = []
+    connect = socket.socket.connect
+
+    def watched(self: socket.socket, to: Any) -> None:
+        if isinstance(to, tuple) and to[0] not in ("127.0.0.1", "::1", "localhost"):
+            asked.append(to)
+            raise OSError("tests ask nobody")
+        connect(self, to)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
+        patch.setattr(socket.socket, "connect", watched)
+        yield Open(client, blocks, folder / "runs", asked)
+    blocks.close()
+
+
+def call(app: Open, number: int, data: list[Any]) -> str:
+    """All that the app says to one event."""
+    # One of its own each time: the end of a stream takes the session's waiting events with it.
+    session = secrets.token_hex(8)
+    body = {"data": data, "fn_index": number, "session_hash": session, "trigger_id": None}
+    joined = app.client.post(f"{API}/queue/join", json=body)
+    assert joined.status_code < 500, joined.text
+    if joined.status_code != 200:
+        return joined.text
+    said = ""
+    with app.client.stream("GET", f"{API}/queue/data", params={"session_hash": session}) as answer:
+        for line in answer.iter_lines():
+            said += line
+            # A watching event goes on as long as its page: its first answer is enough.
+            if any(f'"{end}"' in line for end in ENDS):
+                break
+    return said
+
+
+def check_answer(app: Open, said: str) -> None:
+    for inside in ("Traceback (", "site-packages", 'File \\"', "root:x:0", "TypeError", "KeyError"):
+        assert inside not in said
+    assert app.client.get(f"{API}/user").status_code == 200, "the app must live on"
+    assert app.asked == []
+
+
+def queued(app: Open) -> list[Any]:
+    return [function for function in app.blocks.fns.values() if function.queue is not False]
+
+
+def test_every_event_answers_bad_values_in_words(app: Open) -> None:
+    before = sorted(path.name for path in app.runs.parent.iterdir())
+    bad: list[Any] = [None, {"path": "/etc/passwd", "x": ["<script>"]}]
+    for function in queued(app):
+        for value in bad:
+            check_answer(app, call(app, function._id, [value] * len(function.inputs)))
+    assert sorted(path.name for path in app.runs.parent.iterdir()) == before
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(which=st.integers(0, 10_000), values=st.lists(VALUES | NASTY, max_size=12))
+def test_any_event_answers_any_value(app: Open, which: int, values: list[Any]) -> None:
+    functions = queued(app)
+    function = functions[which % len(functions)]
+    try:
+        json.dumps(values, allow_nan=False).encode()
+    except ValueError:  # not a number: the gate's own test
+        return
+    count = len(function.inputs)
+    given_values = (values * (count + 1) if values else [None] * count)[:count]
+    check_answer(app, call(app, function._id, given_values))
+
+
+FILE = {"meta": {"_type": "gradio.FileData"}, "orig_name": "a.wav"}
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/environ", "http://example.org/a.wav"])
+def test_a_recording_is_what_was_uploaded(app: Open, path: str) -> None:
+    for function in queued(app):
+        if any(type(each).__name__ == "Audio" for each in function.inputs):
+            data = [
+                {"path": path, **FILE} if type(each).__name__ == "Audio" else ""
+                for each in function.inputs
+            ]
+            check_answer(app, call(app, function._id, data))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x.wav", "/etc/x.wav", "..", "a\\..\\b.wav", "<script>.wav"]
+)
+def test_uploads_stay_in_their_folder(app: Open, name: str) -> None:
+    answer = app.client.post(f"{API}/upload", files={"files": (name, b"PK\x03\x04 no sound")})
+    assert answer.status_code < 500
+    for kept in answer.json() if answer.status_code == 200 else []:
+        assert Path(kept).resolve().is_relative_to(Path(app.blocks.GRADIO_CACHE).resolve())
+        assert "/.." not in kept
+
+
+def test_too_large_an_upload_is_refused(app: Open) -> None:
+    host = f"{app.client.base_url.host}:{app.client.base_url.port}"
+    lines = [f"POST {API}/upload HTTP/1.1", f"Host: {host}", "Content-Length: 99999999999"]
+    lines += ["Content-Type: multipart/form-data; boundary=x", "", ""]
+    with socket.create_connection(("127.0.0.1", app.client.base_url.port or 0), 60) as raw:
+        raw.sendall("\r\n".join(lines).encode())
+        assert raw.recv(12) == b"HTTP/1.1 413"
+    assert app.client.post(f"{API}/queue/join", content=b" " * 5_000_000).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"host": "evil.example"}, 403), ({"origin": "https://evil.example"}, 403),
+     ({"origin": "null"}, 403), ({}, 400)],
+)  # fmt: skip
+def test_pages_of_other_sites_press_nothing_here(
+    app: Open, headers: dict[str, str], status: int
+) -> None:
+    answer = app.client.post(f"{API}/queue/join", headers=headers, content=b"nonsense")
+    assert answer.status_code == status and answer.headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"{API}/file=/etc/passwd", f"{API}/file=../../../etc/passwd", f"{API}/file=%2Fetc%2Fpasswd",
+     "/static/..%2f..%2f..%2fetc/passwd", "/assets/../../../etc/passwd", f"{API}/proxy=http://a.b"],
+)  # fmt: skip
+def test_no_file_of_the_computer_is_served(app: Open, path: str) -> None:
+    answer = app.client.get(path)
+    assert answer.status_code in (403, 404) and "root:" not in answer.text
+
+
+def test_component_calls_answer_in_words(app: Open) -> None:
+    live = [b for b in app.blocks.blocks.values() if getattr(b, "elem_id", None) == "live-text"]
+    for name in ("begin", "feed", "end", "__init__", "nothing"):
+        for data in (None, "x", {}, {"rate": -1}, {"key": [], "pcm": 3}, {"rate": "9" * 99}):
+            body = {"component_id": live[0]._id, "fn_name": name, "session_hash": "s", "data": data}
+            answer = app.client.post(f"{API}/component_server", json=body)
+            assert "Traceback" not in answer.text
+    check_answer(app, "")
+
+
+def test_a_login_keeps_strangers_out(tmp_path: Path) -> None:
+    blocks, address = serve(tmp_path, Access(login=Login("asha", SECRET)))
+    with httpx.Client(base_url=address, timeout=60) as stranger:
+        for path in ("/config", f"{API}/info", f"{API}/queue/status", f"{API}/file=/x"):
+            assert stranger.get(path).status_code == 401
+        for path in ("queue/join", "upload", "component_server", "run/predict"):
+            assert stranger.post(f"{API}/{path}", json={}).status_code in (401, 422)
+        assert "Start" not in stranger.get("/").text
+        wrong = {"username": "asha", "password": "wrong"}
+        tried = [stranger.post("/login", data=wrong).status_code for _ in range(11)]
+        assert tried == [400] * 10 + [429]
+    blocks.close()

@@ -1,0 +1,228 @@
+"""The Runs and Sparsity tabs: what a look at a run draws, and what it survives."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from tests.support.fake_app import Acts, fake_app
+from tests.support.fake_runs import finish, make_groups, make_run, write_events, write_plan
+from whisperslim import events
+from whisperslim.core.families.base import prunable_total
+from whisperslim.errors import RunError
+from whisperslim.jobs.run.eventlog import EventLog
+from whisperslim.jobs.run.view import RunView, fold
+from whisperslim.jobs.run.folder import RunDir, RunStatus
+from whisperslim.ui.runs import tab as tab_runs
+from whisperslim.ui.sparsity import tab as tab_sparsity
+from whisperslim.ui.parts.charts import loss_figure, wer_figure
+from whisperslim.ui.context.context import AppContext, for_people
+from whisperslim.ui.sparsity.charts import heads_figure, weights_figure
+from whisperslim.ui.sparsity.layers import LayerRow
+from whisperslim.ui.runs.card import done_share, run_card, scores_table
+from whisperslim.ui.context.run_watch import log_tail
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> AppContext:
+    return fake_app(tmp_path / "runs", Acts())
+
+
+# --- Runs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../etc", "/etc", "a/b", "", ".", "..", None, 3, ["x"], "no-run"])
+def test_run_names_from_outside_reach_nothing_but_runs(app: AppContext, name: Any) -> None:
+    make_run(app.runs)
+    (app.runs.parent / "etc").mkdir()
+    with pytest.raises(RunError):
+        app.watch.open(name)
+
+
+def test_a_link_out_of_the_runs_folder_is_no_run(app: AppContext, tmp_path: Path) -> None:
+    outside = make_run(tmp_path / "elsewhere")
+    app.runs.mkdir()
+    (app.runs / "link").symlink_to(outside.path)
+    with pytest.raises(RunError):
+        app.watch.open("link")
+
+
+def test_watch_reads_only_what_is_new(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_events(run, until="tune", steps=40)
+    first = app.watch.view(run)
+    EventLog(run.events_path).append(events.Notice("one more"))
+    assert app.watch.view(run) == fold(first, [events.Notice("one more", at=_last_at(run))])
+    run.events_path.write_text("")
+    assert app.watch.view(run) == RunView()
+
+
+def test_look_draws_once_and_then_only_changes(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_events(run, until="tune")
+    updates, drawn = tab_runs.look(app, run.name, tab_runs.NOTHING_DRAWN)
+    assert not any(_skipped(update) for update in updates)
+    again, same = tab_runs.look(app, run.name, drawn)
+    assert same == drawn and all(_skipped(update) for update in again)
+    EventLog(run.events_path).append(events.Notice("told"))
+    third, _ = tab_runs.look(app, run.name, drawn)
+    curves = third[5:9]
+    assert all(_skipped(update) for update in curves), "a notice must not redraw the curves"
+    assert "told" in third[9]
+
+
+def test_look_survives_a_run_that_is_gone(app: AppContext) -> None:
+    updates, drawn = tab_runs.look(app, "20200101-000000-gone", tab_runs.NOTHING_DRAWN)
+    assert "No run chosen" in updates[2]
+    again, _ = tab_runs.look(app, "20200101-000000-gone", drawn)
+    assert all(_skipped(update) for update in again)
+
+
+def test_number_of_outputs_is_that_of_the_components(app: AppContext) -> None:
+    with gr.Blocks():
+        components = tab_runs.lay_out_tab().outputs()
+    for name in ("", make_run(app.runs).name):
+        assert len(tab_runs.look(app, name, tab_runs.NOTHING_DRAWN)[0]) == len(components)
+
+
+def test_a_fresh_page_shows_the_run_at_work(app: AppContext) -> None:
+    working = make_run(app.runs, "first")
+    newest = make_run(app.runs, "second")
+    assert tab_runs.first_choice(app, None) == max(working.name, newest.name)
+    older = min(working, newest, key=lambda run: run.name)
+    with older.lock():
+        assert tab_runs.first_choice(app, None) == older.name
+    assert tab_runs.first_choice(app, working.name) == working.name
+    assert tab_runs.first_choice(app, "not-there") == max(working.name, newest.name)
+
+
+def test_card_tells_the_end_and_escapes_it(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_events(run, until="tune")
+    EventLog(run.events_path).append(events.Failed("tune", "<script>alert(1)</script>"))
+    status = app.watch.status(run)
+    card = run_card(run, status, app.watch.view(run))
+    assert status == RunStatus.FAILED
+    assert "&lt;script&gt;" in card and "<script>" not in card
+
+
+def test_progress_is_of_the_stage_at_work() -> None:
+    begun = fold(RunView(), [events.RunStarted("r", 1, ("tune",)), events.StageStarted("tune")])
+    assert done_share(begun) is None
+    step = events.StepDone("tune", 5, 20, {"ce": 1.0}, 1e-5, 1.0, 2.0, 10)
+    assert done_share(fold(begun, [step])) == 0.25
+    progress = events.Progress("tune", "clips", 3, 4)
+    assert done_share(fold(begun, [step, progress])) == 0.75
+
+
+def test_scores_name_their_set_and_normaliser(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_events(run)
+    page = scores_table(app.watch.view(run))
+    for word in ("dense (evaluate)", "demo_hi#test", "hindi-1", "fit", "110.4 %", "51.2 %"):
+        assert word in page
+
+
+def test_log_is_plain_text(app: AppContext) -> None:
+    run = make_run(app.runs)
+    run.log_path.write_bytes(b"one\r\x1b[32mtwo\x1b[0m\nthree\r\n")
+    assert log_tail(run) == "two\nthree"
+
+
+def test_curves_of_a_later_stage_go_on_after_the_first(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_events(run, steps=60)
+    view = app.watch.view(run)
+    first, later = [t for t in loss_figure(view).data if t.name == "cross_entropy"]
+    assert first.x[-1] == 60 and later.x[0] == 62
+    assert first.line.color == later.line.color and first.line.dash != later.line.dash
+    assert first.showlegend and not later.showlegend
+    assert [trace.y[0] for trace in wer_figure(view).data][1:] == [110.4, 51.2]
+
+
+def test_names_of_a_sent_run_are_no_markup_in_a_figure(app: AppContext) -> None:
+    link = '<a href="x">'
+    run = make_run(app.runs)
+    log = EventLog(run.events_path)
+    log.append(events.RunStarted("r", 1, ("tune", link)))
+    for stage in ("tune", link):
+        log.append(events.StageStarted(stage))
+        log.append(events.StepDone(stage, 1, 2, {link: 1.0}, 1e-5, 1.0, 2.0, 10))
+    for stage, label in (("tune", link), ("no steps", link), ("tune", f"{link}#x")):
+        log.append(events.Evaluated(stage, label, f"{link}#x", 1, 3, 0.5, 0.4, 0.3, "raw", "fit"))
+    view = app.watch.view(run)
+    row = LayerRow("k", "encoder", "heads", 0, link, 4, 10, (0,), (1,), None)
+    layers = [weights_figure([row], moved=True), heads_figure([row])]
+    losses, errors = loss_figure(view), wer_figure(view)
+    assert len(losses.data) == 2 and len(errors.data) == 3
+    assert [trace.showlegend for trace in losses.data] == [True, False]
+    for made in (losses, errors, *layers):
+        assert "<a " not in str(made.to_dict()) and "&lt;a " in str(made.to_dict())
+
+
+# --- Sparsity ---------------------------------------------------------------------------------
+
+
+def test_slider_plans_anew_from_the_saved_scores(app: AppContext) -> None:
+    groups = make_groups()
+    run = make_run(app.runs)
+    write_plan(run, groups, 0.3)
+    pruned = tab_sparsity.pruned_run(app, run.name)
+    kept = {}
+    for target in (0.0, 0.3, 0.6):
+        rows = pruned.rows(pruned.replanned(target))
+        left = sum(len(row.moved) * row.weights_per_unit for row in rows)
+        gone = 1 - left / prunable_total(groups)
+        # At most one unit too many; the heaviest weighs 2000.
+        assert target <= gone + 1e-9 <= target + 2000 / prunable_total(groups) + 1e-9
+        kept[target] = {row.key: set(row.moved) for row in rows}
+    assert all(kept[0.6][key] <= kept[0.3][key] <= kept[0.0][key] for key in kept[0.0])
+    assert {row.key: set(row.kept) for row in pruned.rows(pruned.plan)} == kept[0.3]
+
+
+def test_drawings_show_units_of_run_and_slider(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_plan(run, make_groups(), 0.3)
+    pruned = tab_sparsity.pruned_run(app, run.name)
+    rows = pruned.rows(pruned.replanned(0.6))
+    *_, page = tab_sparsity.drawings(pruned, 0.6, moved=True)
+    for row in rows:
+        line = re.search(rf"{row.stack} {row.name}</td>(.*?)</tr>", page)
+        assert line is not None
+        numbers = [int(n) for n in re.findall(r">(\d+)</td>", line.group(1))]
+        assert numbers == [row.count, len(row.kept), len(row.moved)]
+
+
+def test_zeroed_weights_are_a_column_of_their_own(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_plan(run, make_groups(), 0.3)
+    finish(run)
+    rows = tab_sparsity.pruned_run(app, run.name)
+    assert [row.zeroed for row in rows.rows(rows.plan) if row.key == "encoder.0.ffn"] == [0.25]
+
+
+@pytest.mark.parametrize("spoil", ["plan.json", "groups.json", "scores.safetensors"])
+def test_a_damaged_run_is_explained(app: AppContext, spoil: str) -> None:
+    run = make_run(app.runs)
+    write_plan(run, make_groups())
+    (run.path / spoil).write_text("{}" if spoil == "plan.json" else "nonsense")
+    with pytest.raises(gr.Error, match=r"damaged|not a pruning plan"):
+        for_people(tab_sparsity.pruned_run)(app, run.name)
+
+
+def test_a_run_without_plan_is_not_offered(app: AppContext) -> None:
+    make_run(app.runs, "young")
+    grown = make_run(app.runs, "grown")
+    write_plan(grown, make_groups())
+    assert tab_sparsity.pruned_names(app) == [grown.name]
+
+
+def _skipped(update: Any) -> bool:
+    return isinstance(update, dict) and update == gr.skip()
+
+
+def _last_at(run: RunDir) -> float:
+    return json.loads(run.events_path.read_text("utf-8").splitlines()[-1])["at"]

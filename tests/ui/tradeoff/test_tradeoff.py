@@ -1,0 +1,577 @@
+"""The Trade-off tab's figures and handlers as plain functions, on hand-made curves."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from tests.support.fake_runs import finish, make_groups, make_run, write_plan
+from tests.support.fake_sizes import FIXED, FakeResizing, make_point, make_prediction, make_sweep
+from tests.support.tiny_run import finished_run, plain_run
+from whisperslim.cli import main
+from whisperslim.core.families.base import prunable_total
+from whisperslim.errors import RunError, UsageError
+from whisperslim.jobs.process import background
+from whisperslim.jobs.process.background import Background
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.curve import write_sweep
+from whisperslim.ui.context.cache import ModelCache
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.tradeoff import actions as act
+from whisperslim.ui.tradeoff import curve as tradeoff_curve
+from whisperslim.ui.tradeoff import size as tradeoff_size
+from whisperslim.ui.tradeoff import tab as tab_tradeoff
+from whisperslim.ui.tradeoff.charts import AXES, caption_lines, tradeoff_figure
+from whisperslim.ui.tradeoff.html import points_tables, prediction_html, size_tiles, sweep_html
+
+
+@dataclass
+class Acts:
+    """Remembers what the app was told to start."""
+
+    started: list[str] = field(default_factory=list)
+    commands: list[tuple[str, str, list[str]]] = field(default_factory=list)
+
+    def start(self, run: RunDir) -> int:
+        self.started.append(run.name)
+        return 1
+
+    def command(self, run: RunDir, name: str, arguments: Sequence[str]) -> int:
+        self.commands.append((run.name, name, list(arguments)))
+        return 1
+
+
+@pytest.fixture
+def acts() -> Acts:
+    return Acts()
+
+
+@pytest.fixture
+def sizes() -> FakeResizing:
+    return FakeResizing()
+
+
+@pytest.fixture
+def app(tmp_path: Path, acts: Acts, sizes: FakeResizing) -> AppContext:
+    watch = RunWatch(tmp_path / "runs")
+    return AppContext(watch, acts.start, resizing=sizes, command=acts.command)
+
+
+@pytest.fixture
+def run(app: AppContext) -> RunDir:
+    made = make_run(app.runs)
+    write_plan(made, make_groups(), 0.3)
+    return made
+
+
+@pytest.fixture
+def tab() -> tab_tradeoff.TradeoffTab:
+    with gr.Blocks():
+        return tab_tradeoff.lay_out_tab()
+
+
+def has_curve(run: RunDir, **changes: Any) -> None:
+    write_sweep(run, make_sweep(run.name, **changes))
+
+
+# --- the picture ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("against", list(AXES))
+def test_points_are_error_against_cost_with_their_interval(against: str) -> None:
+    point = make_point(0.5, wer=0.4, wer_low=0.37, wer_high=0.45)
+    (trace,) = tradeoff_figure([make_sweep(points=(point,))], against).data
+    assert list(trace.x) == [getattr(point, against)]
+    assert list(trace.y) == pytest.approx([40.0])
+    assert list(trace.error_y.array) == pytest.approx([5.0])
+    assert list(trace.error_y.arrayminus) == pytest.approx([3.0])
+
+
+def test_line_goes_from_small_to_large() -> None:
+    (trace,) = tradeoff_figure([make_sweep()]).data
+    assert list(trace.x) == sorted(trace.x)
+    # The uncut model is the largest; its error is the 0.3 that the points begin with.
+    assert trace.y[-1] == pytest.approx(30.0)
+
+
+def test_several_runs_are_told_apart_by_name_and_method() -> None:
+    figure = tradeoff_figure([make_sweep("one", "sgl"), make_sweep("two", "imp")])
+    assert [trace.name for trace in figure.data] == ["one · sgl", "two · imp"]
+    assert len({trace.line.color for trace in figure.data}) == 2
+    assert len({trace.marker.symbol for trace in figure.data}) == 2
+    assert figure.layout.showlegend
+
+
+def test_every_point_says_what_it_is_of() -> None:
+    point = make_point(0.5, removed=0.512, zeroed=0.125, n=37, wer=0.4)
+    (trace,) = tradeoff_figure([make_sweep(points=(point,))], "latency_seconds").data
+    said = trace.customdata[0]
+    for words in ("target 50.0 %", "removed 51.2 %", "zeroed 12.5 %", "37 clips", "demo_hi#test"):
+        assert words in said
+    for words in ("normaliser hindi-1", "window fit", "100 steps", "WER 40.0 %", "275 ms"):
+        assert words in said
+
+
+def test_names_cannot_become_markup() -> None:
+    figure = tradeoff_figure([make_sweep("<b>x</b>", data="<i>y</i>")])
+    assert "<b>x" not in figure.data[0].name and "<b>x" not in figure.data[0].customdata[0]
+    assert "<i>y" not in figure.layout.title.text
+
+
+def test_title_qualifies_the_figures() -> None:
+    title = tradeoff_figure([make_sweep()]).layout.title.text.replace("<br>", " ")
+    words = re.sub(r"<[^>]*>", "", title)
+    for said in ("demo_hi#test", "60 clips", "hindi-1", "window fit", "100 steps", "95 %"):
+        assert said in words
+    assert "Not alike" not in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"data": "other#test"}, "set"),
+        ({"normaliser": "raw"}, "normaliser"),
+        ({"window": "full"}, "window"),
+        ({"recover_steps": 0}, "recovery"),
+        ({"points": (make_point(n=12),)}, "number of clips"),
+    ],
+)
+def test_unlike_measurements_are_said_to_be_unlike(changes: dict[str, Any], named: str) -> None:
+    said = " ".join(caption_lines([make_sweep("one"), make_sweep("two", **changes)]))
+    assert f"Not alike: {named}." in said
+
+
+@pytest.mark.parametrize(
+    ("against", "said"),
+    [
+        ("flops", "a 6 s clip, 20 tokens"),
+        ("latency_seconds", "PyTorch: median of passes, 2 clips. On Some CPU (cpu, 2 threads"),
+    ],
+)
+def test_costs_that_depend_on_how_say_how(against: str, said: str) -> None:
+    assert said in " ".join(caption_lines([make_sweep()], against))
+    assert said not in " ".join(caption_lines([make_sweep()], "parameters"))
+
+
+def test_times_of_two_machines_are_unlike() -> None:
+    other = make_sweep("two", points=(make_point(n=60, machine={"cpu": "Another"}),))
+    both = [make_sweep("one"), other]
+    assert "Not alike: machine." in " ".join(caption_lines(both, "latency_seconds"))
+    assert "Not alike" not in " ".join(caption_lines(both, "parameters"))
+
+
+def test_an_unknown_axis_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="latency_seconds"):
+        tradeoff_figure([make_sweep()], "beauty")
+
+
+def test_no_curve_is_an_empty_picture() -> None:
+    assert len(tradeoff_figure([]).data) == 0
+
+
+# --- another size -----------------------------------------------------------------------------
+
+
+def test_slider_stays_within_reach(app: AppContext, run: RunDir, sizes: FakeResizing) -> None:
+    at = act.sizes(app, run.name)
+    assert (at.low, at.high) == (0.0, 0.84)
+    recipe = run.recipe()
+    assert (at.removed, at.zeroed) == (recipe.target.removed, recipe.target.zeroed)
+    assert at.recover_steps == recipe.recover.steps
+    assert at.targets == "0.2, 0.35, 0.5, 0.65"
+    sizes.high = 0.25
+    assert act.sizes(app, run.name).removed <= 0.25
+    assert act.sizes(app, run.name).targets == "0.2"
+
+
+def test_tiles_hold_size_against_dense(app: AppContext, run: RunDir) -> None:
+    plan, rows = act.planned(app, run.name, 0.5, 0.1)
+    total = prunable_total(make_groups())
+    left = sum(len(row.moved) * row.weights_per_unit for row in rows)
+    page = size_tiles(plan)
+    assert (
+        f"{(FIXED + left) / 1e3:.1f} k" in page and f"dense {(FIXED + total) / 1e3:.1f} k" in page
+    )
+    assert f"{2 * (FIXED + left) / 1e6:.1f} MB" in page
+    assert "3.00 G" in page and "dense 4.00 G" in page and "a 6 s clip, 20 tokens" in page
+    assert f"{(total - left) / 1e3:.1f} k" in page and f"{0.1 * total / 1e3:.1f} k" in page
+
+
+def test_layers_show_the_slider_beside_the_run(
+    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab
+) -> None:
+    _, pictures, encoder, decoder, problem = tradeoff_size.draw(app, tab.size, run.name, 0.6, 0.0)
+    assert pictures["visible"] and problem == ""
+    for plot in (encoder, decoder):
+        assert "at the slider" in [trace.name for trace in plot["value"].data]
+
+
+@pytest.mark.parametrize(
+    ("removed", "zeroed"), [(0.9, 0.0), (None, 0.0), ("0.5", 0.0), (True, 0.0), (0.5, -1)]
+)
+def test_what_cannot_be_planned_is_said_in_place(
+    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab, removed: Any, zeroed: Any
+) -> None:
+    tiles, pictures, *_ = tradeoff_size.draw(app, tab.size, run.name, removed, zeroed)
+    assert "ws-bad" in tiles and not pictures["visible"]
+
+
+@pytest.mark.parametrize("name", ["", "../elsewhere", "no-run", None, 3])
+def test_only_runs_of_the_folder_are_resized(app: AppContext, acts: Acts, name: Any) -> None:
+    asked: list[Callable[[], object]] = [
+        lambda: act.sizes(app, name),
+        lambda: act.planned(app, name, 0.5, 0.1),
+        lambda: act.start_prediction(app, name, 0.5, 0.1),
+        lambda: act.apply(app, name, 0.5, 0.1, 10),
+        lambda: act.start_sweep(app, name, "0.2", 0),
+    ]
+    for ask in asked:
+        with pytest.raises(RunError):
+            ask()
+    assert acts.commands == [] and acts.started == []
+
+
+def test_apply_starts_the_derived_run(
+    app: AppContext, run: RunDir, acts: Acts, sizes: FakeResizing
+) -> None:
+    derived = act.apply(app, run.name, 0.5, 0.1, 20)
+    assert sizes.derived == [(run.name, 0.5, 0.1, 20)]
+    assert acts.started == [derived.name] and derived.name != run.name
+
+
+@pytest.mark.parametrize("steps", [-1, 2.5, None, "3", 10**9])
+def test_apply_refuses_steps_that_are_none(
+    app: AppContext, run: RunDir, acts: Acts, sizes: FakeResizing, steps: Any
+) -> None:
+    with pytest.raises(UsageError, match="steps"):
+        act.apply(app, run.name, 0.5, 0.1, steps)
+    assert sizes.derived == [] and acts.started == []
+
+
+# --- prediction -------------------------------------------------------------------------------
+
+
+def test_prediction_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: Acts) -> None:
+    act.start_prediction(app, run.name, 0.5, 0.1)
+    ((name, _, arguments),) = acts.commands
+    assert name == run.name
+    wanted = ["replan", str(run.path), "--target", "0.5", "--zeroed", "0.1", "--predict"]
+    assert arguments == wanted
+
+
+def test_prediction_out_of_reach_starts_nothing(app: AppContext, run: RunDir, acts: Acts) -> None:
+    assert "0.8437" in tab_tradeoff._problem(lambda: act.start_prediction(app, run.name, 0.9, 0))
+    assert acts.commands == []
+
+
+def test_prediction_says_that_nothing_was_recovered() -> None:
+    page = prediction_html(make_prediction(), Background(), [])
+    for words in ("43.3 %", "before any recovery training", "38.1 to 49.0 %", "16 clips"):
+        assert words in page
+    for words in ("dev subset", "hindi-1", "window fit", "greedy"):
+        assert words in page
+
+
+def test_prediction_tells_how_it_stands() -> None:
+    asked = ["replan", "r", "--target", "0.5", "--predict"]
+    other = ("replan", "r", "--target", "0.2", "--predict")
+    assert "in the background" in prediction_html(None, Background(), asked)
+    assert "ws-busy" in prediction_html(None, Background(tuple(asked), running=True), asked)
+    busy = prediction_html(None, Background(other, running=True), asked)
+    assert "0.2" in busy and "ws-wait" in busy
+    ended = Background(tuple(asked), running=False, said="error: no <b>dev</b> set")
+    page = prediction_html(None, ended, asked)
+    assert "ws-bad" in page and "no &lt;b&gt;dev&lt;/b&gt; set" in page
+    assert "ws-bad" not in prediction_html(None, Background(other, said="error: x"), asked)
+    unkept = Background(tuple(asked), said="predicted WER 43.30%\nerror: the disk is full")
+    page = prediction_html(None, unkept, asked)
+    assert "43.30%" in page and "the disk is full" in page
+
+
+# --- the curve --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("0.5, 0.2", [0.2, 0.5]), ("0.2 0.2,0.3,", [0.2, 0.3]), ("0", [0.0]), (".8", [0.8])],
+)
+def test_targets_are_read_from_text(typed: str, found: list[float]) -> None:
+    assert act.parse_targets(typed, 0.0, 0.8) == found
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", "name 1 to"),
+        (None, "name 1 to"),
+        ("half", "no list of numbers"),
+        ("0.2; 0.3", "no list of numbers"),
+        ("--help", "no list of numbers"),
+        ("0.9", "0 to 0.8"),
+        ("-0.1", "0 to 0.8"),
+        ("nan", "0 to 0.8"),
+        (",".join(f"0.{n:02d}" for n in range(13)), "name 1 to 12"),
+    ],
+)
+def test_targets_that_will_not_do_are_explained(typed: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        act.parse_targets(typed, 0.0, 0.8)
+
+
+@pytest.mark.parametrize(("high", "largest"), [(0.84376, 0.8437), (0.84379, 0.8437), (0.8, 0.8)])
+def test_the_largest_target_that_is_told_is_one_that_will_do(high: float, largest: float) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"this run allows 0 to {largest}")) as refused:
+        act.parse_targets("0.8438", 0.0, high)
+    offered = str(refused.value).rpartition(" ")[2]
+    assert float(offered) == largest and act.parse_targets(offered, 0.0, high) == [largest]
+
+
+def test_sweep_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: Acts) -> None:
+    act.start_sweep(app, run.name, "0.5, 0.2", 30)
+    ((name, _, arguments),) = acts.commands
+    assert name == run.name
+    assert arguments == ["sweep", str(run.path), "--targets", "0.2,0.5", "--recover", "30"]
+
+
+def test_a_run_at_work_is_not_swept(app: AppContext, run: RunDir, acts: Acts) -> None:
+    with run.lock(), pytest.raises(UsageError, match="being worked on"):
+        act.start_sweep(app, run.name, "0.5", 0)
+    assert acts.commands == []
+
+
+def test_layers_of_a_size_show_what_the_slim_model_has_zeroed(app: AppContext, run: RunDir) -> None:
+    zeroed = ModelCache(lambda folder: {"encoder.0.ffn": 0.25} if folder.endswith("slim") else {})
+    _, before = act.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
+    assert {row.zeroed for row in before} == {None}
+    finish(run)
+    _, rows = act.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
+    assert [row.zeroed for row in rows if row.key == "encoder.0.ffn"] == [0.25]
+
+
+def test_no_sweep_is_timed_beside_a_run_on_the_same_device(
+    app: AppContext, run: RunDir, acts: Acts
+) -> None:
+    other = make_run(app.runs, "other")
+    with other.lock(), pytest.raises(UsageError, match=f"{other.name} is at work"):
+        act.start_sweep(app, run.name, "0.5", 0)
+    assert acts.commands == []
+
+
+def test_sweep_tells_how_far_it_is() -> None:
+    command = ("sweep", "r", "--targets", "0.2,0.5,0.8", "--recover", "100")
+    part = make_sweep(points=(make_point(0.0), make_point(0.2)))
+    assert "1 of 3 targets" in sweep_html(part, Background(command, running=True))
+    assert "0 of 3 targets" in sweep_html(None, Background(command, running=True))
+    stopped = sweep_html(part, Background(command, said="stopped"))
+    assert "Ended: 1 of 3" in stopped and "ws-wait" in stopped
+    assert "ws-bad" in sweep_html(part, Background(command, said="error: disk full"))
+    whole = make_sweep(points=tuple(make_point(t) for t in (0.0, 0.2, 0.5, 0.8)))
+    assert "Done: 3 of 3" in sweep_html(whole, Background(command))
+    assert sweep_html(whole, Background()) == ""
+
+
+def test_a_curve_with_another_recovery_is_no_progress() -> None:
+    command = ("sweep", "r", "--targets", "0.2,0.5", "--recover", "100")
+    old = make_sweep(recover_steps=0, points=tuple(make_point(t) for t in (0.0, 0.2, 0.5)))
+    assert "0 of 2 targets" in sweep_html(old, Background(command, running=True))
+    failed = sweep_html(old, Background(command, said="error: X failed\nmend the cause"))
+    assert "Ended: 0 of 2" in failed and "ws-bad" in failed and "X failed" in failed
+    for said in ("stopped; the same command goes on from here", ""):
+        ended = sweep_html(old, Background(command, said=said))
+        assert "Ended: 0 of 2" in ended and "ws-wait" in ended and "Done" not in ended
+
+
+def test_an_error_after_the_last_target_is_told() -> None:
+    command = ("sweep", "r", "--targets", "0.2,0.5", "--recover", "100")
+    whole = make_sweep(points=tuple(make_point(t) for t in (0.0, 0.2, 0.5)))
+    page = sweep_html(whole, Background(command, said="note: x\nerror: the disk is full"))
+    assert "ws-bad" in page and "the disk is full" in page and "Done" not in page
+    assert "Done: 2 of 2" in sweep_html(whole, Background(command, said="no error: all is well"))
+
+
+def test_a_first_curve_joins_the_picture_by_itself(app: AppContext, run: RunDir) -> None:
+    nothing = tradeoff_curve.NOTHING_DRAWN
+    (chooser, none_yet, plot, _), drawn = tradeoff_curve.picture(
+        app, run.name, [], "parameters", nothing
+    )
+    assert not chooser["visible"] and "No curve measured yet" in none_yet["value"]
+    assert not plot["visible"]
+    has_curve(run)
+    (chooser, none_yet, plot, _), drawn = tradeoff_curve.picture(
+        app, run.name, [], "parameters", drawn
+    )
+    assert chooser["value"] == [run.name] and not none_yet["visible"]
+    assert len(plot["value"].data) == 1
+    # Taken out by hand, it stays out.
+    (chooser, none_yet, _, _), _ = tradeoff_curve.picture(app, run.name, [], "bytes", drawn)
+    assert chooser["value"] == [] and "No run chosen" in none_yet["value"]
+
+
+def test_picture_is_drawn_again_only_when_it_changed(app: AppContext, run: RunDir) -> None:
+    has_curve(run, points=(make_point(0.0),))
+    shown = [run.name]
+    first, drawn = tradeoff_curve.picture(
+        app, run.name, shown, "bytes", tradeoff_curve.NOTHING_DRAWN
+    )
+    again, same = tradeoff_curve.picture(app, run.name, shown, "bytes", drawn)
+    assert same == drawn and all(update == gr.skip() for update in again)
+    assert first[2]["value"].data
+    has_curve(run, points=(make_point(0.0), make_point(0.2)))
+    grown, _ = tradeoff_curve.picture(app, run.name, shown, "bytes", drawn)
+    assert len(grown[2]["value"].data[0].x) == 2
+
+
+def test_tables_hold_every_point() -> None:
+    page = points_tables([make_sweep("one"), make_sweep("<two>")])
+    assert page.count("<tr>") == 2 * (1 + 5) and page.count("<table") == 2
+    assert "<b>&lt;two&gt;</b> (sgl): demo_hi#test" in page and "100 steps of recovery" in page
+
+
+# --- the tab ----------------------------------------------------------------------------------
+
+
+def test_number_of_outputs_is_that_of_the_components(
+    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab
+) -> None:
+    bare = make_run(app.runs, "bare")
+    for name in ("", run.name, bare.name, "gone"):
+        assert len(tradeoff_size.begin(app, tab.size, name)) == len(tab.size.begun())
+        assert len(tradeoff_curve.begin(app, name)) == len(tab.curve.begun())
+        drawn = tradeoff_curve.NOTHING_DRAWN
+        looked = tab_tradeoff.look(app, name, 0.5, 0.1, [], "parameters", drawn)
+        assert len(looked) == len(tab.seen())
+
+
+def test_an_empty_folder_says_what_to_do(app: AppContext, tab: tab_tradeoff.TradeoffTab) -> None:
+    none_yet, controls, *_ = tradeoff_size.begin(app, tab.size, None)
+    assert "Compress a model first" in none_yet["value"] and not controls["visible"]
+    assert act.resizable_names(app) == []
+
+
+def test_page_asks_again_only_while_something_works(
+    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def active() -> bool:
+        drawn = tradeoff_curve.NOTHING_DRAWN
+        looked = tab_tradeoff.look(app, run.name, 0.5, 0.1, [], "parameters", drawn)
+        return bool(looked[tab.seen().index(tab.timer)]["active"])
+
+    def works(name: str) -> None:
+        at_work = {name: Background(("x",), running=True)}
+        monkeypatch.setattr(background, "look", lambda _, name: at_work.get(name, Background()))
+
+    assert not active()
+    works(act.PREDICT)
+    assert active()
+    works(act.SWEEP)
+    assert active()
+
+
+# --- with the real work behind it -------------------------------------------------------------
+
+
+def test_a_run_that_prunes_nothing_is_not_offered(
+    tmp_path: Path, tab: tab_tradeoff.TradeoffTab
+) -> None:
+    plain = plain_run(tmp_path)
+    app = AppContext(RunWatch(plain.path.parent))
+    assert act.resizable_names(app) == [] and act.first_choice(app) is None
+    none_yet, controls, *_ = tradeoff_size.begin(app, tab.size, None)
+    assert "method none" in none_yet["value"] and not controls["visible"]
+    with pytest.raises(UsageError, match="choose a run of another method"):
+        act.sizes(app, plain.name)
+    other = make_run(app.runs, "other")
+    write_plan(other, make_groups(), 0.3)
+    assert act.resizable_names(app) == [other.name]
+    other.scores_path.write_bytes(b"damaged")
+    assert act.resizable_names(app) == [other.name], "chosen, it says that it is damaged"
+
+
+def test_what_the_tab_asks_for_is_what_the_commands_do(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    asked: list[list[str]] = []
+    app = AppContext(
+        RunWatch(run.path.parent),
+        start=lambda run: 1,
+        command=lambda run, name, arguments: asked.append(list(arguments)) or 1,
+    )
+    at = act.sizes(app, run.name)
+    assert (at.removed, at.zeroed) == (0.4, 0.2) and 0.4 < at.high < 1
+    plan, rows = act.planned(app, run.name, 0.5, 0.1)
+    assert plan.parameters < plan.dense_parameters and len(rows) == len(plan.plan.keep)
+    act.start_prediction(app, run.name, 0.5, 0.1)
+    act.start_sweep(app, run.name, "0.5", 0)
+    for arguments in asked:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+    found, _, _ = act.prediction(app, run.name, 0.5, 0.1)
+    assert found is not None and "before any recovery training" in prediction_html(
+        found, Background(), []
+    )
+    curve, _ = act.sweep_state(app, run.name)
+    assert curve is not None and [point.target for point in curve.points] == [0.0, 0.5]
+    assert "Done: 1 of 1" in sweep_html(curve, Background(tuple(asked[1])))
+    assert len(tradeoff_figure([curve], "latency_seconds").data[0].x) == 2
+    derived = act.apply(app, run.name, 0.6, 0.1, 0)
+    assert derived.recipe().target.removed == 0.6
+    assert act.first_choice(app) == run.name, "the run trained for itself, not what came of it"
+
+
+# --- commands in the background ---------------------------------------------------------------
+
+
+def test_a_command_is_seen_at_work_until_it_ends(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "echo begun; exec sleep 600"
+    monkeypatch.setattr(background, "own_command", lambda *_: ["sh", "-c", code])
+    assert background.look(run, "nap") == Background()
+    pid = background.start(run, "nap", ["nap", "--target", "0.5", "a b"])
+    try:
+        assert wait_until(lambda: background.look(run, "nap").said == "begun")
+        seen = background.look(run, "nap")
+        assert seen.running and seen.arguments == ("nap", "--target", "0.5", "a b")
+        assert seen.value_of("--target") == "0.5" and seen.value_of("--other") == ""
+        with pytest.raises(RunError, match="at work already"):
+            background.start(run, "nap", ["nap"])
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: not background.look(run, "nap").running)
+    monkeypatch.setattr(background, "own_command", lambda *_: ["echo", "second"])
+    background.start(run, "nap", ["again"])
+    assert wait_until(lambda: background.look(run, "nap") == Background(("again",), said="second"))
+
+
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [
+        ("background", "a file stands where a folder is to be"),
+        ("background/nap.log/x", "a folder stands where a file is to be"),
+    ],
+)
+def test_a_command_without_a_place_for_its_log_says_so(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, taken: str, told: str
+) -> None:
+    (run.path / taken).parent.mkdir(parents=True, exist_ok=True)
+    (run.path / taken).write_text("mine")
+    monkeypatch.setattr(background, "detached", lambda *_: pytest.fail("started"))
+    page = tab_tradeoff._problem(lambda: background.start(run, "nap", ["nap"]))
+    assert "ws-bad" in page and told in page
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,0 +1,279 @@
+"""What a model costs, row by row: parameters, removed, zeroed, bytes, operations.
+
+`removed` (cut out, really smaller) and `zeroed` (exactly zero, same shape, no faster) are never
+added together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import WhisperForConditionalGeneration
+
+from whisperslim.core.cost.flops import WORKLOADS, FlopCount, Workload, count_flops
+from whisperslim.core.cost.report import CostReport, CostRow, WorkloadCost
+from whisperslim.core.disk.weight_files import weight_files, weights_bytes
+from whisperslim.core.families import UnitGroup, family_of, prunable_total
+from whisperslim.core.fetch.sources import resolve
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan.arithmetic import ExpectedSize, expected_size
+from whisperslim.core.store.checkpoint import (
+    SLIM_FILE,
+    count_parameters,
+    dense_skeleton,
+    empty_model,
+    load_dense,
+    load_slim,
+    read_record,
+)
+from whisperslim.core.store.sparse import whole_sizes
+from whisperslim.core.surgery.shrink import resize
+from whisperslim.errors import CheckpointError
+
+__all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
+           "expected_size", "inspect_model"]  # fmt: skip
+
+_EMBEDDINGS = "decoder.embeddings"
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def inspect_model(
+    name: str,
+    *,
+    announce: Callable[[str], None] = lambda message: None,
+    offline: bool = False,
+) -> CostReport:
+    """Cost of a model by name. Raises `SourceError` or `CheckpointError` when it is none."""
+    return cost_of(resolve(name, announce=announce, offline=offline).path, name=name)
+
+
+def cost_of(
+    model: Path | SpeechModel, *, name: str = "", workloads: Sequence[Workload] = WORKLOADS
+) -> CostReport:
+    """Cost of a model folder, or of a loaded model as it is in memory now.
+
+    Of a loaded model the bytes are still those of the folder it came from. Weights are read in
+    the file's own number format: float16 makes zeros of the tiniest values, which then count.
+
+    Raises:
+        CheckpointError: when the folder is no complete model or `slim.json` contradicts it.
+    """
+    folder = model if isinstance(model, Path) else model.path
+    disk = _read_disk(folder)
+    live = _load(folder, disk.read_as) if isinstance(model, Path) else model.model
+    dense = dense_skeleton(folder)
+    _check_record(folder, dense)
+    slim = empty_model(folder)
+    present = {group.key: group.count for group in _groups(live)}
+    resize(slim, {group.key: present.get(group.key, 0) for group in _groups(dense)})
+    counts = [(count_places(slim, work), count_places(dense, work)) for work in workloads]
+    rows = (*_group_rows(live, dense, counts[0]), *_other_rows(live, dense, counts[0]))
+    removed = sum(row.removed for row in rows)
+    return CostReport(
+        name=name or (str(folder) if isinstance(model, Path) else model.name),
+        rows=rows,
+        parameters=count_parameters(live),
+        dense_parameters=count_parameters(dense),
+        prunable=prunable_total(_groups(dense)),
+        removed=removed,
+        removed_weights=prunable_total(_groups(dense)) - prunable_total(_groups(live)),
+        zeroed=sum(row.zeroed for row in rows),
+        bytes_on_disk=disk.bytes,
+        folder_bytes=_folder_bytes(folder),
+        sparse_saved=disk.sparse_saved,
+        dense_bytes=disk.bytes + disk.sparse_saved + disk.missing_from(dense) * disk.bytes_each,
+        dtype=disk.dtype,
+        workloads=tuple(_workload(*each) for each in zip(workloads, counts, strict=True)),
+        flops_note=workloads[0].describe(),
+    )
+
+
+@dataclass(frozen=True)
+class _Disk:
+    """Weights files: their length, their number formats and the elements they hold.
+
+    `sparse_saved` is what its tensors would take more if none were stored sparse.
+    """
+
+    bytes: int
+    dtype: str
+    read_as: torch.dtype
+    bytes_each: int
+    sizes: Mapping[str, int]
+    sparse_saved: int
+
+    def missing_from(self, dense: nn.Module) -> int:
+        """Elements the dense model has more than the file, tensor by tensor."""
+        wanted = {name: parameter.numel() for name, parameter in dense.named_parameters()}
+        return sum(size - self.sizes.get(name, 0) for name, size in wanted.items())
+
+
+def _read_disk(folder: Path) -> _Disk:
+    stored, sizes, formats = dict[str, int](), dict[str, int](), dict[str, str]()
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+                held = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
+                whole = whole_sizes(held, tensors.metadata() or {})
+                formats |= {name: slices[name].get_dtype() for name in whole}
+        except (OSError, SafetensorError, CheckpointError) as error:
+            raise CheckpointError(
+                f"{file} is missing or damaged ({error}); fetch it again"
+            ) from error
+        stored, sizes = stored | held, sizes | whole
+    unknown = sorted(set(formats.values()) - set(_DTYPES))
+    if unknown or not formats:
+        raise CheckpointError(
+            f"{folder} holds numbers of the kind {unknown}; accepted: {', '.join(_DTYPES)}"
+        )
+    names = sorted({str(_DTYPES[code]).removeprefix("torch.") for code in formats.values()})
+    # The largest tensor stands for the matrices, which are stored in one format.
+    largest = _DTYPES[formats[max(sizes, key=lambda name: sizes[name])]]
+    read_as = largest if len(names) == 1 else torch.float32
+    full = sum(size * _DTYPES[formats[name]].itemsize for name, size in sizes.items())
+    data = sum(n * _DTYPES[formats[name]].itemsize if name in sizes else n
+               for name, n in stored.items())  # fmt: skip
+    return _Disk(
+        weights_bytes(folder), "+".join(names), read_as, largest.itemsize, sizes, full - data
+    )
+
+
+def _load(folder: Path, dtype: torch.dtype) -> WhisperForConditionalGeneration:
+    load = load_slim if (folder / SLIM_FILE).is_file() else load_dense
+    return load(folder, dtype)
+
+
+def _check_record(folder: Path, dense: nn.Module) -> None:
+    """Raise `CheckpointError` when `slim.json` tells of another dense model than `config.json`."""
+    if not (folder / SLIM_FILE).is_file():
+        return
+    record = read_record(folder)
+    counts = {group.key: group.count for group in _groups(dense)}
+    if record.dense_counts != counts or record.dense_parameters != count_parameters(dense):
+        raise CheckpointError(
+            f"{folder / SLIM_FILE} speaks of a dense model with {record.dense_parameters} "
+            f"parameters, config.json of one with {count_parameters(dense)}, or their units "
+            "differ; export the model again"
+        )
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _groups(model: nn.Module) -> tuple[UnitGroup, ...]:
+    return family_of(model).unit_groups(model)
+
+
+def _workload(work: Workload, count: tuple[FlopCount, FlopCount]) -> WorkloadCost:
+    return WorkloadCost(work.name, work.frames, work.tokens, count[0].total, count[1].total)
+
+
+def count_places(skeleton: WhisperForConditionalGeneration, work: Workload) -> FlopCount:
+    """Operations of one pass; places are unit group keys and the other rows of a report.
+
+    `skeleton` is on the meta device.
+    """
+    places: dict[str, list[nn.Module]] = {
+        group.key: _modules_of(skeleton, group) for group in _groups(skeleton)
+    }
+    for name, module in skeleton.named_modules():
+        if isinstance(module, nn.Conv1d) or module is skeleton.get_output_embeddings():
+            places.setdefault(_place(skeleton, name, module), []).append(module)
+    return count_flops(skeleton, work, places)
+
+
+def _modules_of(model: nn.Module, group: UnitGroup) -> list[nn.Module]:
+    """The module that holds a group and nothing else prunable; else the group's own matrices.
+
+    Attention holds its four projections and multiplies scores besides, which belong to the heads.
+    """
+    owners = sorted({part.parameter.rsplit(".", 1)[0] for part in group.slices})
+    parents = {owner.rsplit(".", 1)[0] for owner in owners}
+    if len(parents) == 1:
+        parent = model.get_submodule(parents.pop())
+        inside = [m for m in parent.modules() if isinstance(m, nn.Linear)]
+        if len(inside) == len(owners):
+            return [parent]
+    return [model.get_submodule(owner) for owner in owners]
+
+
+def _group_rows(
+    live: nn.Module, dense: nn.Module, flops: tuple[FlopCount, FlopCount]
+) -> list[CostRow]:
+    present = {group.key: group for group in _groups(live)}
+    rows = []
+    for before in _groups(dense):
+        now = present.get(before.key)
+        units = now.count if now else 0
+        names = [part.parameter for part in now.slices] if now else []
+        rows.append(
+            CostRow(
+                key=before.key,
+                kind=before.kind,
+                stack=before.stack,
+                parameters=sum(live.get_parameter(name).numel() for name in names),
+                removed=(before.count - units) * before.parameters_per_unit,
+                zeroed=_zeros(live, names),
+                units=units,
+                units_dense=before.count,
+                flops=flops[0].places.get(before.key, 0),
+                flops_dense=flops[1].places[before.key],
+            )
+        )
+    return rows
+
+
+def _zeros(live: nn.Module, names: Sequence[str]) -> int:
+    prunable = family_of(live).prunable_weights(live)
+    matrices = [live.get_parameter(name) for name in names if name in prunable]
+    return sum(int((matrix == 0).sum()) for matrix in matrices)
+
+
+def _other_rows(
+    live: WhisperForConditionalGeneration,
+    dense: WhisperForConditionalGeneration,
+    flops: tuple[FlopCount, FlopCount],
+) -> list[CostRow]:
+    """What no unit owns, one row for each kind and stack. Norms go with whole sub-layers.
+
+    Of the embedding the units are its tokens.
+    """
+    now, before = _unowned(live), _unowned(dense)
+    tokens = {_EMBEDDINGS: (live.config.vocab_size, dense.config.vocab_size)}
+    return [
+        CostRow(
+            key, key.split(".")[1], key.split(".")[0], now[key], size - now[key], 0,
+            *tokens.get(key, (0, 0)),
+            flops[0].places.get(key, 0), flops[1].places.get(key, 0),
+        )
+        for key, size in before.items()
+    ]  # fmt: skip
+
+
+def _unowned(model: WhisperForConditionalGeneration) -> dict[str, int]:
+    """Row -> elements of the parameters no unit owns."""
+    owned = {part.parameter for group in _groups(model) for part in group.slices}
+    sizes: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if name not in owned:
+            owner = name.rsplit(".", 1)[0]
+            key = _place(model, owner, model.get_submodule(owner))
+            sizes[key] = sizes.get(key, 0) + parameter.numel()
+    return sizes
+
+
+def _place(model: WhisperForConditionalGeneration, name: str, module: nn.Module) -> str:
+    """The row of a module that holds no removable unit: its stack and what it is."""
+    if module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        return _EMBEDDINGS
+    stack = "encoder" if "encoder" in name.split(".") else "decoder"
+    if isinstance(module, nn.Conv1d):
+        return f"{stack}.convolutions"
+    if isinstance(module, nn.Embedding):
+        return f"{stack}.positions"
+    return f"{stack}.norms_and_biases"

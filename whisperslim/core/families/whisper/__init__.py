@@ -1,0 +1,1 @@
+"""Whisper: its units, its skeleton, and the forms that other runtimes hold it in."""

@@ -1,0 +1,287 @@
+"""Whisper as two graphs an ONNX runtime can hold: what was heard, and one decoding step.
+
+The encoder graph ends in the keys and values of every cross-attention, so that they are computed
+once for a recording. The decoder graph takes them, the keys and values of the tokens so far, and
+new tokens. Sub-layers and layers that were taken out leave no trace in either, and every layer has
+its own number of heads.
+
+The graphs are written operator by operator rather than traced: what is multiplied with the same
+input is one product, attention is one operator, and every weight passes through one of the
+builder's methods, which decides how it is stored. The arithmetic is transformers' own but for the
+order of additions. The two convolutions are products with windows of the sequence, so that they
+can be stored as the other products are.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import nn
+from transformers import WhisperForConditionalGeneration
+from transformers.models.whisper.modeling_whisper import sinusoids
+
+from whisperslim.core.families.whisper.model import AbsentAttention, AbsentLayer, AbsentLinear
+
+FEATURES, STATES = "features", "states"
+TOKENS, POSITIONS, LOGITS = "tokens", "positions", "logits"
+PAST, PRESENT, CROSS = "past", "present", "cross"
+
+# Sine and cosine in float32 differ by this much between libraries, for arguments up to 1500.
+_SINUSOID_ERROR = 1e-3
+
+
+class GraphBuilder(Protocol):
+    """Writes operators; a value is known by its name. Every method that computes returns one."""
+
+    def input(self, name: str, shape: Sequence[int | str], *, integer: bool = False) -> str:
+        """An input of the graph; lengths that move are symbols."""
+        ...
+
+    def output(self, value: str, name: str, shape: Sequence[int | str]) -> None:
+        """Declare `value` an output called `name`."""
+        ...
+
+    def node(
+        self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any
+    ) -> tuple[str, ...]:
+        """Any operator; an empty input name is one left out."""
+        ...
+
+    def numbers(self, *values: int) -> str:
+        """A constant vector of integers."""
+        ...
+
+    def zeros(self, *shape: int) -> str:
+        """A constant of zeros."""
+        ...
+
+    def product(
+        self, x: str, name: str, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> str:
+        """`x @ weight.T + bias`, weight `(outputs, inputs)`."""
+        ...
+
+    def norm(self, x: str, name: str, norm: nn.LayerNorm) -> str:
+        """Layer normalisation over the last dimension."""
+        ...
+
+    def rows(self, name: str, weight: torch.Tensor, ids: str) -> str:
+        """Rows of a table; it may also be the weight of a product of the same name."""
+        ...
+
+    def sinusoids(self, name: str, weight: torch.Tensor, *, exact: bool) -> str:
+        """The table of the encoder's positions; `exact` says that `sinusoids` would give it."""
+        ...
+
+
+def write_encoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> None:
+    """Log-mel `features` `(1, n_mels, frames)` -> `states`, and keys and values they make.
+
+    Frames are even. States are `(1, frames / 2, d_model)`; `cross_keys_L` and `cross_values_L`
+    of decoder layer L are `(1, heads, frames / 2, width)`.
+    """
+    encoder: Any = model.model.encoder
+    width = int(model.config.d_model)
+    mel = to.input(FEATURES, (1, int(model.config.num_mel_bins), "frames"))
+    (x,) = to.node("Transpose", mel, perm=(0, 2, 1))
+    x = _convolution(to, _windows(to, x, int(model.config.num_mel_bins)), "conv1", encoder.conv1)
+    x = _convolution(to, _every_other_window(to, x, width), "conv2", encoder.conv2)
+    x = _add_positions(to, x, encoder.embed_positions.weight)
+    for name, layer in _present(model, "encoder"):
+        if _attends(layer.self_attn):
+            x = _add(to, x, _own_attention(to, x, name, layer, caches=None))
+        x = _feed_forward(to, x, name, layer)
+    x = to.norm(x, "encoder.norm", encoder.layer_norm)
+    to.output(x, STATES, (1, "positions", width))
+    for index, attention in _crossing(model):
+        _heard(to, x, index, attention)
+
+
+def write_decoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> None:
+    """New tokens and caches -> logits of the last token, and caches with the new tokens in.
+
+    Inputs: `tokens` `(1, new)`, their `positions` `(new,)`, `past_keys_L` and `past_values_L`
+    `(1, heads, old, width)` of the earlier tokens, and the encoder graph's keys and values.
+    Outputs: `logits` `(1, vocabulary)`, `present_keys_L` and `present_values_L`.
+    """
+    decoder: Any = model.model.decoder
+    tokens = to.input(TOKENS, (1, "new"), integer=True)
+    positions = to.input(POSITIONS, ("new",), integer=True)
+    embedding = decoder.embed_tokens.weight
+    x = _add(
+        to,
+        to.rows("embedding", embedding, tokens),
+        to.rows("decoder.positions", decoder.embed_positions.weight, positions),
+    )
+    for index, (name, layer) in _numbered(_present(model, "decoder")):
+        if _attends(layer.self_attn):
+            caches = _cache(to, PAST, index, layer.self_attn, "old")
+            x = _add(to, x, _own_attention(to, x, name, layer, caches, index))
+        if _attends(layer.encoder_attn):
+            x = _add(to, x, _cross_attention(to, x, name, layer, index))
+        x = _feed_forward(to, x, name, layer)
+    (last,) = to.node("Gather", x, to.numbers(-1), axis=1)
+    (last,) = to.node("Reshape", last, to.numbers(1, int(model.config.d_model)))
+    last = to.norm(last, "decoder.norm", decoder.layer_norm)
+    to.output(to.product(last, "embedding", embedding), LOGITS, (1, embedding.shape[0]))
+
+
+def _present(model: nn.Module, stack: str) -> Iterator[tuple[str, Any]]:
+    layers = cast(nn.ModuleList, model.get_submodule(f"model.{stack}.layers"))
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, AbsentLayer):
+            yield f"{stack}.{index}", layer
+
+
+def _numbered(layers: Iterator[tuple[str, Any]]) -> Iterator[tuple[int, tuple[str, Any]]]:
+    for name, layer in layers:
+        yield int(name.rpartition(".")[2]), (name, layer)
+
+
+def _crossing(model: nn.Module) -> Iterator[tuple[int, Any]]:
+    for index, (_, layer) in _numbered(_present(model, "decoder")):
+        if _attends(layer.encoder_attn):
+            yield index, layer.encoder_attn
+
+
+def _attends(attention: nn.Module) -> bool:
+    return not isinstance(attention, AbsentAttention)
+
+
+def _width(attention: Any) -> int:
+    return int(attention.q_proj.out_features) // int(attention.num_heads)
+
+
+def _add(to: GraphBuilder, x: str, y: str) -> str:
+    return to.node("Add", x, y)[0]
+
+
+def _feed_forward(to: GraphBuilder, x: str, name: str, layer: Any) -> str:
+    if isinstance(layer.fc1, AbsentLinear):
+        return x
+    normed = to.norm(x, f"{name}.ffn.norm", layer.final_layer_norm)
+    inner = to.product(normed, f"{name}.ffn.inner", layer.fc1.weight, layer.fc1.bias)
+    (inner,) = to.node("Gelu", inner)
+    return _add(to, x, to.product(inner, f"{name}.ffn.outer", layer.fc2.weight, layer.fc2.bias))
+
+
+def _own_attention(
+    to: GraphBuilder,
+    x: str,
+    name: str,
+    layer: Any,
+    caches: tuple[str, str] | None,
+    index: int = -1,
+) -> str:
+    """Of a sequence to itself; with caches, to what came before as well, and never ahead."""
+    attention = layer.self_attn
+    normed = to.norm(x, f"{name}.self.norm", layer.self_attn_layer_norm)
+    joined = _joined(attention, (attention.q_proj, attention.k_proj, attention.v_proj))
+    qkv = to.product(normed, f"{name}.self.qkv", *joined)
+    size = int(attention.q_proj.out_features)
+    query, keys, values = to.node("Split", qkv, to.numbers(size, size, size), outputs=3, axis=-1)
+    if caches is None:
+        mixed = _attention(to, attention, query, keys, values)[0]
+    else:
+        mixed, *present = _attention(to, attention, query, keys, values, caches)
+        for value, cache in zip(present, _cache_names(PRESENT, index), strict=True):
+            to.output(value, cache, (1, attention.num_heads, "total", _width(attention)))
+    return _projected(to, mixed, f"{name}.self.out", attention)
+
+
+def _cross_attention(to: GraphBuilder, x: str, name: str, layer: Any, index: int) -> str:
+    attention = layer.encoder_attn
+    normed = to.norm(x, f"{name}.cross.norm", layer.encoder_attn_layer_norm)
+    projection = attention.q_proj
+    query = to.product(normed, f"{name}.cross.query", projection.weight, projection.bias)
+    heard = _cache(to, CROSS, index, attention, "heard")
+    mixed = _attention(to, attention, query, *heard)[0]
+    return _projected(to, mixed, f"{name}.cross.out", attention)
+
+
+def _projected(to: GraphBuilder, mixed: str, name: str, attention: Any) -> str:
+    return to.product(mixed, name, attention.out_proj.weight, attention.out_proj.bias)
+
+
+def _attention(
+    to: GraphBuilder,
+    attention: Any,
+    query: str,
+    keys: str,
+    values: str,
+    caches: tuple[str, str] | None = None,
+) -> tuple[str, ...]:
+    past = () if caches is None else ("", "", "", *caches)
+    return to.node(
+        "MultiHeadAttention", query, keys, values, *past,
+        outputs=1 if caches is None else 3, domain="com.microsoft",
+        num_heads=int(attention.num_heads), scale=float(attention.scaling),
+        unidirectional=0 if caches is None else 1,
+    )  # fmt: skip
+
+
+def _heard(to: GraphBuilder, states: str, index: int, attention: Any) -> None:
+    """Keys and values of one cross-attention, computed together, as the runtime caches them."""
+    heads, width = int(attention.num_heads), _width(attention)
+    joined = _joined(attention, (attention.k_proj, attention.v_proj))
+    both = to.product(states, f"decoder.{index}.cross.kv", *joined)
+    (both,) = to.node("Reshape", both, to.numbers(-1, 2 * heads, width))
+    (both,) = to.node("Transpose", both, perm=(1, 0, 2))
+    (both,) = to.node("Reshape", both, to.numbers(2, heads, -1, width))
+    parts = to.node("Split", both, to.numbers(1, 1), outputs=2, axis=0)
+    for value, name in zip(parts, _cache_names(CROSS, index), strict=True):
+        to.output(value, name, (1, heads, "heard", width))
+
+
+def _joined(attention: Any, projections: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and biases one below the other; Whisper's key projection has no bias."""
+    biases: list[torch.Tensor] = [
+        attention.q_proj.weight.new_zeros(p.out_features) if p.bias is None else p.bias
+        for p in projections
+    ]
+    weights: list[torch.Tensor] = [p.weight for p in projections]
+    return torch.cat(weights), torch.cat(biases)
+
+
+def _cache_names(kind: str, layer: int) -> tuple[str, str]:
+    return f"{kind}_keys_{layer}", f"{kind}_values_{layer}"
+
+
+def _cache(to: GraphBuilder, kind: str, layer: int, attention: Any, length: str) -> tuple[str, str]:
+    shape = (1, int(attention.num_heads), length, _width(attention))
+    keys, values = _cache_names(kind, layer)
+    return to.input(keys, shape), to.input(values, shape)
+
+
+def _add_positions(to: GraphBuilder, x: str, weight: torch.Tensor) -> str:
+    stock = sinusoids(*weight.shape).to(weight)
+    exact = float((weight - stock).abs().max()) <= _SINUSOID_ERROR
+    table = to.sinusoids("encoder.positions", weight, exact=exact)
+    (length,) = to.node("Shape", x, start=1, end=2)
+    (part,) = to.node("Slice", table, to.numbers(0), length, to.numbers(0))
+    return _add(to, x, part)
+
+
+def _convolution(to: GraphBuilder, windows: str, name: str, conv: nn.Conv1d) -> str:
+    """Of windows of three positions, oldest first, channels together."""
+    weight = conv.weight.permute(0, 2, 1).reshape(conv.out_channels, -1)
+    return to.node("Gelu", to.product(windows, f"encoder.{name}", weight, conv.bias))[0]
+
+
+def _windows(to: GraphBuilder, x: str, width: int) -> str:
+    """Each position with its neighbours: `(1, n, c)` -> `(1, n, 3 * c)`, zeros beyond the ends."""
+    edge, axis = to.zeros(1, 1, width), to.numbers(1)
+    (all_but_last,) = to.node("Slice", x, to.numbers(0), to.numbers(-1), axis)
+    (all_but_first,) = to.node("Slice", x, to.numbers(1), to.numbers(2**62), axis)
+    (before,) = to.node("Concat", edge, all_but_last, axis=1)
+    (after,) = to.node("Concat", all_but_first, edge, axis=1)
+    return to.node("Concat", before, x, after, axis=2)[0]
+
+
+def _every_other_window(to: GraphBuilder, x: str, width: int) -> str:
+    """`_windows` of positions 0, 2, 4, ...: `(1, 2 * n, c)` -> `(1, n, 3 * c)`."""
+    (pairs,) = to.node("Reshape", x, to.numbers(1, -1, 2 * width))
+    ends, axes = to.numbers(-1, 2**62), to.numbers(1, 2)
+    (odd,) = to.node("Slice", pairs, to.numbers(0, width), ends, axes)
+    (before,) = to.node("Concat", to.zeros(1, 1, width), odd, axis=1)
+    return to.node("Concat", before, pairs, axis=2)[0]

@@ -1,0 +1,1 @@
+"""Finding a model by name and bringing its files here."""

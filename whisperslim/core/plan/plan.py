@@ -1,0 +1,216 @@
+"""Which units stay and which weights become zero: decided here, applied by `shrink`.
+
+A sparsity is always a fraction of the prunable weights of the *dense* model; only the removal that
+is asked for may be a share of another cost (`counted_in`). A plan is plain values: it can be stored
+as JSON, compared and printed.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from whisperslim.core.families.base import UnitGroup, prunable_total
+from whisperslim.core.plan.removal_order import DeathOrder, death_order
+from whisperslim.errors import PlanError
+
+Scores = Mapping[str, torch.Tensor]
+"""Group key -> one importance per unit, shape `(count,)`. Lower is dropped first; values must be
+comparable across groups."""
+
+
+@dataclass(frozen=True)
+class ZeroRule:
+    """Zero the elements `w` of one parameter with `|w - centre| < radius`."""
+
+    centre: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """What to keep of each group, and which elements of what is left become zero.
+
+    Attributes:
+        keep: Group key -> indices of the units that stay, ascending; none of them: the whole
+            sub-layer goes, its norm and output bias with it.
+        zero: Parameter name -> rule, applied to the weights *after* the cut.
+        target: Asked-for share to remove, of prunable weights or of what groups or method count in.
+        removed: Share of prunable weights that `keep` removes.
+    """
+
+    keep: Mapping[str, tuple[int, ...]]
+    zero: Mapping[str, ZeroRule] = field(default_factory=dict)
+    target: float = 0.0
+    removed: float = 0.0
+
+    def to_json(self) -> str:
+        """Stable, human-readable JSON."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> "PruningPlan":
+        """Inverse of `to_json`. Raises `PlanError` when a field is missing or malformed."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            keep = {key: tuple(int(i) for i in units) for key, units in raw["keep"].items()}
+            zero = {
+                name: ZeroRule(float(rule["centre"]), float(rule["radius"]))
+                for name, rule in raw["zero"].items()
+            }
+            return PruningPlan(keep, zero, float(raw["target"]), float(raw["removed"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"this is not a pruning plan: {error}") from error
+
+    def describe(self, groups: Sequence[UnitGroup]) -> str:
+        """One line per group: units kept of units present."""
+        rows = [f"{g.key:34s} keep {len(self.keep[g.key]):5d} of {g.count:5d}" for g in groups]
+        return "\n".join([*rows, f"removed {self.removed:.4f} of the prunable weights"])
+
+
+def keep_everything(groups: Sequence[UnitGroup]) -> PruningPlan:
+    """The plan that changes nothing."""
+    return PruningPlan({group.key: tuple(range(group.count)) for group in groups})
+
+
+def reachable(
+    groups: Sequence[UnitGroup], whole: bool = False, costs: Mapping[str, float] | None = None
+) -> float:
+    """Largest share that can be removed: one unit must stay in every group.
+
+    Args:
+        groups: All groups of the model.
+        whole: One unit in every *place* is enough: whole sub-layers may go.
+        costs: Group key -> cost of one unit; None takes the groups' own prices.
+    """
+    price = _prices(groups, costs)
+    floor: dict[str, float] = {}
+    for group in groups:
+        name = group.place if whole else group.key
+        floor[name] = max(floor.get(name, 0.0), price[group.key])
+    return 1.0 - sum(floor.values()) / _total_cost(groups, price)
+
+
+def counted_in(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None = None) -> str:
+    """What a removal target is a share of, in words; arguments as of `reachable`."""
+    price = _prices(groups, costs)
+    if all(price[group.key] == group.weights_per_unit for group in groups):
+        return "the model's prunable weights"
+    return "the cost of the model's units"
+
+
+def check_target(
+    target: float,
+    groups: Sequence[UnitGroup],
+    whole: bool = False,
+    costs: Mapping[str, float] | None = None,
+) -> None:
+    """Raise `PlanError` with the reachable range when `target` cannot be met."""
+    limit = reachable(groups, whole, costs)
+    if not 0.0 <= target <= limit:
+        raise _out_of_reach(target, limit, whole, counted_in(groups, costs))
+
+
+def _out_of_reach(target: float, limit: float, whole: bool, counted: str) -> PlanError:
+    where = "in some layer" if whole else "in every layer"
+    return PlanError(
+        f"a removal target of {target} cannot be met: this model allows 0 to {limit:.4f} of "
+        f"{counted} (one head and one FFN unit of every kind must stay {where})"
+    )
+
+
+def check_scores(scores: Scores, groups: Sequence[UnitGroup]) -> None:
+    """Raise `PlanError` unless every group has one finite score per unit."""
+    for group in groups:
+        values = scores.get(group.key)
+        if values is None or tuple(values.shape) != (group.count,):
+            found = "none" if values is None else str(tuple(values.shape))
+            raise PlanError(f"{group.key} needs {group.count} scores, found {found}")
+        if not bool(torch.isfinite(values).all()):
+            raise PlanError(f"{group.key} has scores that are not finite")
+
+
+def plan_to_budget(
+    scores: Scores,
+    groups: Sequence[UnitGroup],
+    target: float,
+    *,
+    whole: bool = False,
+    costs: Mapping[str, float] | None = None,
+) -> PruningPlan:
+    """Drop the least important units until `target` of the price of all units is gone.
+
+    Units leave in one global order, so the result overshoots by less than one unit, or by less
+    than one bundle where groups are tied (see `removal_order`), and a higher target always drops a
+    superset: a larger target never gives a larger model. The best unit of each group is never in
+    the order. What the groups' limits do not allow to keep goes whatever the target.
+
+    Args:
+        scores: Importance of every unit.
+        groups: All groups of the model.
+        target: Share to drop: of prunable weights, if neither groups nor `costs` say otherwise.
+        whole: Spare the best unit of every place only, so that whole sub-layers may go.
+        costs: Group key -> cost of one unit, in any currency, instead of the groups' prices.
+
+    Raises:
+        PlanError: when the target is out of reach or the scores do not fit the groups.
+    """
+    price = _prices(groups, costs)
+    check_target(target, groups, whole, costs)
+    check_scores(scores, groups)
+    order = death_order(scores, groups, whole)
+    prices = torch.tensor([price[group.key] for group in groups], dtype=torch.float64)
+    bundles = torch.zeros(len(order.when), dtype=torch.float64)
+    gone = torch.cumsum(bundles.index_add_(0, order.rank, prices[order.owner]), 0)
+    needed = target * _total_cost(groups, price)
+    # A slack, so that a target met exactly in arithmetic is not missed in floating point. Of the
+    # total, since a share that is next to nothing comes of a difference of two that are not.
+    slack = 1e-12 * _total_cost(groups, price)
+    dropped = int((gone < needed - slack).sum()) + 1 if needed > 0 else 0
+    if dropped > len(gone):
+        limit = float(gone[-1]) / _total_cost(groups, price)
+        raise _out_of_reach(target, limit, whole, counted_in(groups, costs))
+    dropped = max(dropped, _forced(order))
+    return _without(groups, order, order.rank < dropped, target)
+
+
+def plan_below(scores: Scores, groups: Sequence[UnitGroup], threshold: float) -> PruningPlan:
+    """Drop every unit or bundle whose score is below `threshold`, save the best of each group."""
+    check_scores(scores, groups)
+    order = death_order(scores, groups, whole=False)
+    plan = _without(groups, order, order.when[order.rank] < threshold, 0.0)
+    return PruningPlan(plan.keep, plan.zero, plan.removed, plan.removed)
+
+
+def _forced(order: DeathOrder) -> int:
+    """Bundles that leave in any case."""
+    return int(order.when.isneginf().sum())
+
+
+def _prices(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None) -> Mapping[str, float]:
+    if costs is None:
+        return {group.key: group.unit_price for group in groups}
+    bad = [group.key for group in groups if not 0.0 < costs.get(group.key, 0.0) < math.inf]
+    if bad:
+        raise PlanError(f"the cost of a unit of {bad[0]} must be a positive number")
+    return costs
+
+
+def _total_cost(groups: Sequence[UnitGroup], price: Mapping[str, float]) -> float:
+    return sum(group.count * price[group.key] for group in groups)
+
+
+def _without(
+    groups: Sequence[UnitGroup], order: DeathOrder, chosen: torch.Tensor, target: float
+) -> PruningPlan:
+    owners, units = order.owner[chosen], order.unit[chosen]
+    keep: dict[str, tuple[int, ...]] = {}
+    gone = 0
+    for index, group in enumerate(groups):
+        dropped = set(units[owners == index].tolist())
+        keep[group.key] = tuple(u for u in range(group.count) if u not in dropped)
+        gone += len(dropped) * group.weights_per_unit
+    return PruningPlan(keep, target=target, removed=gone / prunable_total(tuple(groups)))

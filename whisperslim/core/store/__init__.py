@@ -1,0 +1,1 @@
+"""A slim model on disk: what is written, and the strict reload."""

@@ -1,0 +1,319 @@
+"""A slim model on disk, and the only strict way back.
+
+Stock `from_pretrained` cannot load a cut model, and with `ignore_mismatched_sizes` it silently
+fills in random weights. Here the dense skeleton is built without memory, given the recorded
+shapes, and every tensor is assigned by name; anything missing, extra or of another shape is an
+error.
+
+    config.json           the dense model's configuration; of the vocabulary, what is left
+    slim.json             format, unit counts, plan, provenance
+    model.safetensors     the cut weights; what is mostly zeros as `sparse` has it
+    tokenizer, preprocessor and generation files as in any Hugging Face folder
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+
+from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.core.disk.weight_files import INDEX, sharded_tensors, weight_files
+from whisperslim.core.disk.weight_files import WEIGHTS as WEIGHTS_FILE
+from whisperslim.core.store.record import (
+    FORMAT,
+    SLIM_FILE,
+    SlimRecord,
+    VocabularyFacts,
+    check_vocabulary,
+    describe_cut,
+    read_record,
+)
+from whisperslim.core.store.sparse import decode, encode
+from whisperslim.core.surgery.shrink import resize
+from whisperslim.errors import CheckpointError, PlanError
+
+__all__ = [
+    "EXPORT_DTYPES",
+    "FORMAT",
+    "SLIM_FILE",
+    "VOCABULARY_FILE",
+    "WEIGHTS_FILE",
+    "SlimRecord",
+    "VocabularyFacts",
+    "assign_weights",
+    "copy_side_files",
+    "count_parameters",
+    "dense_skeleton",
+    "describe_cut",
+    "empty_model",
+    "load_dense",
+    "load_slim",
+    "read_record",
+    "read_tensors",
+    "read_weights",
+    "save_dense",
+    "save_slim",
+    "skeleton",
+    "write_tensors",
+]
+
+EXPORT_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+VOCABULARY_FILE = "vocabulary.json"
+_SIDE_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "normalizer.json",
+    "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
+    "generation_config.json", VOCABULARY_FILE,
+)  # fmt: skip
+_TIED, _EMBEDDING = "proj_out.weight", "model.decoder.embed_tokens.weight"
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Elements of all parameters; the tied output projection is counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def save_slim(
+    folder: Path,
+    model: WhisperForConditionalGeneration,
+    record: SlimRecord,
+    *,
+    side_files: Path,
+    dtype: torch.dtype = torch.float32,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write a slim folder beside its place and rename it there.
+
+    Args:
+        folder: Where it goes; replaced as a whole when it exists.
+        model: The cut model.
+        record: Its shapes and provenance.
+        side_files: A model folder to copy tokenizer and preprocessor files from.
+        dtype: Precision on disk; float16 halves the file and rounds the weights.
+        extra: File name -> text, stored along (recipe, plan).
+
+    Raises:
+        CheckpointError: when the disk refuses; a folder that was there is untouched.
+    """
+    with _written_whole(folder) as temporary:
+        _write_weights(temporary, model, dtype, sparse=True)
+        model.config.to_json_file(temporary / "config.json", use_diff=False)
+        (temporary / SLIM_FILE).write_text(json.dumps(asdict(record), indent=1), "utf-8")
+        copy_side_files(side_files, temporary)
+        for name, text in (extra or {}).items():
+            (temporary / name).write_text(text, "utf-8")
+
+
+def save_dense(
+    folder: Path,
+    model: WhisperForConditionalGeneration,
+    *,
+    side_files: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write an uncut model as an ordinary Hugging Face folder; raises as `save_slim` does."""
+    with _written_whole(folder) as temporary:
+        _write_weights(temporary, model, dtype)
+        model.config.to_json_file(temporary / "config.json", use_diff=False)
+        copy_side_files(side_files, temporary)
+
+
+def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
+    """Rebuild a slim model exactly.
+
+    Raises:
+        CheckpointError: for a missing file, another format, or any tensor that does not fit.
+    """
+    model = _slim_skeleton(folder)
+    assign_weights(model, folder, dtype)
+    return model
+
+
+def load_dense(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
+    """Load an ordinary Whisper folder, as strictly as a slim one."""
+    model = empty_model(folder)
+    assign_weights(model, folder, dtype)
+    return model
+
+
+def skeleton(folder: Path) -> WhisperForConditionalGeneration:
+    """The shapes of a model folder, cut or whole, on the meta device: no weight is read.
+
+    Raises:
+        CheckpointError: as `load_slim` does of what is not the weights.
+    """
+    return _slim_skeleton(folder) if (folder / SLIM_FILE).is_file() else empty_model(folder)
+
+
+def dense_skeleton(folder: Path) -> WhisperForConditionalGeneration:
+    """The dense model of a folder on the meta device: before any cut, with all of its tokens.
+
+    Raises:
+        CheckpointError: as `load_slim` does of what is not the weights.
+    """
+    facts = read_record(folder).vocabulary if (folder / SLIM_FILE).is_file() else None
+    return empty_model(folder, facts.dense_size if facts else None)
+
+
+def empty_model(folder: Path, tokens: int | None = None) -> WhisperForConditionalGeneration:
+    """The architecture of `config.json` on the meta device: shapes without weights.
+
+    `tokens` stands in for the vocabulary size of the configuration.
+    """
+    file = folder / "config.json"
+    try:
+        config = WhisperConfig.from_json_file(file)
+        config.vocab_size = tokens or config.vocab_size
+        if config.model_type != "whisper":
+            raise CheckpointError(f"{folder} holds a {config.model_type!r} model, not a Whisper")
+        if not config.tie_word_embeddings:
+            raise CheckpointError(f"{file}: only models with tie_word_embeddings are supported")
+        with torch.device("meta"):
+            model = WhisperForConditionalGeneration(config)
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = _generation_config(folder)
+    return model
+
+
+def assign_weights(
+    model: WhisperForConditionalGeneration, folder: Path, dtype: torch.dtype
+) -> None:
+    """Give `model` the weights of `folder`; every parameter must be there with its exact shape."""
+    tensors = read_weights(folder)
+    file = folder / (INDEX if sharded_tensors(folder) else WEIGHTS_FILE)
+    head = tensors.pop(_TIED, None)
+    expected = {name: p for name, p in model.named_parameters() if name != _TIED}
+    _check_names(expected, tensors, file)
+    trainable = {name: parameter.requires_grad for name, parameter in expected.items()}
+    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
+    if head is not None and not torch.equal(head.to(dtype), tensors[_EMBEDDING]):
+        raise CheckpointError(f"{file}: {_TIED} is not the embedding; untied heads are unsupported")
+    tensors[_TIED] = tensors[_EMBEDDING]
+    model.load_state_dict(tensors, strict=True, assign=True)
+    model.tie_weights()
+    for name, wanted in trainable.items():
+        model.get_parameter(name).requires_grad_(wanted)
+    model.eval()
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a model folder, of its one file or of the shards that its index names.
+
+    Raises:
+        SourceError: the index is not one.
+        CheckpointError: a file is missing or damaged, or holds other tensors than the index says.
+    """
+    listed, tensors = sharded_tensors(folder), dict[str, torch.Tensor]()
+    for file in weight_files(folder):
+        found = read_tensors(file)
+        other = sorted(set(found) ^ listed[file.name]) if listed else []
+        if other:
+            raise CheckpointError(
+                f"{file} and {INDEX} disagree on {len(other)} tensors {other[:3]}: the index lists "
+                "what the file has not, or the other way round; fetch or save the model again"
+            )
+        tensors |= found
+    return tensors
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a file, sparse ones whole. Raises `CheckpointError` when it is damaged."""
+    try:
+        with safe_open(file, framework="pt") as header:
+            metadata = header.metadata() or {}
+        return decode(load_file(file), metadata)
+    except (OSError, SafetensorError, CheckpointError) as error:
+        raise CheckpointError(
+            f"{file} is missing or damaged ({error}); fetch or make it again"
+        ) from error
+
+
+def write_tensors(
+    file: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file that is as readable as any new file of this user."""
+    file.touch()
+    mode = file.stat().st_mode  # what the umask grants; safetensors itself leaves 0600
+    save_file(dict(tensors), file, metadata=dict(metadata))
+    file.chmod(mode)
+
+
+def copy_side_files(source: Path, folder: Path) -> None:
+    """Copy tokenizer, preprocessor and generation files that `source` has."""
+    for name in _SIDE_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _slim_skeleton(folder: Path) -> WhisperForConditionalGeneration:
+    record = read_record(folder)
+    model = empty_model(folder)
+    check_vocabulary(folder, record, int(model.config.vocab_size))
+    try:
+        resize(model, record.counts)
+    except (PlanError, TypeError) as error:
+        raise CheckpointError(f"{folder / SLIM_FILE} does not fit its config: {error}") from error
+    return model
+
+
+@contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    try:
+        with renamed_into_place(folder) as temporary:
+            yield temporary
+    except (OSError, SafetensorError) as error:
+        # safetensors reports a full disk as an error of its own.
+        raise CheckpointError(
+            f"{folder} could not be written: {error}. Make room, or make the folder writable, and "
+            "do this again"
+        ) from error
+
+
+def _generation_config(folder: Path) -> GenerationConfig:
+    # Suppressed tokens live here, not in the model's own configuration.
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        file = folder / "generation_config.json"
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+
+
+def _write_weights(
+    folder: Path, model: nn.Module, dtype: torch.dtype, sparse: bool = False
+) -> None:
+    tensors = {
+        name: parameter.detach().to("cpu", dtype).contiguous()
+        for name, parameter in model.named_parameters()
+        if name != _TIED
+    }
+    tensors, shapes = encode(tensors) if sparse else (tensors, {})
+    # One entry at most: several are written in an order that differs from file to file, and equal
+    # runs are to give equal bytes.
+    write_tensors(folder / WEIGHTS_FILE, tensors, shapes or {"format": "pt"})
+
+
+def _check_names(
+    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], file: Path
+) -> None:
+    missing = sorted(set(expected) - set(found))
+    extra = sorted(set(found) - set(expected))
+    shapes = [
+        f"{name} is {tuple(found[name].shape)}, should be {tuple(expected[name].shape)}"
+        for name in sorted(set(expected) & set(found))
+        if found[name].shape != expected[name].shape
+    ]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"{file} does not fit its model: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(extra)} unknown {extra[:3]}, {len(shapes)} of another shape {shapes[:3]}"
+        )

@@ -1,0 +1,1 @@
+"""Gates on units and the cut itself."""

@@ -1,0 +1,86 @@
+"""Multiply activations by a gate, without touching the model's classes or weights."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from whisperslim.core.families.base import UnitGroup
+from whisperslim.core.plan.plan import PruningPlan
+
+GateFunction = Callable[[UnitGroup, torch.Tensor], torch.Tensor | None]
+"""Given a group and the gate module's input `(batch, ..., count * width)`, the gate to multiply by,
+of a shape that broadcasts against `(batch, ..., count)`; None leaves the activation alone."""
+
+
+def attach_gates(
+    model: nn.Module, groups: Sequence[UnitGroup], gate: GateFunction
+) -> list[RemovableHandle]:
+    """Hook every group's gate module; the caller removes the handles."""
+    return [
+        model.get_submodule(group.gate).register_forward_pre_hook(_hook(group, gate))
+        for group in groups
+    ]
+
+
+def attach_output_gates(
+    model: nn.Module, groups: Sequence[UnitGroup], gate: GateFunction
+) -> list[RemovableHandle]:
+    """Hook what each group's sub-layer adds to the residual stream, its output bias included.
+
+    `gate` is given the group and that output `(batch, ..., d_model)`, and returns a factor that
+    broadcasts against it, or None. The caller removes the handles.
+    """
+    return [
+        model.get_submodule(group.gate).register_forward_hook(_output_hook(group, gate))
+        for group in groups
+    ]
+
+
+@contextmanager
+def masked(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> Iterator[nn.Module]:
+    """The dense model computing as if the plan's dropped units were gone."""
+    masks = plan_masks(groups, plan)
+    gone = [group for group in groups if not plan.keep[group.key]]
+    handles = attach_gates(model, groups, lambda group, x: masks[group.key].to(x))
+    handles += attach_output_gates(model, gone, lambda group, x: x.new_zeros(()))
+    try:
+        yield model
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def plan_masks(groups: Sequence[UnitGroup], plan: PruningPlan) -> Mapping[str, torch.Tensor]:
+    """Group key -> hard mask of 0 and 1, shape `(count,)`."""
+    masks = {}
+    for group in groups:
+        mask = torch.zeros(group.count)
+        mask[list(plan.keep[group.key])] = 1.0
+        masks[group.key] = mask
+    return masks
+
+
+def _hook(group: UnitGroup, gate: GateFunction) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
+    def multiply(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        activation = inputs[0]
+        values = gate(group, activation)
+        if values is None:
+            return None
+        units = activation.unflatten(-1, (group.count, group.width))
+        return ((units * values.unsqueeze(-1)).flatten(-2), *inputs[1:])
+
+    return multiply
+
+
+def _output_hook(group: UnitGroup, gate: GateFunction) -> Callable[..., torch.Tensor | None]:
+    def multiply(
+        _module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor
+    ) -> torch.Tensor | None:
+        values = gate(group, output)
+        return None if values is None else output * values
+
+    return multiply

@@ -1,0 +1,146 @@
+"""Apply a pruning plan. The only file of the package that changes a tensor's shape."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from whisperslim.core.families import UnitGroup, family_of, unlimited
+from whisperslim.core.plan.plan import PruningPlan, ZeroRule
+from whisperslim.errors import PlanError
+
+
+@torch.no_grad()
+def cut(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
+    """Remove the units the plan drops, in place, then zero what its rules name.
+
+    Args:
+        model: The model `groups` was read from; its linear layers become narrower.
+        groups: Every unit group of `model`.
+        plan: Must name every group. One that keeps no unit loses its sub-layer altogether.
+
+    Raises:
+        PlanError: when the plan does not fit the model; nothing has been changed then.
+    """
+    _check_groups(model, groups)
+    _check_fit(groups, plan)
+    _check_rules(model, plan)
+    for group in groups:
+        _keep_units(model, group, plan.keep[group.key])
+    zero_elements(model, plan.zero)
+
+
+@torch.no_grad()
+def zero_elements(model: nn.Module, rules: Mapping[str, ZeroRule]) -> None:
+    """Set elements close to a rule's centre to exactly zero; shapes stay."""
+    for name, rule in rules.items():
+        weight = model.get_parameter(name)
+        weight[(weight - rule.centre).abs() < rule.radius] = 0.0
+
+
+@torch.no_grad()
+def select_tokens(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> None:
+    """Give a model another vocabulary, in place; the output projection stays tied to the embedding.
+
+    Args:
+        model: Whole or cut; its configuration gets the new vocabulary size and nothing else.
+        sources: For each new token, the old ids it comes of: of one, a copy of its row; of
+            several, their mean.
+
+    Raises:
+        PlanError: no token, a token without a source, or an id the model has no row of.
+    """
+    embedding, projection = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, nn.Embedding) or not isinstance(projection, nn.Linear):
+        raise PlanError("the model has no embedding that is its output projection, too")
+    rows = embedding.num_embeddings
+    wrong = [ids for ids in sources if not ids or not 0 <= min(ids) <= max(ids) < rows]
+    if wrong or not sources:
+        raise PlanError(f"rows {wrong[:1]} cannot be taken from an embedding of {rows} rows")
+    old = embedding.weight
+    # A mean of one row is that row to the bit.
+    chosen = torch.stack([old[list(ids)].mean(0) for ids in sources])
+    embedding.weight = nn.Parameter(chosen, requires_grad=old.requires_grad)
+    projection.weight = embedding.weight
+    embedding.num_embeddings = projection.out_features = len(sources)
+    padding = [new for new, ids in enumerate(sources) if tuple(ids) == (embedding.padding_idx,)]
+    embedding.padding_idx = padding[0] if padding else None
+    cast(Any, model.config).vocab_size = len(sources)
+
+
+def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
+    """Give a model on the meta device the shapes of a cut one, before weights are assigned.
+
+    Raises:
+        PlanError: when a group is unknown or a count is outside 0 to the present count.
+    """
+    groups = family_of(model).unit_groups(model)
+    known = {group.key for group in groups}
+    if known != set(counts):
+        raise PlanError(f"unit groups do not match this model: {sorted(known ^ set(counts))}")
+    negative = sorted(key for key, count in counts.items() if count < 0)
+    if negative:
+        raise PlanError(f"{negative[0]} cannot have {counts[negative[0]]} units")
+    plan = PruningPlan({group.key: tuple(range(counts[group.key])) for group in groups})
+    _check_fit(groups, plan)
+    with torch.no_grad():
+        for group in groups:
+            _keep_units(model, group, plan.keep[group.key])
+
+
+def _check_groups(model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+    if unlimited(groups) != family_of(model).unit_groups(model):
+        raise PlanError(
+            "the unit groups are not this model's as it stands; read them from it and plan anew"
+        )
+
+
+def _check_rules(model: nn.Module, plan: PruningPlan) -> None:
+    unknown = sorted(set(plan.zero) - set(family_of(model).prunable_weights(model)))
+    if unknown:
+        raise PlanError(f"the plan zeroes what is no prunable matrix of this model: {unknown[:3]}")
+
+
+def _check_fit(groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
+    unknown = sorted(set(plan.keep) - {group.key for group in groups})
+    if unknown:
+        raise PlanError(f"the plan is of another model: it names {unknown[:3]}")
+    for group in groups:
+        units = plan.keep.get(group.key)
+        if units is None:
+            raise PlanError(f"the plan does not mention {group.key}")
+        if list(units) != sorted(set(units)):
+            raise PlanError(f"the plan for {group.key} must keep distinct units in order")
+        if units and (units[0] < 0 or units[-1] >= group.count):
+            raise PlanError(f"the plan for {group.key} names units outside 0 to {group.count - 1}")
+    empty = sorted({g.place for g in groups} - {g.place for g in groups if plan.keep[g.key]})
+    if empty:
+        raise PlanError(f"the plan leaves no unit of {', '.join(empty)} in any layer; keep one")
+
+
+def _keep_units(model: nn.Module, group: UnitGroup, units: Sequence[int]) -> None:
+    if len(units) == group.count:
+        return
+    if not units:
+        family_of(model).drop(model, group)
+        return
+    for part in group.slices:
+        _select(model, part.parameter, part.dim, _elements(units, part.block))
+    family_of(model).set_unit_count(model, group, len(units))
+
+
+def _elements(units: Iterable[int], block: int) -> torch.Tensor:
+    starts = torch.tensor(list(units), dtype=torch.long) * block
+    return (starts[:, None] + torch.arange(block)).flatten()
+
+
+def _select(model: nn.Module, name: str, dim: int, index: torch.Tensor) -> None:
+    owner, leaf = name.rsplit(".", 1)
+    module = model.get_submodule(owner)
+    old = getattr(module, leaf)
+    chosen = old.detach().index_select(dim, index.to(old.device)).contiguous()
+    setattr(module, leaf, nn.Parameter(chosen, requires_grad=old.requires_grad))
+    if isinstance(module, nn.Linear) and leaf == "weight":
+        module.out_features, module.in_features = chosen.shape

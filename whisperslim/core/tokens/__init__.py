@@ -1,0 +1,1 @@
+"""Tokens: the codec, the vocabulary of a few languages, and new merges."""

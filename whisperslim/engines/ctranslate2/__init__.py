@@ -1,0 +1,1 @@
+"""CTranslate2: what it can hold, export and engine."""

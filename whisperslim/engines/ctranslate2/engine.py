@@ -1,0 +1,149 @@
+"""Run an exported model in CTranslate2, by the same decoding rules as every other engine."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+import psutil
+
+from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.engines.base import EngineSize
+from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import ExportError
+from whisperslim.speech.audio.window import WindowPolicy
+
+MODEL_FILE = "model.bin"
+COMPUTE_TYPES = {"none": "float32", "float16": "float32", "int8": "int8"}  # on a processor
+
+
+@dataclass(frozen=True)
+class Ct2Transcriber(WindowedTranscriber):
+    """A model in CTranslate2, on the processor.
+
+    `first_token_seconds` is not told: CTranslate2's `generate` says nothing before its end, for
+    Whisper. The runtime queues concurrent calls itself, so one object serves several threads.
+
+    Attributes:
+        folder: The export.
+        record: What it says of itself.
+        runtime: The loaded model.
+        tokens: Its tokenizer.
+        window: Window policy it listens with.
+        decoding: Bounds on the text.
+    """
+
+    folder: Path
+    record: ExportRecord
+    runtime: ctranslate2.models.Whisper
+    tokens: TokenCodec
+    window: WindowPolicy
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+
+    @property
+    def name(self) -> str:
+        """The exported model's name, the engine and the precision it computes in."""
+        return f"{self.record.source} (CTranslate2 {self.runtime.compute_type})"
+
+    @property
+    def n_mels(self) -> int:
+        """Bands of its features."""
+        return self.record.n_mels
+
+    def size(self) -> EngineSize:
+        """Bytes of `model.bin`, and of its values once loaded.
+
+        The latter is reckoned, since the runtime does not tell: int8 values stay so, all others
+        are float32 on a processor. What the runtime adds to some matrices to multiply them faster
+        is not in it.
+        """
+        stored = (self.folder / MODEL_FILE).stat().st_size
+        loaded = int(self.record.settings["bytes_loaded"])
+        return EngineSize(self.record.parameters, stored, loaded, loaded)
+
+    def check_language(self, language: str) -> None:
+        """Raise `UsageError` for a language the tokenizer has no token of."""
+        self.tokens.prompt(language)
+
+    def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
+        """As `WindowedTranscriber.hear`, greedily."""
+        prompt = self.tokens.prompt(language)
+        limit = self.decoding.limit(seconds, self.record.positions, len(prompt))
+        result = self.runtime.generate(
+            _features(mel),
+            [prompt],
+            beam_size=1,
+            max_length=_max_length(limit, prompt),
+            suppress_blank=True,  # `suppress_ids_begin` of config.json
+            suppress_tokens=list(self.record.suppress),
+        )[0]
+        ids = tuple(result.sequences_ids[0])
+        return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, ids=ids)
+
+    def encoder_states(self, mel: np.ndarray) -> np.ndarray:
+        """What the encoder makes of a segment, `(positions, d_model)` float32."""
+        return np.array(self.runtime.encode(_features(mel), to_cpu=True))[0]
+
+
+def open_export(
+    folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
+) -> Ct2Transcriber:
+    """Load an export. `threads` 0: one for each physical core this process may use.
+
+    Raises:
+        ExportError: the runtime refuses the file, or cannot compute in its precision here.
+        CheckpointError: the tokenizer is damaged.
+    """
+    check_precision(record.quantize)
+    try:
+        runtime = ctranslate2.models.Whisper(
+            str(folder),
+            device="cpu",
+            compute_type=COMPUTE_TYPES[record.quantize],
+            inter_threads=1,
+            intra_threads=threads or _cores(),
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(
+            f"CTranslate2 {ctranslate2.__version__} cannot open {folder}: {error}. It was written "
+            f"with {record.runtime.get('ctranslate2', 'another version')}; install that, or "
+            "export the model again"
+        ) from error
+    return Ct2Transcriber(folder, record, runtime, load_tokens(folder), window)
+
+
+def check_precision(quantize: str) -> None:
+    """Raise `ExportError` for a quantisation that is unknown here or that this processor lacks."""
+    if quantize not in COMPUTE_TYPES:
+        raise ExportError(
+            f"CTranslate2 has no {quantize}; choose one of: {', '.join(COMPUTE_TYPES)}"
+        )
+    able = ctranslate2.get_supported_compute_types("cpu")
+    if COMPUTE_TYPES[quantize] not in able:
+        raise ExportError(
+            f"CTranslate2 cannot compute in {quantize} on this processor, only in "
+            f"{', '.join(sorted(able))}; export with --quantize none"
+        )
+
+
+def _features(mel: np.ndarray) -> ctranslate2.StorageView:
+    batch = np.ascontiguousarray(mel[None], dtype=np.float32)
+    return ctranslate2.StorageView.from_array(batch)
+
+
+def _max_length(limit: int, prompt: list[int]) -> int:
+    """CTranslate2's `max_length` that lets it write `limit` tokens, its end token among them.
+
+    Whisper may write at most half of it, and the prompt but for its last token counts too.
+    """
+    return max(2 * limit, limit + len(prompt) - 1)
+
+
+def _cores() -> int:
+    """Physical cores, or fewer when this process is confined to some of the processor."""
+    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return min(physical, len(affinity(0))) if affinity else physical

@@ -1,0 +1,1 @@
+"""Exports for any engine: writing, record and the check against PyTorch."""

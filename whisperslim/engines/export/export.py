@@ -1,0 +1,217 @@
+"""Write a model for another engine: refuse what it cannot hold, check what was written, place it.
+
+Everything is written beside its place and renamed there once the check in `parity` is content, so
+that a reader never sees half an export, and a failed one leaves what was there before.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from safetensors import SafetensorError
+
+from whisperslim.core.decoding import suppression
+from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.core.disk.storage import file_sha256
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.store.checkpoint import SLIM_FILE, count_parameters, read_record
+from whisperslim.engines.export.parity import ParityVerdict, check_parity
+from whisperslim.engines.export.record import ENGINES, QUANTISATIONS, ExportRecord, is_export
+from whisperslim.engines.windowed import WindowedTranscriber
+from whisperslim.errors import ExportError, UsageError
+from whisperslim.speech.audio.window import WindowPolicy
+
+EXPORTERS = {
+    "ctranslate2": "whisperslim.engines.ctranslate2.export",
+    "onnx": "whisperslim.engines.onnx.export",
+    "hf": "whisperslim.engines.hf.export",
+}
+_INSTALL = {
+    "ctranslate2": "pip install ctranslate2",
+    "onnx": "pip install onnx onnxruntime",
+    "hf": "pip install transformers",
+}
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an exporter wrote.
+
+    Attributes:
+        files: Names of the engine's own files in the folder, weights among them; tokenizer and
+            other side files are not listed.
+        runtime: Package -> version it was written with.
+        settings: What only this engine needs to know when it opens the folder; JSON values.
+    """
+
+    files: tuple[str, ...]
+    runtime: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Exporter(Protocol):
+    """What a module named in `EXPORTERS` offers. It imports its runtime at its top.
+
+    An engine that can should fill `Heard.ids` and override `encoder_states`: the parity check
+    then compares tokens and numbers, and otherwise texts alone.
+    """
+
+    def check(self, speech: SpeechModel, quantize: str) -> None:
+        """Raise `ExportError` saying why this engine cannot hold the model, and what it can."""
+        ...
+
+    def write(self, speech: SpeechModel, folder: Path, quantize: str) -> Written:
+        """Engine and tokenizer files into an existing empty folder."""
+        ...
+
+    def open_export(
+        self, folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
+    ) -> WindowedTranscriber:
+        """The written model, ready. `threads` 0: as many as the runtime takes by itself."""
+        ...
+
+
+def load_exporter(engine: str) -> Exporter:
+    """The exporter of an engine.
+
+    Raises:
+        UsageError: there is no such engine.
+        ExportError: a package it needs is missing or broken; the message says what to install.
+    """
+    if engine not in EXPORTERS:
+        raise UsageError(f"{engine!r} is no engine; choose one of: {', '.join(ENGINES)}")
+    try:
+        return cast(Exporter, importlib.import_module(EXPORTERS[engine]))
+    except ImportError as error:
+        raise ExportError(
+            f"the engine {engine} cannot be used here: {error}; install it with "
+            f"`{_INSTALL[engine]}`"
+        ) from error
+
+
+def check_request(engine: str, quantize: str, out: Path, replace: bool) -> Exporter:
+    """All that can be refused before a model is loaded. Raises as `export`."""
+    if quantize not in QUANTISATIONS:
+        known = ", ".join(QUANTISATIONS)
+        raise UsageError(f"{quantize!r} is no quantisation; choose one of: {known}")
+    exporter = load_exporter(engine)
+    _check_place(out, replace)
+    return exporter
+
+
+def export(
+    speech: SpeechModel,
+    engine: str,
+    quantize: str,
+    out: Path,
+    clips: Sequence[np.ndarray],
+    language: str,
+    window: WindowPolicy,
+    replace: bool = False,
+) -> ExportRecord:
+    """Write `speech` for `engine` into the folder `out`, checked on `clips`.
+
+    Args:
+        speech: The model, in float32.
+        engine: One of `ENGINES`.
+        quantize: One of `QUANTISATIONS`; not every engine has every one.
+        out: A place where nothing is yet.
+        clips: Recordings, mono float32 at 16 kHz, that both forms must hear alike.
+        language: Spoken in them.
+        window: They are heard in.
+        replace: An export at `out` gives way to the new one; nothing but an export ever does.
+
+    Raises:
+        UsageError: an unknown engine or quantisation.
+        ExportError: the engine cannot hold the model exactly, a package is missing, the runtime
+            failed, or the written model is not the same one. Nothing was placed or replaced.
+    """
+    exporter = check_request(engine, quantize, out, replace)
+    _check_tokenizer(speech)
+    exporter.check(speech, quantize)
+    try:
+        with renamed_into_place(out) as folder:
+            written = exporter.write(speech, folder, quantize)
+            record = _record(speech, engine, quantize, folder, written)
+            record.write(folder)
+            verdict = check_parity(speech, folder, quantize, clips, language, window)
+            verdict.write(folder)
+            _demand(verdict, engine, out)
+    except (OSError, SafetensorError) as error:
+        raise ExportError(
+            f"{out} could not be written: {error}. Make room, or make the folder writable, and "
+            "export again; nothing was placed"
+        ) from error
+    return record
+
+
+def source_name(speech: SpeechModel) -> str:
+    """A hub id, or the name of a run or folder: an export is given away, with no path in it."""
+    if not Path(speech.name).expanduser().is_dir():
+        return speech.name
+    named_by_run = (speech.path.parent / "recipe.yaml").is_file()
+    return speech.path.parent.name if named_by_run else speech.path.name
+
+
+def _check_place(out: Path, replace: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not is_export(out):
+        raise ExportError(
+            f"{out} exists and is no export; it is left alone: give a folder that does not exist"
+        )
+    if not replace:
+        raise ExportError(
+            f"{out} holds an export already; give another folder, or ask for it to be replaced "
+            "(--force)"
+        )
+
+
+def _check_tokenizer(speech: SpeechModel) -> None:
+    """Raise `ExportError` unless tokenizer and model mean the same by start and end.
+
+    That no id is too large is seen when a model is loaded.
+    """
+    config, tokens = speech.model.config, speech.tokens
+    pairs = (("start", tokens.start, config.decoder_start_token_id),
+             ("end", tokens.end, config.eos_token_id))  # fmt: skip
+    for name, has, wanted in pairs:
+        if isinstance(wanted, int) and has != wanted:
+            raise ExportError(
+                f"the tokenizer in {speech.path} has {has} for the {name} of a text and the model "
+                f"{wanted}: it belongs to another model; copy the right one there"
+            )
+
+
+def _demand(verdict: ParityVerdict, engine: str, out: Path) -> None:
+    if not verdict.ok:
+        raise ExportError(
+            f"what was written for {engine} is not the same model, so nothing was placed at "
+            f"{out}: {verdict.statement}"
+        )
+
+
+def _record(
+    speech: SpeechModel, engine: str, quantize: str, folder: Path, written: Written
+) -> ExportRecord:
+    rules = suppression(speech.model, speech.tokens)
+    slim = (speech.path / SLIM_FILE).is_file()
+    return ExportRecord(
+        engine=engine,
+        quantize=quantize,
+        source=source_name(speech),
+        source_sha256=speech.info.weights_sha256,
+        parameters=count_parameters(speech.model),
+        n_mels=speech.n_mels,
+        positions=int(speech.model.config.max_target_positions),
+        language=read_record(speech.path).language if slim else "",
+        suppress=rules.always,
+        suppress_at_start=rules.at_start,
+        files={name: (folder / name).stat().st_size for name in written.files},
+        runtime=dict(written.runtime),
+        settings={**written.settings, "tokenizer_sha256": file_sha256(folder / TOKENIZER_FILE)},
+    )

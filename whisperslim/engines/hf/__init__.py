@@ -1,0 +1,1 @@
+"""Hugging Face folders: export, engine, model card and upload."""

@@ -1,0 +1,92 @@
+"""Run a Hugging Face export in PyTorch, by the very classes that others load it with."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from whisperslim.core.decoding import DecodingOptions, greedy_from_states
+from whisperslim.core.families.hf_remote.modeling_whisper_slim import (
+    WhisperForConditionalGeneration,
+)
+from whisperslim.core.store.checkpoint import WEIGHTS_FILE, count_parameters
+from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.engines.base import EngineSize
+from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.timing.memory import weight_bytes
+from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import ExportError
+from whisperslim.speech.audio.window import WindowPolicy
+
+
+@dataclass(frozen=True)
+class HfTranscriber(WindowedTranscriber):
+    """A Hugging Face export as a `Transcriber`, in float32."""
+
+    folder: Path
+    model: Any
+    tokens: TokenCodec
+    window: WindowPolicy
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+
+    @classmethod
+    def load(cls, folder: Path, record: ExportRecord, window: WindowPolicy) -> "HfTranscriber":
+        """Load strictly. Raises `ExportError` when weights and configuration do not fit."""
+        try:
+            model = WhisperForConditionalGeneration.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ExportError(
+                f"{folder} cannot be loaded: {error}; export the model again"
+            ) from error
+        return cls(folder, model.eval(), load_tokens(folder), window)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return str(self.folder)
+
+    @property
+    def n_mels(self) -> int:
+        """Bands of its features."""
+        return int(self.model.config.num_mel_bins)
+
+    def size(self) -> EngineSize:
+        """Parameters, the weights file, and the weights in memory."""
+        loaded = weight_bytes(self.model)
+        file = self.folder / WEIGHTS_FILE
+        return EngineSize(count_parameters(self.model), file.stat().st_size, loaded, loaded)
+
+    def check_language(self, language: str) -> None:
+        """Raise `UsageError` for a language the tokenizer has no token of."""
+        self.tokens.prompt(language)
+
+    def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
+        """As `WindowedTranscriber.hear`, greedily."""
+        started = time.perf_counter()
+        firsts: list[float] = []
+        ids = greedy_from_states(
+            self.model, self.tokens, self._encode(mel), [seconds], language, self.decoding,
+            on_first=lambda: firsts.append(time.perf_counter() - started),
+        )[0]  # fmt: skip
+        positions = int(self.model.config.max_target_positions)
+        limit = self.decoding.limit(seconds, positions, len(self.tokens.prompt(language)))
+        first = firsts[0] if firsts else None
+        return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, first, tuple(ids))
+
+    def encoder_states(self, mel: np.ndarray) -> np.ndarray:
+        """As `WindowedTranscriber.encoder_states`."""
+        states: np.ndarray = self._encode(mel)[0].numpy()
+        return states
+
+    @torch.no_grad()
+    def _encode(self, mel: np.ndarray) -> torch.Tensor:
+        states: torch.Tensor = self.model.model.encoder(
+            torch.from_numpy(mel)[None]
+        ).last_hidden_state
+        return states

@@ -1,0 +1,178 @@
+"""A Hugging Face folder for others: transformers alone loads it, by a modelling file inside it.
+
+config.json                  `model_type` whisper_slim, units of each layer
+modeling_whisper_slim.py     the code that `trust_remote_code=True` asks about
+model.safetensors            the cut weights, dense: zeroed ones are stored as zeros
+preprocessor_config.json     features in fitted windows
+generation_config.json       greedy, in the language the model was tuned for
+README.md                    the model card
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from whisperslim.core.decoding import suppression
+from whisperslim.core.families.hf_remote import modeling_whisper_slim as remote
+from whisperslim.core.families.whisper.hf import (
+    CONFIG_CLASS,
+    FEATURES_CLASS,
+    MODEL_CLASS,
+    MODEL_TYPE,
+    layer_lists,
+)
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.store.checkpoint import (
+    SLIM_FILE,
+    WEIGHTS_FILE,
+    copy_side_files,
+    read_record,
+    write_tensors,
+)
+from whisperslim.engines.export.export import Written
+from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.hf.engine import HfTranscriber
+from whisperslim.engines.hf.model_card import model_card
+from whisperslim.errors import ExportError
+from whisperslim.speech.audio.audio import CHUNK_SECONDS, HOP_LENGTH, N_FFT, SAMPLE_RATE
+from whisperslim.speech.audio.window import MIN_WINDOW_SECONDS, WindowPolicy
+
+REMOTE_FILE = Path(remote.__file__)
+CARD_FILE = "README.md"
+_DTYPES = {"none": torch.float32, "float16": torch.float16}
+_TIED = "proj_out.weight"
+# Of the dense model, and wrong or void for a cut one: head numbers, and an older way to prompt.
+_NOT_OURS = ("alignment_heads", "forced_decoder_ids", "_from_model_config", "prev_sot_token_id")
+
+
+def check(speech: SpeechModel, quantize: str) -> None:
+    """Raise `ExportError` for anything but whole and half precision; every shape is possible."""
+    if quantize not in _DTYPES:
+        raise ExportError(
+            f"a Hugging Face folder holds floating point weights, not {quantize}; use --quantize "
+            f"{' or '.join(_DTYPES)}, or another engine"
+        )
+
+
+def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
+    """Everything that transformers needs, and the model card."""
+    _write_weights(speech, folder / WEIGHTS_FILE, _DTYPES[quantize])
+    copy_side_files(speech.path, folder)
+    shutil.copyfile(REMOTE_FILE, folder / REMOTE_FILE.name)
+    tables = {
+        "config.json": _config(speech, _DTYPES[quantize]),
+        "generation_config.json": _generation(speech),
+        "preprocessor_config.json": _preprocessor(speech),
+    }
+    for name, table in tables.items():
+        _write_json(folder / name, table)
+    (folder / CARD_FILE).write_text(model_card(speech, folder, quantize), "utf-8")
+    runtime = {"transformers": transformers.__version__, "torch": torch.__version__}
+    return Written((WEIGHTS_FILE, REMOTE_FILE.name, *tables), runtime)
+
+
+def open_export(
+    folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
+) -> HfTranscriber:
+    """The folder by this package's own copy of the modelling file.
+
+    The one inside the folder is not run, since a folder may come from anywhere.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    return HfTranscriber.load(folder, record, window)
+
+
+def tuned_language(speech: SpeechModel) -> str:
+    """Code of the language a slim model was tuned for, or empty."""
+    return read_record(speech.path).language if (speech.path / SLIM_FILE).is_file() else ""
+
+
+def _write_weights(speech: SpeechModel, file: Path, dtype: torch.dtype) -> None:
+    tensors = {
+        name: parameter.detach().to("cpu", dtype).contiguous()
+        for name, parameter in speech.model.named_parameters()
+        if name != _TIED
+    }
+    write_tensors(file, tensors, {"format": "pt"})
+
+
+def _config(speech: SpeechModel, dtype: torch.dtype) -> dict[str, Any]:
+    config = speech.model.config
+    module = REMOTE_FILE.stem
+    raw = {key: value for key, value in config.to_dict().items() if key != "_name_or_path"}
+    rules = suppression(speech.model, speech.tokens)
+    return {
+        **raw,
+        **layer_lists(config, speech.family.unit_groups(speech.model)),
+        "model_type": MODEL_TYPE,
+        "architectures": [MODEL_CLASS],
+        "auto_map": {
+            "AutoConfig": f"{module}.{CONFIG_CLASS}",
+            "AutoModelForSpeechSeq2Seq": f"{module}.{MODEL_CLASS}",
+        },
+        "tokenizer_class": "WhisperTokenizer",
+        "dtype": str(dtype).removeprefix("torch."),
+        "suppress_tokens": None,
+        "begin_suppress_tokens": list(rules.at_start),
+    }
+
+
+def _generation(speech: SpeechModel) -> dict[str, Any]:
+    tokens, config = speech.tokens, speech.model.config
+    rules = suppression(speech.model, tokens)
+    vocabulary = tokens.tokenizer.get_vocab()
+    spoken = {f"<|{code}|>" for code in LANGUAGES}
+    tasks = {name: vocabulary.get(f"<|{name}|>") for name in ("transcribe", "translate")}
+    settings: Any = speech.model.generation_config
+    kept = {k: v for k, v in settings.to_diff_dict().items() if k not in _NOT_OURS}
+    language = tuned_language(speech)
+    return {
+        **kept,
+        **({"language": language} if language else {}),
+        "task": "transcribe",
+        "is_multilingual": True,
+        "lang_to_id": {token: vocabulary[token] for token in sorted(spoken & set(vocabulary))},
+        "task_to_id": {name: number for name, number in tasks.items() if number is not None},
+        "no_timestamps_token_id": tokens.no_timestamps,
+        "return_timestamps": False,
+        "suppress_tokens": list(rules.always),
+        "begin_suppress_tokens": list(rules.at_start),
+        "decoder_start_token_id": tokens.start,
+        "eos_token_id": tokens.end,
+        "pad_token_id": config.pad_token_id,
+        # The pipeline's own default would be a search with five beams.
+        "num_beams": 1,
+        "do_sample": False,
+        "max_length": config.max_target_positions,
+    }
+
+
+def _preprocessor(speech: SpeechModel) -> dict[str, Any]:
+    fit = WindowPolicy()
+    return {
+        "feature_extractor_type": FEATURES_CLASS,
+        "auto_map": {"AutoFeatureExtractor": f"{REMOTE_FILE.stem}.{FEATURES_CLASS}"},
+        "processor_class": "WhisperProcessor",
+        "feature_size": speech.n_mels,
+        "sampling_rate": SAMPLE_RATE,
+        "hop_length": HOP_LENGTH,
+        "n_fft": N_FFT,
+        "chunk_length": CHUNK_SECONDS,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+        "window": fit.kind,
+        "margin_seconds": fit.margin_seconds,
+        "step_seconds": fit.step_seconds,
+        "shortest_seconds": MIN_WINDOW_SECONDS,
+    }
+
+
+def _write_json(file: Path, table: dict[str, Any]) -> None:
+    file.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -1,0 +1,1 @@
+"""Text while somebody speaks."""

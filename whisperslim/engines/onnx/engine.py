@@ -1,0 +1,201 @@
+"""Run an exported model in ONNX Runtime, on the processor."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.families.whisper.onnx import (
+    FEATURES,
+    LOGITS,
+    PAST,
+    POSITIONS,
+    PRESENT,
+    STATES,
+    TOKENS,
+)
+from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.engines.base import EngineSize
+from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import ExportError
+from whisperslim.speech.audio.window import WindowPolicy
+
+ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
+# The runtime's errors have no common base of their own.
+_REFUSALS = (
+    runtime.EPFail, runtime.Fail, runtime.InvalidArgument, runtime.InvalidGraph,
+    runtime.InvalidProtobuf, runtime.NoModel, runtime.NoSuchFile, runtime.NotImplemented,
+    runtime.RuntimeException,
+)  # fmt: skip
+_ERRORS_ONLY = 3
+
+Values = dict[str, Any]
+"""Name -> `OrtValue`: results stay in the runtime's memory from one call to the next."""
+
+
+@dataclass(frozen=True)
+class OnnxTranscriber(WindowedTranscriber):
+    """An export folder, opened.
+
+    Attributes:
+        record: What the folder says of itself.
+        window: Window policy it listens with.
+        tokens: Its tokenizer.
+        encoder, decoder: The sessions of the two graphs.
+        decoding: Bounds of a text's length.
+    """
+
+    record: ExportRecord
+    window: WindowPolicy
+    tokens: TokenCodec
+    encoder: onnxruntime.InferenceSession
+    decoder: onnxruntime.InferenceSession
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+
+    @property
+    def name(self) -> str:
+        """The exported model's name, and how it runs."""
+        stored = {"none": "float32"}.get(self.record.quantize, self.record.quantize)
+        return f"{self.record.source} (ONNX Runtime, {stored})"
+
+    @property
+    def n_mels(self) -> int:
+        """Bands of its features."""
+        return self.record.n_mels
+
+    def size(self) -> EngineSize:
+        """Parameters and bytes of the graphs' files.
+
+        The runtime does not tell what it holds; the file's bytes stand for the weights loaded. It
+        may lay them out anew for its products, which a measured peak shows and this does not.
+        """
+        stored = self.record.weights_bytes
+        return EngineSize(self.record.parameters, stored, stored, stored)
+
+    def check_language(self, language: str) -> None:
+        """Raise `UsageError` for a language the tokenizer has no token of."""
+        self.tokens.prompt(language)
+
+    def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
+        """As `WindowedTranscriber.hear`, greedily."""
+        started = time.perf_counter()
+        prompt = self.tokens.prompt(language)
+        limit = self.decoding.limit(seconds, self.record.positions, len(prompt))
+        ids: list[int] = []
+        first: float | None = None
+        for token in self._written(mel, prompt, limit):
+            first = time.perf_counter() - started if first is None else first
+            if token != self.tokens.end:
+                ids.append(token)
+        return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, first, tuple(ids))
+
+    def encoder_states(self, mel: np.ndarray) -> np.ndarray:
+        """What the encoder makes of a segment, `(positions, d_model)` float32."""
+        states: np.ndarray = self.encoder.run([STATES], {FEATURES: mel[None]})[0][0]
+        return states
+
+    def _written(self, mel: np.ndarray, prompt: list[int], limit: int) -> Iterator[int]:
+        """At most `limit` tokens, the end token last if it comes."""
+        heard = self._heard(mel)
+        caches = _empty_caches(self.decoder)
+        forbidden = self._forbidden()
+        at_start = list(self.record.suppress_at_start)
+        ids, position = prompt, 0
+        for step in range(limit):
+            logits, caches = self._step(ids, position, heard, caches)
+            logits = logits + forbidden
+            if step == 0:
+                logits[at_start] = -np.inf
+            position += len(ids)
+            ids = [int(logits.argmax())]
+            yield ids[0]
+            if ids[0] == self.tokens.end:
+                return
+
+    def _forbidden(self) -> np.ndarray:
+        """Minus infinity for what is never written, zero for the rest, `(vocabulary,)`."""
+        (vocabulary,) = (o.shape[1] for o in self.decoder.get_outputs() if o.name == LOGITS)
+        bias = np.zeros(vocabulary, np.float32)
+        bias[list(self.record.suppress)] = -np.inf
+        return bias
+
+    def _heard(self, mel: np.ndarray) -> Values:
+        names = [output.name for output in self.encoder.get_outputs() if output.name != STATES]
+        features = np.ascontiguousarray(mel[None], dtype=np.float32)
+        return _run(self.encoder, names, {FEATURES: _value(features)})
+
+    def _step(
+        self, ids: list[int], position: int, heard: Values, caches: Values
+    ) -> tuple[np.ndarray, Values]:
+        """Logits after `ids`, the first of which is at `position`, and the caches with them in."""
+        tokens = np.array([ids], np.int64)
+        places = np.arange(position, position + len(ids), dtype=np.int64)
+        given = {TOKENS: _value(tokens), POSITIONS: _value(places), **heard, **caches}
+        names = [output.name for output in self.decoder.get_outputs()]
+        found = _run(self.decoder, names, given)
+        logits: np.ndarray = found.pop(LOGITS).numpy()[0]
+        return logits, {name.replace(PRESENT, PAST, 1): value for name, value in found.items()}
+
+
+def open_export(
+    folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
+) -> OnnxTranscriber:
+    """The model in `folder`, ready to listen.
+
+    On a processor without dot products of 8-bit integers the runtime takes slower kernels by
+    itself; nothing has to be refused.
+
+    Args:
+        folder: Written by the exporter; `record` is its record, which has been read and checked.
+        window: Window policy to listen with.
+        threads: Of the processor; 0 is one for each physical core.
+
+    Raises:
+        ExportError: a graph is damaged, or needs a later ONNX Runtime.
+        CheckpointError: the tokenizer cannot be read.
+    """
+    tokens = load_tokens(folder)
+    encoder = _session(folder / ENCODER_FILE, record, threads)
+    decoder = _session(folder / DECODER_FILE, record, threads)
+    return OnnxTranscriber(record, window, tokens, encoder, decoder)
+
+
+def _session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.InferenceSession:
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except _REFUSALS as error:
+        wrote = record.runtime.get("onnxruntime", "an unknown version")
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot open {file}: {error}; it was written "
+            f"with {wrote}: update onnxruntime, or export the model again"
+        ) from error
+
+
+def _run(session: onnxruntime.InferenceSession, names: list[str], given: Values) -> Values:
+    found = session.run_with_ort_values(names, given)
+    return dict(zip(names, found, strict=True))
+
+
+def _value(array: np.ndarray) -> Any:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _empty_caches(decoder: onnxruntime.InferenceSession) -> Values:
+    """Caches of no token: the moving length, the only one that is a symbol, is zero."""
+    shapes = {i.name: i.shape for i in decoder.get_inputs() if i.name.startswith(PAST)}
+    return {
+        name: _value(np.zeros([n if isinstance(n, int) else 0 for n in shape], np.float32))
+        for name, shape in shapes.items()
+    }

@@ -1,0 +1,65 @@
+"""Write a model for ONNX Runtime: any cut, in float32, or in blocks of 8 or 4 bits."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.store.checkpoint import copy_side_files
+from whisperslim.engines.export.export import Written
+from whisperslim.engines.onnx.engine import DECODER_FILE, ENCODER_FILE, open_export
+from whisperslim.engines.onnx.graph import OnnxBuilder, Precision
+from whisperslim.errors import ExportError
+
+__all__ = ["check", "open_export", "write"]
+
+PRECISIONS = {
+    "none": (Precision(), Precision()),
+    "int8": (Precision(8, 8, many=True), Precision(8, 8)),
+    "int4": (Precision(4, 8, many=True), Precision(4, 8)),
+}
+"""Quantisation -> of the encoder, which has many positions at a time, and of the decoder."""
+
+# The first with products of 8-bit blocks on the processor.
+_LEAST_RUNTIME = (1, 22)
+
+
+def check(speech: SpeechModel, quantize: str) -> None:
+    """Raise `ExportError` when this runtime cannot hold the model.
+
+    Every cut can be held: each layer has its own number of heads and FFN units, or none.
+    """
+    if quantize not in PRECISIONS:
+        raise ExportError(
+            f"ONNX Runtime has no quantisation {quantize!r}; choose one of: {', '.join(PRECISIONS)}"
+        )
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if version < _LEAST_RUNTIME:
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} is too old; 1.22 or later is needed: "
+            "pip install --upgrade onnxruntime"
+        )
+    _check_blocks(speech, PRECISIONS[quantize][1])
+
+
+def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
+    """Two graphs and the tokenizer into the existing folder `folder`."""
+    many, few = PRECISIONS[quantize]
+    encoder, decoder = OnnxBuilder("encoder", many), OnnxBuilder("decoder", few)
+    write_encoder(speech.model, encoder)
+    write_decoder(speech.model, decoder)
+    files = encoder.save(folder / ENCODER_FILE) + decoder.save(folder / DECODER_FILE)
+    copy_side_files(speech.path, folder)
+    versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    return Written(files, versions, {"bits": few.bits, "block": few.block})
+
+
+def _check_blocks(speech: SpeechModel, precision: Precision) -> None:
+    width = int(speech.model.config.d_model)
+    if not precision.exact and width % precision.block:
+        raise ExportError(
+            f"the model is {width} wide; quantised tables need a multiple of {precision.block}: "
+            "export it with quantize none"
+        )

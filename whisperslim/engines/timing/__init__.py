@@ -1,0 +1,1 @@
+"""Latency, memory and the seconds that a unit takes."""

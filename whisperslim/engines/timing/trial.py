@@ -1,0 +1,47 @@
+"""Models of a moment in any engine, for measuring: exported to a folder that is given up after."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from whisperslim.core.loading import SpeechModel
+from whisperslim.engines.base import Transcriber
+from whisperslim.engines.export.export import export
+from whisperslim.engines.opening import open_transcriber
+from whisperslim.engines.timing.profile import Opened
+from whisperslim.engines.torch_engine import TorchTranscriber
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.window import WindowPolicy
+
+LANGUAGE = "hi"
+
+
+def trial_opener(
+    engine: str, quantize: str, folder: Path, window: WindowPolicy, threads: int = 0
+) -> Opened:
+    """How to get a loaded model into an engine, for `measure_profile`.
+
+    Args:
+        engine: `torch`, or one that models are exported to.
+        quantize: As `export` takes it; torch has `none` alone.
+        folder: Exports go there; the caller removes it.
+        window: They listen in.
+        threads: Of the processor; 0 leaves it to the engine.
+    """
+
+    def opened(name: str, speech: SpeechModel) -> Transcriber:
+        if engine == "torch":
+            if threads:
+                torch.set_num_threads(threads)
+            return TorchTranscriber(speech, window)
+        export(speech, engine, quantize, folder / name, [_second()], LANGUAGE, window)
+        return open_transcriber(str(folder / name), window, threads)
+
+    return opened
+
+
+def _second() -> np.ndarray:
+    """What the export is checked on."""
+    noise = np.random.default_rng(1).normal(0.0, 0.1, SAMPLE_RATE)
+    return noise.clip(-1.0, 1.0).astype(np.float32)

@@ -1,0 +1,1 @@
+"""What a removal is counted in, and where its prices come from."""

@@ -1,0 +1,108 @@
+"""Profiles of engines on this machine: where they are kept, and the one that fits a model.
+
+One file a machine and engine, `profiles/<machine>-<engine>.json` in the cache, with a profile for
+every kind of numbers and every width of model that was measured.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.plan.rules import ENGINES
+from whisperslim.engines.export.record import QUANTISATIONS
+from whisperslim.engines.timing.profile import Profile
+from whisperslim.errors import PlanError, UsageError
+from whisperslim.jobs.run.disk import require_writable, write_text_told
+from whisperslim.jobs.run.environment import describe
+from whisperslim.places import cache_root
+
+FORMAT = 1
+# A folder for transformers runs in PyTorch.
+_RUNS_IN = {"hf": "torch"}
+
+
+def profile_path(engine: str) -> Path:
+    """The file of an engine on this machine."""
+    facts = describe()
+    name = re.sub(r"[^a-z0-9]+", "-", f"{facts['cpu']}".lower()).strip("-")
+    return cache_root() / "profiles" / f"{name}-{facts['cores']}cores-{engine}.json"
+
+
+def save_profile(profile: Profile) -> Path:
+    """Keep a profile, instead of an earlier one of the same kind. Returns its file.
+
+    Raises `RunError` when it cannot be written, `PlanError` when the file there is damaged;
+    `check_kept` tells both before.
+    """
+    path = profile_path(profile.engine)
+    others = [each for each in _read(path) if _kind(each) != _kind(profile)]
+    record = {"format": FORMAT, "profiles": [asdict(each) for each in (*others, profile)]}
+    write_text_told(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def check_kept(engine: str) -> None:
+    """Raise as `save_profile` would, before the minutes that measuring takes."""
+    path = profile_path(engine)
+    require_writable(path)
+    _read(path)
+
+
+def find_profile(engine: str, quantize: str, groups: Sequence[UnitGroup]) -> Profile:
+    """The profile of an engine that prices the units of a model.
+
+    Raises:
+        PlanError: there is none on this machine; the message has the command that makes one.
+    """
+    runs_in = _RUNS_IN.get(engine, engine)
+    # In PyTorch a model computes in float32, however it is stored.
+    numbers = "none" if runs_in == "torch" else quantize
+    path = profile_path(runs_in)
+    for profile in _read(path):
+        if profile.quantize == numbers and profile.fits(groups):
+            return profile
+    raise PlanError(
+        f"nothing is known of times in {runs_in} ({numbers}) for this width of model on this "
+        f"machine ({path}); measure them with `whisperslim profile --engine {runs_in} "
+        f"--quantize {numbers} --model MODEL`, MODEL being the one the run began with"
+    )
+
+
+def check_profiled(engine: str, quantize: str) -> None:
+    """Raise `UsageError` unless an engine with these numbers can be measured."""
+    if engine in _RUNS_IN:
+        raise UsageError(f"{engine} runs in {_RUNS_IN[engine]}; profile that")
+    if engine not in ENGINES:
+        known = ", ".join(name for name in ENGINES if name not in _RUNS_IN)
+        raise UsageError(f"{engine!r} is no engine; choose one of: {known}")
+    if quantize not in QUANTISATIONS or (engine == "torch" and quantize != "none"):
+        known = "none" if engine == "torch" else ", ".join(QUANTISATIONS)
+        raise UsageError(f"{engine} has no {quantize!r}; choose one of: {known}")
+
+
+def _kind(profile: Profile) -> tuple[Any, ...]:
+    return profile.engine, profile.quantize, dict(profile.weights_per_unit)
+
+
+def _read(path: Path) -> list[Profile]:
+    if not path.is_file():
+        return []
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}, not {FORMAT}")
+        return [_profile(each) for each in record["profiles"]]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PlanError(
+            f"{path} cannot be read ({error}); delete it and measure again with "
+            "`whisperslim profile`"
+        ) from error
+
+
+def _profile(raw: dict[str, Any]) -> Profile:
+    measured = {name: (full, less) for name, (full, less) in raw["measured"].items()}
+    return Profile(**{**raw, "measured": measured, "lost_in_noise": tuple(raw["lost_in_noise"])})

@@ -1,0 +1,240 @@
+"""Runs that wait their turn: one worker per device, in an order kept on disk.
+
+The order is a list of names in the runs folder, so any number of pages and commands see the same.
+A keeper, a small process of its own, begins the next run when a device becomes free; it outlives
+the app and ends when nobody waits. Runs of other runs folders are not seen, and who starts a run in
+a terminal, with `compress` or `resume`, is served at once: that run counts as at work here.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whisperslim import events
+from whisperslim.errors import RunError
+from whisperslim.jobs.process import child as process
+from whisperslim.jobs.run.disk import storage_told, write_text_told
+from whisperslim.jobs.run.eventlog import EventLog
+from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs, looks_like_run
+from whisperslim.jobs.run.room import require_room_for
+
+# A dot in front, so that it is never listed as a run.
+_FOLDER = ".queue"
+_POLL_SECONDS = 1.0
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a run stands in the queue: its place from 1, or 0; and which run it waits for."""
+
+    place: int = 0
+    behind: str = ""
+
+
+class Stopping(Enum):
+    """What a request to stop came to."""
+
+    LEFT_QUEUE = auto()
+    ASKED = auto()
+    KILLED = auto()
+
+
+def start_or_wait(run: RunDir) -> int:
+    """Begin a run, or go on with it, when its device is free; else let it wait its turn.
+
+    Returns:
+        The worker's process id, or 0 when the run waits.
+
+    Raises:
+        RunError: the run is at work or waits already, its disk has no room for it, or its worker
+            does not start.
+    """
+    if process.is_alive(run):
+        raise RunError(f"the run {run.name} is being worked on already")
+    require_room_for(run)
+    with _order_held(run.path.parent) as held:
+        if run.name in held.names:
+            raise RunError(f"the run {run.name} waits already, at place {place(run)}")
+        if not _in_the_way(run, held.names):
+            return process.start_worker(run)
+        held.write([*held.names, run.name])
+    see_to(run.path.parent)
+    return 0
+
+
+def stop_or_leave(run: RunDir, force: bool = False) -> Stopping:
+    """Let a waiting run wait no longer; ask one at work to stop; kill one that was asked before.
+
+    With `force` one at work is killed at once. Raises `RunError` when the run neither waits nor
+    works.
+    """
+    with _order_held(run.path.parent) as held:
+        if run.name in held.names and not process.is_alive(run):
+            held.write([name for name in held.names if name != run.name])
+            return Stopping.LEFT_QUEUE
+    kill = force or (run.stop_requested() and process.is_alive(run))
+    process.stop(run, kill)
+    return Stopping.KILLED if kill else Stopping.ASKED
+
+
+def waiting(runs: Path) -> tuple[str, ...]:
+    """Names of the runs that wait, the next one first. A damaged list counts as empty."""
+    try:
+        found = json.loads((runs / _FOLDER / "order.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return ()
+    # A folder may have been deleted, and the file may be anybody's: names alone, of runs there.
+    names = [name for name in found if _is_name(name)] if isinstance(found, list) else []
+    return tuple(name for name in dict.fromkeys(names) if looks_like_run(runs / name))
+
+
+def place(run: RunDir) -> int:
+    """Which in the queue of its device a run is, from 1; 0 when it does not wait."""
+    names = waiting(run.path.parent)
+    if run.name not in names:
+        return 0
+    device = device_of(run)
+    before = names[: names.index(run.name)]
+    return 1 + sum(device_of(RunDir(run.path.parent / name)) == device for name in before)
+
+
+def turn(run: RunDir) -> Turn:
+    """A run's place in the queue, and the run that is at work on its device."""
+    found = place(run)
+    busy = at_work_on_its_device(run) if found else None
+    return Turn(found, busy.name if busy else "")
+
+
+def at_work_on_its_device(run: RunDir) -> RunDir | None:
+    """The run that holds the device this one needs, if one does."""
+    busy = [other for other in list_runs(run.path.parent) if other.worker_pid() is not None]
+    others = [other for other in busy if other.name != run.name]
+    return next((other for other in others if device_of(other) == device_of(run)), None)
+
+
+def device_of(run: RunDir) -> str:
+    """`cpu` or `cuda`, as the run's recipe names it; found without loading torch."""
+    try:
+        recipe: Any = yaml.safe_load((run.path / "recipe.yaml").read_text("utf-8"))
+        named = recipe["runtime"]["device"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        named = "auto"
+    return named if named in ("cpu", "cuda") else _found_device()
+
+
+def see_to(runs: Path) -> None:
+    """Make sure that somebody begins the runs that wait. Costs next to nothing when none does."""
+    if not waiting(runs) or _keeper_at_work(runs):
+        return
+    with storage_told(runs), (runs / _FOLDER / "log.txt").open("wb") as log:
+        command = process.own_command("queue", "--keep", "--runs", str(runs))
+        process.collect(process.detached(command, log))
+
+
+def keep(runs: Path) -> None:
+    """Begin waiting runs whenever their device is free, until none waits. One keeper per folder.
+
+    A run that cannot be begun is taken off the queue, and its own log says why.
+    """
+    with (_made(runs) / "keeper.lock").open("ab") as lock:
+        if not _locked(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return  # another one keeps it
+        while True:
+            with _order_held(runs) as held:
+                _begin_next(runs, held)
+                if not waiting(runs):
+                    # Let go while nobody can join, or who joins might count on this keeper.
+                    fcntl.flock(lock.fileno(), fcntl.LOCK_UN)
+                    return
+            time.sleep(_POLL_SECONDS)
+
+
+class _Order:
+    """The list of names, while nobody else can change it."""
+
+    def __init__(self, runs: Path) -> None:
+        self._path = runs / _FOLDER / "order.json"
+        self.names = waiting(runs)
+
+    def write(self, names: list[str]) -> None:
+        write_text_told(self._path, json.dumps(names, ensure_ascii=False))
+        self.names = tuple(names)
+
+
+def _begin_next(runs: Path, held: _Order) -> None:
+    for name in held.names:
+        run = RunDir(runs / name)
+        before = held.names[: held.names.index(name)]
+        if run.status() in (RunStatus.RUNNING, RunStatus.FINISHED):
+            held.write([other for other in held.names if other != name])
+        elif not _in_the_way(run, before):
+            _begin(run)
+            # After the start: who is killed in between finds the run again rather than loses it.
+            held.write([other for other in held.names if other != name])
+
+
+def _begin(run: RunDir) -> None:
+    try:
+        require_room_for(run)
+        process.start_worker(run)
+    except RunError as error:
+        if not process.is_alive(run):  # or somebody else began it meanwhile, and all is well
+            EventLog(run.events_path).append(events.Failed("", f"it could not begin: {error}"))
+
+
+def _in_the_way(run: RunDir, before: tuple[str, ...]) -> bool:
+    """Whether another run is at work on this one's device, or is to be before it."""
+    device = device_of(run)
+    ahead = [RunDir(run.path.parent / name) for name in before if name != run.name]
+    return at_work_on_its_device(run) is not None or device in map(device_of, ahead)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and Path(value).name == value and not value.startswith(".")
+
+
+def _found_device() -> str:
+    # Loading torch to ask takes seconds. A build without CUDA says so in its version.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
+    has_gpu = _GPUS.is_dir() and any(_GPUS.iterdir())
+    return "cuda" if has_gpu and not hidden and "+cpu" not in metadata.version("torch") else "cpu"
+
+
+def _made(runs: Path) -> Path:
+    folder = runs / _FOLDER
+    with storage_told(runs):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _order_held(runs: Path) -> Iterator[_Order]:
+    with storage_told(runs):
+        opened = (_made(runs) / "order.lock").open("ab")
+    with opened as lock:
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+        yield _Order(runs)
+
+
+def _keeper_at_work(runs: Path) -> bool:
+    with (_made(runs) / "keeper.lock").open("ab") as lock:
+        return not _locked(lock.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Recipes: their sections, checks, text and presets."""

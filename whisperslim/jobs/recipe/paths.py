@@ -1,0 +1,49 @@
+"""Relative names in a recipe, made absolute once: a run can then be resumed from any folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from whisperslim.errors import RecipeError
+from whisperslim.jobs.recipe.presets import PROJECT_ROOT
+from whisperslim.jobs.recipe.recipe import Recipe
+from whisperslim.speech.corpus.dataset import parse_source
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """`recipe` with absolute data sources and model folders.
+
+    Data paths are looked for in the current folder, then in the project's. Raises `RecipeError`
+    naming every source that is in neither.
+    """
+    missing: dict[str, str] = {}
+    sets: dict[str, Any] = {
+        name: tuple(_source(text, f"data.{name}", missing) for text in getattr(recipe.data, name))
+        for name in ("train", "dev", "test")
+    }
+    if missing:
+        raise RecipeError(missing)
+    return replace(
+        recipe,
+        model=_folder(recipe.model),
+        data=replace(recipe.data, **sets),
+        distill=replace(recipe.distill, teacher=_folder(recipe.distill.teacher)),
+    )
+
+
+def _source(source: str, field: str, missing: dict[str, str]) -> str:
+    if source.startswith("hub:"):
+        return source
+    location, split = parse_source(source)
+    path = Path(location).expanduser()
+    for candidate in (path.absolute(), PROJECT_ROOT / path):
+        if candidate.exists():
+            return f"{candidate}#{split}" if split else str(candidate)
+    missing[field] = f"{location}: no such file or folder; give a manifest or a corpus folder"
+    return source
+
+
+def _folder(name: str) -> str:
+    # A hub id such as openai/whisper-base is no path unless such a folder stands right here.
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name and path.is_dir() else name

@@ -1,0 +1,34 @@
+"""The recipes that ship with the project: where they are and what they are called."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from whisperslim.errors import UsageError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+PRESETS_FOLDER = PROJECT_ROOT / "presets"
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the shipped recipes, sorted."""
+    return tuple(sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml")))
+
+
+def preset_path(name: str) -> Path:
+    """The file of a shipped recipe. Raises `UsageError` naming the known ones."""
+    if name not in preset_names():
+        raise UsageError(f"no preset named {name!r}{suggestion(name, preset_names())}")
+    return PRESETS_FOLDER / f"{name}.yaml"
+
+
+def preset_summary(name: str) -> str:
+    """What a preset is for: the first comment line of its file."""
+    first = preset_path(name).read_text(encoding="utf-8").splitlines()[0]
+    return first.removeprefix("#").strip()
+
+
+def suggestion(name: str, known: tuple[str, ...]) -> str:
+    """The tail of an "unknown name" message: the nearest known name, then all of them."""
+    nearest = get_close_matches(name, known, n=1)
+    meant = f"; did you mean {nearest[0]}?" if nearest else ";"
+    return f"{meant} known: {', '.join(known) or 'none'}"

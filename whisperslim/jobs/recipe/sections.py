@@ -1,0 +1,162 @@
+"""Knobs of a whole run that belong to no single part of it: data, target, export, machine."""
+
+from dataclasses import dataclass
+
+from whisperslim.core.plan.rules import CURRENCIES, ENGINES
+from whisperslim.engines.export.record import QUANTISATIONS
+from whisperslim.errors import RecipeError
+from whisperslim.fields import check, option, problems
+
+MOST_PRUNED = 0.95  # our choice: beyond it every group is down to its last unit
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which recordings are for what. A source is `PATH`, `PATH#SPLIT` or `hub:OWNER/NAME#SPLIT`."""
+
+    train: tuple[str, ...] = option(
+        (), "Recordings to train on: PATH or PATH#SPLIT.", label="Training data", advanced=False
+    )
+    dev: tuple[str, ...] = option(
+        (), "Recordings to steer training by; empty holds some out of train.", label="Dev data"
+    )
+    test: tuple[str, ...] = option(
+        (), "Recordings for the final scores only.", label="Test data", advanced=False
+    )
+    dev_fraction: float = option(
+        0.1,
+        "Share of train held out as dev set when dev is empty; 0 is no dev set.",
+        minimum=0.0,
+        maximum=0.5,
+        step=0.05,
+    )
+    hold_out_by: str = option(
+        "speaker",
+        "What train and the held-out dev set must not share: speaker, text, key (each clip by "
+        "itself), or another column of the manifest.",
+    )
+    max_seconds: float = option(
+        30.0,
+        "Longest clip used to train or to steer training.",
+        unit="s",
+        minimum=1.0,
+        maximum=30.0,
+        step=1.0,
+    )
+    on_problem: str = option(
+        "stop",
+        "Clips that cannot be used, to train or to score (missing, unreadable, too long, without "
+        "text; to train, also with more text than fits): stop the run, or skip them and say so.",
+        choices=("stop", "skip"),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """How much goes, as shares of the dense model: of its prunable weights, or see `currency`."""
+
+    removed: float = option(
+        0.3,
+        "Share that is cut out, of the prunable weights unless `currency` says otherwise: the "
+        "model is really smaller and faster.",
+        label="Removed",
+        minimum=0.0,
+        maximum=MOST_PRUNED,
+        step=0.01,
+        advanced=False,
+    )
+    zeroed: float = option(
+        0.1,
+        "Share of the prunable weights set to zero where they stand: same shapes, same speed.",
+        label="Zeroed",
+        minimum=0.0,
+        maximum=MOST_PRUNED,
+        step=0.01,
+        advanced=False,
+    )
+
+    currency: str = option(
+        "weights",
+        "What `removed` is a share of. weights: prunable weights. flops: operations on 5 s of "
+        "speech. latency: time of the units in the engine it will run in, as `whisperslim profile` "
+        "has measured it on this machine.",
+        label="Counted in",
+        choices=CURRENCIES,
+    )
+
+    def __post_init__(self) -> None:
+        found = problems(self)
+        if not found and self.removed + self.zeroed > MOST_PRUNED:
+            total = f"{self.removed:g} removed and {self.zeroed:g} zeroed"
+            found["zeroed"] = f"{total} is over {MOST_PRUNED} together; lower one of them"
+        if found:
+            raise RecipeError(found)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the slim folder holds, and where the model is to run."""
+
+    dtype: str = option(
+        "float16", "Number format of the saved weights.", choices=("float16", "float32")
+    )
+    engine: str = option(
+        "torch",
+        "Where will it run? The model gets a shape that this can hold, and is written for it. "
+        "torch: PyTorch, any shape. onnx: ONNX Runtime, any shape, the fastest here on CPUs. "
+        "ctranslate2: what faster-whisper runs in; every layer of a stack keeps the same number of "
+        "heads. hf: a folder that transformers loads by itself.",
+        label="Where will it run?",
+        choices=ENGINES,
+        advanced=False,
+    )
+    quantize: str = option(
+        "none",
+        "Numbers of the model written for that engine: none keeps float32, float16 has two bytes "
+        "each, int8 one, int4 half a byte. Not every engine has every one.",
+        label="Quantisation",
+        choices=QUANTISATIONS,
+    )
+
+    def __post_init__(self) -> None:
+        found = problems(self)
+        if not found and self.engine == "torch" and self.quantize != "none":
+            found["quantize"] = (
+                f"nothing is written for engine torch, so there is nothing to store as "
+                f"{self.quantize}; choose another engine, or none"
+            )
+        if found:
+            raise RecipeError(found)
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Where and how the work is done."""
+
+    device: str = option(
+        "auto",
+        "auto takes the GPU when there is one, and says which it took.",
+        choices=("auto", "cpu", "cuda"),
+        advanced=False,
+    )
+    precision: str = option(
+        "auto",
+        "Arithmetic of training; scores are always computed in fp32. auto: bf16 where the GPU or "
+        "the processor (AVX512-BF16, AMX) has it, else fp32; the run says which.",
+        choices=("auto", "fp32", "bf16"),
+    )
+    threads: int = option(
+        0, "CPU threads; 0 is one per core.", unit="threads", minimum=0, maximum=1024
+    )
+    seed: int = option(
+        0,
+        "Seed of everything random: same seed, same run.",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)

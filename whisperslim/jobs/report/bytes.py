@@ -1,0 +1,121 @@
+"""Where the bytes of a model went, from the dense weights file to the slim one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from whisperslim.core.cost.cost import cost_of
+from whisperslim.core.cost.flops import WORKLOADS
+from whisperslim.core.cost.report import CostReport, CostRow
+from whisperslim.core.disk.weight_files import weight_files, weights_bytes
+from whisperslim.core.fetch.sources import cache_folder
+from whisperslim.core.store.checkpoint import read_record
+from whisperslim.engines.export.record import is_export, read_export
+from whisperslim.errors import RunError, SourceError
+from whisperslim.jobs.run.folder import RunDir
+
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A model's weights: their length, how many numbers they hold, bytes of each."""
+
+    bytes: int
+    elements: int
+    bytes_each: int
+
+
+@dataclass(frozen=True)
+class ByteStep:
+    """One bar. A `total` is a file's size in bytes, any other a change, below 0 when smaller."""
+
+    label: str
+    bytes: int
+    total: bool = False
+
+
+def run_byte_steps(run: RunDir) -> tuple[ByteStep, ...]:
+    """From the dense model of a finished run to its slim model, then to each of its exports.
+
+    Raises `RunError` when the run has no slim model, `CheckpointError` or `ExportError` when what
+    it has is damaged.
+    """
+    if not run.slim_path.is_dir():
+        raise RunError(f"{run.name} has no slim model yet; it has one after its stage `recover`")
+    report = cost_of(run.slim_path, workloads=WORKLOADS[:1])
+    steps = byte_steps(report, dense_file(read_record(run.slim_path).base))
+    return (*steps, *_exports(run, report.bytes_on_disk))
+
+
+def byte_steps(slim: CostReport, dense: WeightsFile | None) -> tuple[ByteStep, ...]:
+    """The steps from the dense file to the slim one; they add up to the slim file's length.
+
+    What was cut out is counted at the dense file's bytes each, then what is left is written in the
+    slim file's number format. `dense` is None, or ignored, where the dense file is not at hand or
+    is another model's: then the dense model is counted in the slim file's format.
+    """
+    if dense is not None and dense.elements == slim.dense_parameters:
+        start, each = dense.bytes, float(dense.bytes_each)
+    else:
+        start, each = slim.dense_bytes, slim.dense_bytes / slim.dense_parameters
+    removed = [(name, -round(each * count)) for name, count in _removed(slim.rows)]
+    left = start + sum(size for _, size in removed)
+    written = slim.bytes_on_disk + slim.sparse_saved
+    changes = [*removed, (_precision(written - left, left), written - left)]
+    changes.append(("zeros as bits", -slim.sparse_saved))
+    return (
+        ByteStep("dense", start, total=True),
+        *(ByteStep(name, size) for name, size in changes if size),
+        ByteStep("slim", slim.bytes_on_disk, total=True),
+    )
+
+
+def dense_file(base: str) -> WeightsFile | None:
+    """The weights of a model's dense original, None when they are not on this machine."""
+    folder = Path(base).expanduser()
+    try:
+        folder = folder if folder.is_dir() else cache_folder(base)
+        elements, formats = list[int](), list[int]()
+        for file in weight_files(folder):
+            with safe_open(file, framework="pt") as tensors:
+                slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118
+                elements += [_product(part.get_shape()) for part in slices]
+                formats += [_BYTES.get(part.get_dtype(), 0) for part in slices]
+        size = weights_bytes(folder)
+    except (OSError, SafetensorError, SourceError):
+        return None  # the picture then begins with the slim file's own number format
+    return WeightsFile(size, sum(elements), formats[elements.index(max(elements))])
+
+
+def _removed(rows: Sequence[CostRow]) -> list[tuple[str, int]]:
+    """Elements gone, by what they were. A group without its last unit is a whole sub-layer."""
+    counts = dict.fromkeys(("vocabulary", "heads", "FFN", "whole layers"), 0)
+    names = {"embeddings": "vocabulary", "heads": "heads", "ffn": "FFN"}
+    for row in rows:
+        whole = row.units_dense and not row.units
+        counts["whole layers" if whole else names.get(row.kind, "whole layers")] += row.removed
+    return list(counts.items())
+
+
+def _precision(change: int, before: int) -> str:
+    # A header is some kilobytes; another number format changes a quarter of the file and more.
+    return "precision" if abs(change) > before / 100 else "file header"
+
+
+def _exports(run: RunDir, slim: int) -> list[ByteStep]:
+    steps = []
+    folders = sorted(run.path.glob("export/*"))
+    for record in [read_export(folder) for folder in folders if is_export(folder)]:
+        form = "" if record.quantize == "none" else f", {record.quantize}"
+        steps.append(ByteStep(f"{record.engine}{form}", record.weights_bytes, total=True))
+    return steps
+
+
+def _product(shape: Sequence[int]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size

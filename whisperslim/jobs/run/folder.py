@@ -1,0 +1,256 @@
+"""A run's folder is the truth about the run: everything is read from it, by anyone, any time."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from whisperslim import events
+from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.errors import RunError
+from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.eventlog import last_event
+
+if TYPE_CHECKING:  # a recipe knows all methods and so loads torch, which listing runs need not
+    from whisperslim.jobs.recipe.recipe import Recipe
+
+LATEST = "latest"
+_MARKS = ("recipe.yaml", "events.jsonl", "stages")
+# Looking whether a run is busy takes the lock for a moment; a worker tries again that long.
+_LOCK_PATIENCE_SECONDS = 1.0
+
+
+class RunStatus(StrEnum):
+    """What a run is doing. `died`: its process is gone without a word, as after a power cut."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    FINISHED = "finished"
+    DIED = "died"
+    DAMAGED = "damaged"
+
+
+_ENDINGS: dict[type[events.Event], RunStatus] = {
+    events.Stopped: RunStatus.STOPPED,
+    events.Failed: RunStatus.FAILED,
+    events.Finished: RunStatus.FINISHED,
+}
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run on disk. Raises `RunError` when `path` is no run's folder."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path).expanduser().absolute())
+        if not looks_like_run(self.path):
+            raise RunError(f"{self.path} is not a run: it has no recipe.yaml and no events.jsonl")
+
+    @classmethod
+    def create(cls, runs: Path, recipe: "Recipe") -> "RunDir":
+        """Make the folder of a new run, `UTC time-name`, with the recipe and nothing else.
+
+        Raises `RecipeError` when data the recipe names is not there, `RunError` when the folder
+        cannot be written to.
+        """
+        from whisperslim.jobs.recipe.paths import with_absolute_paths
+        from whisperslim.jobs.recipe.recipe import to_yaml
+
+        text = to_yaml(with_absolute_paths(recipe))
+        with storage_told(runs):
+            folder = new_run_folder(runs, recipe.name)
+            write_text_atomically(folder / "recipe.yaml", text)
+        return cls(folder)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.name
+
+    def recipe(self) -> "Recipe":
+        """The recipe of the run. Raises `RunError` when it is missing or cannot be understood."""
+        from whisperslim.errors import RecipeError
+        from whisperslim.jobs.recipe.recipe import from_mapping
+        from whisperslim.jobs.recipe.text import from_yaml
+
+        try:
+            return from_mapping(from_yaml(self.path / "recipe.yaml"))
+        except RecipeError as error:
+            raise RunError(f"the run {self.name} is damaged: {error}") from error
+
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def environment_path(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def slim_path(self) -> Path:
+        return self.path / "slim"
+
+    @property
+    def plan_path(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def scores_path(self) -> Path:
+        return self.path / "scores.safetensors"
+
+    def eval_path(self, label: str) -> Path:
+        """Where the scores of one model (dense, masked, slim, recovered) are kept."""
+        return self.path / "eval" / f"{label}.json"
+
+    def checkpoints(self, stage: str) -> Path:
+        """The folder that holds one stage's checkpoints; it may not exist yet."""
+        return self.path / "checkpoints" / stage
+
+    def stage_done(self, name: str) -> bool:
+        """Whether a stage has put its marker, and is to be skipped."""
+        return self._marker(name).is_file()
+
+    def mark_done(self, name: str) -> None:
+        """Put a stage's marker: the very last thing a stage does."""
+        write_text_atomically(self._marker(name), f"{datetime.now(UTC).isoformat()}\n")
+
+    def request_stop(self) -> None:
+        """Ask the worker to stop in good order. It looks after each step."""
+        self._stop_path.touch()
+
+    def stop_requested(self) -> bool:
+        return self._stop_path.exists()
+
+    def clear_stop(self) -> None:
+        self._stop_path.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; the system lets go of it however the process ends.
+
+        Raises `RunError` when another process works on the run.
+        """
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._acquire(descriptor)
+            # Old requests are not for this worker; only then is the process known to others.
+            self.clear_stop()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def worker_pid(self) -> int | None:
+        """Process that holds the run, or None when nobody does."""
+        if not self._lock_path.is_file():
+            return None
+        descriptor = os.open(self._lock_path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(descriptor, 32, 0).decode()
+            return int(text) if text.isdigit() else None
+        finally:
+            os.close(descriptor)
+        return None
+
+    def status(self) -> RunStatus:
+        """From the files alone: who holds the lock, and what the last event was."""
+        if self.worker_pid() is not None:
+            return RunStatus.RUNNING
+        if not self._recipe_readable():
+            return RunStatus.DAMAGED
+        last = last_event(self.events_path)
+        # A worker's last word is one of the endings; any other last event means it had none.
+        return RunStatus.QUEUED if last is None else _ENDINGS.get(type(last), RunStatus.DIED)
+
+    @property
+    def _stop_path(self) -> Path:
+        return self.path / "STOP"
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / "worker.lock"
+
+    def _marker(self, stage: str) -> Path:
+        return self.path / "stages" / f"{stage}.done"
+
+    def _acquire(self, descriptor: int) -> None:
+        deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise RunError(
+                        f"the run {self.name} is busy: another process works on it; wait for it, "
+                        f"or stop it with `whisperslim stop {self.path}`"
+                    ) from error
+                time.sleep(0.05)
+
+    def _recipe_readable(self) -> bool:
+        try:
+            text = (self.path / "recipe.yaml").read_text(encoding="utf-8")
+            return isinstance(yaml.safe_load(text), dict)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return False
+
+
+def list_runs(runs: Path) -> list[RunDir]:
+    """The runs in a folder, newest first; damaged ones too, whose status says so."""
+    if not runs.is_dir():
+        return []
+    # A name with a dot in front is a run still being put together.
+    paths = [path for path in runs.iterdir() if not path.name.startswith(".")]
+    found = [RunDir(path) for path in paths if looks_like_run(path)]
+    return sorted(found, key=lambda run: run.name, reverse=True)
+
+
+def find_run(name: str, runs: Path) -> RunDir:
+    """The run at a path, of that name in `runs`, or the newest there, called `latest`.
+
+    Raises `RunError` naming the newest ones.
+    """
+    if name == LATEST and (found := list_runs(runs)):
+        return found[0]
+    for path in (Path(name).expanduser(), runs / name):
+        if looks_like_run(path):
+            return RunDir(path)
+    newest = ", ".join(run.name for run in list_runs(runs)[:5]) or "none"
+    raise RunError(f"no run {name!r}, neither as a path nor in {runs}; newest there: {newest}")
+
+
+def looks_like_run(path: Path) -> bool:
+    """Whether a folder holds any of the files that only runs have together."""
+    return path.is_dir() and any((path / mark).exists() for mark in _MARKS)
+
+
+def new_run_folder(runs: Path, recipe_name: str) -> Path:
+    """An empty folder for a new run, claimed for the caller: `UTC time-recipe_name`."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe_name}"
+    runs.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        folder = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise RunError(f"{runs} has a thousand runs named {name}; clean it up")

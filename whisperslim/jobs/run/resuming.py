@@ -1,0 +1,43 @@
+"""Where a run goes on from, read off its folder without loading a model."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisperslim.jobs.run.folder import RunDir
+
+_NAME = re.compile(r"step-(\d{6,})")
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The stage that is worked on next, and the training step its newest checkpoint is after.
+
+    `stage` is "" when nothing has begun, and when every stage is done. `step` is 0 without
+    checkpoint.
+    """
+
+    stage: str = ""
+    step: int = 0
+
+    @property
+    def words(self) -> str:
+        """As the end of a sentence that begins with "goes on"."""
+        if not self.stage:
+            return "from the start"
+        if self.step:
+            return f"from step {self.step} of {self.stage}"
+        return f"from the beginning of {self.stage}"
+
+
+def resume_point(run: RunDir, stages: Sequence[str]) -> ResumePoint:
+    """Where the next worker begins; `stages` are all of the run's, in order."""
+    left = [stage for stage in stages if not run.stage_done(stage)]
+    return ResumePoint(left[0], _newest_step(run, left[0])) if left else ResumePoint()
+
+
+def _newest_step(run: RunDir, stage: str) -> int:
+    folder = run.checkpoints(stage)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    found = [_NAME.fullmatch(name) for name in names]
+    return max((int(match[1]) for match in found if match), default=0)

@@ -1,0 +1,175 @@
+"""Room on the disk: what a run will still write, and whether there is space for it.
+
+The estimate is arithmetic on the model's own files. It is on the safe side: frozen parameters other
+than the embedding, and what cutting saves, are not taken off.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from whisperslim.core.disk.weight_files import weight_files
+from whisperslim.errors import RunError, SourceError
+
+if TYPE_CHECKING:
+    from whisperslim.jobs.run.folder import RunDir
+
+
+_FLOAT_BYTES = 4  # training is in float32; AdamW keeps two such values per trained parameter
+_MOMENTS = 2
+# Events, logs, tables of scores and tokenizers: a run of six hours was under 10 MB of them.
+_SMALL_FILES = 20_000_000
+# Under this nothing is begun, whatever the model: it is room for the last words of a failing run.
+_ALWAYS = 50_000_000
+# Section of the recipe -> the stage whose checkpoints it describes.
+_STAGES = {"prepare": "prepare", "train": "tune", "recover": "recover"}
+
+
+@dataclass(frozen=True)
+class RoomNeeded:
+    """Bytes. `checkpoints` is the most at any one time, `models` what stays in the run folder."""
+
+    checkpoints: int
+    models: int
+
+    @property
+    def total(self) -> int:
+        return self.checkpoints + self.models + _SMALL_FILES
+
+
+def require_room_for(run: "RunDir") -> None:
+    """Raise `RunError` unless the run's disk has room for what the run has yet to write."""
+    free = free_bytes(run.path)
+    needed = room_needed(run)
+    left = max(_ALWAYS, needed.total - folder_bytes(run.path)) if needed else _ALWAYS
+    if free >= left:
+        return
+    raise RunError(
+        f"the disk of {run.path.parent} has {megabytes(free)} free and the run may need "
+        f"{megabytes(left)}{_detail(needed)}. Make room, keep the runs on another disk, or set "
+        "keep_checkpoints lower in the recipe"
+    )
+
+
+def room_needed(run: "RunDir") -> RoomNeeded | None:
+    """What a whole run writes at most; None when its model's size is not known yet."""
+    recipe = _mapping(run.path / "recipe.yaml")
+    found = model_parameters(str(recipe.get("model", "")))
+    if found is None:
+        return None
+    every, embedding = found
+    trims = bool(_section(recipe, "vocabulary").get("languages"))
+    if trims:  # few tokens stay: 871 of 51,865 for Hindi
+        every, embedding = every - embedding, 0
+    checkpoints = [
+        _stage_checkpoints(_section(recipe, name), every, embedding)
+        for name, stage in _STAGES.items()
+        if not run.stage_done(stage)
+    ]
+    # tuned, cut and slim always; trimmed, prepared and an export when the recipe has them.
+    copies = 3 + trims + bool(_section(recipe, "prepare").get("steps"))
+    copies += _section(recipe, "export").get("engine") != "torch"
+    return RoomNeeded(max(checkpoints, default=0), copies * every * _FLOAT_BYTES)
+
+
+def model_parameters(model: str) -> tuple[int, int] | None:
+    """Parameters of a model's weights and those of them in its token embedding.
+
+    Read from the heads of the files alone. None when the model is not on this machine: it is
+    never fetched to find out its size.
+    """
+    for folder in _folders(model):
+        shapes = _shapes(folder)
+        vocabulary = _mapping(folder / "config.json").get("vocab_size")
+        if shapes:
+            sizes = [math.prod(shape) for shape in shapes]
+            tables = [math.prod(s) for s in shapes if len(s) == 2 and s[0] == vocabulary]
+            return sum(sizes), max(tables, default=0)
+    return None
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes a user may still write on the disk of `folder`, or of the nearest folder above it."""
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return shutil.disk_usage(place).free
+    raise RunError(f"there is no disk at {folder}")
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the files in a folder. Files that go while it is counted are passed over."""
+    return sum(_size(path) for path in folder.rglob("*"))
+
+
+def megabytes(count: int) -> str:
+    """Bytes as MB of a million, or GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _detail(needed: RoomNeeded | None) -> str:
+    if needed is None:
+        return ""
+    return (
+        f" (in all up to {megabytes(needed.checkpoints)} of checkpoints at a time and "
+        f"{megabytes(needed.models)} of models)"
+    )
+
+
+def _stage_checkpoints(stage: Mapping[str, Any], every: int, embedding: int) -> int:
+    steps, rhythm = int(stage.get("steps", 0)), max(1, int(stage.get("checkpoint_every", 1)))
+    # The new one is written before the oldest goes.
+    count = min(int(stage.get("keep_checkpoints", 1)) + 1, math.ceil(steps / rhythm))
+    trained = every - (embedding if stage.get("freeze_embeddings") else 0)
+    values = every + _MOMENTS * trained + bool(stage.get("average")) * trained
+    best = every if stage.get("take") == "best" and steps else 0
+    return (count * values + best) * _FLOAT_BYTES
+
+
+def _folders(model: str) -> Iterator[Path]:
+    path = Path(model).expanduser()
+    if path.is_dir():
+        yield from (path, path / "slim")
+    elif "/" in model:
+        from whisperslim.core.fetch.sources import cache_folder  # brings the hub's library along
+
+        yield cache_folder(model)
+
+
+def _shapes(folder: Path) -> list[list[int]]:
+    """Shapes of the tensors in a folder's weights; none when they are not all there."""
+    found: list[list[int]] = []
+    try:
+        for file in weight_files(folder):
+            with file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                head = json.loads(opened.read(min(length, 1 << 24)))
+            found += [head[name]["shape"] for name in head if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, SourceError):
+        return []
+    return found
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = recipe.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,323 @@
+"""Score one model on one data set, with everything that qualifies the figures.
+
+An exported model is scored in its own engine, clip by clip, as people will run it.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.disk.weight_files import weights_bytes
+from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.store.checkpoint import count_parameters
+from whisperslim.engines.base import Transcript
+from whisperslim.engines.export.record import is_export, read_export
+from whisperslim.engines.opening import open_transcriber
+from whisperslim.engines.windowed import WindowedTranscriber
+from whisperslim.errors import DataError, UsageError
+from whisperslim.jobs.run.disk import require_writable, write_text_told
+from whisperslim.jobs.run.environment import describe
+from whisperslim.jobs.scoring.stored import texts_of
+from whisperslim.places import audio_cache
+from whisperslim.speech.audio.window import WindowPolicy, hearing_window, parse_window
+from whisperslim.speech.corpus.audio_cache import AudioCache
+from whisperslim.speech.corpus.dataset import Item, load_items, manifest_hash, parse_source
+from whisperslim.speech.corpus.report import UNUSABLE, examine, usable
+from whisperslim.speech.scoring.significance import Significance, compare
+from whisperslim.speech.scoring.wer import score_all_ways
+from whisperslim.train.evaluate import EvalResult, evaluate
+
+
+@dataclass(frozen=True)
+class OpenExport:
+    """An export folder and the engine that runs it."""
+
+    folder: Path
+    engine: WindowedTranscriber
+
+    def provenance(self) -> dict[str, Any]:
+        """What a figure says of the model: plain values."""
+        record = read_export(self.folder)
+        return {
+            "model": str(self.folder),
+            "model_kind": f"export of {record.source}",
+            "weights_sha256": record.source_sha256,
+            "parameters": record.parameters,
+            "bytes_on_disk": record.weights_bytes,
+            "engine": record.engine,
+            "quantize": record.quantize,
+            "device": "cpu",
+        }
+
+    def evaluate(
+        self,
+        items: Sequence[Item],
+        *,
+        data: str,
+        language: str,
+        policy: WindowPolicy,
+        cache_folder: Path,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        announce: Callable[[str], None] = lambda message: None,
+    ) -> EvalResult:
+        """Transcribe and score `items` one at a time.
+
+        The loss is NaN: an engine writes text and tells no probabilities of another one.
+        """
+        cache = AudioCache(cache_folder, announce)
+        started, written = time.perf_counter(), list[Transcript]()
+        for item in items:
+            written.append(self.engine.transcribe(cache.load(item), language))
+            progress(len(written), len(items))
+        references = [item.text for item in items]
+        found = [transcript.text for transcript in written]
+        return EvalResult(
+            data=data,
+            n=len(items),
+            scores=score_all_ways(references, found, language),
+            loss=math.nan,
+            seconds=time.perf_counter() - started,
+            audio_seconds=sum(transcript.audio_seconds for transcript in written),
+            window=policy.describe(),
+            decoding=DecodingOptions().describe(),
+            language=language,
+            manifest_sha256=manifest_hash(items),
+            batch_size=1,
+            keys=tuple(item.key for item in items),
+            references=tuple(references),
+            hypotheses=tuple(found),
+        )
+
+
+def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenExport:
+    """The export folder `model` in its engine.
+
+    Raises:
+        UsageError: for a device other than the processor, the only one exports run on.
+        ExportError: as `open_transcriber`.
+    """
+    if device != "cpu":
+        raise UsageError(f"an export runs on the processor (device cpu), not on {device!r}")
+    folder = Path(model).expanduser()
+    return OpenExport(folder, open_transcriber(str(folder), policy))
+
+
+ALL_CLIPS = "all clips"  # in the place of a split, of data that was scored whole
+_SHOWN = 5  # unusable clips named in the error
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A score and where it comes from.
+
+    Attributes:
+        result: Scores and texts.
+        provenance: Model, weights hash, machine, versions, subset: plain values.
+        skipped: Unusable clips left out: key -> reason.
+    """
+
+    result: EvalResult
+    provenance: dict[str, Any]
+    skipped: dict[str, str]
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON. `wer` and `cer` are those of the language's own normaliser."""
+        normaliser, score = list(self.result.scores.items())[-1]
+        record = self.result.to_record()
+        headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser}
+        return {**self.provenance, **record, **headline, "skipped": self.skipped}
+
+    def against(self, path: Path) -> Significance:
+        """This model's WER against that of an earlier record, clip by clip on the same set.
+
+        Raises `UsageError` for a file that `write_record` did not write, or of other clips.
+        """
+        keys, references, hypotheses = _earlier(path)
+        if (keys, references) != _one_line(self.result.keys, self.result.references):
+            raise UsageError(
+                f"{path} is of other clips than these: a difference is taken clip by clip; score "
+                "both models with the same --data, --split, --limit and --skip-problems"
+            )
+        language = self.result.language
+        (*_, before) = score_all_ways(references, hypotheses, language).values()
+        return compare(before, self.result.headline)
+
+    def write_record(self, path: Path) -> None:
+        """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv.
+
+        Raises `RunError` when the place cannot be written to; `check_places` tells that before.
+        """
+        text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
+        write_text_told(path.with_suffix(".tsv"), self.result.rows())
+        write_text_told(path, text + "\n")
+
+
+def check_places(out: Path | None, against: Path | None) -> None:
+    """All that can be refused of a record's place, and of an earlier one, before the work.
+
+    Raises:
+        UsageError: `against` has no texts beside it, or `out` would take their place or that of
+            its own texts.
+        RunError: `out`, or the file of its texts, cannot be written.
+    """
+    if against is not None:
+        _earlier(against)
+    if out is None:
+        return
+    require_writable(out)
+    texts = out.with_suffix(".tsv")
+    if out == texts:
+        raise UsageError(
+            f"{out} is the name that the texts beside the record get; give the record another "
+            f"ending, as in {out.with_suffix('.json')}"
+        )
+    require_writable(texts)
+    if against is not None and texts.resolve() == against.with_suffix(".tsv").resolve():
+        raise UsageError(
+            f"{out} would take the place of the record to compare with, {against}; give --json "
+            "another name"
+        )
+
+
+def evaluate_model(
+    model: str,
+    data: str,
+    split: str | None = None,
+    language: str = "hi",
+    window: str = "fit",
+    limit: int = 0,
+    batch_size: int = 16,
+    *,
+    cache_folder: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    announce: Callable[[str], None] = lambda message: None,
+    device: str = "cpu",
+    seed: int = 0,
+    skip_problems: bool = False,
+) -> Evaluation:
+    """Transcribe a data set with a model and score it.
+
+    Args:
+        model: Hub id, folder, a run's slim folder, or an export, which runs in its own engine.
+        data: `PATH`, `PATH#SPLIT` or `hub:...`, as `load_items` takes it.
+        split: Split of `data` when `data` does not name one; None or empty is all.
+        window: `fit` or `30s`; of an export, also `trim`.
+        limit: Clips scored, drawn with `seed`; 0 is all.
+        batch_size: Clips decoded together; no clip's text depends on it. Exports take one.
+        cache_folder: Of decoded recordings; None is the user's own.
+        progress: Called with (done, total) clips.
+        skip_problems: Leave out clips that cannot be used, and record them, in place of refusing.
+
+    Raises:
+        DataError: for unusable clips, all of them counted and the first named.
+        UsageError, SourceError, CheckpointError, DeviceError, ExportError: as loading the
+            parts does.
+    """
+    is_exported = is_export(Path(model).expanduser())
+    policy = hearing_window(window) if is_exported else parse_window(window)
+    source = _source(data, split)
+    items = choose(load_items(source), limit, seed)
+    folder = cache_folder or audio_cache()
+    items, skipped = _checked(items, source, language, AudioCache(folder, announce), skip_problems)
+    asked: dict[str, Any] = {"data": source, "language": language, "policy": policy}
+    asked |= {"cache_folder": folder, "progress": progress, "announce": announce}
+    if is_exported:
+        export = open_for_evaluation(model, policy, device)
+        result, origin = export.evaluate(items, **asked), export.provenance()
+    else:
+        speech = load_model(model, device=device, announce=announce)
+        result = evaluate(speech, items, batch_size=batch_size, **asked)
+        origin = _origin(speech)
+    taken = {"split": parse_source(source)[1] or ALL_CLIPS}
+    return Evaluation(result, {**origin, **taken, **_circumstances(limit, seed)}, skipped)
+
+
+def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
+    """At most `limit` items (0: all), drawn with `seed`, in the order of the list.
+
+    Drawn, since lists are often in the order of speakers.
+    """
+    if limit < 0:
+        raise UsageError(f"a limit of {limit} clips: 0 (all) or more is accepted")
+    if not limit or limit >= len(items):
+        return list(items)
+    drawn = np.random.default_rng(seed).choice(len(items), limit, replace=False)
+    return [items[i] for i in sorted(drawn.tolist())]
+
+
+def _source(data: str, split: str | None) -> str:
+    if not split:
+        return data
+    named = parse_source(data)[1]
+    if named:
+        raise UsageError(f"{data!r} names the split {named!r} and {split!r} is asked for too")
+    return f"{data}#{split}"
+
+
+def _checked(
+    items: list[Item], source: str, language: str, cache: AudioCache, skip: bool
+) -> tuple[list[Item], dict[str, str]]:
+    """The usable clips, and what is wrong with the others."""
+    report = examine(items, language=language, load=cache.load)
+    wrong = {p.key: f"{p.kind}: {p.message}" for p in report.problems if p.kind in UNUSABLE}
+    kept = usable(items, report)
+    if wrong and not skip:
+        shown = "\n".join(f"  {key}: {why}" for key, why in list(wrong.items())[:_SHOWN])
+        raise DataError(
+            f"{source}: {len(wrong)} of {len(items)} clips cannot be used; mend or remove them, "
+            f"or ask for them to be skipped:\n{shown}"
+        )
+    if not kept:
+        raise DataError(f"{source}: none of its {len(items)} clips can be used; nothing to score")
+    return kept, wrong
+
+
+def _earlier(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Keys, references and hypotheses of an earlier record."""
+    try:
+        rows = texts_of(path.with_suffix(".tsv"))
+        if not rows:
+            raise ValueError("its .tsv holds no clip")
+        keys, references, hypotheses = (list(column) for column in zip(*rows, strict=True))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} holds no texts of an earlier evaluation in a .tsv beside it ({error}); name "
+            "the file that --json wrote, and keep both together"
+        ) from error
+    return keys, references, hypotheses
+
+
+def _one_line(*columns: Sequence[str]) -> tuple[list[str], ...]:
+    """Cells as a .tsv keeps them."""
+    return tuple([" ".join(cell.split()) for cell in column] for column in columns)
+
+
+def _origin(speech: SpeechModel) -> dict[str, Any]:
+    return {
+        "model": speech.name,
+        "model_kind": speech.info.kind,
+        "weights_sha256": speech.info.weights_sha256,
+        "parameters": count_parameters(speech.model),
+        "bytes_on_disk": weights_bytes(speech.path),
+        "device": speech.device.type,
+        "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
+    }
+
+
+def _circumstances(limit: int, seed: int) -> dict[str, Any]:
+    return {
+        "threads": torch.get_num_threads(),
+        "limit": limit,
+        "seed": seed,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": describe(),
+    }

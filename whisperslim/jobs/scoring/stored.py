@@ -1,0 +1,92 @@
+"""Scores that need not be measured again: of the same weights, on the same clips, the same way."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from whisperslim.core.decoding import DecodingOptions
+from whisperslim.jobs.stages.context import StageContext
+from whisperslim.speech.corpus.dataset import Item, manifest_hash
+from whisperslim.speech.scoring.wer import score_all_ways
+from whisperslim.train.evaluate import EvalResult
+
+
+def stored_results(
+    context: StageContext, label: str, weights_sha256: str, sets: Mapping[str, Sequence[Item]]
+) -> dict[str, EvalResult] | None:
+    """What an earlier attempt, or the run this one was derived from, wrote under eval/.
+
+    The stored texts are compared anew, so scores are those of today's normalisers. Seconds are of
+    the time of the measurement. None when anything that the figures depend on differs, or when
+    the files are not whole: then they are to be measured.
+    """
+    path = context.run.eval_path(label)
+    try:
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        texts = texts_of(path.with_suffix(".tsv"))
+        return _reused(context, record, texts, weights_sha256, sets)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def texts_of(path: Path) -> list[tuple[str, str, str]]:
+    """(key, reference, hypothesis) of each clip in a .tsv under eval/.
+
+    Raises `OSError` or `ValueError` when it is missing or damaged.
+    """
+    lines = path.read_text("utf-8").removesuffix("\n").split("\n")[1:]
+    rows = []
+    for line in lines:
+        key, reference, hypothesis = line.split("\t")
+        rows.append((key, reference, hypothesis))
+    return rows
+
+
+def _reused(
+    context: StageContext,
+    record: Mapping[str, Any],
+    texts: Sequence[tuple[str, str, str]],
+    weights_sha256: str,
+    sets: Mapping[str, Sequence[Item]],
+) -> dict[str, EvalResult] | None:
+    same = record["weights_sha256"] == weights_sha256 and record["device"] == context.device
+    if not same or list(record["sets"]) != list(sets):
+        return None
+    if not all(_same_way(context, record["sets"][name], items) for name, items in sets.items()):
+        return None
+    keys = [" ".join(item.key.split()) for items in sets.values() for item in items]
+    if [key for key, _, _ in texts] != keys:
+        return None
+    heard = iter([hypothesis for _, _, hypothesis in texts])
+    return {
+        name: _result(context, record["sets"][name], items, [next(heard) for _ in items])
+        for name, items in sets.items()
+    }
+
+
+def _same_way(context: StageContext, stored: Mapping[str, Any], items: Sequence[Item]) -> bool:
+    return (
+        stored["manifest_sha256"] == manifest_hash(items)
+        and stored["window"] == context.window.describe()
+        and stored["decoding"] == DecodingOptions().describe()
+    )
+
+
+def _result(
+    context: StageContext, stored: Mapping[str, Any], items: Sequence[Item], heard: list[str]
+) -> EvalResult:
+    references, language = [item.text for item in items], context.recipe.language
+    names = ("data", "n", "seconds", "audio_seconds", "window", "decoding",
+             "manifest_sha256", "batch_size")  # fmt: skip
+    return EvalResult(
+        **{name: stored[name] for name in names},
+        loss=math.nan if stored["loss"] is None else stored["loss"],
+        language=language,
+        scores=score_all_ways(references, heard, language),
+        keys=tuple(item.key for item in items),
+        references=tuple(references),
+        hypotheses=tuple(heard),
+        left_out_of_loss=tuple(stored.get("left_out_of_loss", ())),
+    )

@@ -1,0 +1,1 @@
+"""Other sizes of a finished run: planned, predicted, derived, swept and measured."""

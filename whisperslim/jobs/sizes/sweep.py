@@ -1,0 +1,274 @@
+"""The trade-off curve of a run: several sizes cut from one score map, recovered and measured.
+
+What would end a sweep before its first size is found out without beginning one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.engines.timing.latency import LATENCY_NOTE
+from whisperslim.errors import PlanError, RecipeError, RunError, UsageError
+from whisperslim.events import Event, Notice, Progress
+from whisperslim.jobs.process.worker import run_worker, signals_ask_to_stop
+from whisperslim.jobs.recipe.target_words import WEIGHTS, counted_in
+from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.folder import RunDir, list_runs, looks_like_run
+from whisperslim.jobs.sizes.curve import Sweep, SweepPoint, read_sweep, write_sweep
+from whisperslim.jobs.sizes.derive import derivation_of, derive, read_derivation
+from whisperslim.jobs.sizes.measure import (
+    LATENCY_PASSES,
+    data_name,
+    latency_clips,
+    machine,
+    measure,
+    same_machine,
+    take_time,
+)
+from whisperslim.jobs.sizes.replan import plan_for
+from whisperslim.jobs.sizes.tuned import TunedRun, open_tuned
+from whisperslim.jobs.stages.context import StageContext, recipe_threads
+from whisperslim.speech.scoring.normalizer import for_language
+
+__all__ = ["DENSE", "Sweep", "SweepPoint", "read_sweep", "sweep"]
+
+DENSE = 0.0  # the target whose point is the uncut tuned model
+
+
+def sweep(
+    run: RunDir,
+    targets: Sequence[float],
+    recover_steps: int | None = None,
+    progress: Callable[[Event], None] = lambda event: None,
+) -> Sweep:
+    """Derive, cut, recover and measure one model per target, and store the curve as it grows.
+
+    The uncut tuned model, with no zeros but those of its training, is always the first point. A
+    point measured before is not measured again (its time is, on another machine), a derived run
+    left half done goes on, and a stop request on `run`, SIGTERM or Ctrl-C ends it in good order
+    with the points there are: after the step of training it is at, or when the point is measured
+    that is being measured.
+    The points of earlier calls stay on the curve as long as recovery and data are the same.
+
+    Args:
+        run: Held until the sweep is over: `whisperslim stop` works on it.
+        targets: Shares to remove of what the run counts its target in.
+        recover_steps: Training steps after each cut; None is what the run's recipe says.
+        progress: Takes the derived runs' events, and one `Progress` of stage `sweep` per point.
+
+    Raises:
+        UsageError: no target, or nothing to score on.
+        RunError: `run` has no score map or is busy, its disk refuses, or a derived run failed.
+        PlanError, RecipeError, CheckpointError: as `replan` does, before anything is derived.
+    """
+    if not targets:
+        raise UsageError("no target; name at least one, for example 0.2")
+    with storage_told(run.path), run.lock(), signals_ask_to_stop(run):
+        tuned = open_tuned(run)
+        wanted = sorted({DENSE, *(float(target) for target in targets)})
+        for target in wanted:
+            plan_for(tuned, target, zeroed_at(tuned, target))
+        found = _continued(run, _empty(tuned, recover_steps), progress)
+        # A point measured before is timed here, where no worker has set the threads yet.
+        with recipe_threads(tuned.recipe):
+            return _grown(tuned, found, wanted, progress)
+
+
+def zeroed_at(tuned: TunedRun, target: float) -> float:
+    """The share to be zero at a target: the recipe's, save for the uncut point."""
+    return 0.0 if target == DENSE else tuned.recipe.target.zeroed
+
+
+def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
+    """The curve before its first point: what every point has in common."""
+    recipe = tuned.recipe
+    context = StageContext(tuned.run, recipe, lambda event: None)
+    # Named where it is not the usual: curves of older versions go on.
+    named = {"runs in": recipe.export.engine, "counted in": counted_in(recipe)}
+    usual = {"runs in": "torch", "counted in": WEIGHTS}
+    facts = {
+        **dict(named.items() - usual.items()),
+        "weights_sha256": tuned.scores.weights_sha256,
+        "zeroed_target": recipe.target.zeroed,
+        "language": recipe.language,
+        "seed": recipe.runtime.seed,
+        "export_dtype": recipe.export.dtype,
+        "decoding": DecodingOptions().describe(),
+        "interval": "95 % percentile bootstrap over clips",
+        "flops": tuned.facts.workload,
+        "latency": {
+            "engine": "PyTorch, float32",
+            "what": LATENCY_NOTE,
+            "clips": [item.key for item in latency_clips(context)],
+            "passes": LATENCY_PASSES,
+            "window": context.window.describe(),
+        },
+    }
+    return Sweep(
+        run=tuned.run.name,
+        method=tuned.scores.method,
+        points=(),
+        data=data_name(context),
+        normaliser=for_language(recipe.language).name,
+        window=context.window.describe(),
+        recover_steps=recipe.recover.steps if recover_steps is None else recover_steps,
+        provenance=facts,
+    )
+
+
+def _continued(run: RunDir, empty: Sweep, progress: Callable[[Event], None]) -> Sweep:
+    """The stored curve when it was measured in the same way, else the empty one."""
+    stored = read_sweep(run)
+    if stored is None:
+        return empty
+    if replace(stored, points=()) == empty:
+        return stored
+    progress(
+        Notice(message="the stored curve was measured in another way; a new one takes its place")
+    )
+    return empty
+
+
+def _grown(
+    tuned: TunedRun, found: Sweep, wanted: Sequence[float], progress: Callable[[Event], None]
+) -> Sweep:
+    for number, target in enumerate(wanted):
+        progress(Progress(stage="sweep", what="sizes measured", done=number, total=len(wanted)))
+        before = next((point for point in found.points if point.target == target), None)
+        point = _point(tuned, found, target, before, progress)
+        if point is None:
+            return found
+        others = [other for other in found.points if other.target != target]
+        points = tuple(sorted([*others, point], key=lambda each: each.target))
+        found = replace(found, points=points)
+        write_sweep(tuned.run, found)
+    progress(Progress(stage="sweep", what="sizes measured", done=len(wanted), total=len(wanted)))
+    return found
+
+
+def _point(
+    tuned: TunedRun,
+    found: Sweep,
+    target: float,
+    before: SweepPoint | None,
+    progress: Callable[[Event], None],
+) -> SweepPoint | None:
+    """One size, measured; None when the sweep was asked to stop before that."""
+    if tuned.run.stop_requested():
+        return None
+    if before is not None:
+        return _timed_here(tuned, before, progress)
+    derived = _derived(tuned, found, target)
+    # A worker forgets requests from before it, so they are looked for here.
+    if tuned.run.stop_requested() or not _worked(tuned.run, derived, progress):
+        return None
+    if tuned.run.stop_requested():
+        return None
+    context = StageContext(derived, derived.recipe(), progress)
+    figures = measure(context)
+    return SweepPoint(
+        target=target,
+        removed=figures.removed,
+        zeroed=figures.zeroed,
+        parameters=figures.parameters,
+        bytes=figures.bytes,
+        flops=figures.flops,
+        latency_seconds=figures.latency.seconds,
+        wer=figures.score.wer,
+        wer_low=figures.interval.low,
+        wer_high=figures.interval.high,
+        cer=figures.score.cer,
+        n=figures.score.n,
+        run=derived.name,
+        machine={**figures.machine, "passes": list(figures.latency.passes)},
+    )
+
+
+def _timed_here(
+    tuned: TunedRun, point: SweepPoint, progress: Callable[[Event], None]
+) -> SweepPoint:
+    """The point, with its time taken anew when the stored one is of another machine."""
+    folder = tuned.run.path.parent / point.run
+    context = StageContext(tuned.run, tuned.recipe, progress)
+    here = machine(context.device)
+    if same_machine(point.machine, here) or not looks_like_run(folder):
+        return point
+    derived = RunDir(folder)
+    latency = take_time(StageContext(derived, derived.recipe(), progress))
+    place = {**here, "passes": list(latency.passes)}
+    return replace(point, latency_seconds=latency.seconds, machine=place)
+
+
+def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
+    """The run derived for this size: one that is there already, else a new one.
+
+    The recipe alone does not tell: a run may have been derived in another currency than the
+    method's own.
+    """
+    zeroed = zeroed_at(tuned, target)
+    plan = plan_for(tuned, target, zeroed)
+    wanted = derivation_of(tuned, tuned.recipe_for(target, zeroed, found.recover_steps))
+    for other in list_runs(tuned.run.path.parent):
+        if read_derivation(other) == wanted and _has_plan(other, plan):
+            return other
+    return derive(tuned.run, target, zeroed, found.recover_steps)
+
+
+def _has_plan(run: RunDir, plan: PruningPlan) -> bool:
+    """Whether the same units stay in the run; not, when that cannot be read."""
+    try:
+        return PruningPlan.from_json(run.plan_path.read_text("utf-8")).keep == plan.keep
+    except (OSError, PlanError):
+        return False
+
+
+def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> bool:
+    """Do what is left of a derived run; False when it stopped on request."""
+    if derived.stage_done("evaluate"):
+        return True
+
+    def follow(event: Event) -> None:
+        if run.stop_requested():
+            derived.request_stop()
+        progress(event)
+
+    if run_worker(derived, [follow]):
+        raise RunError(
+            f"the size could not be made: {derived.name} failed, as {derived.events_path} tells; "
+            "mend the cause and sweep again: what is done stays"
+        )
+    return derived.stage_done("evaluate")
+
+
+def check_sweep(run: RunDir, targets: Sequence[float], recover_steps: int | None = None) -> None:
+    """Raise what `sweep` would raise before it derives anything.
+
+    For the time before other runs are swept: their sizes take hours. That the run is busy is not
+    looked at, for it may be free by then.
+
+    Raises:
+        UsageError: no recipe of the run may ask for a target or the recovery, or there is nothing
+            to score on.
+        RunError, PlanError, CheckpointError, DataError: as `sweep` does.
+    """
+    tuned = open_tuned(run)
+    for target in (DENSE, *targets):
+        _check_size(tuned, target, recover_steps)
+    context = StageContext(run, tuned.recipe, lambda event: None)
+    data_name(context)
+    latency_clips(context)
+    read_sweep(run)
+
+
+def _check_size(tuned: TunedRun, target: float, recover_steps: int | None) -> None:
+    zeroed = zeroed_at(tuned, target)
+    try:
+        plan_for(tuned, target, zeroed)
+        tuned.recipe_for(target, zeroed, recover_steps)
+    except RecipeError as error:
+        problems = "; ".join(f"{name}: {problem}" for name, problem in error.problems.items())
+        raise UsageError(
+            f"{tuned.run.name} cannot be swept at {target:g}: {problems}. Leave the run out, or "
+            "ask for what its recipe may say"
+        ) from error

@@ -1,0 +1,180 @@
+"""The stage that looks at every recording before any training: what is used for what.
+
+How long a text the run can be trained on is found before its model is loaded or trimmed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.fetch.sources import resolve
+from whisperslim.core.store.checkpoint import empty_model
+from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.core.tokens.files import read_table, write_trimmed_files
+from whisperslim.core.tokens.options import VocabularyOptions
+from whisperslim.core.tokens.vocabulary import choose as choose_tokens
+from whisperslim.errors import DataError
+from whisperslim.events import Notice
+from whisperslim.jobs.scoring.evaluation import choose
+from whisperslim.jobs.stages.context import StageContext
+from whisperslim.speech.audio.audio import CHUNK_SECONDS
+from whisperslim.speech.corpus.audio_cache import AudioCache
+from whisperslim.speech.corpus.dataset import Item, hold_out, manifest_hash
+from whisperslim.speech.corpus.report import (
+    KINDS,
+    SHARED,
+    UNUSABLE,
+    DataReport,
+    TextLimit,
+    examine,
+    usable,
+)
+
+
+def text_limit(
+    folder: Path, language: str, vocabulary: VocabularyOptions | None = None
+) -> TextLimit:
+    """The limit of the model in `folder`, with the tokens that `vocabulary` leaves it.
+
+    A trimmed vocabulary spells what is foreign to its languages byte by byte: at most one token
+    for each byte of UTF-8, the space before the text included. Merges are not counted on: they are
+    learnt from the clips that this limit lets pass, and they make texts shorter.
+
+    Args:
+        folder: A model folder.
+        language: Code of the texts' language, for the prompt.
+        vocabulary: What a run keeps of the tokens; None or no languages is all.
+
+    Raises:
+        CheckpointError: for a damaged folder.
+        UsageError: when the model does not know a language.
+    """
+    tokens, config = load_tokens(folder), empty_model(folder).config
+    if vocabulary is not None and vocabulary.languages:
+        tokens = _trimmed(folder, tokens, int(config.vocab_size), vocabulary)
+    return TextLimit(
+        count=lambda text: tokens.positions(text, language),
+        positions=int(config.max_target_positions),
+    )
+
+
+def _trimmed(folder: Path, tokens: TokenCodec, rows: int, options: VocabularyOptions) -> TokenCodec:
+    """The tokenizer as stage `vocabulary` will write it, without new tokens."""
+    kept = choose_tokens(read_table(tokens, rows), options.languages, options.timestamps)
+    with TemporaryDirectory() as place:
+        write_trimmed_files(folder, Path(place), tokens, kept)
+        return load_tokens(Path(place))
+
+
+_SHOWN_PROBLEMS = 10
+
+
+def prepare_data(context: StageContext) -> bool:
+    """Examine every recording before any training; record what is used for what."""
+    named = {source: context.clips(source) for source in context.recipe.data.test}
+    together = [item for items in named.values() for item in items]
+    train, dev, report = _training_clips(context, together)
+    test = _test_clips(context, named)
+    told = f"training on {len(train)} clips, dev set of {len(dev)}, test sets of {len(test)}"
+    context.emit(Notice(message=told))
+    chosen = {"train": train, "dev": dev, "test": test}
+    record = {
+        "report": report.to_record(),
+        "chosen": {part: [item.key for item in items] for part, items in chosen.items()},
+        "train_sha256": manifest_hash(train),
+        "test_clips": len(test),
+    }
+    text = json.dumps(record, ensure_ascii=False, indent=1)
+    write_text_atomically(context.run.path / "data.json", text)
+    return True
+
+
+def _training_clips(
+    context: StageContext, test: Sequence[Item]
+) -> tuple[list[Item], list[Item], DataReport]:
+    """What to train on, the dev set, and the report of all training sets."""
+    data, limit = context.recipe.data, _limit(context)
+    train = [item for source in data.train for item in context.clips(source)]
+    train, report = _examined(context, "training", train, limit=limit, against=test, other="test")
+    dev: list[Item] = []
+    if data.dev:
+        dev = [item for source in data.dev for item in context.clips(source)]
+        dev, _ = _examined(context, "dev", dev, limit=limit, against=train, other="training")
+    elif data.dev_fraction:
+        train, dev = hold_out(
+            train, data.dev_fraction, data.hold_out_by, context.recipe.runtime.seed
+        )
+    if not train:
+        raise DataError("no clips are left to train on; the data report says why")
+    return train, dev, report
+
+
+def _limit(context: StageContext) -> TextLimit:
+    recipe = context.recipe
+    found = resolve(recipe.model, announce=lambda message: context.emit(Notice(message=message)))
+    return text_limit(found.path, recipe.language, recipe.vocabulary)
+
+
+def _test_clips(context: StageContext, named: Mapping[str, Sequence[Item]]) -> list[Item]:
+    """The clips that will be scored; without them a run would fail when its training is done."""
+    recipe = context.recipe
+    drawn = {
+        source: choose(items, recipe.evaluate.limit, recipe.runtime.seed)
+        for source, items in named.items()
+    }
+    together = [item for items in drawn.values() for item in items]
+    # Scores must not depend on what is thought too long to train on, only on what can be heard.
+    good, _ = _examined(context, "test", together, max_seconds=float(CHUNK_SECONDS))
+    kept = {item.key for item in good}
+    for source, items in drawn.items():
+        if kept.isdisjoint(item.key for item in items):
+            raise DataError(
+                f"test set {source}: none of its {len(items)} clips can be used; mend it, or name "
+                "another in data.test, and start a new run"
+            )
+    return good
+
+
+def _examined(
+    context: StageContext,
+    what: str,
+    items: list[Item],
+    *,
+    max_seconds: float | None = None,
+    limit: TextLimit | None = None,
+    against: Sequence[Item] = (),
+    other: str = "",
+) -> tuple[list[Item], DataReport]:
+    """The usable ones of the `what` clips, and the report; `against` are the `other` clips."""
+    data = context.recipe.data
+    report = examine(
+        items,
+        language=context.recipe.language,
+        max_seconds=max_seconds or data.max_seconds,
+        against=against,
+        limit=limit,
+        load=AudioCache(context.audio_cache, context.say_once).load,
+        progress=context.progress("data", f"{what} clips examined"),
+    )
+    shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}
+    if shared:
+        counts = ", ".join(f"{count} clips: {KINDS[kind]}" for kind, count in shared.items())
+        context.emit(Notice(message=f"{what} and {other} data overlap ({counts})"))
+    good = usable(items, report)
+    if len(good) < len(items):
+        _tell_left_out(context, f"{len(items) - len(good)} of {len(items)} {what} clips", report)
+    return good, report
+
+
+def _tell_left_out(context: StageContext, which: str, report: DataReport) -> None:
+    """Say which clips are skipped. Raises `DataError` when the recipe wants to stop instead."""
+    lines = [f"{p.key}: {p.message}" for p in report.problems if p.kind in UNUSABLE]
+    message = f"{which} cannot be used:\n" + "\n".join(lines[:_SHOWN_PROBLEMS])
+    if context.recipe.data.on_problem == "stop":
+        raise DataError(
+            f"{message}\nput missing or damaged recordings right and resume; or mend the list of "
+            "clips, or set data.on_problem to skip, and start a new run"
+        )
+    context.emit(Notice(message=f"skipped: {message}"))

@@ -1,0 +1,47 @@
+"""The stage that writes the slim model for where it will run."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from whisperslim.engines.export.export import export, load_exporter
+from whisperslim.events import Notice
+from whisperslim.jobs.stages.context import StageContext
+from whisperslim.speech.corpus.audio_cache import AudioCache
+
+# On these both forms of the model must write the same. Our choice.
+CHECKED_CLIPS = 4
+
+
+def check_engine(context: StageContext) -> None:
+    """Raise `ExportError` before any training when the engine's package is missing here."""
+    engine = context.recipe.export.engine
+    if engine != "torch":
+        load_exporter(engine)
+
+
+def write_export(context: StageContext) -> bool:
+    """`export/<engine>/`, checked against the slim model; nothing for engine torch."""
+    wanted = context.recipe.export
+    if wanted.engine == "torch":
+        return True
+    out = context.run.path / "export" / wanted.engine
+    record = export(
+        context.load(str(context.run.slim_path)),
+        wanted.engine,
+        wanted.quantize,
+        out,
+        _clips(context),
+        context.recipe.language,
+        context.window,
+        replace=True,
+    )
+    megabytes = record.weights_bytes / 1e6
+    context.emit(Notice(message=f"written for {wanted.engine}: {out} ({megabytes:.1f} MB)"))
+    return True
+
+
+def _clips(context: StageContext) -> Sequence[np.ndarray]:
+    items = context.chosen("dev") or context.chosen("test") or context.chosen("train")
+    cache = AudioCache(context.audio_cache)
+    return [cache.load(item) for item in items[:CHECKED_CLIPS]]

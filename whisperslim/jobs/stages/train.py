@@ -1,0 +1,209 @@
+"""Stages that train: prepare, tune, recover."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from whisperslim import methods
+from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.store.checkpoint import EXPORT_DTYPES, read_record, save_dense, save_slim
+from whisperslim.errors import RunError
+from whisperslim.events import Evaluated, Stopped
+from whisperslim.jobs.recipe.recipe import to_yaml
+from whisperslim.jobs.stages.context import StageContext
+from whisperslim.methods.base import CompressionMethod, Target
+from whisperslim.methods.plain import Plain, PlainOptions
+from whisperslim.speech.audio.augment import AugmentOptions
+from whisperslim.train.batches import BatchSource
+from whisperslim.train.calibration import CleanClips
+from whisperslim.train.distill import Guidance, NoTeacher, Teacher
+from whisperslim.train.loop import Job, fit
+from whisperslim.train.options import TrainOptions
+
+METHOD_STATE = "method.pt"
+
+
+def prepare(context: StageContext) -> bool:
+    """Tune the dense model on the data, without teacher or method, when the recipe asks for it.
+
+    What comes of it is the dense model from here on: compression starts from it, it is the
+    teacher called `dense`, and the slim model's scores are compared with its.
+    """
+    recipe = context.recipe
+    if not recipe.prepare.steps:
+        return True
+    _check_target(context)
+    student = context.load(context.base)
+    if not recipe.vocabulary.languages:  # noted when it was trimmed
+        context.note_origin(student)
+    method = Plain(PlainOptions(), Target(0.0, 0.0))
+    if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
+        return False
+    _save_tuned(context.prepared_path, student)
+    return True
+
+
+def tune(context: StageContext) -> bool:
+    """Train the dense model with the method acting, and keep what the method has learnt."""
+    recipe = context.recipe
+    student = context.load(context.start)
+    if not recipe.prepare.steps and not recipe.vocabulary.languages:
+        context.note_origin(student)
+    method = build_method(context)
+    if not _train(context, "tune", student, method, recipe.train, _teacher(context, student)):
+        return False
+    with renamed_into_place(context.tuned_path) as temporary:
+        _save_tuned(temporary / "model", student)
+        _save_method(method, temporary / METHOD_STATE)
+    return True
+
+
+def recover(context: StageContext) -> bool:
+    """Train the cut model with its zeros held, and write the slim folder."""
+    recipe = context.recipe
+    student = context.load(str(context.cut_path))
+    method = Plain(PlainOptions(), Target(0.0, 0.0), hold_zeros=True)
+    options = recipe.recover
+    if options.steps:
+        teacher = _teacher(context, student)
+        if not _train(context, "recover", student, method, options, teacher):
+            return False
+    save_slim(
+        context.run.slim_path,
+        student.model,
+        read_record(context.cut_path),
+        side_files=student.path,
+        dtype=EXPORT_DTYPES[recipe.export.dtype],
+        extra={
+            "recipe.yaml": to_yaml(recipe),
+            "plan.json": context.run.plan_path.read_text("utf-8"),
+        },
+    )
+    return True
+
+
+def _check_target(context: StageContext) -> None:
+    """Raise `PlanError` for a target that tuning would refuse, before the dense model is tuned.
+
+    On a copy of its own: what is frozen for the method may be trained before.
+    """
+    options, speech = context.recipe.train, context.load(context.base)
+    speech.family.freeze(
+        speech.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
+    )
+    build_method(context).attach(speech.model, speech.groups(), options.steps)
+
+
+def build_method(context: StageContext) -> CompressionMethod:
+    """The recipe's method with its options and target."""
+    recipe = context.recipe
+    target = Target(recipe.target.removed, recipe.target.zeroed)
+    return methods.get(recipe.method).build(recipe.options, target)
+
+
+def _save_tuned(folder: Path, student: SpeechModel) -> None:
+    if student.info.kind == "slim":  # its shapes are not those of its config
+        record = read_record(student.path)
+        save_slim(folder, student.model, record, side_files=student.path)
+    else:
+        save_dense(folder, student.model, side_files=student.path)
+
+
+def _save_method(method: CompressionMethod, path: Path) -> None:
+    try:
+        torch.save(method.state_dict(), path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise RunError(
+            f"what {path.name} holds could not be written: {error}. Make room and resume; the last "
+            "checkpoint is intact"
+        ) from error
+
+
+def _train(
+    context: StageContext,
+    stage: str,
+    student: SpeechModel,
+    method: CompressionMethod,
+    options: TrainOptions,
+    teacher: Guidance,
+) -> bool:
+    context.seed_for(stage)
+    student.family.freeze(
+        student.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
+    )
+    student.family.set_dropout(student.model, options.dropout)
+    with _batches(context, student, options) as batches:
+        job = Job(
+            stage=stage,
+            student=student,
+            method=method,
+            batches=batches,
+            options=options,
+            checkpoints=context.run.checkpoints(stage),
+            language=context.recipe.language,
+            precision=context.precision,
+            teacher=teacher,
+            evaluate=_dev_evaluation(context, stage, student),
+            stop=context.run.stop_requested,
+            calibration=calibration(context, stage, student),
+        )
+        for event in fit(job):
+            context.emit(event)
+            if isinstance(event, Stopped):
+                return False
+    student.family.set_dropout(student.model, 0.0)
+    return True
+
+
+def calibration(context: StageContext, stage: str, speech: SpeechModel) -> CleanClips:
+    """The training clips, as they are, for what a method measures on `speech`."""
+    options = replace(context.recipe.train, batch_size=min(8, context.recipe.train.batch_size))
+    return CleanClips(
+        speech,
+        lambda: _batches(context, speech, options, AugmentOptions()),
+        context.recipe.language,
+        context.precision,
+        context.progress(stage, "clips measured for importance"),
+    )
+
+
+def _batches(
+    context: StageContext,
+    student: SpeechModel,
+    options: TrainOptions,
+    augment: AugmentOptions | None = None,
+) -> BatchSource:
+    return BatchSource(
+        context.chosen("train"),
+        context.audio_cache,
+        context.window,
+        batch_size=options.batch_size,
+        augment=context.recipe.augment if augment is None else augment,
+        seed=context.recipe.runtime.seed,
+        n_mels=student.n_mels,
+        announce=context.say_once,
+    )
+
+
+def _teacher(context: StageContext, student: SpeechModel) -> Guidance:
+    options = context.recipe.distill
+    if not options.teacher:
+        return NoTeacher()
+    name = context.start if options.teacher == "dense" else options.teacher
+    return Teacher(context.load(name), student, options)
+
+
+def _dev_evaluation(
+    context: StageContext, stage: str, student: SpeechModel
+) -> Callable[[int], Evaluated] | None:
+    dev = context.dev_subset()
+    if not dev:
+        return None
+
+    def run(step: int) -> Evaluated:
+        return context.evaluate(stage, "dev", student, dev, "dev").event(stage, "dev", step)
+
+    return run

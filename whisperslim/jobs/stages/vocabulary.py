@@ -1,0 +1,78 @@
+"""The stage that leaves out the tokens no ticked language needs, before anything is trained.
+
+Every later stage works on the trimmed model, which saves most of the decoder's output product in
+training, too. The dense model the run is compared with stays whole, unless the run prepares it.
+"""
+
+import json
+from collections.abc import Sequence
+
+from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.loading import SpeechModel
+from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.core.tokens.files import read_table
+from whisperslim.core.tokens.merges import with_new_tokens
+from whisperslim.core.tokens.vocabulary import Vocabulary, choose
+from whisperslim.core.trimming import save_trimmed
+from whisperslim.events import Notice
+from whisperslim.jobs.stages.context import StageContext
+
+REPORT = "vocabulary.json"
+
+
+def trim_vocabulary(context: StageContext) -> bool:
+    """Write the model with the tokens of the recipe's languages, when it names any."""
+    recipe = context.recipe
+    if not recipe.vocabulary.languages:
+        return True
+    speech = context.load(recipe.model)
+    context.note_origin(speech)
+    texts = [item.text for item in context.chosen("train")]
+    vocabulary = _vocabulary(context, speech, texts)
+    if vocabulary.changes_nothing:
+        context.emit(Notice(message="vocabulary: every token of the model is needed"))
+        return True
+    save_trimmed(context.trimmed_path, speech, vocabulary, recipe.language)
+    _report(context, vocabulary, speech.tokens, texts)
+    return True
+
+
+def tokens_per_word(tokens: TokenCodec, texts: Sequence[str]) -> float:
+    """Text tokens per word between spaces; 0 when there is no word."""
+    words = sum(len(text.split()) for text in texts)
+    return sum(len(tokens.encode(text)) for text in texts) / words if words else 0.0
+
+
+def _vocabulary(context: StageContext, speech: SpeechModel, texts: Sequence[str]) -> Vocabulary:
+    options = context.recipe.vocabulary
+    table = read_table(speech.tokens, int(speech.model.config.vocab_size))
+    vocabulary = choose(table, options.languages, options.timestamps)
+    if not options.merges:
+        return vocabulary
+    vocabulary = with_new_tokens(table, vocabulary, texts, options.merges)
+    found = len(vocabulary.added)
+    if found < options.merges:
+        why = f"the training transcripts repeat enough for {found} new tokens of {options.merges}"
+        context.emit(Notice(message=f"vocabulary: {why}"))
+    return vocabulary
+
+
+def _report(
+    context: StageContext, vocabulary: Vocabulary, before: TokenCodec, texts: Sequence[str]
+) -> None:
+    per_word = [
+        tokens_per_word(each, texts) for each in (before, load_tokens(context.trimmed_path))
+    ]
+    facts = {
+        "tokens": vocabulary.size,
+        "dense_tokens": vocabulary.dense_size,
+        "new_tokens": len(vocabulary.added),
+        "tokens_per_word_before": per_word[0],
+        "tokens_per_word": per_word[1],
+    }
+    write_text_atomically(context.run.path / REPORT, json.dumps(facts, indent=1))
+    kept = f"{len(vocabulary.keep)} of {vocabulary.dense_size} tokens stay"
+    new = f" and {len(vocabulary.added)} are new" if vocabulary.added else ""
+    rate = f"a word of the training set takes {per_word[1]:.2f} tokens (before: {per_word[0]:.2f})"
+    languages = ", ".join(vocabulary.languages)
+    context.emit(Notice(message=f"vocabulary: {kept}{new} for {languages}; {rate}"))

@@ -1,0 +1,1 @@
+"""Magnitude pruning, at once and in rounds."""

@@ -1,0 +1,1 @@
+"""Sparse Group LASSO: penalties, proximal steps and the two passes."""

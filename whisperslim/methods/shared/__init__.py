@@ -1,0 +1,1 @@
+"""What several methods use: importance, norms of units, and what is out of reach."""

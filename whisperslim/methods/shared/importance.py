@@ -1,0 +1,97 @@
+"""How much the loss depends on each unit, measured while training goes on."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from whisperslim.core.families import UnitGroup
+from whisperslim.core.surgery.gates import attach_gates
+
+
+class FisherGates:
+    """Running mean of squared per-clip gradients of gates that stand at one, or at a mask.
+
+    With a gate `z_u = 1` on unit `u`, the expected square of `dL/dz_u` is the diagonal Fisher
+    information of that gate: the second-order estimate of the loss rise when the unit goes
+    (Theis et al., arXiv 1801.05787). Gates are constants, so the model's output is unchanged.
+
+    `decay` is of the running mean; at 1 every measurement counts the same.
+    """
+
+    def __init__(self, decay: float = 0.9) -> None:
+        self._decay = decay
+        self._handles: list[RemovableHandle] = []
+        self._gates: list[tuple[str, torch.Tensor]] = []
+        self._mean: dict[str, torch.Tensor] = {}
+        self.measured = 0
+        self.active = False
+
+    def attach(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+        """Hook the gates; nothing is measured until `active` is set."""
+        self._handles = attach_gates(model, groups, self.watched)
+
+    def detach(self) -> None:
+        """Remove the hooks; measurements stay."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def collect(self) -> None:
+        """Fold the gradients of the last backward pass into the running mean."""
+        fresh: dict[str, torch.Tensor] = {}
+        for key, gate in self._gates:
+            if gate.grad is not None:
+                # The loss is a mean, so a clip's gradient carries one over the number of clips; a
+                # remainder batch of one would count as much as all the others.
+                gradients = gate.grad.float().flatten(0, -2) * len(gate.grad)
+                square = gradients.square().mean(0)
+                fresh[key] = fresh.get(key, torch.zeros_like(square)) + square
+        self._gates = []
+        if fresh:
+            # A plain mean at first, or the first few clips would rule for long.
+            keep = min(self._decay, self.measured / (self.measured + 1))
+            self.measured += 1
+            for key, value in fresh.items():
+                old = self._mean.get(key, value)
+                self._mean[key] = keep * old + (1 - keep) * value
+
+    def take(self, information: Mapping[str, torch.Tensor]) -> None:
+        """Information measured elsewhere, in place of what has been measured here."""
+        self._mean, self._gates = dict(information), []
+        self.measured = max(1, self.measured)
+
+    @property
+    def information(self) -> Mapping[str, torch.Tensor]:
+        """Group key -> running mean per unit, `(count,)`; empty before the first measurement."""
+        return self._mean
+
+    def state_dict(self) -> dict[str, object]:
+        """Running means and counters."""
+        return {"mean": self._mean, "measured": self.measured, "active": self.active}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Inverse of `state_dict`."""
+        mean = state["mean"]
+        if not isinstance(mean, dict):
+            raise TypeError("importance state must hold a dict of means")
+        self._mean = dict(mean)
+        self.measured = int(str(state["measured"]))
+        self.active = bool(state["active"])
+
+    def watched(
+        self, group: UnitGroup, activation: torch.Tensor, gate: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """A mask of the caller's, `(count,)`, or None for ones; measured when active.
+
+        A closed gate's gradient is what the loss would feel of opening it, so closed units stay
+        measured.
+        """
+        if not (self.active and torch.is_grad_enabled()):
+            return gate
+        # One gate per clip: the square must be taken before the sum over clips.
+        shape = (activation.shape[0], 1, group.count)
+        probe = torch.zeros(shape, device=activation.device, requires_grad=True)
+        self._gates.append((group.key, probe))
+        return probe + (1.0 if gate is None else gate)

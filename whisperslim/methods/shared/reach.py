@@ -1,0 +1,128 @@
+"""What a plan can reach: the frozen stays whole, and so much can become zero beside a removal."""
+
+import math
+from collections.abc import Mapping, Sequence, Sized
+
+import torch
+from torch import nn
+
+from whisperslim.core.families import UnitGroup, prunable_total, total_price
+from whisperslim.core.plan.plan import Scores, counted_in, reachable
+from whisperslim.errors import PlanError
+from whisperslim.methods.base import Target
+from whisperslim.methods.shared.units import unit_norms
+
+
+def most_left(
+    groups: Sequence[UnitGroup],
+    pruned: Sequence[UnitGroup],
+    removed: float,
+    costs: Mapping[str, float] | None = None,
+) -> float:
+    """Most that a removal can leave of the `pruned` groups, a share of all prunable weights.
+
+    Counted in weights, all but `removed`. In another currency it depends on the units that go:
+    most is left when those go first that are dear for their weights. It is a bound, and the units
+    that go may leave less.
+
+    Args:
+        groups: All groups of the model.
+        pruned: Those that units are removed from.
+        removed: Share of the price of all units.
+        costs: Group key -> cost of one unit; None takes the groups' own prices.
+    """
+    price = costs or {group.key: group.unit_price for group in groups}
+    needed = removed * sum(group.count * price[group.key] for group in groups)
+    left = float(prunable_total(tuple(pruned)))
+    for group in sorted(pruned, key=lambda g: g.weights_per_unit / price[g.key]):
+        units = min(float(group.count), needed / price[group.key])
+        needed -= units * price[group.key]
+        left -= units * group.weights_per_unit
+    return left / prunable_total(tuple(groups))
+
+
+def largest_bundle(groups: Sequence[UnitGroup], whole: bool = False) -> int:
+    """Most weights that leave at once, and that a removal counted in weights may go too far by.
+
+    Args:
+        groups: All groups of the model.
+        whole: Whether a tied group may also leave as a whole.
+    """
+    bundles: dict[str, int] = {}
+    for group in groups:
+        label = group.tied or group.key
+        bundles[label] = bundles.get(label, 0) + group.weights_per_unit
+    tied = [group.count * group.weights_per_unit for group in groups if group.tied]
+    return max([*bundles.values(), *(tied if whole else ())])
+
+
+def room_for_zeros(
+    groups: Sequence[UnitGroup],
+    pruned: Sequence[UnitGroup],
+    removed: float,
+    whole: bool = False,
+    costs: Mapping[str, float] | None = None,
+) -> float:
+    """`most_left`, less what a removal may go too far by."""
+    over = largest_bundle(groups, whole) if removed else 0
+    return most_left(groups, pruned, removed, costs) - over / prunable_total(tuple(groups))
+
+
+def check_zeroed(
+    target: Target,
+    groups: Sequence[UnitGroup],
+    pruned: Sequence[UnitGroup],
+    whole: bool = False,
+    costs: Mapping[str, float] | None = None,
+    note: str = "",
+) -> None:
+    """Raise `PlanError` unless a choice of units leaves enough to zero, if it goes too far, too.
+
+    Arguments as of `room_for_zeros`; `note` says in the message why not all groups are pruned.
+    """
+    room = max(0.0, room_for_zeros(groups, pruned, target.removed, whole, costs))
+    if target.zeroed and not 0.0 < target.zeroed < room:
+        raise PlanError(
+            f"cannot zero {target.zeroed:g} of the prunable weights: a removal of "
+            f"{target.removed:g} leaves {room:.4f} at most{note}; lower zeroed or removed"
+        )
+
+
+def frozen_note(frozen: Sized) -> str:
+    """Why a limit is lower than the model's, for the end of a message; empty when none is."""
+    return (
+        f" ({len(frozen)} frozen groups are not pruned; train them to reach more)" if frozen else ""
+    )
+
+
+def check_within_tuned(
+    target: Target, groups: Sequence[UnitGroup], tuned: Sequence[UnitGroup]
+) -> None:
+    """Raise `PlanError` with the reachable range when `tuned` alone cannot give the target."""
+    kept = {group.key for group in tuned}
+    note = frozen_note([group for group in groups if group.key not in kept])
+    limit = reachable(tuned) * total_price(tuned) / total_price(groups) if tuned else 0.0
+    if not 0.0 <= target.removed <= limit:
+        raise PlanError(
+            f"a removal target of {target.removed:g} cannot be met: 0 to {limit:.4f} of "
+            f"{counted_in(groups)} can go, for one head and one FFN unit of every kind stay in "
+            f"every layer{note}; choose a target within"
+        )
+    check_zeroed(target, groups, tuned, note=note)
+
+
+def ranked_last(
+    model: nn.Module, groups: Sequence[UnitGroup], scores: Scores, above: float = 0.0
+) -> dict[str, torch.Tensor]:
+    """`scores` with the groups that lack one behind all others and behind `above`.
+
+    Among themselves by the root mean square of what a unit owns, in float64: a small one and the
+    highest score fit on one scale.
+    """
+    top = max([above, *(float(own.max()) for own in scores.values())])
+    found = dict(scores)
+    for group in groups:
+        if group.key not in scores:
+            sizes = unit_norms(model, group).to("cpu", torch.float64)
+            found[group.key] = top + 1 + sizes / math.sqrt(group.parameters_per_unit)
+    return {group.key: found[group.key] for group in groups}

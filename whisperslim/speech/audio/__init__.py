@@ -1,0 +1,1 @@
+"""Sound as arrays: decoding, features, windows and variation in training."""

@@ -1,0 +1,1 @@
+"""Lists of recordings with their texts, and batches of them."""

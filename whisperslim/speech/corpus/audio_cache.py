@@ -1,0 +1,264 @@
+"""Decode each recording once. Later epochs and later runs read the samples from disk."""
+
+import hashlib
+import io
+import math
+import os
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whisperslim.errors import AudioError, UsageError
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.corpus.dataset import Item
+from whisperslim.speech.corpus.recording_facts import (
+    FILE_PATTERN,
+    TEMPORARY,
+    Facts,
+    RecordingFacts,
+    write_whole,
+)
+
+# Part of every file name: raise it when other samples would be kept for the same bytes.
+DECODER_VERSION = "2"
+_CHECKSUM_BYTES = 4
+_FULL_SCALE = 32768.0  # 16-bit samples
+_UNUSED_SECONDS = 3600.0  # how exactly the time of last use is kept: writing it costs a disk access
+LIMIT_VARIABLE = "WHISPERSLIM_CACHE_GB"
+_USUAL_LIMIT = "20"  # GB: about 170 hours of speech
+_LEFT = 0.9  # share of the limit that is kept when room is made, so that it is seldom made
+_OWN_FILES = ("??/*.npy", f"??/{TEMPORARY}*", f"{TEMPORARY}*", FILE_PATTERN)
+
+
+class AudioCache:
+    """Decoded clips in `folder`, named by the SHA-256 of the recording's bytes.
+
+    A moved or renamed recording is found again; a changed one is decoded anew. Samples are rounded
+    to 16 bits, on the first load too: what a clip sounds like does not depend on the cache. One
+    minute of speech takes 1.92 MB. A file is an ordinary .npy followed by a CRC-32 of it. Several
+    processes and threads may share a folder.
+
+    The cache only saves time, so that no trouble with it ends any work: on a full disk, or in a
+    folder that may not be written to, clips are decoded as they are needed.
+
+    Args:
+        folder: Where the files are; need not exist.
+        announce: Given, once for each kind of trouble, what the user should know.
+        limit: Bytes the folder may take; None is the user's own limit. Files used longest ago go
+            first; those used through this object stay, and new ones are then not written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        announce: Callable[[str], None] = lambda message: None,
+        limit: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self._announce = announce
+        self._limit = cache_limit() if limit is None else limit
+        self._facts = RecordingFacts(folder, DECODER_VERSION, self._say)
+        self._said: set[str] = set()
+        self._used: set[Path] = set()
+        self._bytes: int | None = None  # in the folder; None until it is counted
+        self._is_full = False  # of what is in use: looking for room again would find none
+        self._writing = True
+        self._lock = threading.Lock()
+
+    def load(self, item: Item) -> np.ndarray:
+        """Samples of one clip: (samples,) float32, mono, 16 kHz, for the caller to keep.
+
+        Raises `AudioError` when the recording is missing or cannot be decoded.
+        """
+        stamp, known = self._known(item.path)
+        digest = known.sha256 if known else _digest(item.path)
+        stored = self.folder / digest[:2] / f"{digest}-{DECODER_VERSION}.npy"
+        samples = self._read(stored)
+        if samples is None:
+            samples = _rounded(decode(item.path))
+            self._write(stored, samples)
+        self._used.add(stored)
+        facts = Facts(digest, len(samples))
+        if facts != known:
+            self._facts.add(stamp, facts)
+            self._keep(lambda: self._facts.store(stamp))
+        return samples.astype(np.float32) / np.float32(_FULL_SCALE)
+
+    def durations(self, items: Sequence[Item]) -> list[float]:
+        """Seconds of each clip as decoded, which a manifest's own figures only approximate.
+
+        Those of recordings loaded before, by whichever process, are looked up.
+        """
+        return [self._samples(item) / SAMPLE_RATE for item in items]
+
+    def _samples(self, item: Item) -> int:
+        _, known = self._known(item.path)
+        return known.samples if known else len(self.load(item))
+
+    def _known(self, path: Path) -> tuple[str, Facts | None]:
+        """The file as it is now, in a line, and what is known of it."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+        stamp = f"{found.st_size} {found.st_mtime_ns} {path.absolute()}"
+        return stamp, self._facts.get(stamp)
+
+    def _read(self, stored: Path) -> np.ndarray | None:
+        """The samples, or None when there is no such file or it is not as it was written."""
+        try:
+            raw = stored.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._say(f"sound cache {self.folder}: cannot be read ({error.strerror})")
+            return None
+        # Others may own the files, or remove them meanwhile: then the time is not ours to keep.
+        with suppress(OSError):
+            if time.time() - stored.stat().st_mtime > _UNUSED_SECONDS:
+                os.utime(stored)
+        return _checked(raw)
+
+    def _write(self, target: Path, samples: np.ndarray) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, samples, allow_pickle=False)
+        data = buffer.getvalue()
+        data += _checksum(data)
+
+        def write() -> None:
+            if self._has_room(len(data)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(target, data)
+
+        self._keep(write)
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        """Do it, unless the folder has refused before: every other clip would be refused, too."""
+        with self._lock:
+            if not self._writing:
+                return
+            try:
+                write()
+            except OSError as error:
+                self._writing = False
+                self._say(
+                    f"sound cache {self.folder}: cannot be written ({error.strerror}); recordings "
+                    "are decoded each time they are needed, which is slower. Make room or set "
+                    "WHISPERSLIM_CACHE to another folder"
+                )
+
+    def _has_room(self, needed: int) -> bool:
+        if self._bytes is None:
+            self._bytes = cache_use(self.folder).bytes
+        if self._bytes + needed > self._limit and not self._is_full:
+            most = int(_LEFT * self._limit) - needed
+            self._bytes = _remove_oldest(self.folder, most, self._used)
+            self._is_full = self._bytes + needed > self._limit
+        if self._is_full:
+            self._say(
+                f"sound cache {self.folder}: the recordings in use take more than its limit of "
+                f"{self._limit / 1e9:g} GB, and those beyond it are decoded each time they are "
+                f"needed, which is slower; {LIMIT_VARIABLE} sets another limit, in GB"
+            )
+            return False
+        self._bytes += needed
+        return True
+
+    def _say(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self._announce(message)
+
+
+def cache_limit() -> int:
+    """Bytes a cache may take: `$WHISPERSLIM_CACHE_GB`, or 20 GB. Raises `UsageError`."""
+    text = os.environ.get(LIMIT_VARIABLE) or _USUAL_LIMIT
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not 0.0 <= limit < math.inf:
+        raise UsageError(f"{LIMIT_VARIABLE} is {text!r}: a number of GB, 0 or more, is accepted")
+    return int(limit * 1e9)
+
+
+@dataclass(frozen=True)
+class CacheUse:
+    """What a cache holds."""
+
+    files: int
+    bytes: int
+
+
+def cache_use(folder: Path) -> CacheUse:
+    """Files and bytes in the cache at `folder`; none when there is no such folder."""
+    sizes = [size for _, size, _ in _files(folder)]
+    return CacheUse(len(sizes), sum(sizes))
+
+
+def clear_cache(folder: Path) -> CacheUse:
+    """Delete what `AudioCache` has written to `folder`, and nothing else there; says how much.
+
+    Work that goes on meanwhile decodes anew. Raises `OSError` for a file that cannot be deleted.
+    """
+    found = _files(folder)
+    for _, _, path in found:
+        path.unlink(missing_ok=True)
+    return CacheUse(len(found), sum(size for _, size, _ in found))
+
+
+def _files(folder: Path) -> list[tuple[float, int, Path]]:
+    """(time of last use, bytes, path) of every file that is the cache's own."""
+    found = []
+    for pattern in _OWN_FILES:
+        for path in folder.glob(pattern):
+            try:
+                facts = path.stat()
+            except FileNotFoundError:  # another process has removed or renamed it
+                continue
+            found.append((facts.st_mtime, facts.st_size, path))
+    return found
+
+
+def _remove_oldest(folder: Path, most: int, used: set[Path]) -> int:
+    """Delete samples, those used longest ago first, until `most` bytes are left; bytes left."""
+    found = sorted(_files(folder))
+    left = sum(size for _, size, _ in found)
+    for _, size, path in found:
+        if left <= most:
+            break
+        if path.parent != folder and path not in used:
+            path.unlink(missing_ok=True)
+            left -= size
+    return left
+
+
+def _rounded(audio: np.ndarray) -> np.ndarray:
+    """float32 in [-1, 1] as int16. The lowest is -32768, so that 16-bit recordings stay exact."""
+    scaled = np.rint(audio * np.float32(_FULL_SCALE))
+    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _checked(raw: bytes) -> np.ndarray | None:
+    data, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
+    if not data or checksum != _checksum(data):
+        return None
+    samples: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return samples
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little")

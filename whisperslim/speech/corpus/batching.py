@@ -1,0 +1,165 @@
+"""Which clips go together, and a batch of them as tensors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from whisperslim.errors import DataError, UsageError
+from whisperslim.speech.audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
+from whisperslim.speech.audio.augment import Augmenter, rng_for
+from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.dataset import Item
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`features` is (B, n_mels, frames) float32 log-mel. `seconds` is each clip's own length
+    within the window, after any change of speed."""
+
+    features: torch.Tensor
+    texts: tuple[str, ...]
+    keys: tuple[str, ...]
+    seconds: tuple[float, ...]
+
+
+class BucketedSampler:
+    """Endless batches of indices, clips of similar duration together; every clip once an epoch.
+
+    Durations are blurred by up to `noise` (a share) before sorting, so that the neighbours of a
+    clip change from epoch to epoch. Every epoch is a function of (seed, epoch) alone: the state
+    is two numbers. `epoch` is that of the batch drawn last.
+    """
+
+    def __init__(
+        self, durations: Sequence[float], batch_size: int, seed: int, noise: float = 0.15
+    ) -> None:
+        if not durations:
+            raise DataError("there are no clips to make batches of")
+        if batch_size < 1:
+            raise UsageError(f"the batch size is {batch_size}; it must be 1 or more")
+        self._durations = np.asarray(durations, dtype=np.float64)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._noise = noise
+        self.epoch = 0
+        self._position = 0
+        self._plan = self._plan_epoch()
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return -(-len(self._durations) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self
+
+    def __next__(self) -> list[int]:
+        if self._position == self.batches_per_epoch:
+            self.epoch += 1
+            self._position = 0
+            self._plan = self._plan_epoch()
+        self._position += 1
+        return list(self._plan[self._position - 1])
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the sampler stands, and what it was made with, in whole numbers."""
+        return {"epoch": self.epoch, "position": self._position, **self._made_with()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from `state`. Raises `DataError` when it is of other data or another seed."""
+        for name, value in self._made_with().items():
+            if state.get(name) != value:
+                raise DataError(
+                    f"cannot continue: the checkpoint was made with {name} {state.get(name)}, "
+                    f"now it is {value}; restore the setting or start a new run"
+                )
+        self.epoch, self._position = state["epoch"], state["position"]
+        self._plan = self._plan_epoch()
+
+    def _made_with(self) -> dict[str, int]:
+        return {"clips": len(self._durations), "batch_size": self._batch_size, "seed": self._seed}
+
+    def _plan_epoch(self) -> list[list[int]]:
+        rng = np.random.default_rng([self._seed, self.epoch])
+        blur = 1.0 + self._noise * rng.uniform(-1.0, 1.0, len(self._durations))
+        order = np.argsort(self._durations * blur, kind="stable")
+        cuts = np.cumsum(self._sizes(rng))[:-1]
+        batches = [part.tolist() for part in np.split(order, cuts)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _sizes(self, rng: np.random.Generator) -> list[int]:
+        full, left = divmod(len(self._durations), self._batch_size)
+        sizes = [self._batch_size] * full
+        # At a random place: at the end, the small batch would always be the longest clips.
+        return [*np.insert(sizes, rng.integers(full + 1), left).tolist()] if left else sizes
+
+
+def make_batch(
+    items: Sequence[Item],
+    audios: Sequence[np.ndarray],
+    policy: WindowPolicy,
+    *,
+    augment: Augmenter | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+    n_mels: int = 80,
+) -> Batch:
+    """Features of clips (each (samples,) float32, 16 kHz) in a window fitted to the longest.
+
+    With `augment`, which is for training, the variant of a clip depends on (seed, epoch, its key)
+    only, and the window is one of few lengths. Raises `DataError` for a clip the window cannot
+    hold: its end would be dropped unheard.
+    """
+    if not items or len(items) != len(audios):
+        raise UsageError(f"{len(items)} clips with {len(audios)} recordings make no batch")
+    rngs = [rng_for(seed, epoch, item.key) for item in items]
+    if augment is not None:
+        audios = [augment.waveform(a, r) for a, r in zip(audios, rngs, strict=True)]
+    seconds = tuple(len(audio) / SAMPLE_RATE for audio in audios)
+    fitted = policy.frames_for if augment is None else policy.training_frames_for
+    frames = fitted(max(seconds))
+    _check_fits(items, seconds, frames)
+    features = [log_mel(audio, frames, n_mels=n_mels) for audio in audios]
+    if augment is not None:
+        spoken = [-(-len(audio) // HOP_LENGTH) for audio in audios]
+        features = [augment.features(*f) for f in zip(features, rngs, spoken, strict=True)]
+    return Batch(
+        features=torch.from_numpy(np.stack(features)),
+        texts=tuple(item.text for item in items),
+        keys=tuple(item.key for item in items),
+        seconds=seconds,
+    )
+
+
+def evaluation_batches(
+    items: Sequence[Item], durations: Sequence[float], policy: WindowPolicy, batch_size: int
+) -> list[list[int]]:
+    """Indices of clips that share a batch because each one's own window is the same.
+
+    A clip's result then does not depend on its neighbours or on the batch size. `durations` are
+    seconds of the decoded audio; shortest window first, order of `items` within.
+    """
+    if len(items) != len(durations) or batch_size < 1:
+        raise UsageError(
+            f"{len(items)} clips with {len(durations)} durations in batches of {batch_size}: "
+            "one duration for each clip and a batch size of 1 or more are needed"
+        )
+    by_window: dict[int, list[int]] = {}
+    for index, seconds in enumerate(durations):
+        by_window.setdefault(policy.frames_for(seconds), []).append(index)
+    return [
+        group[start : start + batch_size]
+        for _, group in sorted(by_window.items())
+        for start in range(0, len(group), batch_size)
+    ]
+
+
+def _check_fits(items: Sequence[Item], seconds: Sequence[float], frames: int) -> None:
+    window = frames * HOP_LENGTH / SAMPLE_RATE
+    for item, length in zip(items, seconds, strict=True):
+        if length > window:
+            raise DataError(
+                f"clip {item.key} lasts {length:.1f} s and the window {window:.1f} s; "
+                "cut it into sentences or leave it out"
+            )

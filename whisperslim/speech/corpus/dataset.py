@@ -1,0 +1,242 @@
+"""Lists of recordings with their texts: from a manifest, a corpus folder or a hub data set."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whisperslim.errors import DataError, UsageError
+from whisperslim.speech.corpus.formats import (
+    PATH_COLUMNS,
+    SPEAKER_COLUMNS,
+    TEXT_COLUMNS,
+    Table,
+    common_voice_splits,
+    find_manifest,
+    read_common_voice,
+    read_hub,
+    read_manifest,
+)
+
+SCORED_SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording. `key` is its path as the manifest writes it, unique within a list of items.
+
+    `duration` is in seconds as the manifest says, None when it does not. `columns` are the
+    manifest's other columns, in order.
+    """
+
+    key: str
+    path: Path
+    text: str
+    speaker: str = ""
+    split: str = ""
+    duration: float | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+
+
+def load_items(source: str) -> list[Item]:
+    """The recordings of `PATH`, `PATH#SPLIT` or `hub:OWNER/NAME[:CONFIG]#SPLIT`, in file order.
+
+    PATH is a manifest (.tsv, .csv, .jsonl), a folder with one, or a Common Voice release folder.
+    Without a split, all of a manifest. Nothing is decoded here and audio files may be missing:
+    `data_report.examine` looks. A hub split may be a slice, as `train[:100]`. Raises `DataError`,
+    or `UsageError` when `source` itself is malformed.
+    """
+    location, split = parse_source(source)
+    table = _read(location, split)
+    items = _items(table, split if table.splits else "")
+    if split and not table.splits:
+        items = _of_split(items, split, table)
+    _check_unique(items, table)
+    return [item for _, item in items]
+
+
+def scored_source(source: str) -> str:
+    """What is scored of a source: the split it names, else `test`, else all of it.
+
+    All of it only where there are no splits. Raises as `load_items`; a set with splits and no
+    `test` is refused by that.
+    """
+    location, split = parse_source(source)
+    if split:
+        return source
+    if location.startswith("hub:") or _is_common_voice(Path(location).expanduser()):
+        return f"{location}#{SCORED_SPLIT}"
+    has_splits = any(item.split for item in load_items(location))
+    return f"{location}#{SCORED_SPLIT}" if has_splits else location
+
+
+def parse_source(source: str) -> tuple[str, str]:
+    """Location and split ("" when none is asked for). A file whose name holds `#` is itself."""
+    location, mark, split = source.rpartition("#")
+    if not mark or (not source.startswith("hub:") and Path(source).exists()):
+        return source, ""
+    if not location or not split:
+        raise UsageError(f"{source!r}: write PATH or PATH#SPLIT, for example data/hi#train")
+    return location, split
+
+
+def hold_out(
+    items: Sequence[Item], fraction: float, by: str, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """Divide into (train, dev), about `fraction` of the clips in dev, keeping groups whole.
+
+    `by` is what makes a group: "speaker", "text", "key" (each clip by itself), "split" or any
+    other column. Which groups go depends on their names and `seed`, not on the order of items.
+    Raises `DataError` when the column is missing, empty somewhere, or has one value only.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise UsageError(f"the fraction held out is {fraction}; it must be between 0 and 1")
+    groups: dict[str, int] = {}
+    for item in items:
+        group = group_of(item, by)
+        groups[group] = groups.get(group, 0) + 1
+    if len(groups) < 2:
+        raise DataError(f"all {len(items)} clips have one and the same {by!r}: nothing to divide")
+    held = _choose_groups(groups, fraction * len(items), seed)
+    dev = [item for item in items if group_of(item, by) in held]
+    return [item for item in items if group_of(item, by) not in held], dev
+
+
+def group_of(item: Item, by: str) -> str:
+    """The value of `by` for one clip. Raises `DataError` when there is none."""
+    own = {"speaker": item.speaker, "text": item.text, "key": item.key, "split": item.split}
+    values = {**dict(item.columns), **own}
+    if not values.get(by):
+        known = ", ".join(sorted(name for name, value in values.items() if value))
+        raise DataError(f"clip {item.key} has no {by!r} to group by; it has: {known}")
+    return values[by]
+
+
+def manifest_hash(items: Sequence[Item]) -> str:
+    """SHA-256 (hex) over what the items say, in their order; not over where they lie on disk.
+
+    The order counts, as the sampler numbers clips by it. Audio content is not read.
+    """
+    digest = hashlib.sha256()
+    for i in items:
+        record = [i.key, i.text, i.speaker, i.split, i.duration, i.columns]
+        digest.update(json.dumps(record, ensure_ascii=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _read(location: str, split: str) -> Table:
+    if location.startswith("hub:"):
+        return read_hub(location.removeprefix("hub:"), split)
+    path = Path(location).expanduser()
+    if path.is_file():
+        return read_manifest(path)
+    if not path.is_dir():
+        raise DataError(f"{location}: no such file or folder; give a manifest or a corpus folder")
+    if _is_common_voice(path):
+        return read_common_voice(path, split)
+    return read_manifest(find_manifest(path))
+
+
+def _is_common_voice(path: Path) -> bool:
+    return not any(path.glob("manifest.*")) and bool(common_voice_splits(path))
+
+
+def _items(table: Table, split: str) -> list[tuple[int, Item]]:
+    by_lower = {name.lower(): name for name in table.columns}
+    path = _pick(PATH_COLUMNS, by_lower)
+    text = _pick(TEXT_COLUMNS, by_lower)
+    if not path or not text:
+        missing, names = ("text", TEXT_COLUMNS) if path else ("audio path", PATH_COLUMNS)
+        raise DataError(
+            f"{table.source}: no column for the {missing}; found: {', '.join(table.columns)}; "
+            f"accepted: {', '.join(names)}"
+        )
+    used = {
+        "path": path,
+        "text": text,
+        "speaker": _pick(SPEAKER_COLUMNS, by_lower),
+        "split": _pick(("split",), by_lower) if not split else "",
+        "duration": _pick(("duration",), by_lower),
+    }
+    return [(line, _item(table, line, row, used, split)) for line, row in table.rows]
+
+
+def _pick(wanted: tuple[str, ...], by_lower: dict[str, str]) -> str:
+    """The first of `wanted` that is there: hand-made tables often hold two, as path and file."""
+    return next((by_lower[name] for name in wanted if name in by_lower), "")
+
+
+def _item(table: Table, line: int, row: dict[str, str], used: dict[str, str], split: str) -> Item:
+    cell = {name: row.get(column, "").strip() for name, column in used.items()}
+    where = f"{table.source}, line {line}"
+    return Item(
+        key=_relative(cell["path"], where),
+        path=table.audio_root / cell["path"],
+        text=cell["text"],
+        speaker=cell["speaker"],
+        split=split or cell["split"],
+        duration=_seconds(cell["duration"], where),
+        columns=tuple((n, v) for n, v in row.items() if n not in used.values()),
+    )
+
+
+def _relative(path: str, where: str) -> str:
+    # `folder / "/x"` is "/x": a manifest from another machine would read whatever lies there.
+    if not path:
+        raise DataError(f"{where}: the audio path is empty")
+    if Path(path).is_absolute():
+        raise DataError(f"{where}: {path!r} is absolute; paths are relative to the manifest")
+    return path
+
+
+def _seconds(text: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise DataError(f"{where}: duration {text!r} is not a number of seconds") from error
+    if not math.isfinite(seconds) or seconds < 0:
+        raise DataError(f"{where}: duration {text!r} is not a number of seconds")
+    return seconds
+
+
+def _of_split(items: list[tuple[int, Item]], split: str, table: Table) -> list[tuple[int, Item]]:
+    chosen = [(line, item) for line, item in items if item.split == split]
+    if chosen:
+        return chosen
+    known = sorted({item.split for _, item in items if item.split})
+    if not known:
+        raise DataError(
+            f"{table.source}: has no column `split`, and {split!r} was asked for; name no split, "
+            "or add the column"
+        )
+    raise DataError(f"{table.source}: no split {split!r}; known: {', '.join(known)}")
+
+
+def _check_unique(items: list[tuple[int, Item]], table: Table) -> None:
+    first: dict[str, int] = {}
+    for line, item in items:
+        if first.setdefault(item.key, line) != line:
+            raise DataError(
+                f"{table.source}: {item.key} is on lines {first[item.key]} and {line}; "
+                "keep one of them"
+            )
+
+
+def _choose_groups(groups: dict[str, int], wanted: float, seed: int) -> set[str]:
+    names = sorted(groups)
+    order = np.random.default_rng(seed).permutation(len(names))
+    held: set[str] = set()
+    count = 0
+    # The last group always stays in train, the first that fits best is always held out.
+    for index in order[:-1]:
+        size = groups[names[index]]
+        if abs(count + size - wanted) < abs(count - wanted):
+            held.add(names[index])
+            count += size
+    return held or {min(names, key=lambda name: (groups[name], name))}

@@ -1,0 +1,256 @@
+"""What is in a data set and what is wrong with it, before anything is trained on it."""
+
+import dataclasses
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whisperslim.errors import AudioError, UsageError
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.corpus.dataset import Item
+
+KINDS = {
+    "missing": "the audio file is not there",
+    "unreadable": "the audio file cannot be decoded",
+    "empty_text": "the text has no letter and no digit",
+    "text_too_long": "the text takes more tokens than the model can be trained on",
+    "too_long": "the clip is longer than the model hears",
+    "too_short": "the clip is too short to hold a word",
+    "foreign_characters": "the text has characters outside the language",
+    "duplicate_text": "another clip has the same text",
+    "shared_text": "a clip of the set compared with has the same text",
+    "shared_speaker": "the speaker is also in the set compared with",
+    "shared_audio": "the recording is also in the set compared with",
+}
+UNUSABLE = frozenset(
+    {"missing", "unreadable", "empty_text", "text_too_long", "too_long", "too_short"}
+)
+SHARED = frozenset({"shared_text", "shared_speaker", "shared_audio"})
+SHORTEST_SECONDS = 0.2
+
+_PUNCTUATION = " .,;:?!'\"()-–—…“”‘’/%₹"
+# Zero-width joiner and non-joiner choose between forms of Devanagari conjuncts: correct spelling.
+_JOINERS = "\u200c\u200d"
+_DIGITS = "0123456789"
+_ALPHABETS = {
+    "hi": frozenset(map(chr, range(0x0900, 0x0980))) | set(_PUNCTUATION + _JOINERS + _DIGITS),
+    "en": frozenset(map(chr, range(0x20, 0x7F))) | set(_PUNCTUATION),
+}
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class TextLimit:
+    """How much text a model can be trained on.
+
+    Attributes:
+        count: Decoder positions that a text takes, in tokens, the prompt before it included.
+        positions: How many of them the model has.
+    """
+
+    count: Callable[[str], int]
+    positions: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`key` is the clip's, `kind` one of `KINDS`."""
+
+    key: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """`seconds` is of the clips that decode. `speakers` counts named ones.
+
+    `characters` are those outside the language with their counts, most frequent first, or None
+    when no alphabet of the language is known here and texts were not checked. `positions` are
+    those that texts were to fit, or None when their tokens were not counted.
+    """
+
+    clips: int
+    seconds: float
+    speakers: int
+    language: str
+    characters: tuple[tuple[str, int], ...] | None
+    problems: tuple[Problem, ...]
+    positions: int | None = None
+
+    @property
+    def minutes(self) -> float:
+        return self.seconds / 60.0
+
+    def count(self, kind: str) -> int:
+        """How many clips have this kind of problem."""
+        return sum(problem.kind == kind for problem in self.problems)
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON, with the counts of each kind."""
+        counts = {kind: self.count(kind) for kind in KINDS}
+        return {**dataclasses.asdict(self), "minutes": self.minutes, "counts": counts}
+
+    def lines(self) -> list[str]:
+        """The report as plain text."""
+        lines = [f"{self.clips} clips, {self.minutes:.1f} minutes, {self.speakers} speakers"]
+        for kind, meaning in KINDS.items():
+            lines += self._about(kind, meaning)
+        if self.characters is None:
+            lines.append(f"characters: not checked, no alphabet known for {self.language!r}")
+        elif self.characters:
+            lines.append(f"characters outside {self.language!r}: {_listed(self.characters)}")
+        return lines if len(lines) > 1 else [*lines, "no problems found"]
+
+    def _about(self, kind: str, meaning: str) -> list[str]:
+        of_kind = [problem for problem in self.problems if problem.kind == kind]
+        if not of_kind:
+            return []
+        shown = [f"  {p.key}: {p.message}" for p in of_kind[:_EXAMPLES]]
+        more = len(of_kind) - len(shown)
+        return [f"{kind}: {len(of_kind)} clips ({meaning})", *shown] + (
+            [f"  and {more} more"] if more else []
+        )
+
+
+def examine(
+    items: Sequence[Item],
+    *,
+    language: str = "hi",
+    max_seconds: float = 30.0,
+    against: Sequence[Item] = (),
+    limit: TextLimit | None = None,
+    load: Callable[[Item], np.ndarray] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DataReport:
+    """Decode every clip and look at every text; compare with a test set given as `against`.
+
+    `limit` is what every text must fit; without one, texts may be of any length. `load` gives a
+    clip's samples (default: decode the file; an `AudioCache`'s `load` spares the training the
+    work). `progress` is called with (done, total). What the set holds never raises; it becomes a
+    `Problem`.
+    """
+    samples = load or _decode
+    problems: list[Problem] = []
+    total = 0.0
+    for done, item in enumerate(items, start=1):
+        seconds, found = _examine_audio(item, samples, max_seconds)
+        total += seconds
+        problems += found
+        if progress:
+            progress(done, len(items))
+    problems += [*_examine_texts(items), *_overlap(items, against)]
+    problems += _long_texts(items, limit) if limit else ()
+    characters = _foreign_counts(items, language)
+    problems += _foreign_problems(items, language)
+    speakers = len({item.speaker for item in items if item.speaker})
+    return DataReport(
+        clips=len(items),
+        seconds=total,
+        speakers=speakers,
+        language=language,
+        characters=characters,
+        problems=tuple(problems),
+        positions=limit.positions if limit else None,
+    )
+
+
+def usable(items: Sequence[Item], report: DataReport, *, drop: Set[str] = UNUSABLE) -> list[Item]:
+    """The clips without a problem of the kinds in `drop`, in order.
+
+    By default what cannot be trained on; `UNUSABLE | SHARED` also keeps a test set unseen.
+    """
+    unknown = sorted(set(drop) - set(KINDS))
+    if unknown:
+        raise UsageError(f"no such kind of problem: {unknown[0]!r}; known: {', '.join(KINDS)}")
+    dropped = {problem.key for problem in report.problems if problem.kind in drop}
+    return [item for item in items if item.key not in dropped]
+
+
+def _decode(item: Item) -> np.ndarray:
+    return decode(item.path)
+
+
+def _examine_audio(
+    item: Item, load: Callable[[Item], np.ndarray], max_seconds: float
+) -> tuple[float, list[Problem]]:
+    """Seconds (0 when there is no sound to be had) and what is wrong."""
+    if not item.path.is_file():
+        return 0.0, [Problem(item.key, "missing", f"no file {item.path}")]
+    try:
+        seconds = len(load(item)) / SAMPLE_RATE
+    except AudioError as error:
+        return 0.0, [Problem(item.key, "unreadable", str(error))]
+    if seconds > max_seconds:
+        message = f"lasts {seconds:.1f} s; at most {max_seconds:g} s"
+        return seconds, [Problem(item.key, "too_long", message)]
+    if seconds < SHORTEST_SECONDS:
+        message = f"lasts {seconds:.2f} s; at least {SHORTEST_SECONDS} s"
+        return seconds, [Problem(item.key, "too_short", message)]
+    return seconds, []
+
+
+def _examine_texts(items: Sequence[Item]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for item in items:
+        if not _has_words(item.text):
+            yield Problem(item.key, "empty_text", f"the text is {item.text!r}")
+            continue
+        other = first.setdefault(_same(item.text), item.key)
+        if other != item.key:
+            yield Problem(item.key, "duplicate_text", f"same text as {other}")
+
+
+def _long_texts(items: Sequence[Item], limit: TextLimit) -> Iterator[Problem]:
+    for item in items:
+        taken = limit.count(item.text)
+        if taken > limit.positions:
+            message = f"its text takes {taken} of the model's {limit.positions} positions"
+            yield Problem(item.key, "text_too_long", message)
+
+
+def _overlap(items: Sequence[Item], against: Sequence[Item]) -> Iterator[Problem]:
+    texts = {_same(other.text): other.key for other in against if _has_words(other.text)}
+    speakers = {other.speaker for other in against if other.speaker}
+    recordings = {other.path.resolve(): other.key for other in against}
+    for item in items:
+        if (text := _same(item.text)) in texts:
+            yield Problem(item.key, "shared_text", f"same text as {texts[text]}")
+        if item.speaker in speakers:
+            yield Problem(item.key, "shared_speaker", f"speaker {item.speaker}")
+        if (path := item.path.resolve()) in recordings:
+            yield Problem(item.key, "shared_audio", f"same file as {recordings[path]}")
+
+
+def _foreign_counts(items: Sequence[Item], language: str) -> tuple[tuple[str, int], ...] | None:
+    if language not in _ALPHABETS:
+        return None
+    return _foreign("".join(item.text for item in items), language)
+
+
+def _foreign_problems(items: Sequence[Item], language: str) -> Iterator[Problem]:
+    for item in items:
+        if language in _ALPHABETS and (found := _foreign(item.text, language)):
+            yield Problem(item.key, "foreign_characters", _listed(found))
+
+
+def _foreign(text: str, language: str) -> tuple[tuple[str, int], ...]:
+    counts = Counter(c for c in text if c not in _ALPHABETS[language])
+    return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _listed(characters: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{c!r} (U+{ord(c):04X}) {n}x" for c, n in characters)
+
+
+def _has_words(text: str) -> bool:
+    return any(unicodedata.category(c)[0] in "LN" for c in text)
+
+
+def _same(text: str) -> str:
+    """Texts are the same when they differ only in Unicode form and in spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).split())

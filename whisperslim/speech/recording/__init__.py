@@ -1,0 +1,1 @@
+"""Recording a corpus: sentences, microphone, session and the check of a take."""

@@ -1,0 +1,1 @@
+"""Error rates, the normalizers they go through, and whether a difference is chance."""

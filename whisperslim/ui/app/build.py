@@ -1,0 +1,265 @@
+"""The page put together, and how it is served."""
+
+import os
+import secrets
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from whisperslim.jobs.process import queue
+from whisperslim.ui.app import try_it as trial_journey
+from whisperslim.ui.compare import fields as compare_fields
+from whisperslim.ui.compare import tab as tab_compare
+from whisperslim.ui.compress import tab as tab_compress
+from whisperslim.ui.compress.check import marked_now
+from whisperslim.ui.context import saved_file
+from whisperslim.ui.context.context import AppContext, for_people
+from whisperslim.ui.context.limits import check_runs
+from whisperslim.ui.context.models import MAX_SECONDS
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.guard.access import LOCAL, Access, check_port
+from whisperslim.ui.guard.folders import Folders
+from whisperslim.ui.guard.requests import UPLOAD_BYTES, Gate
+from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_when_told_to_end
+from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
+from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
+from whisperslim.ui.record import microphone as computer_microphone
+from whisperslim.ui.record import tab as tab_record
+from whisperslim.ui.record.desk import FOLDER, RecordingDesk
+from whisperslim.ui.record.microphone import ComputerMicrophone
+from whisperslim.ui.runs import report as run_report
+from whisperslim.ui.runs import tab as tab_runs
+from whisperslim.ui.runs.tab import NOTHING_DRAWN
+from whisperslim.ui.sparsity import tab as tab_sparsity
+from whisperslim.ui.tradeoff import tab as tab_tradeoff
+
+POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
+_HEADER = (
+    '<header class="ws-header"><h1>WhisperSlim</h1>'
+    "<p>Make a Whisper model smaller and prove that it still hears Hindi.</p></header>"
+)
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Events of all pages that wait at once. A page looks every two seconds: a hundred pages and some
+# comparisons fit, and what comes beyond is told so rather than kept without end.
+_MOST_WAITING = 256
+_MOST_PAGES = 1000  # that are remembered; a page that is forgotten may choose nothing any more
+
+
+def build(
+    runs_folder: Path,
+    *,
+    open_run: str | None = None,
+    context: AppContext | None = None,
+    desktop: bool = False,
+) -> gr.Blocks:
+    """The page over one folder of runs. `context` is for tests, which bring fakes.
+
+    With `desktop`, whoever sees the page may record by this computer's own microphone.
+    """
+    app = context or AppContext(RunWatch(Path(runs_folder).expanduser().absolute()))
+    with gr.Blocks(
+        title="WhisperSlim",
+        analytics_enabled=False,
+        fill_width=False,
+        delete_cache=(KEPT_SECONDS, KEPT_SECONDS),
+    ) as blocks:
+        gr.HTML(_HEADER)
+        chosen, drawn = gr.State(""), gr.State(NOTHING_DRAWN)
+        with gr.Tabs(selected="runs" if open_run else "compress", overflow_behavior="wrap") as tabs:
+            with gr.Tab("Compress", id="compress"):
+                compress = tab_compress.lay_out_tab(app)
+            with gr.Tab("Runs", id="runs"):
+                runs = tab_runs.lay_out_tab()
+            with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
+                sparsity = tab_sparsity.lay_out_tab()
+            with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
+                tradeoff = tab_tradeoff.lay_out_tab()
+            with gr.Tab("Compare", id="compare") as compare_page:
+                own_microphone = computer_microphone.lay_out("compare") if desktop else None
+                compare = compare_fields.lay_out_tab(app)
+            with gr.Tab("Record", id="record"):
+                record = tab_record.lay_out_tab(desktop=desktop)
+        tab_compress.connect(compress, app, blocks)
+        tab_sparsity.connect(sparsity, app, [sparsity_page.select])
+        tab_compare.connect(compare, app, [compare_page.select], compare_page.select)
+        if own_microphone is not None:
+            microphone = ComputerMicrophone(MAX_SECONDS)
+            computer_microphone.connect(own_microphone, microphone, blocks, compare.audio)
+        filled = [compress.form.component(name) for name in tab_record.FILLED]
+        tab_record.connect(record, RecordingDesk(app.runs / FOLDER), blocks, [*filled, tabs])
+        refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
+        _connect_buttons(app, compress, runs, chosen, tabs, refresh)
+        trial_journey.connect(compress.trial, compare, app, blocks, chosen, tabs, refresh)
+        tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
+    _show_no_hidden_progress(blocks)
+    return blocks
+
+
+def launch(
+    runs_folder: Path,
+    *,
+    port: int = 7860,
+    open_run: str | None = None,
+    block: bool = True,
+    context: AppContext | None = None,
+    access: Access = LOCAL,
+    desktop: bool = False,
+) -> gr.Blocks:
+    """Serve the page, on this computer alone by default. Returns when closed, if `block`.
+
+    Raises `UsageError` when the port is not to be had, `RunError` when there is no room on disk for
+    uploads.
+    """
+    check_port(access.address, port)
+    uploads = make_own_folder()
+    if block:
+        remove_when_told_to_end()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    if context is None:
+        watch = RunWatch(Path(runs_folder).expanduser().absolute())
+        context = AppContext(watch, folders=access.folders or Folders())
+    blocks = build(runs_folder, open_run=open_run, context=context, desktop=desktop)
+    blocks.queue(max_size=_MOST_WAITING, default_concurrency_limit=4, api_open=False)
+    queue.see_to(Path(runs_folder).expanduser().absolute())  # runs that waited when all was ended
+    blocks.launch(
+        server_name=access.address,
+        server_port=port,
+        share=False,
+        strict_cors=True,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        max_file_size=UPLOAD_BYTES,
+        state_session_capacity=_MOST_PAGES,
+        # Errors of ours are words for people and are shown; any other goes to the log alone.
+        show_error=False,
+        auth=access.checker,
+        auth_message="WhisperSlim: the name and password that --auth was given.",
+        ssl_certfile=access.certificate,
+        ssl_keyfile=access.key,
+        ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
+        app_kwargs={"middleware": [_gate(access, uploads)]},
+        footer_links=["settings"],
+        run_history=False,
+        # The demo clips alone; fonts and styles travel inside the page.
+        allowed_paths=[str(CLIPS_FOLDER / "audio")],
+        theme=theme(),
+        css_paths=[STYLE_SHEET, COMPARE_SHEET, tab_record.STYLE_SHEET],
+        head=page_head(),
+        prevent_thread_lock=not block,
+        quiet=not block,
+        # Gradio would ask itself for the page, and give up after three seconds: too soon on a
+        # machine whose cores are training.
+        _frontend=False,
+    )
+    return blocks
+
+
+def _gate(access: Access, uploads: Path) -> Middleware:
+    return Middleware(Gate, hosts=access.hosts, any_address=access.any_address, uploads=uploads)
+
+
+def _show_no_hidden_progress(blocks: gr.Blocks) -> None:
+    """Name no component for progress that is hidden.
+
+    Else Gradio tells every output of every event so far of each change of any event's state, and
+    looks for each of them from the root of the page's tree: seconds of a browser's time at the
+    start, and a third of a processor for ever after.
+    """
+    for function in blocks.fns.values():
+        if function.show_progress == "hidden":
+            function.show_progress_on = ()
+
+
+def _connect_refresh(
+    app: AppContext,
+    blocks: gr.Blocks,
+    compress: tab_compress.CompressTab,
+    runs: tab_runs.RunsTab,
+    chosen: gr.State,
+    drawn: gr.State,
+    open_run: str | None,
+) -> Callable[[Any], None]:
+    """The timer, a fresh page and a choice in the list all draw the same thing."""
+    seen = [compress.current, compress.stop, *runs.outputs(), drawn]
+
+    def look(name: str, before: tab_runs.Drawn) -> list[Any]:
+        updates, now = tab_runs.look(app, name, before)
+        if now == before:
+            return [gr.skip()] * len(seen)
+        card, running = tab_runs.brief(app, name)
+        return [card, gr.update(interactive=running), *updates, now]
+
+    def arrive() -> list[Any]:
+        name = tab_runs.first_choice(app, open_run)
+        return [name, *look(name, NOTHING_DRAWN)]
+
+    def choose(name: str | None, before: tab_runs.Drawn) -> list[Any]:
+        return [name or "", *look(name or "", before)]
+
+    # Each output of an event costs the browser milliseconds, changed or not. So a glance comes
+    # first, and what is drawn is an output only of the look that follows when there is news.
+    news = gr.State("")
+
+    def glance(name: str, before: tab_runs.Drawn) -> Any:
+        return gr.skip() if tab_runs.glance(app, name) == before else secrets.token_hex(8)
+
+    blocks.load(arrive, None, [chosen, *seen], **_QUIET)
+    polled: dict[str, Any] = {"concurrency_id": "poll", "concurrency_limit": 4, **_QUIET}
+    gr.Timer(POLL_SECONDS).tick(glance, [chosen, drawn], news, **polled)
+    news.change(look, [chosen, drawn], seen, **polled)
+    runs.choice.input(choose, [runs.choice, drawn], [chosen, *seen], **_QUIET)
+    return lambda event: event.then(look, [chosen, drawn], seen, **_QUIET)
+
+
+def _connect_buttons(
+    app: AppContext,
+    compress: tab_compress.CompressTab,
+    runs: tab_runs.RunsTab,
+    chosen: gr.State,
+    tabs: gr.Tabs,
+    refresh: Callable[[Any], None],
+) -> None:
+    form = compress.form
+
+    @for_people
+    def start(*shown: Any) -> list[Any]:
+        check_runs(app)
+        started = tab_compress.start_run(app, form, shown)
+        updates = tab_compress.problem_updates(form, shown, started.problems)
+        updates.append(marked_now(form, shown, started.problems))
+        if started.run is None:
+            return [gr.skip(), gr.skip(), *updates]
+        return [started.run.name, gr.update(selected="runs"), *updates]
+
+    @for_people
+    def stop(name: str) -> None:
+        app.stop(app.watch.open(name))
+        gr.Info("At work, it ends after its step; pressed again, at once.", title="Stopping")
+
+    @for_people
+    def proceed(name: str) -> None:
+        run = app.watch.open(name)
+        check_runs(app, resumed=run.name)
+        app.start(run)
+
+    refresh(
+        compress.start.click(
+            start,
+            form.components,
+            [chosen, tabs, *form.components, form.advanced, compress.problems, compress.marked],
+            concurrency_id="act",
+            concurrency_limit=1,
+            api_visibility="private",
+            show_progress_on=[compress.problems],
+        )
+    )
+    acting: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, **_QUIET}
+    refresh(gr.on([compress.stop.click, runs.stop.click], stop, chosen, None, **acting))
+    refresh(runs.proceed.click(proceed, chosen, None, **acting))
+    saved_file.connect(runs.report, partial(run_report.report_of, app), chosen)

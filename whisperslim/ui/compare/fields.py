@@ -1,0 +1,236 @@
+"""The components of the Compare tab, and where they stand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.ui.compare import live_text
+from whisperslim.ui.compare.folder_panel import BatchFields, lay_out_panel
+from whisperslim.ui.context import saved_file
+from whisperslim.ui.context.context import DENSE_MODELS, AppContext
+from whisperslim.ui.context.saved_file import SaveButton
+from whisperslim.ui.context.side_choice import TORCH
+from whisperslim.ui.context.sides import DENSE_ENGINES, WINDOWS
+from whisperslim.ui.parts.demo_clips import demo_clips
+from whisperslim.ui.parts.markup import empty
+
+LONGEST_REFERENCE = 5000  # characters
+NOTHING = empty("Nothing compared yet", "Record, upload or choose a clip, then press Compare.")
+_NO_MICROPHONE = (
+    '<div class="ws-note ws-wait ws-mic-note">This browser gives pages no microphone here. Open '
+    "the page as http://localhost or 127.0.0.1, or over https; uploading a file and the demo clips "
+    "work anyway.</div>"
+)
+_MODEL_FIELD: dict[str, Any] = {"allow_custom_value": True, "min_width": 200, "scale": 4}
+NO_THIRD = ""
+_ENGINE_FIELD: dict[str, Any] = {"filterable": False, "min_width": 140, "scale": 3}
+
+
+@dataclass(frozen=True)
+class ResultFields:
+    """What shows one comparison, new or earlier, and what can be done with it.
+
+    `key` is that of the comparison shown; `votes` is the row of the three buttons after it.
+    """
+
+    key: gr.State
+    result: gr.HTML
+    votes: gr.Row
+    first: gr.Button
+    same: gr.Button
+    second: gr.Button
+    files: gr.Row
+    page: SaveButton
+    record: SaveButton
+    delete: gr.Button
+    earlier: gr.Dropdown
+    tally: gr.HTML
+
+
+@dataclass(frozen=True)
+class CompareTab:
+    """The components that handlers read and fill."""
+
+    audio: gr.Audio
+    live: gr.Checkbox
+    clip: gr.Dropdown
+    reference: gr.Textbox
+    language: gr.Textbox
+    dense: gr.Dropdown
+    slim: gr.Dropdown
+    dense_engine: gr.Dropdown
+    dense_window: gr.Dropdown
+    slim_engine: gr.Dropdown
+    engine_note: gr.HTML
+    third: gr.Dropdown
+    blind: gr.Checkbox
+    compare: gr.Button
+    shown: ResultFields
+    batch: BatchFields
+
+
+def lay_out_tab(context: AppContext) -> CompareTab:
+    """Make the tab's components in the Blocks context now open."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            gr.HTML(_NO_MICROPHONE)
+            audio = gr.Audio(
+                sources=["microphone", "upload"],
+                type="filepath",
+                label="Recording",
+                elem_id="recording",
+                editable=False,
+                buttons=[],
+            )
+            live_text.lay_out(live_text.previews_of(context))
+            live = gr.Checkbox(
+                True,
+                label="Show text while I speak",
+                info="By both models, as fast as this machine allows. The comparison is of the "
+                "complete recording.",
+                elem_id="live",
+            )
+            clip = gr.Dropdown(
+                _clip_choices(),
+                value=None,
+                label="Or a demo clip",
+                elem_id="clip",
+                elem_classes=["ws-hindi"],
+                filterable=True,
+                info="Synthetic Hindi that comes with the project.",
+            )
+            reference = gr.Textbox(
+                label="What is said",
+                lines=2,
+                max_lines=6,
+                elem_id="reference",
+                elem_classes=["ws-hindi"],
+                max_length=LONGEST_REFERENCE,
+                info="Optional; with it, word error rates are shown.",
+            )
+        with gr.Column(scale=3, min_width=320):
+            dense, dense_engine, dense_window = _dense_fields()
+            slim, slim_engine, language = _slim_fields()
+            engine_note = gr.HTML("", elem_id="engine-note")
+            third, blind = _more_fields()
+            compare = gr.Button("Compare", variant="primary", elem_id="compare")
+            shown = _result_fields()
+            batch = lay_out_panel()
+    return CompareTab(
+        audio, live, clip, reference, language, dense, slim, dense_engine, dense_window,
+        slim_engine, engine_note, third, blind, compare, shown, batch,
+    )  # fmt: skip
+
+
+def _more_fields() -> tuple[gr.Dropdown, gr.Checkbox]:
+    with gr.Row(equal_height=True):
+        with gr.Column(scale=1, min_width=240):
+            third = gr.Dropdown(
+                [("none", NO_THIRD)],
+                value=NO_THIRD,
+                label="Third model",
+                info="The slim model in one more engine, such as int8.",
+                elem_id="third",
+                filterable=False,
+            )
+        with gr.Column(scale=1, min_width=240):
+            blind = gr.Checkbox(
+                False,
+                label="Blind: hide which is which",
+                info="Two texts, A and B, in an order drawn by lot. You vote, then you see.",
+                elem_id="blind",
+            )
+    return third, blind
+
+
+def _result_fields() -> ResultFields:
+    key = gr.State("")
+    result = gr.HTML(NOTHING, elem_id="comparison")
+    with gr.Row(visible=False, elem_id="votes", elem_classes=["ws-acts"]) as votes:
+        first, same, second = (gr.Button("", min_width=110, elem_id=f"vote-{i}") for i in "123")
+    with gr.Row(visible=False, elem_id="comparison-files", elem_classes=["ws-acts"]) as files:
+        page = saved_file.lay_out("Save as HTML page", "save-page", min_width=150)
+        record = saved_file.lay_out("Save as JSON", "save-json", min_width=150)
+        delete = gr.Button("Delete", variant="stop", min_width=110, elem_id="delete-comparison")
+    with gr.Accordion("Earlier comparisons", open=False, elem_id="history"):
+        earlier = gr.Dropdown(
+            [],
+            value=None,
+            label="Show",
+            info="Kept with their recordings in the folder comparisons beside the runs.",
+            elem_id="earlier",
+            elem_classes=["ws-hindi"],
+            filterable=True,
+        )
+        tally = gr.HTML("", elem_id="tally")
+    return ResultFields(
+        key, result, votes, first, same, second, files, page, record, delete, earlier, tally
+    )
+
+
+def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
+    with gr.Row():
+        model = gr.Dropdown(
+            list(DENSE_MODELS),
+            value=DENSE_MODELS[0],
+            label="Dense model",
+            info="Or a model folder's full path.",
+            elem_id="dense",
+            **_MODEL_FIELD,
+        )
+        engine = gr.Dropdown(
+            [(words, key) for key, (_, _, words) in DENSE_ENGINES.items()],
+            value=TORCH,
+            label="Runs in",
+            info="What people use.",
+            elem_id="dense-engine",
+            **_ENGINE_FIELD,
+        )
+        window = gr.Dropdown(
+            [(words, key) for key, words in WINDOWS.items()],
+            value="30s",
+            label="Window",
+            info="Length it listens to.",
+            elem_id="dense-window",
+            **_ENGINE_FIELD,
+        )
+    return model, engine, window
+
+
+def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
+    with gr.Row():
+        model = gr.Dropdown(
+            [],
+            value=None,
+            label="Slim model",
+            info="A finished run, or a full path.",
+            elem_id="slim",
+            **_MODEL_FIELD,
+        )
+        engine = gr.Dropdown(
+            [],
+            value=None,
+            label="Runs in",
+            info="Its exports, the best first.",
+            elem_id="slim-engine",
+            **_ENGINE_FIELD,
+        )
+        language = gr.Textbox(
+            "hi",
+            label="Language",
+            info="Whisper's code.",
+            max_lines=1,
+            min_width=140,
+            scale=2,
+            elem_id="language",
+        )
+    return model, engine, language
+
+
+def _clip_choices() -> list[tuple[str, str]]:
+    return [
+        (f"{Path(path).stem.removeprefix('demo_')} · {said}", path)
+        for path, said in demo_clips().items()
+    ]

@@ -1,0 +1,227 @@
+"""The part of the Compare tab that compares a whole folder, and what it draws of that."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import UsageError
+from whisperslim.jobs.run.disk import write_text_told
+from whisperslim.speech.scoring.normalizer import for_language
+from whisperslim.speech.scoring.significance import compare
+from whisperslim.speech.scoring.wer import Score, score, word_differences
+from whisperslim.ui.compare.folder import MOST_CLIPS, BatchCompare, BatchRow, BatchState, record_of
+from whisperslim.ui.compare.html import marked_words
+from whisperslim.ui.context import saved_file
+from whisperslim.ui.context.context import for_people
+from whisperslim.ui.context.saved_file import SaveButton, place_for
+from whisperslim.ui.context.sides import fairness
+from whisperslim.ui.parts.markup import Cell, bar, empty, note, number, table, text, words
+from whisperslim.ui.parts.quantities import duration, interval, percent
+
+_SECONDS = 2.0  # between looks, only while one is at work
+_NOTHING = empty("No folder compared yet", "Type its path, then press Compare the folder.")
+
+
+@dataclass(frozen=True)
+class BatchFields:
+    """The components; `timer` runs while a folder is compared."""
+
+    source: gr.Textbox
+    most: gr.Number
+    start: gr.Button
+    stop: gr.Button
+    record: SaveButton
+    result: gr.HTML
+    timer: gr.Timer
+    drawn: gr.State
+
+    def outputs(self) -> list[Any]:
+        """What `updates` fills, in its order."""
+        return [self.result, self.start, self.stop, self.record.button, self.timer, self.drawn]
+
+
+def lay_out_panel() -> BatchFields:
+    """Make the components in the Blocks context now open."""
+    with gr.Accordion("Compare on a whole folder", open=False, elem_id="folder"):
+        with gr.Row():
+            source = gr.Textbox(
+                label="Folder or manifest",
+                info="Full path; PATH#SPLIT for one split. With texts in a manifest, word error "
+                "rates are shown.",
+                max_lines=1,
+                max_length=4096,
+                min_width=220,
+                scale=3,
+                elem_id="folder-source",
+            )
+            most = gr.Number(
+                20,
+                label="Clips at most",
+                info=f"The first ones; up to {MOST_CLIPS}.",
+                precision=0,
+                minimum=1,
+                maximum=MOST_CLIPS,
+                min_width=130,
+                elem_id="folder-most",
+            )
+        with gr.Row(elem_classes=["ws-acts"]):
+            start = gr.Button("Compare the folder", min_width=150, elem_id="folder-start")
+            stop = gr.Button("Stop", variant="stop", visible=False, min_width=110,
+                             elem_id="folder-stop")  # fmt: skip
+            record = saved_file.lay_out("Save as JSON", "folder-json", visible=False, min_width=150)
+        result = gr.HTML(_NOTHING, elem_id="folder-result")
+        timer = gr.Timer(_SECONDS, active=False)
+        drawn = gr.State(None)
+    return BatchFields(source, most, start, stop, record, result, timer, drawn)
+
+
+def connect(
+    fields: BatchFields, batch: BatchCompare, opened: Any, begin: Any, given: list[Any]
+) -> None:
+    """Wire the panel. `begin` starts a folder from the values of `given`, and may raise."""
+
+    @for_people
+    def start(*shown: Any) -> list[Any]:
+        begin(*shown)
+        return updates(batch.look(), None)
+
+    def stop(drawn: object) -> list[Any]:
+        batch.stop()
+        return updates(batch.look(), drawn)
+
+    def look(drawn: object) -> list[Any]:
+        return updates(batch.look(), drawn)
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    fields.start.click(start, given, fields.outputs(), **quiet)
+    saved_file.connect(fields.record, lambda: write_record(batch.look()), None)
+    fields.stop.click(stop, fields.drawn, fields.outputs(), **quiet)
+    fields.timer.tick(look, fields.drawn, fields.outputs(), **quiet)
+    gr.on(list(opened), look, fields.drawn, fields.outputs(), **quiet)
+
+
+def mark_of(state: BatchState) -> str:
+    """Changes when there is something new to draw."""
+    return f"{state.path.name} {len(state.rows)} {state.running} {state.stopping}"
+
+
+def updates(state: BatchState | None, drawn: object) -> list[Any]:
+    """The components for a state; all are left alone when `drawn` is its mark."""
+    if state is None or mark_of(state) == drawn:
+        return [gr.skip()] * 6
+    # Only now: it brings the normaliser's libraries with it.
+
+    return [
+        batch_html(state),
+        gr.update(interactive=not state.running),
+        gr.update(visible=state.running, interactive=not state.stopping),
+        gr.update(visible=bool(state.rows) and not state.running),
+        gr.Timer(active=state.running),
+        mark_of(state),
+    ]
+
+
+def write_record(state: BatchState | None) -> Path:
+    """What was heard so far, as JSON among the app's own files.
+
+    Raises `UsageError` when there is nothing yet, `RunError` when the disk does not take it.
+    """
+    if state is None or not state.rows:
+        raise UsageError("nothing was heard yet; compare a folder first")
+    path = place_for("folders") / f"folder-{state.path.name}"
+    record = json.dumps(record_of(state), ensure_ascii=False, indent=1)
+    write_text_told(path, record + "\n")
+    return path
+
+
+def batch_html(state: BatchState) -> str:
+    """Everything that is known by now."""
+    heard = [row for row in state.rows if not row.problem]
+    parts = [_progress(state), note(f"{state.source} · {fairness(*state.sides)}")]
+    if state.broken_off:
+        parts.append(note("Compare the folder goes on with the rest, if all is chosen as it was."))
+    if state.problem:
+        parts.append(note(state.problem, "bad"))
+    if heard:
+        parts.append(f'<div class="ws-card ws-figures">{_totals(heard, state.language)}</div>')
+    if state.rows:
+        rows = [_row(row, state.language) for row in state.rows]
+        headers = ("clip", "dense", "slim, differences from dense marked", "errors d / s")
+        parts.append(f'<div class="ws-card ws-figures ws-clips">{table(headers, rows)}</div>')
+    return "".join(parts)
+
+
+def _progress(state: BatchState) -> str:
+    done = f"{len(state.rows)} of {state.total} clips"
+    end = "" if len(state.rows) == state.total else ", stopped"
+    said = f"{done}, at work" if state.running else f"{done}{end}"
+    if state.running and state.stopping:
+        said = f"{done}; stops after the one at work"
+    title = f"{state.names[1]} against {state.names[0]}"
+    return (
+        f'<div class="ws-run-head"><h3 class="ws-wrap">{text(title)}</h3><span>{text(said)}</span>'
+        f"</div>{bar(len(state.rows) / max(1, state.total), 'clips compared')}"
+    )
+
+
+def _totals(rows: list[BatchRow], language: str) -> str:
+    cells = [
+        [words("time", strong=True), number(_time(rows, "dense")), number(_time(rows, "slim"))]
+    ]
+    told = [row for row in rows if row.reference]
+    lines = []
+    try:
+        dense, slim = (_score(told, which, language) for which in ("dense", "slim"))
+    except ValueError:
+        lines.append("No clip has a text, so no error rate: what differs is shown below.")
+    else:
+        rates = [number(percent(each.wer), strong=True) for each in (dense, slim)]
+        cells.insert(0, [words(f"WER, {dense.normaliser}", strong=True), *rates])
+        verdict = compare(dense, slim)
+        low, high = verdict.interval.low, verdict.interval.high
+        lines.append(
+            f"Slim minus dense: {100 * verdict.difference:+.1f} points, 95 % interval "
+            f"{interval(low, high)}: {verdict.verdict}."
+        )
+    same = sum(row.dense.split() == row.slim.split() for row in rows)
+    lines.append(f"Both wrote the same text for {same} of {len(rows)} clips.")
+    seconds = duration(sum(row.audio_seconds for row in rows))
+    caption = f"{len(rows)} clips, {seconds} of sound"
+    notes = "".join(f'<p class="ws-small">{text(line)}</p>' for line in lines)
+    return table(("", "dense", "slim"), cells, caption=caption) + notes
+
+
+def _score(rows: list[BatchRow], which: str, language: str) -> Score:
+    normaliser = for_language(language)
+    spoken = [row for row in rows if normaliser(row.reference or "").split()]
+    if not spoken:
+        raise ValueError("no reference has a word")
+    return score([row.reference or "" for row in spoken], [getattr(row, which) for row in spoken],
+                 normaliser)  # fmt: skip
+
+
+def _time(rows: list[BatchRow], which: str) -> str:
+    return duration(sum(getattr(row, f"{which}_seconds") for row in rows))
+
+
+def _row(row: BatchRow, language: str) -> list[Cell]:
+    if row.problem:
+        return [words(row.key), Cell(note(row.problem, "bad")), words(""), number("–")]
+    steps = word_differences(row.dense, row.slim, for_language(language))
+    marked = f'<div class="ws-marked" lang="{text(language)}">{marked_words(steps)}</div>'
+    written = f'<div lang="{text(language)}">{text(row.dense)}</div>'
+    return [words(row.key), Cell(written), Cell(marked), number(_errors(row, language))]
+
+
+def _errors(row: BatchRow, language: str) -> str:
+    if not row.reference:
+        return "–"
+    normaliser = for_language(language)
+    counts = [
+        sum(step.kind != "equal" for step in word_differences(row.reference, said, normaliser))
+        for said in (row.dense, row.slim)
+    ]
+    return f"{counts[0]} / {counts[1]}"

@@ -1,0 +1,146 @@
+"""Comparisons that were made, kept on disk beside the runs, with their recordings.
+
+    <runs>/comparisons/<id>/comparison.json   what was heard, the figures, the vote
+    <runs>/comparisons/<id>/recording.flac    what the models were given: mono, 16 kHz
+
+Nothing here needs torch, so that the list is there as soon as the page is.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
+from whisperslim.core.disk.untrusted import json_of, read_plain
+from whisperslim.errors import RunError, UsageError
+from whisperslim.ui.compare.record import ROLES, SAME, Compared, parsed
+
+FOLDER = "comparisons"
+_RECORD, _RECORDING = "comparison.json", "recording.flac"
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+_MOST_BYTES = 2_000_000  # of a record; a longer one is none of ours
+_MOST_SOUND_BYTES = 8_000_000  # twice the 120 s of 16-bit sound at 16 kHz that are heard here
+
+
+@dataclass(frozen=True)
+class History:
+    """The comparisons beside one folder of runs."""
+
+    runs: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self.runs / FOLDER
+
+    def save(self, compared: Compared, recording: Path | str | None, max_seconds: float) -> None:
+        """Keep one, and the recording as the models heard it.
+
+        Raises `RunError` when the disk does not take it, `AudioError` for no recording.
+        """
+        sound = _flac_of(recording, max_seconds) if recording else b""
+        try:
+            with renamed_into_place(self.folder / compared.key) as place:
+                if sound:
+                    (place / _RECORDING).write_bytes(sound)
+                (place / _RECORD).write_text(_json(compared), "utf-8")
+        except OSError as error:
+            raise RunError(_not_written(self.folder, error)) from error
+
+    def find(self, key: object) -> Compared:
+        """One by its key. Raises `RunError` when it is gone or unreadable."""
+        try:
+            record = read_plain(self._place(key) / _RECORD, _MOST_BYTES)
+            return parsed(json_of(record), str(key))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(
+                f"the comparison {key!r} is gone or cannot be read; choose another of the list"
+            ) from error
+
+    def recording(self, key: object) -> bytes:
+        """Its recording as FLAC; empty when there is none that this app can have written."""
+        try:
+            return read_plain(self._place(key) / _RECORDING, _MOST_SOUND_BYTES)
+        except (OSError, ValueError):
+            return b""
+
+    def listed(self) -> list[Compared]:
+        """All that can be read, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        keys = sorted((path.name for path in self.folder.iterdir()), reverse=True)
+        found = []
+        for key in keys:
+            try:
+                found.append(self.find(key))
+            except RunError:  # being written, or not ours
+                continue
+        return found
+
+    def vote(self, key: object, choice: object) -> Compared:
+        """Keep a vote: a role, `A` or `B` when they are hidden, or `SAME`.
+
+        A vote on hidden sides stands: afterwards everybody knows. Raises `UsageError` for another
+        choice or a second blind vote, `RunError` when it cannot be kept.
+        """
+        found = self.find(key)
+        if found.blind and found.vote is not None:
+            raise UsageError("the vote on this comparison is cast; a blind vote stands")
+        voted = replace(found, vote=_role_of(found, choice))
+        try:
+            write_text_atomically(self._place(key) / _RECORD, _json(voted))
+        except OSError as error:
+            raise RunError(_not_written(self.folder, error)) from error
+        return voted
+
+    def delete(self, key: object) -> None:
+        """Remove one for good, its recording and vote too. Raises `RunError`."""
+        self.find(key)
+        try:
+            shutil.rmtree(self._place(key))
+        except OSError as error:
+            raise RunError(f"{self._place(key)} could not be removed: {error.strerror}") from error
+
+    def _place(self, key: object) -> Path:
+        if not isinstance(key, str) or not _ID.fullmatch(key):
+            raise RunError("no comparison is chosen; choose one from the list")
+        place = self.folder / key
+        # A link would let a record outside be read, voted on or removed.
+        if place.is_symlink() or self.folder.is_symlink():
+            raise RunError(f"the comparison {key} is a link; only plain folders are read")
+        return place
+
+
+def _role_of(compared: Compared, choice: object) -> str:
+    names = {role: role for role in ROLES[:2]}
+    if compared.blind:
+        names = dict(zip("AB", compared.blind, strict=True))
+    names[SAME] = SAME
+    if not isinstance(choice, str) or choice not in names:
+        raise UsageError(f"{choice!r} is no vote here; accepted: {', '.join(names)}")
+    return names[choice]
+
+
+def _flac_of(recording: Path | str, max_seconds: float) -> bytes:
+    import io
+
+    import soundfile
+
+    from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+
+    into = io.BytesIO()
+    soundfile.write(into, decode(recording, max_seconds=max_seconds), SAMPLE_RATE, format="FLAC")
+    return into.getvalue()
+
+
+def _json(compared: Compared) -> str:
+    return json.dumps(compared.to_record(), ensure_ascii=False, indent=1)
+
+
+def _not_written(folder: Path, error: OSError) -> str:
+    return (
+        f"the comparison could not be kept in {folder}: {error.strerror}; make room there, or "
+        "start the app with another --runs folder"
+    )

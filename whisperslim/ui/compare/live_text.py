@@ -1,0 +1,259 @@
+"""Text under the recorder while somebody speaks: the page's side of a preview.
+
+The recorder's own component is left alone, since its complete recording is what is compared. Gradio
+can stream a microphone, but loses sound when the server is busy, and keeps no complete recording
+then. So a small script listens to the microphone beside it and sends what it heard, in order,
+piece after piece.
+"""
+
+import base64
+import binascii
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from whisperslim.errors import UsageError, WhisperSlimError
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.sides import dense_side, slim_side
+from whisperslim.ui.parts.theme import ASSETS
+
+_MOST_SESSIONS = 8  # at once, of all pages; each holds some megabytes
+_FORGOTTEN_SECONDS = 30.0  # without sound; a page that was closed says no goodbye
+_WAIT_SECONDS = 0.4  # for a pass at work, so that its text goes out at once
+_MOST_ENCODED = 2_000_000  # characters: 7 s at 96 kHz
+_DENSE_FIELDS = ("dense", "dense_engine", "dense_window")
+_NO_SOUND = np.zeros(0, np.float32)
+_SCRIPT = ASSETS / "live_text.js"
+# A pass of the dense model holds the slim one's up, since both work in one lane.
+_LONGEST_DENSE_PASS = 1.5  # seconds; our choice: text older than this is no live text
+_TOO_SLOW = (
+    "One pass of the dense model took {:.1f} s on this machine, too long for text while you "
+    "speak: the slim model goes on alone."
+)
+_NOT_HERE = (
+    "The dense model joins in once it is on this machine and made for its engine; compare once."
+)
+_METER = (
+    '<div class="ws-level"><div class="ws-level-bar" role="meter" aria-label="Microphone level" '
+    'aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><i></i></div>'
+    '<span class="ws-level-word"></span></div>'
+)
+_SIDE = (
+    '<section class="ws-live-side ws-live-{0}"><h3>{0}</h3>'
+    '<p class="ws-live-text" lang="hi"><span class="ws-live-kept"></span> '
+    '<span class="ws-live-now"></span></p><p class="ws-live-note"></p></section>'
+)
+_TEMPLATE = (
+    f'{_METER}<div class="ws-live" role="status" aria-live="polite" '
+    'aria-label="Text while you speak"><p class="ws-live-state"></p>'
+    f'<div class="ws-live-sides">{_SIDE.format("dense")}{_SIDE.format("slim")}</div></div>'
+)
+
+
+@dataclass
+class _Open:
+    session: Any
+    sound: Any
+    used: float
+    dense: Any = None
+    note: str = ""  # why there is no text of the dense model
+    # What the dense side is asked for, until the slim side has text: in the one lane both work in,
+    # the dense model's first passes would hold up the first word.
+    dense_asked: Mapping[str, Any] | None = None
+    unheard: list[Any] = field(default_factory=list)
+    # One call at a time: anybody may send two at once, and the filter in `sound` breaks the whole
+    # process when two threads are in it.
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass
+class Previews:
+    """The previews now open, by a key that only the page that began one knows."""
+
+    begin_session: Callable[[object, object, object], Any]
+    begin_dense: Callable[[Mapping[str, Any]], Any] | None = None
+    clock: Callable[[], float] = time.monotonic
+    # Dense sides that were too slow here, and the seconds of their pass: once is enough to know.
+    _slow: dict[tuple[str, ...], float] = field(default_factory=dict)
+    _open: dict[str, _Open] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, asked: object) -> dict[str, Any]:
+        """Open one: `slim`, `engine` and `language` as in the form, `rate` of the sound in Hz.
+
+        With `dense`, `dense_engine` and `dense_window` of the form, the dense model hears too,
+        when it is at hand and quick enough.
+        """
+        from whisperslim.speech.audio.stream import SoundStream
+
+        given = _mapping(asked)
+        sound = SoundStream(given.get("rate"))  # type: ignore[arg-type]  # it checks
+        self._make_room()
+        session = self.begin_session(given.get("slim"), given.get("engine"), given.get("language"))
+        opened = _Open(session, sound, self.clock())
+        if self.begin_dense is not None and given.get("dense"):
+            opened.dense_asked = given
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._open[key] = opened
+        return {"key": key}
+
+    def feed(self, asked: object) -> dict[str, Any]:
+        """Take `pcm`, 16-bit samples in base64, and tell the text so far."""
+        given = _mapping(asked)
+        pcm = _samples(given.get("pcm"))
+        with self._alone(given.get("key")) as found:
+            heard = found.sound.take(pcm)
+            partial = found.session.feed(heard, _WAIT_SECONDS)
+            dense = self._fed_dense(found, heard, partial)
+            found.used = self.clock()
+            state = "full" if partial.full else "listening" if found.session.ready else "loading"
+        return {**_told(partial), "state": state, **dense}
+
+    def end(self, asked: object) -> dict[str, Any]:
+        """Close one; the text so far."""
+        key = _mapping(asked).get("key")
+        with self._alone(key) as found:
+            with self._lock:
+                self._open.pop(str(key), None)
+            dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
+            return {**_told(found.session.close()), "state": "ended", **dense}
+
+    def _fed_dense(self, found: _Open, heard: Any, slim: Any) -> dict[str, Any]:
+        """The dense side's part of an answer; nothing when it was not asked for, or not yet."""
+        asked = found.dense_asked
+        if asked is None:
+            return {"dense": {"note": found.note}} if found.note else {}
+        if not slim.full:  # beyond it nobody listens, and what waits must not grow
+            found.unheard.append(heard)
+        if found.dense is None and not (slim.committed or slim.tentative):
+            return {}
+        try:
+            if found.dense is None:
+                found.dense = self._dense_session(asked)
+            partial = found.dense.feed(np.concatenate([*found.unheard, _NO_SOUND]))
+        except WhisperSlimError as error:  # it leaves the slim one's text alone
+            return _without_dense(found, str(error))
+        found.unheard.clear()
+        slowest = found.dense.pass_seconds
+        if slowest > _LONGEST_DENSE_PASS:
+            self._slow[_which(asked)] = slowest
+            found.dense.close()
+            told = _without_dense(found, _TOO_SLOW.format(slowest))
+            return {"dense": {**_told(partial), **told["dense"]}}
+        return {"dense": _told(partial)}
+
+    def _dense_session(self, asked: Mapping[str, Any]) -> Any:
+        """Raises `WhisperSlimError` where there can be none, or it would hold the slim side up."""
+        if self.begin_dense is None:
+            raise UsageError(_NOT_HERE)
+        if seconds := self._slow.get(_which(asked)):
+            raise UsageError(_TOO_SLOW.format(seconds))
+        return self.begin_dense(asked)
+
+    @contextmanager
+    def _alone(self, key: object) -> Iterator[_Open]:
+        found = self._find(key)
+        with found.lock:
+            self._find(key)  # the call this one waited for may have been its end
+            yield found
+
+    def _find(self, key: object) -> _Open:
+        with self._lock:
+            found = self._open.get(key) if isinstance(key, str) else None
+        if found is None:
+            raise UsageError("this preview has ended; record again")
+        return found
+
+    def _make_room(self) -> None:
+        with self._lock:
+            now = self.clock()
+            gone = [k for k, each in self._open.items() if now - each.used > _FORGOTTEN_SECONDS]
+            for key in gone:
+                self._open.pop(key)
+            if len(self._open) >= _MOST_SESSIONS:
+                raise UsageError(
+                    f"{_MOST_SESSIONS} pages show text while somebody speaks, which is the most; "
+                    "the recording itself goes on"
+                )
+
+
+def _without_dense(found: _Open, note: str) -> dict[str, Any]:
+    found.dense, found.dense_asked, found.note = None, None, note
+    found.unheard.clear()
+    return {"dense": {"note": note}}
+
+
+def _which(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(asked.get(name)) for name in _DENSE_FIELDS)
+
+
+def _told(partial: Any) -> dict[str, Any]:
+    return {"kept": partial.committed, "now": partial.tentative}
+
+
+def lay_out(previews: Previews) -> gr.HTML:
+    """The place for the text, with the script that fills it."""
+
+    def begin(asked: Any) -> dict[str, Any]:
+        return _answered(previews.begin, asked)
+
+    def feed(asked: Any) -> dict[str, Any]:
+        return _answered(previews.feed, asked)
+
+    def end(asked: Any) -> dict[str, Any]:
+        return _answered(previews.end, asked)
+
+    return gr.HTML(
+        "",
+        html_template=_TEMPLATE,
+        js_on_load=_SCRIPT.read_text("utf-8"),
+        elem_id="live-text",
+        server_functions=[begin, feed, end],
+    )
+
+
+def previews_of(context: AppContext) -> Previews:
+    """Previews by the models of this app."""
+
+    def begin(slim: object, engine: object, language: object) -> Any:
+        code = str(language).strip().lower()[:3] or "hi"
+        return context.listening.preview(slim_side(context, slim, engine), code)
+
+    def begin_dense(given: Mapping[str, Any]) -> Any:
+        side = dense_side(context, *(given.get(name) for name in _DENSE_FIELDS))
+        if not context.listening.is_here(side):
+            raise UsageError(_NOT_HERE)
+        return context.listening.preview(side, str(given.get("language")).strip().lower()[:3])
+
+    return Previews(begin, begin_dense)
+
+
+def _answered(act: Callable[[object], dict[str, Any]], asked: object) -> dict[str, Any]:
+    """Errors travel as words: these calls are no events, so no error box would show them."""
+    try:
+        return act(asked)
+    except WhisperSlimError as error:
+        return {"error": str(error)}
+
+
+def _mapping(asked: object) -> dict[str, Any]:
+    if not isinstance(asked, dict):
+        raise UsageError("a preview is asked for with a JSON object")
+    return asked
+
+
+def _samples(pcm: object) -> bytes:
+    if not isinstance(pcm, str) or len(pcm) > _MOST_ENCODED:
+        raise UsageError(f"sound comes as up to {_MOST_ENCODED} characters of base64")
+    try:
+        return base64.b64decode(pcm, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UsageError("the sound is not base64") from error

@@ -1,0 +1,181 @@
+"""One comparison in plain values: what is kept, shown and exported is made of this alone."""
+
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from whisperslim.core.disk.untrusted import typed, typed_fields
+from whisperslim.ui.context.side_choice import SideChoice
+
+FORMAT = 1
+ROLES = ("dense", "slim", "third")
+SAME = "same"
+
+
+@dataclass(frozen=True)
+class HeardSide:
+    """What one model wrote, and what that took.
+
+    Attributes:
+        role: One of `ROLES`.
+        model: As it was chosen.
+        runs_in, hears_in: Engine and window, in words.
+        text: As the model wrote it.
+        note: What the reader should know, or empty.
+        seconds: Wall time. `rtf` is that over the recording's length.
+        tokens: Text tokens written.
+        bytes_on_disk, parameters, peak_memory_bytes: As in `engines.comparison.Side`.
+        scores: Normaliser name -> (WER, CER) as fractions; empty when no reference was given.
+    """
+
+    role: str
+    model: str
+    runs_in: str
+    hears_in: str
+    text: str
+    note: str
+    seconds: float
+    rtf: float
+    tokens: int
+    bytes_on_disk: int
+    parameters: int
+    peak_memory_bytes: int
+    scores: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison, in plain values.
+
+    Attributes:
+        key: Name of its folder.
+        made: Time in UTC, ISO 8601.
+        language: Code.
+        reference: What was said, or None.
+        audio_seconds: Length of the recording.
+        shared_features: Whether the models were given the very same features.
+        memory_note: How peak memory was measured.
+        fairness: Whether only the models differ, in words.
+        sides: Dense, slim and perhaps a third.
+        blind: Roles of A and B when they were hidden; empty for an open comparison.
+        vote: The role that was voted for, `SAME`, or None.
+    """
+
+    key: str
+    made: str
+    language: str
+    reference: str | None
+    audio_seconds: float
+    shared_features: bool
+    memory_note: str
+    fairness: str
+    sides: tuple[HeardSide, ...]
+    blind: tuple[str, ...] = ()
+    vote: str | None = None
+
+    @property
+    def hidden(self) -> bool:
+        """Whether nobody may know yet which side is which."""
+        return bool(self.blind) and self.vote is None
+
+    def side(self, role: str) -> HeardSide:
+        """The side of that role."""
+        return next(side for side in self.sides if side.role == role)
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def compared_from(
+    comparison: Any,
+    names: tuple[str, ...],
+    run_as: tuple[SideChoice, ...],
+    language: str,
+    reference: str | None,
+    fairness: str,
+) -> Compared:
+    """What `engines.comparison.compare` found, with names and engines as they were chosen."""
+    found = [comparison.dense, comparison.slim]
+    if (third := getattr(comparison, "third", None)) is not None:
+        found.append(third)
+    scores = comparison.scores or {}
+    sides = tuple(
+        _heard(role, name, run, side, scores.get(role, {}))
+        for role, name, run, side in zip(ROLES, names, run_as, found, strict=False)
+    )
+    now = datetime.now(UTC)
+    return Compared(
+        key=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
+        made=now.isoformat(timespec="seconds"),
+        language=language,
+        reference=reference,
+        audio_seconds=comparison.dense.transcript.audio_seconds,
+        shared_features=comparison.shared_features,
+        memory_note=comparison.memory_note,
+        fairness=fairness,
+        sides=sides,
+    )
+
+
+def _heard(role: str, name: str, run: SideChoice, side: Any, scores: Any) -> HeardSide:
+    transcript = side.transcript
+    return HeardSide(
+        role, name, run.runs_in, run.hears_in, transcript.text, transcript.note,
+        transcript.seconds, transcript.rtf, transcript.tokens, side.bytes_on_disk,
+        side.parameters, side.peak_memory_bytes,
+        {kind: (float(rates[0]), float(rates[1])) for kind, rates in scores.items()},
+    )  # fmt: skip
+
+
+def parsed(record: Any, key: str) -> Compared:
+    """A record of the disk, every type checked: the folder may hold anything.
+
+    Raises `ValueError`, `TypeError` or `KeyError` for what is none.
+    """
+    if typed(record, dict)["format"] != FORMAT:
+        raise ValueError("another format")
+    sides = tuple(_parsed_side(side) for side in typed(record["sides"], list))
+    blind = tuple(typed(record["blind"], list))
+    roles = [side.role for side in sides]
+    known = roles in (list(ROLES[:2]), list(ROLES)) and blind in _orders()
+    if not known or record["vote"] not in (*ROLES[:2], SAME, None):
+        raise ValueError("unknown sides or vote")
+    texts = {name: typed(record[name], str) for name in _TEXTS}
+    _check_time(texts["made"])
+    reference = record["reference"]
+    return Compared(
+        key=key,
+        reference=None if reference is None else typed(reference, str),
+        audio_seconds=typed(record["audio_seconds"], float),
+        shared_features=typed(record["shared_features"], bool),
+        sides=sides,
+        blind=blind,
+        vote=record["vote"],
+        **texts,
+    )
+
+
+_TEXTS = ("made", "language", "memory_note", "fairness")
+
+
+def _orders() -> tuple[tuple[str, ...], ...]:
+    dense, slim, _ = ROLES
+    return (), (dense, slim), (slim, dense)
+
+
+def _check_time(made: str) -> None:
+    moment = datetime.fromisoformat(made)
+    # A time beyond these years, or of no time zone, may be none where the list is read.
+    if moment.tzinfo is None or not 2000 <= moment.year < 9000:
+        raise ValueError("no time of a comparison")
+
+
+def _parsed_side(record: Any) -> HeardSide:
+    values = typed_fields(HeardSide, record, but=("scores",))
+    scores = {
+        typed(kind, str): (typed(wer, float), typed(cer, float))
+        for kind, (wer, cer) in typed(record["scores"], dict).items()
+    }
+    return HeardSide(**values, scores=scores)

@@ -1,0 +1,161 @@
+"""One comparison on the page, new or earlier: votes, files to save, the list of earlier ones."""
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import RunError
+from whisperslim.ui.compare.blind import hide, tally_html
+from whisperslim.ui.compare.fields import NOTHING, ResultFields
+from whisperslim.ui.compare.history import FOLDER, History
+from whisperslim.ui.compare.record import SAME, Compared
+from whisperslim.ui.context import saved_file
+from whisperslim.ui.context.context import for_people, warn
+from whisperslim.ui.context.models import MAX_SECONDS
+from whisperslim.ui.context.saved_file import place_for
+
+_MOST_LISTED = 200
+_TEXT_SHOWN = 32  # characters of a transcript in the list
+
+
+def outputs(shown: ResultFields) -> list[Any]:
+    """What `updates` fills, in its order."""
+    return [
+        shown.key, shown.result, shown.votes, shown.first, shown.same, shown.second, shown.files,
+        shown.page.button, shown.record.button, shown.delete, shown.earlier, shown.tally,
+    ]  # fmt: skip
+
+
+def connect(shown: ResultFields, history: History) -> None:
+    """Wire votes, deletion, the files to save and the list."""
+
+    @for_people
+    def vote(place: int, key: str) -> list[Any]:
+        choice = choices_of(history.find(key))[place]
+        return updates(history, history.vote(key, choice))
+
+    @for_people
+    def pick(key: str | None) -> list[Any]:
+        return updates(history, history.find(key))
+
+    @for_people
+    def delete(key: str) -> list[Any]:
+        history.delete(key)
+        gr.Info("The comparison, its recording and its vote are gone.", title="Deleted")
+        return updates(history, None)
+
+    def page(key: object) -> Path:
+        # Only now: the alignment of words brings the normaliser's libraries with it.
+        from whisperslim.ui.compare.html import write_page
+
+        return write_page(history.find(key), history.recording(key), place_for(FOLDER))
+
+    def record(key: object) -> Path:
+        from whisperslim.ui.compare.html import write_record
+
+        return write_record(history.find(key), place_for(FOLDER))
+
+    acting: dict[str, Any] = {
+        "api_visibility": "private",
+        "show_progress": "hidden",
+        "concurrency_id": "act",
+        "concurrency_limit": 1,
+    }
+    buttons = (shown.first, shown.same, shown.second)
+    for place, button in enumerate(buttons):
+        button.click(partial(vote, place), shown.key, outputs(shown), **acting)
+    shown.earlier.input(pick, shown.earlier, outputs(shown), **acting)
+    shown.delete.click(delete, shown.key, outputs(shown), **acting)
+    saved_file.connect(shown.page, page, shown.key)
+    saved_file.connect(shown.record, record, shown.key)
+
+
+def keep(history: History, compared: Compared, recording: str, *, blind: bool) -> list[Any]:
+    """Keep a comparison just made and show it.
+
+    Raises `RunError` when a blind one cannot be kept, since a vote has to be; an open one is
+    shown with a warning.
+    """
+    made = hide(compared) if blind else compared
+    try:
+        history.save(made, recording, MAX_SECONDS)
+    except RunError as error:
+        if blind:
+            raise
+        warn(str(error))
+        return _unkept(history, made)
+    return updates(history, made)
+
+
+def updates(history: History, compared: Compared | None) -> list[Any]:
+    """The page's components for one comparison, or for none."""
+    listed = history.listed()
+    end = [_list_update(listed, compared.key if compared else ""), tally_html(listed)]
+    if compared is None:
+        gone = gr.update(visible=False)
+        return ["", NOTHING, gone, *[gr.skip()] * 3, gone, *[gr.skip()] * 3, *end]
+    sound = history.recording(compared.key)
+    # Only now: the alignment of words brings the normaliser's libraries with it.
+    from whisperslim.ui.compare.html import comparison_html
+
+    saved = gr.update(visible=not compared.hidden)
+    return [
+        compared.key,
+        comparison_html(compared, sound),
+        gr.update(visible=compared.hidden or not compared.blind),
+        *(gr.update(value=label) for label in vote_labels(compared)),
+        gr.update(visible=True),
+        saved,
+        saved,
+        gr.skip(),
+        *end,
+    ]
+
+
+def listing(history: History, key: str) -> list[Any]:
+    """The list and the votes, read anew."""
+    listed = history.listed()
+    return [_list_update(listed, key), tally_html(listed)]
+
+
+def choices_of(compared: Compared) -> tuple[str, str, str]:
+    """What the three buttons vote for."""
+    return ("A", SAME, "B") if compared.blind else ("dense", SAME, "slim")
+
+
+def vote_labels(compared: Compared) -> tuple[str, str, str]:
+    """The three buttons' words."""
+    first, _, second = choices_of(compared)
+    words = {choice: f"{choice.capitalize()} heard it better" for choice in (first, second)}
+    words[SAME] = "Both the same"
+    first, same, second = (
+        f"✓ {words[choice]}" if choice == compared.vote else words[choice]
+        for choice in choices_of(compared)
+    )
+    return first, same, second
+
+
+def list_label(compared: Compared) -> str:
+    """One line of the list: when, which slim model, what was heard."""
+    when = f"{datetime.fromisoformat(compared.made).astimezone():%d %b %Y, %H:%M}"
+    if compared.hidden:
+        return f"{when} · blind, your vote is due"
+    said = compared.reference or compared.side("slim").text or "nothing recognised"
+    cut = said if len(said) <= _TEXT_SHOWN else f"{said[:_TEXT_SHOWN].rsplit(' ', 1)[0]} …"
+    return f"{when} · {compared.side('slim').model} · {cut}"
+
+
+def _list_update(listed: list[Compared], key: str) -> Any:
+    choices = [(list_label(each), each.key) for each in listed[:_MOST_LISTED]]
+    known = any(key == listed_key for _, listed_key in choices)
+    return gr.update(choices=choices, value=key if known else None)
+
+
+def _unkept(history: History, compared: Compared) -> list[Any]:
+    """Shown, but neither votes, files nor deletion: there is nothing on disk."""
+    given = updates(history, compared)
+    given[0], given[2], given[6] = "", gr.update(visible=False), gr.update(visible=False)
+    return given

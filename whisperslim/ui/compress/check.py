@@ -1,0 +1,101 @@
+"""While the form is changed: what is wrong at which control, what is not as in the preset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import RecipeError
+from whisperslim.jobs.recipe.paths import with_absolute_paths
+from whisperslim.jobs.recipe.recipe import Recipe, dotted_values, from_mapping
+from whisperslim.jobs.recipe.text import Change, changes
+from whisperslim.ui.compress.form import RecipeForm
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.guard.folders import check_recipe
+from whisperslim.ui.parts.forms import chosen_method, fresh, nested, read_form, to_widget, wrong
+from whisperslim.ui.parts.markup import text
+
+_MOST_TOLD = 8
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Which controls of a page are marked as wrong, and with what words."""
+
+    method: str = ""
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def at(self, dotted: str) -> str | None:
+        """The words at a field."""
+        return self.problems.get(dotted)
+
+
+def recipe_of(form: RecipeForm, shown: Sequence[Any]) -> Recipe:
+    """The recipe as the form stands. Raises `RecipeError` with every problem by dotted name."""
+    return from_mapping(nested(read_form(form.fields, shown)))
+
+
+def problems_of(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> Mapping[str, str]:
+    """What Start would refuse, by dotted name; empty when all is well."""
+    try:
+        recipe = recipe_of(form, shown)
+        # Before any path is looked at: what is elsewhere on this computer must not be told.
+        check_recipe(context.folders.around(context.runs), recipe)
+        with_absolute_paths(recipe)
+    except RecipeError as error:
+        return error.problems
+    return {}
+
+
+def mark_changes(form: RecipeForm, before: Marked, now: Marked) -> list[Any]:
+    """Updates for every control; those whose state is the same are left alone.
+
+    A page of a hundred controls that are all sent anew while somebody types would stutter.
+    """
+    updates = []
+    for each in form.fields:
+        was = before.at(each.dotted) if each.applies_to(before.method) else None
+        is_now = now.at(each.dotted) if each.applies_to(now.method) else None
+        if was == is_now:
+            updates.append(gr.skip())
+        else:
+            updates.append(wrong(is_now) if is_now is not None else fresh(each))
+    return updates
+
+
+def marked_now(form: RecipeForm, shown: Sequence[Any], problems: Mapping[str, str]) -> Marked:
+    """The marks of a form with these problems."""
+    return Marked(str(chosen_method(form.fields, shown)), dict(problems))
+
+
+def form_changes(form: RecipeForm, shown: Sequence[Any], preset: Recipe) -> list[Change]:
+    """What the form has otherwise than a preset, in the order of the page."""
+    return changes(dotted_values(preset), read_form(form.fields, shown))
+
+
+def changes_html(form: RecipeForm, found: Sequence[Change], preset: str) -> str:
+    """The changes in words, the first few in full."""
+    if not found:
+        return f'<p class="ws-small ws-changes">Everything as in {text(preset)}.</p>'
+    count = "1 change" if len(found) == 1 else f"{len(found)} changes"
+    lines = "".join(f"<li>{_line(form, change)}</li>" for change in found[:_MOST_TOLD])
+    more = len(found) - _MOST_TOLD
+    rest = f"<li>and {more} more</li>" if more > 0 else ""
+    return (
+        f'<div class="ws-changes"><p class="ws-small">{count} against {text(preset)}:</p>'
+        f"<ul>{lines}{rest}</ul></div>"
+    )
+
+
+def _line(form: RecipeForm, change: Change) -> str:
+    title = form.title_of(change.dotted)
+    return f"{text(title)}: <s>{_value(change.before)}</s> → <b>{_value(change.after)}</b>"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (list, tuple)):
+        return text(", ".join(str(one) for one in value)) or "nothing"
+    return text(to_widget(value)) if value not in ("", None) else "nothing"

@@ -1,0 +1,188 @@
+"""The recipe as one long form: cards for what most people set, the rest folded away by section."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim import methods
+from whisperslim.fields import FieldSpec
+from whisperslim.jobs.recipe.recipe import Recipe, dotted_specs, dotted_values, load_recipe
+from whisperslim.ui.parts.forms import FieldInput, label_of, make_input
+from whisperslim.ui.parts.markup import text
+
+# Sections in the order of the page; a section that is not named here comes after these.
+_TITLES = {
+    "": "What to make smaller",
+    "target": "How much goes",
+    "vocabulary": "Which tokens stay",
+    "method": "How it is found",
+    "data": "Recordings",
+    "prepare": "Tuning before compression",
+    "train": "Training",
+    "recover": "Recovery after the cut",
+    "distill": "Learning from a teacher",
+    "augment": "Varied recordings",
+    "evaluate": "Scoring",
+    "export": "Saved model",
+    "runtime": "Machine",
+}
+
+
+@dataclass(frozen=True)
+class RecipeForm:
+    """Every control, in the order its values go to handlers, and what shows or hides them."""
+
+    fields: tuple[FieldInput, ...]
+    method_parts: tuple[tuple[str, gr.Column], ...]
+    summary: gr.HTML
+    advanced: gr.Accordion
+
+    @property
+    def components(self) -> list[Any]:
+        """The controls."""
+        return [field.component for field in self.fields]
+
+    def component(self, dotted: str) -> Any:
+        """The control of one field that does not depend on the method."""
+        return next(f.component for f in self.fields if f.dotted == dotted and not f.method)
+
+    @property
+    def swapped(self) -> list[Any]:
+        """What depends on the method: its knobs, and what it is."""
+        return [*(part for _, part in self.method_parts), self.summary]
+
+    def shown_parts(self, method: str) -> list[Any]:
+        """Updates of `swapped` that leave only this method's own knobs on the page.
+
+        Raises `UsageError` when there is no such method.
+        """
+        summary = method_summary(method)
+        return [*(gr.update(visible=name == method) for name, _ in self.method_parts), summary]
+
+    def title_of(self, dotted: str) -> str:
+        """Where a field is on the page; its dotted name when it is not there."""
+        section = dotted.rpartition(".")[0]
+        for field in self.fields:
+            if field.dotted == dotted:
+                label = label_of(dotted, field.spec)
+                return f"{_title(section)}, {label}" if section else label
+        return dotted
+
+    def is_folded(self, dotted: str) -> bool:
+        """Whether a field is in the folded part."""
+        return any(f.dotted == dotted and f.spec.advanced for f in self.fields)
+
+
+def lay_out(preset: str, models: list[str]) -> RecipeForm:
+    """The whole form with a preset's values, in the Blocks context now open."""
+    builder = _Builder(load_recipe(preset), {"model": models})
+    builder.cards()
+    with gr.Accordion("Advanced options", open=False, elem_classes=["ws-advanced"]) as advanced:
+        builder.folded()
+    return RecipeForm(tuple(builder.fields), tuple(builder.parts), builder.summary, advanced)
+
+
+def method_summary(method: str) -> str:
+    """What a method does, as HTML. Raises `UsageError` when there is no such method."""
+    return f'<p class="ws-lead">{text(methods.get(method).summary.rstrip("."))}.</p>'
+
+
+class _Builder:
+    def __init__(self, recipe: Recipe, suggestions: Mapping[str, list[str]]) -> None:
+        self._recipe = recipe
+        self._values = dotted_values(recipe)
+        self._suggestions = suggestions
+        self.fields: list[FieldInput] = []
+        self.parts: list[tuple[str, gr.Column]] = []
+        self.summary: gr.HTML
+
+    def cards(self) -> None:
+        """Everything that is not advanced."""
+        for section in self._sections():
+            if section == "method" or self._wanted(section, advanced=False):
+                self._title(section)
+                self._fields_of(section, advanced=False)
+
+    def folded(self) -> None:
+        """The advanced fields, by section."""
+        for section in self._sections():
+            if self._has_advanced(section):
+                self._title(section)
+                self._fields_of(section, advanced=True)
+
+    def _sections(self) -> list[str]:
+        found = {name.rpartition(".")[0] for name in dotted_specs(self._recipe.method)}
+        return [s for s in _TITLES if s in found] + sorted(found - set(_TITLES))
+
+    def _has_advanced(self, section: str) -> bool:
+        if section == "method":
+            return any(self._knobs(name, advanced=True) for name in methods.names())
+        return bool(self._wanted(section, advanced=True))
+
+    def _title(self, section: str) -> None:
+        gr.HTML(f'<h3 class="ws-section">{text(_title(section))}</h3>')
+
+    def _fields_of(self, section: str, *, advanced: bool) -> None:
+        shared = self._wanted(section, advanced=advanced)
+        self._rows(shared, self._values, "")
+        if section == "method":
+            if not advanced:
+                self.summary = gr.HTML(
+                    method_summary(self._recipe.method), elem_id="method-summary"
+                )
+            for name in methods.names():
+                self._method_part(name, advanced=advanced)
+
+    def _wanted(self, section: str, *, advanced: bool) -> dict[str, FieldSpec]:
+        """Fields of a section that every method has."""
+        return {
+            name: spec
+            for name, spec in dotted_specs(self._recipe.method).items()
+            if name.rpartition(".")[0] == section
+            and spec.advanced == advanced
+            and (section != "method" or name == "method.name")
+        }
+
+    def _knobs(self, method: str, *, advanced: bool) -> dict[str, FieldSpec]:
+        return {
+            name: spec
+            for name, spec in dotted_specs(method).items()
+            if name.startswith("method.") and name != "method.name" and spec.advanced == advanced
+        }
+
+    def _method_part(self, method: str, *, advanced: bool) -> None:
+        knobs = self._knobs(method, advanced=advanced)
+        if not knobs:
+            return
+        with gr.Column(visible=method == self._recipe.method) as part:
+            self._rows(knobs, self._method_values(method), method)
+        self.parts.append((method, part))
+
+    def _method_values(self, method: str) -> dict[str, Any]:
+        if method == self._recipe.method:
+            return self._values
+        return {f"method.{k}": v for k, v in vars(methods.get(method).options()).items()}
+
+    def _rows(
+        self, wanted: Mapping[str, FieldSpec], values: Mapping[str, Any], method: str
+    ) -> None:
+        items = list(wanted.items())
+        across = 3 if len(items) == 3 else 2
+        for first in range(0, len(items), across):
+            with gr.Row():
+                for name, spec in items[first : first + across]:
+                    self.fields.append(
+                        make_input(
+                            name,
+                            spec,
+                            values[name],
+                            method=method,
+                            suggestions=self._suggestions.get(name, ()),
+                        )
+                    )
+
+
+def _title(section: str) -> str:
+    return _TITLES.get(section, section.replace("_", " ").capitalize())

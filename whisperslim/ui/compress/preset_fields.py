@@ -1,0 +1,169 @@
+"""Where a recipe begins: the shipped presets and the user's own, and what to do with those."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import UsageError
+from whisperslim.jobs.recipe.own_presets import OwnPresets, read_recipe
+from whisperslim.jobs.recipe.presets import preset_names, preset_summary
+from whisperslim.jobs.recipe.recipe import Recipe, load_recipe, to_yaml
+from whisperslim.ui.parts.markup import text
+
+FIRST_PRESET = "quick-demo"
+OWN = "own/"
+"""Before the names of own presets in the list, so that they cannot be taken for shipped ones."""
+
+# The file is made in the page, from text: nothing need be written where others could fetch it.
+DOWNLOAD = """(given) => {
+  const cut = given.indexOf("\\n");
+  if (cut < 1) return [];
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([given.slice(cut + 1)], {type: "application/yaml"}));
+  link.download = given.slice(0, cut);
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  return [];
+}"""
+
+
+@dataclass(frozen=True)
+class PresetFields:
+    """The components, from top to bottom. `shared` carries a file's name and text to the page."""
+
+    choice: gr.Dropdown
+    note: gr.HTML
+    changes: gr.HTML
+    name: gr.Textbox
+    save: gr.Button
+    back: gr.Button
+    share: gr.Button
+    take: gr.UploadButton
+    delete: gr.Button
+    shared: gr.Textbox
+
+    def chosen(self) -> list[Any]:
+        """What tells which preset is chosen; `chosen_updates` fills it."""
+        return [self.choice, self.note, self.name, self.delete]
+
+
+def lay_out_presets(own: OwnPresets) -> PresetFields:
+    """Make the components in the Blocks context now open."""
+    first = first_preset()
+    choice = gr.Dropdown(
+        choices=choices(own),
+        value=first,
+        label="Preset",
+        info="A complete recipe to begin with; everything below can be changed.",
+        elem_id="preset",
+    )
+    note = gr.HTML(note_html(own, first))
+    changes = gr.HTML("", elem_id="preset-changes")
+    with gr.Accordion(
+        "Your own presets: keep this form, share it", open=False, elem_id="own-presets"
+    ):
+        with gr.Row(equal_height=False):
+            name = gr.Textbox(
+                "",
+                label="Name",
+                info="Letters, digits, `-`, `_` or `.`; the same name replaces what is there.",
+                max_lines=1,
+                max_length=60,
+                elem_id="own-preset-name",
+                scale=2,
+                min_width=220,
+            )
+            save = gr.Button("Save form", elem_id="own-preset-save", scale=1, min_width=120)
+        with gr.Row(elem_classes=["ws-acts"]):
+            back = gr.Button("Undo changes", size="sm", min_width=120, elem_id="own-preset-back")
+            share = gr.Button(
+                "Form as a file", size="sm", min_width=120, elem_id="own-preset-share"
+            )
+            take = gr.UploadButton(
+                "Take from a file",
+                file_types=[".yaml", ".yml"],
+                type="binary",
+                size="sm",
+                min_width=120,
+                elem_id="own-preset-take",
+            )
+            delete = gr.Button(
+                "Delete preset",
+                variant="stop",
+                size="sm",
+                min_width=120,
+                interactive=False,
+                elem_id="own-preset-delete",
+            )
+        shared = gr.Textbox("", visible="hidden", label="File", elem_id="own-preset-shared")
+    return PresetFields(
+        choice, note, changes, name, save, back, share, take, delete, shared
+    )  # fmt: skip
+
+
+def first_preset() -> str:
+    """The preset a fresh page shows."""
+    return FIRST_PRESET if FIRST_PRESET in preset_names() else preset_names()[0]
+
+
+def choices(own: OwnPresets) -> list[tuple[str, str]]:
+    """(shown, value) of the user's own presets, then of the shipped ones."""
+    yours = [(f"{name} (yours)", f"{OWN}{name}") for name in own.names()]
+    return [*yours, *((name, name) for name in preset_names())]
+
+
+def chosen_recipe(own: OwnPresets, choice: object) -> Recipe:
+    """The recipe behind an entry of the list. Raises `UsageError`, or `RecipeError`."""
+    if isinstance(choice, str) and choice.startswith(OWN):
+        return own.load(choice.removeprefix(OWN))
+    if not isinstance(choice, str) or choice not in preset_names():
+        raise UsageError(f"{choice!r} is no preset; choose one from the list")
+    return load_recipe(choice)
+
+
+def title(choice: object) -> str:
+    """A preset's name, for sentences."""
+    return str(choice).removeprefix(OWN)
+
+
+def note_html(own: OwnPresets, choice: str) -> str:
+    """What a preset is for, or when it was saved. Raises `UsageError` when it is not there."""
+    if not choice.startswith(OWN):
+        return f'<p class="ws-lead">{text(preset_summary(choice))}</p>'
+    path = own.folder / f"{title(choice)}.yaml"
+    if title(choice) not in own.names():
+        raise UsageError(f"your preset {title(choice)} is not there any more")
+    saved = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+    told = f"Your own preset, saved {saved:%Y-%m-%d %H:%M}, in {path}."
+    return f'<p class="ws-lead ws-wrap">{text(told)}</p>'
+
+
+def chosen_updates(own: OwnPresets, choice: str) -> list[Any]:
+    """Updates of `PresetFields.chosen` once `choice` is the preset."""
+    is_own = choice.startswith(OWN)
+    return [
+        gr.update(choices=choices(own), value=choice),
+        note_html(own, choice),
+        title(choice) if is_own else "",
+        gr.update(interactive=is_own),
+    ]
+
+
+def taken(own: OwnPresets, raw: object) -> str:
+    """Keep a recipe from a file that was brought; returns its entry in the list.
+
+    Raises `UsageError` or `RecipeError`: the file may be anything.
+    """
+    if not isinstance(raw, bytes):
+        raise UsageError("there is no file; choose the YAML file of a recipe")
+    recipe = read_recipe(raw, "the file")
+    name = own.free_name(recipe.name)
+    own.save(name, recipe)
+    return OWN + name
+
+
+def shared_file(recipe: Recipe) -> str:
+    """A file's name, a line break, and the recipe as YAML."""
+    return f"{recipe.name}.yaml\n{to_yaml(recipe)}"

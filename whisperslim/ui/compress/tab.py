@@ -1,0 +1,212 @@
+"""The Compress tab: a recipe, what it will give, and the buttons that start and stop its run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
+from whisperslim.jobs.recipe.target_words import WEIGHTS, words_for
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.ui.compress.check import Marked, recipe_of
+from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
+from whisperslim.ui.compress.form import RecipeForm, lay_out
+from whisperslim.ui.compress.preset_actions import connect_presets, own_presets
+from whisperslim.ui.compress.preset_fields import PresetFields, first_preset, lay_out_presets
+from whisperslim.ui.compress.try_it import TryCard, lay_out_card
+from whisperslim.ui.context.choices import model_choices
+from whisperslim.ui.context.context import AppContext, for_people, warn_when_busy
+from whisperslim.ui.context.embedding import Embedding
+from whisperslim.ui.context.models import ModelSize
+from whisperslim.ui.guard.folders import check_recipe, is_path
+from whisperslim.ui.parts.forms import chosen_method, read_form, show_problems
+from whisperslim.ui.parts.markup import note
+
+_FORECAST_FIELDS = (
+    "model", "target.removed", "target.zeroed", "export.dtype", "vocabulary.languages",
+    "vocabulary.timestamps", "target.currency", "method.name", "method.currency", "export.engine",
+    "export.quantize",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CompressTab:
+    """The components other tabs and `build` wire up."""
+
+    trial: TryCard
+    presets: PresetFields
+    form: RecipeForm
+    forecast: gr.HTML
+    start: gr.Button
+    stop: gr.Button
+    problems: gr.HTML
+    current: gr.HTML
+    marked: gr.State
+
+
+def lay_out_tab(context: AppContext) -> CompressTab:
+    """Make the tab's components in the Blocks context now open."""
+    trial = lay_out_card()
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            presets = lay_out_presets(own_presets(context))
+            form = lay_out(first_preset(), model_choices(context))
+        with gr.Column(scale=2, min_width=300, elem_classes=["ws-side"]):
+            gr.HTML('<h3 class="ws-section">Expected size</h3>')
+            forecast = gr.HTML("", elem_id="forecast")
+            with gr.Row():
+                start = gr.Button("Start", variant="primary", elem_id="start")
+                stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
+            problems = gr.HTML("", elem_id="problems")
+            current = gr.HTML("", elem_id="current-run")
+    marked = gr.State(Marked())
+    return CompressTab(
+        trial, presets, form, forecast, start, stop, problems, current, marked
+    )  # fmt: skip
+
+
+def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
+    """Wire what stays within the tab. `start` and `stop` reach further: `build` wires them."""
+    form = tab.form
+
+    @for_people
+    def choose_method(name: str) -> list[Any]:
+        return form.shown_parts(name)
+
+    said = [field for field in form.fields if field.dotted in _FORECAST_FIELDS]
+
+    def show_forecast(*shown: Any) -> str:
+        return forecast_of(context, read_form(said, shown))
+
+    connect_presets(tab.presets, form, context, blocks, [tab.problems, tab.marked])
+    form.component("method.name").change(
+        choose_method,
+        form.component("method.name"),
+        form.swapped,
+        api_visibility="private",
+        show_progress="hidden",
+        queue=False,
+    )
+    inputs: list[Any] = [field.component for field in said]
+    # Sliders fire while they are dragged; only the latest position is worth an answer.
+    gr.on(
+        [blocks.load, *(component.change for component in inputs)],
+        show_forecast,
+        inputs,
+        tab.forecast,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        concurrency_id="forecast",
+        api_visibility="private",
+    )
+
+
+def forecast_of(context: AppContext, values: Mapping[str, Any]) -> str:
+    """The expected size for a form's values by dotted name, as HTML."""
+    counted = words_for(
+        values["target.currency"],
+        values.get("method.currency", "parameters"),
+        values["export.engine"],
+        values["export.quantize"],
+    )
+    return forecast(
+        context,
+        values["model"],
+        values["target.removed"],
+        values["target.zeroed"],
+        values["export.dtype"],
+        values["vocabulary.languages"],
+        values["vocabulary.timestamps"],
+        counted,
+    )
+
+
+def forecast(
+    context: AppContext,
+    model: str,
+    removed: float,
+    zeroed: float,
+    dtype: str,
+    languages: Sequence[str] = (),
+    timestamps: bool = False,
+    counted: str = WEIGHTS,
+) -> str:
+    """The expected size as HTML; without the model's own size where that cannot be had.
+
+    `counted` is what `removed` is a share of, in words.
+    """
+    try:
+        size = _size(context, str(model))
+        tokens, note = _tokens(context, str(model), languages, timestamps)
+        if counted != WEIGHTS:
+            return unplanned_html(size, float(removed), float(zeroed), counted, tokens, note)
+        return forecast_html(size, float(removed), float(zeroed), dtype, tokens, note)
+    except WhisperSlimError as error:
+        return unknown_html(float(removed), float(zeroed), str(error), counted)
+
+
+def _tokens(
+    context: AppContext, model: str, languages: Sequence[str], timestamps: bool
+) -> tuple[int, str]:
+    """Elements of the embedding that go, and what to say when that is not known yet."""
+    if not languages:
+        return 0, ""
+    try:
+        if is_path(model):
+            context.admit(model, "model")
+        embedding: Embedding = context.embeddings.get(model)
+    except SourceError:
+        return 0, (
+            "Tokens of other languages go, too, and make it smaller yet; by how much is shown once "
+            "the model has been fetched."
+        )
+    return embedding.without_others([str(code) for code in languages], bool(timestamps)), ""
+
+
+def _size(context: AppContext, model: str) -> ModelSize:
+    if model in PUBLISHED:
+        return PUBLISHED[model]
+    # Moving a slider must not fetch a model, so hub names are not followed.
+    folder = context.admit(model, "model") if is_path(model) else None
+    if folder is None or not folder.is_dir():
+        raise SourceError(f"The size of {model!r} is known once its weights are in a folder here.")
+    return context.measures.get(str(folder))
+
+
+@dataclass(frozen=True)
+class Started:
+    """What Start came to: a run, or problems beside their fields."""
+
+    run: RunDir | None
+    problems: Mapping[str, str]
+
+
+def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> Started:
+    """Make the recipe, the run and its worker. Raises `RunError` when the worker does not start."""
+    try:
+        recipe = recipe_of(form, shown)
+        check_recipe(context.folders.around(context.runs), recipe)
+        run = RunDir.create(context.runs, recipe)
+    except RecipeError as error:
+        return Started(None, error.problems)
+    warn_when_busy(context)
+    context.start(run)
+    return Started(run, {})
+
+
+def problem_updates(
+    form: RecipeForm, shown: Sequence[Any], problems: Mapping[str, str]
+) -> list[Any]:
+    """Updates for every control, the fold around them, and the summary above Start."""
+    method = chosen_method(form.fields, shown)
+    folded = any(form.is_folded(name) for name in problems)
+    fold = gr.update(open=True) if folded else gr.skip()
+    return [*show_problems(form.fields, problems, method), fold, _summary(form, problems)]
+
+
+def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:
+    if not problems:
+        return ""
+    lines = [f"{form.title_of(name)}: {message}" for name, message in problems.items()]
+    return note("\n".join(["Not started. Please mend:", *lines]), "bad")

@@ -1,0 +1,169 @@
+"""The one obvious path of somebody new: Try it, watch, and compare what came of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.jobs.recipe.trial import NAME, TrialNeeds, trial_needs
+from whisperslim.jobs.run.folder import RunDir, RunStatus
+from whisperslim.jobs.run.view import RunView
+from whisperslim.ui.context.choices import slim_choices
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.parts.demo_clips import demo_clip, demo_clips
+from whisperslim.ui.parts.markup import bar, note, text
+from whisperslim.ui.parts.quantities import duration, megabytes
+from whisperslim.ui.runs.card import done_share
+
+POLL_SECONDS = 2.0
+_WORK = {
+    "data": "reads the demo recordings",
+    "vocabulary": "leaves out the tokens of other languages",
+    "prepare": "tunes the model",
+    "tune": "trains, to find out what can go",
+    "plan": "decides what goes",
+    "shrink": "cuts it out, and checks that nothing else changed",
+    "recover": "trains what is left",
+    "export": "writes the small model",
+    "evaluate": "scores the large and the small model",
+}
+_ALIVE = (RunStatus.RUNNING, RunStatus.QUEUED)
+
+
+@dataclass(frozen=True)
+class TryCard:
+    """The components. `following` is the name of the run that is followed, or empty."""
+
+    part: gr.Column
+    told: gr.HTML
+    button: gr.Button
+    progress: gr.HTML
+    following: gr.State
+    timer: gr.Timer
+
+    def outputs(self) -> list[Any]:
+        """What `see` fills."""
+        return [self.part, self.told, self.button, self.progress, self.following, self.timer]
+
+
+def lay_out_card() -> TryCard:
+    """Make the card in the Blocks context now open; hidden until it is known to be wanted."""
+    with gr.Column(visible=False, elem_classes=["ws-try"], elem_id="try") as part:
+        with gr.Row(equal_height=True):
+            with gr.Column(scale=4, min_width=280):
+                told = gr.HTML("", elem_id="try-told")
+            with gr.Column(scale=1, min_width=150):
+                button = gr.Button("Try it", variant="primary", elem_id="try-it")
+        progress = gr.HTML("", elem_id="try-progress")
+    return TryCard(part, told, button, progress, gr.State(""), gr.Timer(POLL_SECONDS, active=False))
+
+
+def see(context: AppContext, name: str) -> list[Any]:
+    """Updates of `TryCard.outputs` for the run that is followed, or for none."""
+    run, status = _followed(context, name)
+    if run is None or status is None:
+        return _offer(context)
+    alive = status in _ALIVE
+    progress = progress_html(run, status, context.watch.view(run))
+    button = gr.update(interactive=not alive, value="Working…" if alive else "Try again")
+    following = run.name if alive else ""
+    return [gr.update(visible=True), _HEAD, button, progress, following, gr.Timer(active=alive)]
+
+
+def arrived(context: AppContext) -> str:
+    """Of a fresh page: the trial run at work, if there is one; else nothing."""
+    found = [run.name for run, status in context.watch.listed() if status in _ALIVE]
+    return next((name for name in found if is_trial(name)), "")
+
+
+def begin(context: AppContext) -> RunDir:
+    """Make the trial run and start it. Raises `RecipeError` or `RunError`."""
+    run = RunDir.create(context.runs, context.trial())
+    context.start(run)
+    return run
+
+
+def is_done(context: AppContext, name: str) -> bool:
+    """Whether the run that is followed has come to its end with a model."""
+    return bool(name) and name in slim_choices(context)
+
+
+def comparison_of(context: AppContext, name: str) -> list[Any]:
+    """Updates of Compare's slim model, clip, recording and reference, ready to press Compare."""
+    clip = next(iter(demo_clips()))
+    path, said = demo_clip(clip)
+    slim = gr.update(choices=slim_choices(context), value=name)
+    return [slim, clip, str(path), said]
+
+
+def is_trial(name: str) -> bool:
+    """Whether a run is one that Try it made."""
+    # After the name there may be a number, of a second run within the same second.
+    return name[len("20260101-000000-") :].startswith(NAME)
+
+
+def offer_html(needs: TrialNeeds) -> str:
+    """What Try it does and takes, before it is pressed."""
+    model = "none, the model is on this computer already"
+    if needs.download_bytes:
+        model = f"{megabytes(needs.download_bytes)}, once"
+    facts = (
+        ("time", f"about {round(needs.seconds / 60)} minutes on two idle processor cores"),
+        ("disk", f"up to {megabytes(needs.disk_bytes)} while it works"),
+        ("download", model),
+    )
+    items = "".join(f"<span>{name} <b>{text(fact)}</b></span>" for name, fact in facts)
+    return f'{_HEAD}<div class="ws-facts">{items}</div>{_room(needs)}'
+
+
+def progress_html(run: RunDir, status: RunStatus, view: RunView) -> str:
+    """Which step the trial run is at, in plain words."""
+    if status == RunStatus.QUEUED:
+        return note("Waits until the run before it has ended.", "wait")
+    if status == RunStatus.FINISHED:
+        return note("Done. The Compare tab has both models ready.", "good")
+    if status != RunStatus.RUNNING:
+        return note(_ended(run, status, view), "bad" if status == RunStatus.FAILED else "wait")
+    done = sum(stage.status in ("done", "skipped") for stage in view.stages)
+    share = (done + (done_share(view) or 0.0)) / max(1, len(view.stages))
+    step = f"Step {min(done + 1, len(view.stages) or 1)} of {len(view.stages) or len(_WORK)}"
+    work = _WORK.get(view.stage, "gets ready")
+    left = f", {duration(view.eta_seconds)} left in it" if view.eta_seconds else ""
+    return (
+        f'{bar(share, "progress of the trial run")}<p class="ws-small" role="status">'
+        f"{step}: {text(work)}{text(left)}. Compare opens when it is done; the run goes on if you "
+        "close the page.</p>"
+    )
+
+
+_HEAD = (
+    '<h2 class="ws-try-title">New here? Make Whisper smaller, then hear the two side by side</h2>'
+    "<p>One press takes Whisper-base and the Hindi demo recordings that come with the project, "
+    "cuts three tenths of what can be cut, and opens Compare with the result. Sixty synthetic "
+    "clips show that everything works; for quality, bring real recordings.</p>"
+)
+
+
+def _offer(context: AppContext) -> list[Any]:
+    if slim_choices(context):  # somebody has been here: the form comes first
+        return [gr.update(visible=False), "", gr.skip(), "", "", gr.Timer(active=False)]
+    needs = trial_needs(context.runs, context.trial())
+    button = gr.update(value="Try it", interactive=needs.fits)
+    return [gr.update(visible=True), offer_html(needs), button, "", "", gr.Timer(active=False)]
+
+
+def _followed(context: AppContext, name: str) -> tuple[RunDir | None, RunStatus | None]:
+    found = next((one for one in context.watch.listed() if one[0].name == name), None)
+    return found if found and is_trial(name) else (None, None)
+
+
+def _room(needs: TrialNeeds) -> str:
+    if needs.fits:
+        return ""
+    words = f"The disk of the runs has {megabytes(needs.free_bytes)} free: make room first."
+    return f'<div class="ws-part">{note(words, "bad")}</div>'
+
+
+def _ended(run: RunDir, status: RunStatus, view: RunView) -> str:
+    why = f": {view.error}" if view.error else ""
+    return f"{run.name} {status}{why}\nThe Runs tab has its log, and Resume goes on with it."

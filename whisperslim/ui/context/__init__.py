@@ -1,0 +1,1 @@
+"""What all tabs share: runs, models in memory, limits and choices."""

@@ -1,0 +1,74 @@
+"""Models that the page offers: dense ones, also tuned for a run, and every finished run's slim."""
+
+from pathlib import Path
+
+from whisperslim.engines.export.record import is_export
+from whisperslim.errors import SourceError, UsageError
+from whisperslim.jobs.run.folder import RunDir, RunStatus
+from whisperslim.jobs.sizes.derivation import MARKER
+from whisperslim.ui.context.context import DENSE_MODELS, AppContext
+
+PREPARED = "/prepared"
+"""After a run's name: the dense model that was tuned for it."""
+
+
+def slim_choices(context: AppContext) -> list[str]:
+    """Names of the runs that have a slim model: newest first, resized ones behind the others."""
+    runs = [
+        run
+        for run, status in context.watch.listed()
+        if status == RunStatus.FINISHED and run.slim_path.is_dir()
+    ]
+    return [run.name for run in sorted(runs, key=_is_resized)]
+
+
+def dense_choices(context: AppContext) -> list[str]:
+    """Dense models to compare with: the shipped ones, then those tuned for a run."""
+    tuned = [
+        f"{run.name}{PREPARED}"
+        for run, _ in context.watch.listed()
+        if (run.path / PREPARED[1:] / "config.json").is_file() and not _is_resized(run)
+    ]
+    return [*DENSE_MODELS, *tuned]
+
+
+def model_choices(context: AppContext) -> list[str]:
+    """Models to begin a compression with."""
+    return list(DENSE_MODELS)
+
+
+def chosen_model(context: AppContext, name: object) -> str:
+    """What to load for an entry of the lists, or for a local folder typed in.
+
+    Raises `SourceError` for anything else, and for a folder that the page may not open.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise SourceError("no model is chosen; choose one from the list or type a model's folder")
+    if name in DENSE_MODELS:
+        return name
+    if name in slim_choices(context):
+        return _admitted(context, context.watch.open(name).slim_path)
+    if name in dense_choices(context):
+        run = context.watch.open(name.removesuffix(PREPARED))
+        return _admitted(context, run.path / PREPARED[1:])
+    if name.strip().startswith(("/", "~")):
+        folder = Path(_admitted(context, Path(name.strip()).expanduser()))
+        if (folder / "config.json").is_file() or is_export(folder):
+            return str(folder)
+    raise SourceError(
+        f"{name!r} is neither in the list nor the full path of a model's folder (with config.json)"
+    )
+
+
+def _is_resized(run: RunDir) -> bool:
+    # A resized run links to the models of the one it comes from.
+    return (run.path / MARKER).is_file()
+
+
+def _admitted(context: AppContext, folder: Path) -> str:
+    # A run that somebody sent may hold a link to anywhere.
+    try:
+        context.admit(folder, "model")
+    except UsageError as error:
+        raise SourceError(str(error)) from error
+    return str(folder)

@@ -1,0 +1,115 @@
+"""What every tab is given: where runs are, and the few things the app can do to them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from whisperslim.errors import WhisperSlimError
+from whisperslim.jobs.process import background, queue
+from whisperslim.jobs.recipe.recipe import Recipe
+from whisperslim.jobs.recipe.trial import trial_recipe
+from whisperslim.jobs.run.folder import RunDir, RunStatus
+from whisperslim.ui.context import models as lazy
+from whisperslim.ui.context.cache import ModelCache
+from whisperslim.ui.context.embedding import embedding
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.guard.folders import Folders
+from whisperslim.ui.parts.markup import text
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DENSE_MODELS = ("openai/whisper-base",)
+TONES = {
+    RunStatus.RUNNING: "busy",
+    RunStatus.FINISHED: "good",
+    RunStatus.STOPPED: "wait",
+    RunStatus.QUEUED: "wait",
+    RunStatus.FAILED: "bad",
+    RunStatus.DIED: "bad",
+    RunStatus.DAMAGED: "bad",
+}
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
+
+    `measures` hold sizes of models by folder, `embeddings` their tokens by name, `zeroed` the
+    zeros of slim folders; `listening` runs models on recordings; `command` starts a command
+    about a run; `folders` are those that paths from the page may lead to; `trial` is the recipe of
+    Try it.
+    """
+
+    watch: RunWatch
+    start: Callable[[RunDir], int] = queue.start_or_wait
+    stop: Callable[[RunDir], object] = queue.stop_or_leave
+    measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
+    zeroed: ModelCache = field(
+        default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
+    )
+    listening: lazy.Listening = field(default_factory=lazy.Listening)
+    resizing: lazy.Resizing = field(default_factory=lazy.Resizing)
+    command: Callable[[RunDir, str, Sequence[str]], int] = background.start
+    embeddings: ModelCache = field(default_factory=lambda: ModelCache(embedding, capacity=8))
+    folders: Folders = field(default_factory=Folders)
+    trial: Callable[[], Recipe] = trial_recipe
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all runs."""
+        return self.watch.runs
+
+    def zeroed_in(self, run: RunDir) -> Mapping[str, float]:
+        """Group key -> share of the run's slim model that is zero; empty while there is none."""
+        if not (run.stage_done("recover") and run.slim_path.is_dir()):
+            return {}
+        found: Mapping[str, float] = self.zeroed.get(str(run.slim_path))
+        return found
+
+    def admit(self, typed: object, what: str = "folder") -> Path:
+        """A path from the page, resolved; the runs are among the folders it may lead to.
+
+        Raises `UsageError` for any other. Every handler that is given a path asks this first.
+        """
+        return self.folders.around(self.runs).admit(typed, what)
+
+
+def for_people(handler: Callable[P, R]) -> Callable[P, R]:
+    """A handler whose `WhisperSlimError` becomes the page's error box: no traceback anywhere."""
+
+    @wraps(handler)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return handler(*args, **kwargs)
+        except WhisperSlimError as error:
+            raise shown_error(str(error)) from error
+
+    return guarded
+
+
+def shown_error(message: str) -> gr.Error:
+    """An error box. The box renders HTML, so the message is escaped."""
+    lines = text(message).replace("\n", "<br>")
+    return gr.Error(lines, duration=None, print_exception=False, title="That did not work")
+
+
+def warn(message: str) -> None:
+    """A warning box."""
+    gr.Warning(text(message), title="Please note")
+
+
+def warn_when_busy(context: AppContext) -> None:
+    """Say that another run is at work, before one more begins."""
+    busy = [run for run, status in context.watch.listed() if status == RunStatus.RUNNING]
+    if busy:
+        warn(f"{busy[0].name} is at work. A run for the same device waits its turn.")
+
+
+def skips(count: int) -> list[Any]:
+    """`count` outputs left as they are."""
+    return [gr.skip() for _ in range(count)]

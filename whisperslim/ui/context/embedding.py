@@ -1,0 +1,39 @@
+"""What the tokens of a model take: read from its small files, so that a slider can show it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisperslim.core.tokens.vocabulary import TokenTable, choose, table_from_layout
+from whisperslim.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The tokens of a model and the elements each of them costs."""
+
+    table: TokenTable
+    width: int
+
+    def without_others(self, languages: Sequence[str], timestamps: bool) -> int:
+        """Elements that go when only the tokens of `languages` stay; none named keeps all.
+
+        Raises `UsageError` for a language the tokenizer has no token of.
+        """
+        if not languages:
+            return 0
+        kept = choose(self.table, tuple(languages), timestamps).size
+        return (self.table.rows - kept) * self.width
+
+
+def embedding(name: str) -> Embedding:
+    """Of a model on this machine, without torch. Raises `SourceError` or `CheckpointError`."""
+    from whisperslim.core.fetch.sources import resolve  # takes a second to import
+
+    folder = resolve(name, offline=True).path
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        layout = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+        return Embedding(table_from_layout(layout, config["vocab_size"]), config["d_model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error!r}") from error

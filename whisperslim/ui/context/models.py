@@ -1,0 +1,227 @@
+"""Work that needs torch, behind imports of its own: the page is up before any of it is loaded."""
+
+import importlib
+from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from whisperslim.engines.export.record import EXPORT_FILE, is_export
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.places import cache_root
+from whisperslim.ui.context.cache import ModelCache
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from whisperslim.jobs.sizes.predict import Prediction
+    from whisperslim.jobs.sizes.replan import Replan
+    from whisperslim.ui.context.side_choice import SideChoice
+
+MAX_SECONDS = 120.0  # our choice: longer recordings are for the command line
+_PARITY_CLIPS = 6  # demo clips that an engine made of a dense model is checked on
+
+
+def load_libraries() -> None:
+    """Import torch and transformers, one thread after another: see `ui.context.heavy`."""
+    importlib.import_module("whisperslim.ui.context.heavy")
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameters of a model, and how many of them are prunable weights."""
+
+    parameters: int
+    prunable: int
+
+
+def measure(name: str) -> ModelSize:
+    """Counts of a model by name. Raises `SourceError` or `CheckpointError`."""
+    load_libraries()
+    from whisperslim.core.cost.cost import inspect_model
+
+    report = inspect_model(name)
+    # Of a slim model, what has been cut out already cannot be cut again.
+    return ModelSize(report.parameters, report.prunable - report.removed_weights)
+
+
+def zeroed_shares(slim: Path) -> Mapping[str, float]:
+    """Group key -> share of a slim model's remaining weights that is zero."""
+    load_libraries()
+    from whisperslim.core.cost.cost import inspect_model
+
+    report = inspect_model(str(slim))
+    groups = [row for row in report.rows if row.units and row.kind != "embeddings"]
+    return {row.key: row.zeroed / row.parameters for row in groups}
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Lets models listen: two or three to one recording, or one to somebody still speaking.
+
+    Models work in one lane, one after another, so that a preview never disturbs a measurement.
+    """
+
+    models: ModelCache = field(default_factory=lambda: ModelCache(transcriber, capacity=3))
+    lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
+    # Models that have worked here: what is untimed before a comparison would double the wait.
+    _worked: "WeakValueDictionary[int, Any]" = field(default_factory=WeakValueDictionary)
+
+    def compare(
+        self,
+        dense: "SideChoice",
+        slim: "SideChoice",
+        recording: str,
+        language: str,
+        reference: str | None,
+        third: "SideChoice | None" = None,
+    ) -> Any:
+        """The `Comparison` of two models on an audio file, or of three.
+
+        Raises `AudioError`, `SourceError`, `CheckpointError` or `ExportError`.
+        """
+        from whisperslim.speech.audio.audio import decode
+
+        audio = decode(recording, max_seconds=MAX_SECONDS)
+        sides = [side for side in (dense, slim, third) if side is not None]
+        return self.lane.submit(self._compare, sides, audio, language, reference).result()
+
+    def is_here(self, side: "SideChoice") -> bool:
+        """Whether a model can be loaded now: nothing need be fetched or exported first."""
+        load_libraries()
+        from whisperslim.core.fetch.sources import resolve
+        from whisperslim.errors import SourceError
+
+        if self.models.holds(side, _version(side.path)) or is_export(Path(side.path)):
+            return True
+        try:
+            resolve(side.path, offline=True)
+        except SourceError:
+            return False
+        return side.engine == "torch"
+
+    def get_ready(self, side: "SideChoice", language: str) -> None:
+        """Load a model in the lane unless it is loaded. Does not wait.
+
+        What goes wrong is not told: whoever uses the model then is told the same.
+        """
+        if not self.models.holds(side, _version(side.path)):
+            self.lane.submit(lambda: warm_up(self._model(side), language))
+
+    def preview(self, side: "SideChoice", language: str) -> Any:
+        """A `LiveSession` for one recording. Raises `SourceError` without a voice detector."""
+        from whisperslim.engines.live.session import LiveSession
+        from whisperslim.engines.live.text import LiveOptions, LiveText
+        from whisperslim.engines.live.voice import SileroDetector
+
+        def hear(sound: "np.ndarray") -> str:
+            return str(self._model(side).transcribe(sound, language).text)
+
+        live = LiveText(hear, SileroDetector(), LiveOptions(max_seconds=MAX_SECONDS))
+        return LiveSession(live, lambda: warm_up(self._model(side), language), self.lane)
+
+    def _compare(
+        self,
+        sides: "list[SideChoice]",
+        audio: "np.ndarray",
+        language: str,
+        reference: str | None,
+    ) -> Any:
+        load_libraries()
+        from whisperslim.engines.comparison import compare
+
+        models = [self._model(side) for side in sides]
+        dense, slim, *more = models
+        found = compare(
+            dense,
+            slim,
+            audio,
+            language=language,
+            reference=reference,
+            third=more[0] if more else None,
+            warm=all(self._worked.get(id(model)) is model for model in models),
+            beside=self.models.loaded(),
+        )
+        self._worked.update({id(model): model for model in models})
+        return found
+
+    def _model(self, side: "SideChoice") -> Any:
+        return self.models.get(side, _version(side.path))
+
+
+class Resizing:
+    """What `jobs` knows of a run at other sizes."""
+
+    def replan(self, run: RunDir, removed: float, zeroed: float) -> "Replan":
+        """As `jobs.sizes.replan.replan`."""
+        load_libraries()
+        from whisperslim.jobs.sizes.replan import replan
+
+        return replan(run, removed, zeroed)
+
+    def reachable_range(self, run: RunDir) -> tuple[float, float]:
+        """As `jobs.sizes.replan.reachable_range`."""
+        load_libraries()
+        from whisperslim.jobs.sizes.replan import reachable_range
+
+        return reachable_range(run)
+
+    def derive(self, run: RunDir, removed: float, zeroed: float, recover_steps: int) -> RunDir:
+        """As `jobs.sizes.derive.derive`."""
+        load_libraries()
+        from whisperslim.jobs.sizes.derive import derive
+
+        return derive(run, removed, zeroed, recover_steps)
+
+    def prediction(self, run: RunDir, removed: float, zeroed: float) -> "Prediction | None":
+        """As `jobs.sizes.predict.stored_prediction`."""
+        load_libraries()
+        from whisperslim.jobs.sizes.predict import stored_prediction
+
+        return stored_prediction(run, removed, zeroed)
+
+
+def transcriber(side: "SideChoice") -> Any:
+    """A model ready to listen on this machine's processor, in the engine asked for."""
+    load_libraries()
+    from whisperslim.engines.opening import open_transcriber
+    from whisperslim.speech.audio.window import parse_window
+
+    made = side.engine != "torch" and not is_export(Path(side.path))
+    return open_transcriber(str(_made(side)) if made else side.path, parse_window(side.window))
+
+
+def warm_up(model: Any, language: str) -> None:
+    """Let a model hear a second of noise: the first pass of all makes filters and buffers."""
+    import numpy as np
+
+    noise = np.random.default_rng(0).normal(0.0, 0.05, 16_000).astype(np.float32)
+    model.transcribe(noise, language)
+
+
+def _made(side: "SideChoice") -> Path:
+    """The dense model in another engine, exported into the cache when it is not there yet."""
+    load_libraries()
+    from whisperslim.core.loading import load_model
+    from whisperslim.engines.export.export import export
+    from whisperslim.speech.audio.audio import decode
+    from whisperslim.speech.audio.window import parse_window
+    from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER, demo_clips
+
+    speech = load_model(side.path)
+    # By the weights and not by the name: a folder may be trained anew.
+    name = f"{speech.info.weights_sha256[:16]}-{side.engine}-{side.quantize}"
+    out = cache_root() / "engines" / name
+    if not is_export(out):
+        clips = [decode(CLIPS_FOLDER / path) for path in list(demo_clips())[:_PARITY_CLIPS]]
+        window = parse_window("30s")  # the one every Whisper was trained in
+        export(speech, side.engine, side.quantize, out, clips, "hi", window)
+    return out
+
+
+def _version(name: str) -> str:
+    """Changes when a folder's weights do, so that a model trained anew is loaded anew."""
+    files = [*sorted(Path(name).glob("*.safetensors")), Path(name) / EXPORT_FILE]
+    return " ".join(str(file.stat().st_mtime_ns) for file in files if file.is_file())

@@ -1,0 +1,123 @@
+"""Follows runs by their event files; one object for the whole app, nothing kept per browser."""
+
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from whisperslim.errors import RunError
+from whisperslim.jobs.process import queue
+from whisperslim.jobs.process.queue import Turn
+from whisperslim.jobs.run.eventlog import read_events
+from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs, looks_like_run
+from whisperslim.jobs.run.view import RunView, fold
+
+MOST_LISTED = 60
+LOG_TAIL_BYTES = 24_000
+_LONGEST_NAME = 255  # bytes: Linux' own limit
+# Terminal colours and cursor moves, as progress bars write them.
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+@dataclass
+class RunWatch:
+    """Views of runs, brought up to date by reading only what is new in their files."""
+
+    runs: Path
+    _known: dict[Path, tuple[int, RunView]] = field(default_factory=dict)
+    _statuses: dict[Path, tuple[tuple[int, ...], RunStatus]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def listed(self) -> list[tuple[RunDir, RunStatus]]:
+        """The newest runs with their status, newest first."""
+        return [(run, self.status(run)) for run in list_runs(self.runs)[:MOST_LISTED]]
+
+    def waiting(self) -> tuple[str, ...]:
+        """Names of the runs that wait their turn."""
+        return queue.waiting(self.runs)
+
+    def turn(self, run: RunDir) -> Turn:
+        """How a run stands in the queue."""
+        return queue.turn(run)
+
+    def status(self, run: RunDir) -> RunStatus:
+        """As `RunDir.status`, reading the files of a run at rest again only when they changed."""
+        if run.worker_pid() is not None:
+            return RunStatus.RUNNING
+        state = (*_stamp(run.events_path), *_stamp(run.path / "recipe.yaml"))
+        known = self._statuses.get(run.path)
+        if known is None or known[0] != state:
+            known = (state, run.status())
+            # A worker may have taken the run meanwhile: what it does now is not to be kept.
+            if known[1] != RunStatus.RUNNING:
+                self._statuses[run.path] = known
+        return known[1]
+
+    def open(self, name: object) -> RunDir:
+        """The run of that name directly under the runs folder.
+
+        Raises `RunError` for anything else: names come from the browser, so a path must not do.
+        """
+        if not isinstance(name, str) or not _is_name(name):
+            raise RunError(f"{name!r} is not a run's name; choose one from the list")
+        path = self.runs / name
+        if path.is_symlink() or not looks_like_run(path):
+            raise RunError(f"there is no run {name!r} any more; choose one from the list")
+        _check_links(path, self.runs)
+        return RunDir(path)
+
+    def view(self, run: RunDir) -> RunView:
+        """The state of a run as its events tell it now."""
+        with self._lock:
+            offset, view = self._known.get(run.path, (0, RunView()))
+            if _size(run.events_path) < offset:
+                offset, view = 0, RunView()
+            new, offset = read_events(run.events_path, offset)
+            view = fold(view, new)
+            self._known[run.path] = (offset, view)
+        return view
+
+
+def _is_name(name: str) -> bool:
+    if not name or name in (".", "..") or "\0" in name or Path(name).name != name:
+        return False
+    return len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
+
+
+def _check_links(path: Path, runs: Path) -> None:
+    """Runs of another size share models with the one they come from; no link leads further.
+
+    Raises `RunError`: a run that somebody sent could show any file of this computer as its log.
+    """
+    inside = runs.resolve()
+    for part in path.iterdir():
+        if part.is_symlink() and not part.resolve().is_relative_to(inside):
+            raise RunError(f"the run {path.name} is damaged: its {part.name} leads out of the runs")
+
+
+def log_tail(run: RunDir) -> str:
+    """The end of a run's log, without the terminal's control characters."""
+    if not run.log_path.is_file():
+        return ""
+    with run.log_path.open("rb") as file:
+        file.seek(max(0, _size(run.log_path) - LOG_TAIL_BYTES))
+        raw = file.read().decode("utf-8", errors="replace")
+    return plain(raw)
+
+
+def plain(raw: str) -> str:
+    """A terminal's output as lines of text."""
+    # A progress bar rewrites its line; only the last writing is worth showing.
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in raw.split("\n")]
+    return _CONTROL.sub("", "\n".join(lines)).strip()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    if not path.is_file():
+        return (0, 0)
+    stat = path.stat()
+    return (stat.st_mtime_ns, stat.st_size)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,59 @@
+"""Files to save: written when asked for, since what lies ready is cleared away after a while."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from whisperslim.ui.context.context import for_people
+
+
+@dataclass(frozen=True)
+class SaveButton:
+    """The button that people press, and the one that hands the file to the browser."""
+
+    button: gr.Button
+    file: gr.DownloadButton
+
+
+def lay_out(label: str, elem_id: str, **looks: Any) -> SaveButton:
+    """Make both in the Blocks context now open; `looks` are those of the one to be seen."""
+    button = gr.Button(label, elem_id=elem_id, **looks)
+    # A button in the browser can only fetch a file that is there already. So this one is in the
+    # page but not to be seen, and a script presses it when the file is written.
+    return SaveButton(button, gr.DownloadButton(visible="hidden", elem_id=f"{elem_id}-file"))
+
+
+def connect(save: SaveButton, write: Callable[..., Path], given: Any) -> None:
+    """Let `write`, called with the values of `given`, write a file, and the browser save it.
+
+    `write` may raise `WhisperSlimError`, which is shown; nothing else on the page changes then.
+    """
+
+    @for_people
+    def written(*values: Any) -> str:
+        return str(write(*values))
+
+    save.button.click(
+        written,
+        given,
+        save.file,
+        api_visibility="private",
+        concurrency_id="save",
+        concurrency_limit=1,
+        show_progress_on=[save.button],
+    ).success(
+        None,
+        None,
+        None,
+        js=f"() => {{ document.querySelector('#{save.file.elem_id}').click(); }}",
+        api_visibility="private",
+    )
+
+
+def place_for(kind: str) -> Path:
+    """The folder, among the app's own files, for files to save of one kind."""
+    return Path(get_upload_folder()) / kind

@@ -1,0 +1,39 @@
+"""One side of a comparison: a model, and what it runs in."""
+
+from dataclasses import dataclass
+
+TORCH = "torch"
+_NAMES = {
+    TORCH: "PyTorch",
+    "ctranslate2": "CTranslate2",
+    "onnx": "ONNX Runtime",
+    "hf": "transformers folder",
+}
+
+
+@dataclass(frozen=True)
+class SideChoice:
+    """A model and how it is run.
+
+    Attributes:
+        path: What `open_transcriber` takes: a model's name or folder, or an export's folder.
+        window: `fit` or `30s`.
+        engine: `torch`, or the engine of an export; one that is made of `path` when it is none.
+        quantize: Of that engine.
+    """
+
+    path: str
+    window: str = "fit"
+    engine: str = TORCH
+    quantize: str = "none"
+
+    @property
+    def runs_in(self) -> str:
+        """Engine and precision in words."""
+        precision = "fp32" if self.quantize == "none" else self.quantize
+        return f"{_NAMES.get(self.engine, self.engine)} {precision}"
+
+    @property
+    def hears_in(self) -> str:
+        """Its window in words."""
+        return "a 30 s window" if self.window == "30s" else "a window fitted to the recording"

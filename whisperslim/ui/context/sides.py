@@ -1,0 +1,138 @@
+"""What each side of a comparison runs in, and how that is said in words."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from whisperslim.core.disk.untrusted import json_of, typed
+from whisperslim.engines.export.record import PARITY_FILE, is_export, read_export
+from whisperslim.errors import ExportError, UsageError
+from whisperslim.ui.context.choices import chosen_model
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.side_choice import TORCH, SideChoice
+
+WINDOWS = {"30s": "30 s (standard)", "fit": "fitted"}
+# Value in the form -> (engine, quantisation, words).
+DENSE_ENGINES = {
+    TORCH: (TORCH, "none", "transformers, fp32"),
+    "ctranslate2-none": ("ctranslate2", "none", "faster-whisper, fp32"),
+    "ctranslate2-int8": ("ctranslate2", "int8", "faster-whisper, int8"),
+}
+# The first that a run has is offered first. By the times of benchmarks/side_by_side.py, except that
+# int4, a little faster yet, comes after int8, which keeps closer to the model.
+_FASTEST_FIRST = (("onnx", "int8"), ("onnx", "int4"), ("ctranslate2", "int8"), ("onnx", "none"),
+                  ("ctranslate2", "none"), (TORCH, "none"), ("hf", "none"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EngineOption:
+    """One way a slim model can be run: `key` in the form, and how sure one can be of it."""
+
+    key: str
+    side: SideChoice
+    parity: str
+
+    @property
+    def label(self) -> str:
+        """For the list."""
+        return self.side.runs_in
+
+
+def dense_side(context: AppContext, name: object, engine: object, window: object) -> SideChoice:
+    """The dense side of a form. Raises `SourceError` or `UsageError`."""
+    path = chosen_model(context, name)
+    if is_export(Path(path)):
+        return _of_export(Path(path), _window(window)).side
+    if not isinstance(engine, str) or engine not in DENSE_ENGINES:
+        raise UsageError(f"{engine!r} is no engine of the dense side; choose one from the list")
+    which, quantize, _ = DENSE_ENGINES[engine]
+    return SideChoice(path, _window(window), which, quantize)
+
+
+def slim_side(context: AppContext, name: object, key: object) -> SideChoice:
+    """The slim side of a form; without a `key`, its fastest engine.
+
+    Raises `SourceError`, `ExportError` or `UsageError`.
+    """
+    options = slim_options(context, name)
+    if not key:
+        return options[0].side
+    found = [option.side for option in options if option.key == key]
+    if not found:
+        raise UsageError(f"{key!r} is no engine of this model; choose one from the list")
+    return found[0]
+
+
+def slim_options(context: AppContext, name: object) -> list[EngineOption]:
+    """How the chosen slim model can be run, the fastest way first.
+
+    An export that is half written or of another version is left out. Raises `SourceError` for
+    what is no model, `ExportError` for a chosen export that cannot be read.
+    """
+    folder = Path(chosen_model(context, name))
+    if is_export(folder):
+        return [_of_export(folder, "fit")]
+    own = EngineOption(TORCH, SideChoice(str(folder)), "the slim model itself, not an export")
+    options = [own, *_exports_beside(folder)]
+    return sorted(options, key=lambda option: _rank(option.side))
+
+
+def fairness(dense: SideChoice, slim: SideChoice) -> str:
+    """Whether only the models differ, or what else does."""
+    differences = []
+    if (dense.engine, dense.quantize) != (slim.engine, slim.quantize):
+        differences.append(f"the engine ({dense.runs_in} against {slim.runs_in})")
+    if dense.window != slim.window:
+        differences.append(f"the window ({dense.hears_in} against {slim.hears_in})")
+    if not differences:
+        return (
+            f"Like for like: both models run in {dense.runs_in}, with {dense.hears_in}; only the "
+            "model differs."
+        )
+    return (
+        "Realistic, not like for like: the sides differ in the model and also in "
+        f"{' and in '.join(differences)}; the times are those of all of it together."
+    )
+
+
+def _exports_beside(slim: Path) -> list[EngineOption]:
+    found = []
+    for folder in sorted(slim.parent.glob("export/*")):
+        # A name with a dot in front is an export being written.
+        if is_export(folder) and not folder.is_symlink() and not folder.name.startswith("."):
+            try:
+                found.append(_of_export(folder, "fit"))
+            except ExportError:  # offering what cannot be opened helps nobody
+                continue
+    return found
+
+
+def _of_export(folder: Path, window: str) -> EngineOption:
+    record = read_export(folder)
+    side = SideChoice(str(folder), window, record.engine, record.quantize)
+    return EngineOption(folder.name, side, _parity(folder))
+
+
+def _parity(folder: Path) -> str:
+    """What the check of an export found, without the figures that only engineers read."""
+    try:
+        found = json_of((folder / PARITY_FILE).read_bytes())
+        same, parts = (typed(found[name], int) for name in ("same_text", "parts"))
+        told = (
+            f"checked against the PyTorch model on {typed(found['seconds'], float):.0f} s of "
+            f"speech, where it wrote the same text for {same} of {parts} parts"
+        )
+        words = found["word_difference"]
+        return f"{told}; {typed(words, float):.0%} of the words differ" if words else told
+    except (OSError, ValueError, TypeError, KeyError):
+        return "not checked against the PyTorch model, since the verdict is missing; export again"
+
+
+def _rank(side: SideChoice) -> int:
+    pair = (side.engine, side.quantize)
+    return _FASTEST_FIRST.index(pair) if pair in _FASTEST_FIRST else len(_FASTEST_FIRST)
+
+
+def _window(window: object) -> str:
+    if not isinstance(window, str) or window not in WINDOWS:
+        raise UsageError(f"{window!r} is no window; choose one of: {', '.join(WINDOWS)}")
+    return window

@@ -1,0 +1,1 @@
+"""Who may reach the app, and what it accepts from them."""

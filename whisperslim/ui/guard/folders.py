@@ -1,0 +1,177 @@
+"""Where paths that come from the page may lead: what a browser names is never trusted.
+
+A path is followed to its end, through links and `..`, before it is looked at; what it is then must
+lie in one of a few folders. So neither a typed path nor a link in a folder somebody sent opens
+anything else of this computer.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whisperslim.errors import RecipeError, UsageError
+from whisperslim.jobs.recipe.presets import PROJECT_ROOT
+from whisperslim.places import ASSETS, cache_root
+
+if TYPE_CHECKING:  # a recipe knows all methods and so loads torch
+    from whisperslim.jobs.recipe.recipe import Recipe
+
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux' own limits
+_HUB_DATA = "hub:"
+_FULL = ("/", "~")  # what a full path begins with
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders that may be named from the page, with all below them except hidden ones.
+
+    Hidden folders (`.ssh`, `.config`) hold keys and settings; speech and models have no place
+    there. The cache is one of the roots, so its own hidden parent does not count. With
+    `beside_runs`, what lies beside the folder of runs may be named, too.
+    """
+
+    roots: tuple[Path, ...] = field(default_factory=lambda: own_folders())
+    beside_runs: bool = True
+
+    def admit(self, typed: object, what: str = "folder") -> Path:
+        """The path behind `typed`, resolved. It need not exist.
+
+        Raises `UsageError` when it is no path or leads elsewhere. The message never says whether
+        anything is there, since that is nobody's business.
+        """
+        path = _as_path(typed, what)
+        if not any(_within(path, root) for root in self.roots):
+            raise UsageError(
+                f"{typed!r} is in none of the folders that the page may open: "
+                f"{', '.join(map(str, self.roots))}. Put it into one of them, or start the app "
+                "with --folder FOLDER"
+            )
+        return path
+
+    def around(self, runs: Path) -> "Folders":
+        """These and the folder of runs."""
+        return self.with_more(runs.parent if self.beside_runs else runs, runs)
+
+    def with_more(self, *more: Path) -> "Folders":
+        """These and others. The root of the file system is left out: it would be everything."""
+        found = dict.fromkeys([*self.roots, *(_resolved(path) for path in more)])
+        return replace(self, roots=tuple(path for path in found if path != path.parent))
+
+
+def own_folders() -> tuple[Path, ...]:
+    """For the owner of this computer: home, the folder the app was started in, and what is ours."""
+    own = (_resolved(path) for path in (Path.home(), Path.cwd(), *_always()))
+    return tuple(path for path in own if path != path.parent)
+
+
+def listening_folders(more: Sequence[Path] = ()) -> Folders:
+    """For people on other computers: what is ours, and what the owner has named."""
+    return Folders(tuple(_resolved(path) for path in _always()), beside_runs=False).with_more(*more)
+
+
+def refused_paths(folders: Folders, recipe: "Recipe") -> dict[str, str]:
+    """Dotted name -> problem, of every field of a recipe that leads where the page may not go."""
+    found: dict[str, str] = {}
+    for name, value in _named(recipe):
+        try:
+            _check_named(folders, value, is_data=name.startswith("data."))
+        except UsageError as error:
+            found[name] = str(error)
+    return found
+
+
+def check_recipe(folders: Folders, recipe: "Recipe") -> None:
+    """Raise `RecipeError` beside every field that leads where the page may not go."""
+    if problems := refused_paths(folders, recipe):
+        raise RecipeError(problems)
+
+
+def is_path(typed: str) -> bool:
+    """Whether what was typed is a path, rather than a name such as openai/whisper-base.
+
+    The name of a model is a path only where such a folder stands. What leads out of the folder the
+    app was started in always is one: whether anything is there must not be told.
+    """
+    path = _as_path(typed, "folder")
+    if typed.strip().startswith((*_FULL, ".")) or ".." in Path(typed).parts:
+        return True
+    return not path.is_relative_to(_resolved(Path.cwd())) or path.exists()
+
+
+def _named(recipe: "Recipe") -> Iterator[tuple[str, str]]:
+    """Dotted name and value of all that may be opened as a path."""
+    yield "model", recipe.model
+    yield "distill.teacher", recipe.distill.teacher
+    for part in ("train", "dev", "test"):
+        for source in getattr(recipe.data, part):
+            yield f"data.{part}", source
+
+
+def _check_named(folders: Folders, value: str, *, is_data: bool) -> None:
+    """Raise `UsageError` when what a recipe names leads where the page may not go."""
+    if not value or value.startswith(_HUB_DATA):
+        return
+    if is_data:
+        _admit_data(folders, value)
+    elif is_path(value):
+        folders.admit(value)
+
+
+def _admit_data(folders: Folders, value: str) -> None:
+    """Admit a data source as `recipe.paths` looks for it: in the current folder, then in ours."""
+    from whisperslim.speech.corpus.dataset import parse_source
+
+    # Before anything asks the file system for it, with or without what follows `#`.
+    for each in filter(None, (value, value.rpartition("#")[0])):
+        if not _is_admitted(folders, each) and not _may_be_ours(folders, each):
+            folders.admit(each)
+    location = parse_source(value)[0]
+    stands_here = location.startswith(_FULL) or Path(location).exists()
+    folders.admit(location if stands_here else str(PROJECT_ROOT / location))
+
+
+def _may_be_ours(folders: Folders, location: str) -> bool:
+    if location.strip().startswith(_FULL) or ".." in Path(location).parts:
+        return False
+    return _is_admitted(folders, str(PROJECT_ROOT / location))
+
+
+def _is_admitted(folders: Folders, location: str) -> bool:
+    try:
+        folders.admit(location)
+    except UsageError:
+        return False
+    return True
+
+
+def _as_path(typed: object, what: str) -> Path:
+    if isinstance(typed, Path):
+        typed = str(typed)
+    if not isinstance(typed, str) or not typed.strip():
+        raise UsageError(f"{typed!r} is no path of a {what}; type its full path")
+    parts = [len(part.encode("utf-8", "replace")) for part in typed.split("/")]
+    if "\0" in typed or sum(parts) + len(parts) > _LONGEST_PATH or max(parts) > _LONGEST_NAME:
+        raise UsageError(
+            f"the path of a {what} has up to {_LONGEST_PATH} bytes, {_LONGEST_NAME} for each name, "
+            "and no zero byte"
+        )
+    try:
+        return _resolved(Path(typed.strip()))
+    # A loop of links, a name that is too long, or a user that is not there.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{typed!r} cannot be followed to its end; type its full path") from error
+
+
+def _within(path: Path, root: Path) -> bool:
+    if not path.is_relative_to(root):
+        return False
+    return not any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _always() -> tuple[Path, ...]:
+    return (cache_root() / "models", cache_root() / "engines", ASSETS)
+
+
+def _resolved(path: Path) -> Path:
+    return path.expanduser().resolve()

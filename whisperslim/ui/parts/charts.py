@@ -1,0 +1,175 @@
+"""Figures of a run in progress. Text takes the page's colours through the style sheet."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+from plotly import graph_objects as go
+
+from whisperslim.jobs.run.view import RunView, Series
+from whisperslim.ui.parts.markup import text
+
+# Readable on white and on near-black alike (contrast over 3 on both), apart without red-green.
+LINES = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#0284c7", "#65a30d", "#7c3aed")
+GREY = "#7b8ba3"
+GRID = "rgba(128,140,160,0.22)"
+_DASHES = ("solid", "dot", "dash", "dashdot")
+_MODEBAR = [
+    "zoom",
+    "pan",
+    "select",
+    "lasso2d",
+    "zoomIn",
+    "zoomOut",
+    "autoScale",
+    "resetScale",
+    "toggleSpikelines",
+]
+# A chart with terms this far apart says more on a logarithmic axis.
+_LOG_RATIO = 50.0
+
+
+def figure(height: int) -> go.Figure:
+    """An empty figure in the page's style, `height` pixels tall."""
+    made = go.Figure()
+    made.update_layout(
+        template="none",
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "Noto Sans Devanagari, system-ui, sans-serif", "size": 12, "color": GREY},
+        margin={"l": 56, "r": 12, "t": 64, "b": 40},
+        legend={"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom"},
+        showlegend=True,
+        hovermode="closest",
+        modebar={"remove": _MODEBAR},
+    )
+    made.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
+    made.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
+    return made
+
+
+def loss_figure(view: RunView) -> go.Figure:
+    """Every loss term over the steps; a later stage goes on where the one before ended."""
+    made = figure(320)
+    offsets = _offsets(view.losses)
+    colours = _colours([name.partition("/")[2] for name in view.losses])
+    for name, series in view.losses.items():
+        stage, _, term = name.partition("/")
+        made.add_trace(
+            go.Scatter(
+                x=[offsets[stage] + step for step in series.steps],
+                y=series.values,
+                name=text(term),
+                # One entry for all stages of a term: their dashes tell them apart.
+                legendgroup=text(term),
+                showlegend=text(term) not in [trace.name for trace in made.data],
+                hovertemplate="step %{x}<br>%{y:.4g}<extra>"
+                f"{text(term)}, {text(stage)}</extra>",
+                mode="lines+markers" if len(series.steps) < 3 else "lines",
+                line={
+                    "color": colours[term],
+                    "width": 2,
+                    "dash": _DASHES[list(offsets).index(stage) % len(_DASHES)],
+                },
+            )
+        )
+    _mark_stages(made, offsets)
+    made.update_xaxes(title_text="step", rangemode="tozero")
+    logarithmic = _wants_log(view.losses)
+    made.update_yaxes(
+        title_text="loss, log scale" if logarithmic else "loss",
+        type="log" if logarithmic else "linear",
+    )
+    return made
+
+
+def wer_figure(view: RunView) -> go.Figure:
+    """Word error rate over the steps; scores of finished models are dashed levels across."""
+    made = figure(320)
+    offsets = _offsets(view.losses)
+    ends = [series.steps[-1] + offsets[_stage(name)] for name, series in view.losses.items()]
+    for colour, (name, scores) in zip(cycle(LINES), view.evaluations.items(), strict=False):
+        points = [(score.step, 100 * score.wer) for score in scores if score.wer is not None]
+        if points and _stage(name) in offsets:
+            start = offsets[_stage(name)]
+            made.add_trace(_curve(name, [(start + step, rate) for step, rate in points], colour))
+        elif points:
+            made.add_trace(_level(name, points[-1][1], max(ends, default=1), colour))
+    made.update_xaxes(title_text="step", rangemode="tozero")
+    made.update_yaxes(title_text="WER, %", rangemode="tozero")
+    return made
+
+
+def _stage(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Scatter:
+    stage, label, data = name.split("/", 2)
+    said = f"{label}, {short_source(data)} · {stage}" if label != data else f"{label} · {stage}"
+    return go.Scatter(
+        x=[step for step, _ in points],
+        y=[rate for _, rate in points],
+        name=text(said),
+        mode="lines+markers",
+        line={"color": colour, "width": 2},
+        marker={"size": 7},
+        hovertemplate="step %{x}<br>WER %{y:.1f} %<extra>%{fullData.name}</extra>",
+    )
+
+
+def _level(name: str, rate: float, end: int, colour: str) -> go.Scatter:
+    _, label, data = name.split("/", 2)
+    return go.Scatter(
+        x=[0, end],
+        y=[rate, rate],
+        name=text(f"{label}, {short_source(data)}"),
+        mode="lines",
+        line={"color": colour, "width": 2, "dash": "dash"},
+        hovertemplate="WER %{y:.1f} %<extra>%{fullData.name}</extra>",
+    )
+
+
+def short_source(source: str) -> str:
+    """The last folder of a data source and its split."""
+    path, mark, split = source.partition("#")
+    return path.rstrip("/").rpartition("/")[2] + mark + split
+
+
+def short_sets(data: str) -> str:
+    """The same of several sources, as one string joins them."""
+    return " + ".join(short_source(source) for source in data.split(" + "))
+
+
+def _offsets(losses: Mapping[str, Series]) -> dict[str, int]:
+    """Stage -> steps done by the stages before it."""
+    lengths: dict[str, int] = {}
+    for name, series in losses.items():
+        stage = name.partition("/")[0]
+        last = series.steps[-1] if series.steps else 0
+        lengths[stage] = max(lengths.get(stage, 0), last)
+    offsets, total = {}, 0
+    for stage, length in lengths.items():
+        offsets[stage] = total
+        total += length
+    return offsets
+
+
+def _colours(names: list[str]) -> dict[str, str]:
+    return dict(zip(dict.fromkeys(names), cycle(LINES), strict=False))
+
+
+def _mark_stages(made: go.Figure, offsets: Mapping[str, int]) -> None:
+    for stage, start in list(offsets.items())[1:]:
+        made.add_vline(
+            x=start,
+            line={"color": GREY, "dash": "dot", "width": 1},
+            annotation={"text": text(stage), "font": {"size": 11}},
+        )
+
+
+def _wants_log(losses: Mapping[str, Series]) -> bool:
+    latest = [series.values[-1] for series in losses.values() if series.values]
+    every = [value for series in losses.values() for value in series.values]
+    # A logarithmic axis cannot show zero or less.
+    return bool(every) and min(every) > 0 and max(latest) / min(latest) > _LOG_RATIO

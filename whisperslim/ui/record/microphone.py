@@ -1,0 +1,167 @@
+"""Recording by the computer the app runs on, for windows whose page is given no microphone.
+
+Only the desktop window has it. A page served to others must not: whoever opened it could listen to
+the room the computer stands in.
+"""
+
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotDone
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+import soundfile
+
+from whisperslim.errors import AudioError, UsageError, WhisperSlimError
+from whisperslim.ui.context.context import for_people
+from whisperslim.ui.context.models import load_libraries
+from whisperslim.ui.parts.markup import note
+
+if TYPE_CHECKING:
+    from whisperslim.speech.recording.microphone import InputDevice
+
+_END_SECONDS = 20.0  # the recording ends by itself much sooner; a driver may hang
+_LISTENING = note("Recording. Press Stop at the end.", "busy")
+
+
+def devices() -> "list[InputDevice]":
+    """As `microphone.list_devices`, which brings torch."""
+    load_libraries()
+    from whisperslim.speech.recording.microphone import list_devices
+
+    return list_devices()
+
+
+def record(seconds: float, path: Path, device: int | None, stop: threading.Event) -> Path:
+    """As `microphone.record`."""
+    load_libraries()
+    from whisperslim.speech.recording import microphone
+
+    return microphone.record(seconds, path, device=device, stop=stop)
+
+
+@dataclass
+class ComputerMicrophone:
+    """One recording at a time, in a thread of its own: an event of the page must not wait for it.
+
+    `seconds` is the longest recording; at that length it ends by itself.
+    """
+
+    seconds: float
+    devices: Callable[[], "list[InputDevice]"] = devices
+    record: Callable[[float, Path, int | None, threading.Event], Path] = record
+    _lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "microphone"))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _work: "tuple[Future[tuple[int, np.ndarray]], threading.Event] | None" = None
+
+    def choices(self) -> list[tuple[str, int]]:
+        """(name, index) of every input, the usual one first. Raises `MicrophoneError`."""
+        found = sorted(self.devices(), key=lambda each: not each.is_default)
+        return [(f"{each.name}{' (usual)' * each.is_default}", each.index) for each in found]
+
+    def start(self, device: object) -> None:
+        """Begin to record. Raises `UsageError` for a device that is no number, `AudioError` when
+        a recording is under way."""
+        if device is not None and (isinstance(device, bool) or not isinstance(device, int)):
+            raise UsageError("a microphone is chosen by its number")
+        with self._lock:
+            if self._work is not None and not self._work[0].done():
+                raise AudioError("a recording is under way already; press Stop first")
+            stop = threading.Event()
+            self._work = self._lane.submit(self._recorded, device, stop), stop
+
+    def stop(self) -> tuple[int, np.ndarray]:
+        """End the recording: its rate in Hz and its int16 samples.
+
+        Raises `MicrophoneError` when the device failed, `AudioError` when nothing is recorded.
+        """
+        with self._lock:
+            work, self._work = self._work, None
+        if work is None:
+            raise AudioError("nothing is being recorded; press Record first")
+        work[1].set()
+        try:
+            return work[0].result(_END_SECONDS)
+        except NotDone as error:
+            raise AudioError("the microphone does not answer; choose another one") from error
+
+    def _recorded(self, device: int | None, stop: threading.Event) -> tuple[int, np.ndarray]:
+        with tempfile.TemporaryDirectory(prefix="whisperslim-microphone-") as folder:
+            path = self.record(self.seconds, Path(folder) / "recording.wav", device, stop)
+            samples, rate = soundfile.read(path, dtype="int16")
+        return int(rate), samples
+
+
+@dataclass(frozen=True)
+class MicrophoneFields:
+    """The components beside a recorder of the page."""
+
+    device: gr.Dropdown
+    begin: gr.Button
+    end: gr.Button
+    state: gr.HTML
+
+
+def lay_out(where: str) -> MicrophoneFields:
+    """Make the components in the Blocks context now open; `where` begins their element ids."""
+    with gr.Row(equal_height=True):
+        device = gr.Dropdown(
+            [],
+            value=None,
+            label="This computer's microphone",
+            info="For when the recorder of the page hears nothing.",
+            min_width=220,
+            scale=3,
+            elem_id=f"{where}-device",
+        )
+        begin = gr.Button("Record here", min_width=120, elem_id=f"{where}-begin")
+        end = gr.Button("Stop", variant="stop", visible=False, min_width=120,
+                        elem_id=f"{where}-end")  # fmt: skip
+    state = gr.HTML("", elem_id=f"{where}-state")
+    return MicrophoneFields(device, begin, end, state)
+
+
+def connect(
+    fields: MicrophoneFields, microphone: ComputerMicrophone, blocks: gr.Blocks, audio: gr.Audio
+) -> tuple[Any, Any]:
+    """Wire it to the page's recorder. The events that follow a start, and a recording that came."""
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    shown = [fields.begin, fields.end, fields.state]
+
+    def offer() -> list[Any]:
+        return offered(microphone)
+
+    @for_people
+    def begin(device: object) -> list[Any]:
+        microphone.start(device)
+        return [gr.update(visible=False), gr.update(visible=True), _LISTENING]
+
+    @for_people
+    def end() -> tuple[int, np.ndarray]:
+        return microphone.stop()
+
+    blocks.load(offer, None, [fields.device, fields.begin, fields.state], **quiet)
+    started = fields.begin.click(begin, fields.device, shown, **quiet)
+    ended = fields.end.click(
+        lambda: [gr.update(visible=True), gr.update(visible=False), ""], None, shown, **quiet
+    )
+    return started, ended.then(end, None, audio, **quiet)
+
+
+def offered(microphone: ComputerMicrophone) -> list[Any]:
+    """Updates of the list of devices, the button and the words, as far as there are any."""
+    try:
+        choices = microphone.choices()
+    except WhisperSlimError as error:
+        said = note(f"This computer's microphone cannot be used: {error}", "wait")
+        return [gr.update(visible=False), gr.update(visible=False), said]
+    if not choices:
+        said = note("This computer has no microphone: plug one in and open the app again.", "wait")
+        return [gr.update(visible=False), gr.update(visible=False), said]
+    device = gr.update(choices=choices, value=choices[0][1], visible=True)
+    return [device, gr.update(visible=True), ""]

@@ -1,0 +1,285 @@
+"""The Record tab: sentences one by one, read aloud into a corpus that the Compress tab takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.speech.recording.prompts import MOST_CHARACTERS, MOST_PROMPTS
+from whisperslim.speech.recording.session import RecordingSession
+from whisperslim.ui.context.context import for_people
+from whisperslim.ui.parts.markup import empty, note
+from whisperslim.ui.parts.theme import ASSETS
+from whisperslim.ui.record import desk as desk_of
+from whisperslim.ui.record import microphone as computer_microphone
+from whisperslim.ui.record.desk import RecordingDesk
+from whisperslim.ui.record.microphone import ComputerMicrophone, MicrophoneFields
+
+STYLE_SHEET = ASSETS / "record.css"
+LONGEST_SECONDS = 30
+FILLED = ("data.train", "data.test", "data.hold_out_by")
+"""The recipe's fields that "Use it" fills."""
+
+_NOTHING = empty(
+    "No recordings of your own yet",
+    "Give your corpus a name and press Begin. Sentences are shown one by one; read each aloud. "
+    "What you record is what the model is trained and tested on.",
+)
+_NO_MICROPHONE = note(
+    "This browser gives pages no microphone here. Open the page as http://localhost or 127.0.0.1, "
+    "or over https; or upload a recording of each sentence.",
+    "wait ws-mic-note",
+)
+_SUPPLIED, _OWN = "The supplied Hindi sentences", "My own text file"
+
+
+@dataclass(frozen=True)
+class RecordTab:
+    """The components. `sentence` is the number of the one shown, from 0."""
+
+    corpus: gr.Dropdown
+    progress: gr.HTML
+    use: gr.Button
+    fold: gr.Accordion
+    name: gr.Textbox
+    speaker: gr.Textbox
+    which: gr.Radio
+    file: gr.File
+    begin: gr.Button
+    nothing: gr.HTML
+    desk: gr.Column
+    prompt: gr.HTML
+    audio: gr.Audio
+    own_microphone: MicrophoneFields | None
+    state: gr.HTML
+    previous: gr.Button
+    following: gr.Button
+    missing: gr.Button
+    again: gr.Button
+    drop: gr.Button
+    sentence: gr.State
+
+    def shown(self) -> list[Any]:
+        """What one corpus and sentence fill."""
+        return [
+            self.corpus, self.progress, self.use, self.fold, self.nothing, self.desk,
+            self.prompt, self.audio, self.state, self.sentence,
+        ]  # fmt: skip
+
+    def moves(self) -> list[Any]:
+        """What must rest while somebody records: it would change the sentence under way."""
+        return [self.corpus, self.previous, self.following, self.missing, self.again, self.drop]
+
+
+def lay_out_tab(*, desktop: bool = False) -> RecordTab:
+    """Make the tab's components in the Blocks context now open.
+
+    With `desktop`, the computer's own microphone is offered beside the page's.
+    """
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            corpus = gr.Dropdown(
+                [],
+                value=None,
+                label="Corpus",
+                elem_id="corpus",
+                info="Continue where you stopped.",
+                visible=False,
+            )
+            progress = gr.HTML("", elem_id="corpus-progress")
+            use = gr.Button("Use it in Compress", elem_id="corpus-use", visible=False)
+            with gr.Accordion("New corpus", open=True, elem_id="corpus-new") as fold:
+                made = _new_fields()
+        with gr.Column(scale=3, min_width=320):
+            nothing = gr.HTML(_NOTHING)
+            with gr.Column(visible=False) as column:
+                parts = _desk_fields(desktop)
+    sentence = gr.State(0)
+    return RecordTab(
+        corpus=corpus, progress=progress, use=use, fold=fold, nothing=nothing, desk=column,
+        sentence=sentence, **made, **parts,
+    )  # fmt: skip
+
+
+def _new_fields() -> dict[str, Any]:
+    name = gr.Textbox(
+        label="Name",
+        placeholder="my-voice",
+        max_lines=1,
+        max_length=40,
+        elem_id="corpus-name",
+        info="Letters a to z, digits, - and _.",
+    )
+    speaker = gr.Textbox(
+        label="Speaker",
+        placeholder="optional",
+        max_lines=1,
+        max_length=60,
+        elem_id="corpus-speaker",
+        info="Who reads; goes into the manifest.",
+    )
+    which = gr.Radio([_SUPPLIED, _OWN], value=_SUPPLIED, label="Sentences", elem_id="corpus-which")
+    file = gr.File(
+        label=f"Text file: UTF-8, a sentence a line, up to {MOST_PROMPTS} of {MOST_CHARACTERS} "
+        "characters",
+        file_types=[".txt"],
+        file_count="single",
+        type="filepath",
+        visible=False,
+        height=130,
+        elem_id="corpus-file",
+    )
+    begin = gr.Button("Begin", variant="primary", elem_id="corpus-begin")
+    return {"name": name, "speaker": speaker, "which": which, "file": file, "begin": begin}
+
+
+def _desk_fields(desktop: bool) -> dict[str, Any]:
+    prompt = gr.HTML("", elem_id="prompt")
+    gr.HTML(_NO_MICROPHONE)
+    audio = gr.Audio(
+        sources=["microphone", "upload"],
+        type="filepath",
+        label=f"Your reading, up to {LONGEST_SECONDS} seconds",
+        elem_id="reading",
+        editable=False,
+        buttons=[],
+    )
+    own = computer_microphone.lay_out("reading") if desktop else None
+    state = gr.HTML("", elem_id="take-state")
+    with gr.Row(elem_classes=["ws-desk"]):
+        previous = gr.Button("Previous", min_width=90, elem_id="sentence-previous")
+        following = gr.Button("Next", variant="primary", min_width=90, elem_id="sentence-next")
+        missing = gr.Button("Next not recorded", min_width=150, elem_id="sentence-missing")
+    with gr.Row(elem_classes=["ws-desk"]):
+        again = gr.Button("Read it again", size="sm", min_width=120, elem_id="take-again")
+        drop = gr.Button("Delete recording", size="sm", min_width=120, elem_id="take-drop")
+    return {
+        "prompt": prompt, "audio": audio, "own_microphone": own, "state": state,
+        "previous": previous, "following": following, "missing": missing, "again": again,
+        "drop": drop,
+    }  # fmt: skip
+
+
+def connect(
+    tab: RecordTab, desk: RecordingDesk, blocks: gr.Blocks, compress: Sequence[Any]
+) -> None:
+    """Wire the tab. `compress` is what "Use it" changes: the controls of `FILLED`, and the tabs."""
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    place = [tab.corpus, tab.sentence]
+
+    @for_people
+    def arrive() -> list[Any]:
+        return shown(desk, None)
+
+    @for_people
+    def show(name: str | None) -> list[Any]:
+        return shown(desk, name)
+
+    @for_people
+    def begin(name: object, speaker: object, which: object, file: object) -> list[Any]:
+        if which == _OWN and file is None:
+            raise desk_of.no_file()
+        made = desk.create(name, speaker, file if which == _OWN else None)
+        return [*shown(desk, made.name), ""]
+
+    def go(by: int) -> Any:
+        @for_people
+        def move(name: object, sentence: object) -> list[Any]:
+            session = desk.open(name)
+            return sentence_shown(session, desk_of.step(session, sentence, by))
+
+        return move
+
+    @for_people
+    def find(name: object, sentence: object) -> list[Any]:
+        session = desk.open(name)
+        found = session.next_open(desk_of.whole(sentence))
+        if found is None:
+            gr.Info("Every sentence is recorded.", title="Done")
+            return [gr.skip() for _ in range(4)]
+        return sentence_shown(session, found)
+
+    @for_people
+    def save(name: object, sentence: object, recording: object) -> list[Any]:
+        take, heard = desk.save(name, sentence, recording)
+        said = desk_of.saved_html(desk_of.whole(sentence), take, heard)
+        return [said, *summary(desk, desk.open(name))]
+
+    @for_people
+    def drop(name: object, sentence: object) -> list[Any]:
+        desk.drop(name, sentence)
+        session = desk.open(name)
+        return [*sentence_shown(session, desk_of.whole(sentence)), *summary(desk, session)]
+
+    @for_people
+    def use(name: object) -> list[Any]:
+        train, test = desk_of.sources(desk.open(name))
+        gr.Info("Training and test recordings are filled in.", title="Compress")
+        # One speaker reads it all, so the dev set cannot be held out by speaker.
+        return [train, test, "text", gr.update(selected="compress")]
+
+    moved = [tab.prompt, tab.audio, tab.state, tab.sentence]
+    summed = [tab.corpus, tab.progress, tab.use]
+    one: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1, **quiet}
+    blocks.load(arrive, None, tab.shown(), **quiet)
+    tab.corpus.input(show, tab.corpus, tab.shown(), **quiet)
+    tab.which.input(lambda w: gr.update(visible=w == _OWN), tab.which, tab.file, **quiet)
+    filled = [tab.name, tab.speaker, tab.which, tab.file]
+    tab.begin.click(begin, filled, [*tab.shown(), tab.name], **one)
+    tab.previous.click(go(-1), place, moved, **one)
+    tab.following.click(go(1), place, moved, **one)
+    tab.missing.click(find, place, moved, **one)
+    tab.again.click(lambda: None, None, tab.audio, queue=False, **quiet)
+    tab.drop.click(drop, place, [*moved, *summed], **one)
+    starts, ends = [tab.audio.start_recording], [tab.audio.stop_recording]
+    given = [tab.audio.stop_recording, tab.audio.upload]
+    if tab.own_microphone is not None:
+        own = ComputerMicrophone(LONGEST_SECONDS)
+        began, ended = computer_microphone.connect(tab.own_microphone, own, blocks, tab.audio)
+        starts, ends, given = [*starts, began.success], [*ends, ended.then], [*given, ended.success]
+    for event in given:
+        event(save, [*place, tab.audio], [tab.state, *summed], **one)
+    for events, rests in ((starts, True), (ends, False)):
+        for event in events:
+            event(_resting(len(tab.moves()), rests), None, tab.moves(), queue=False, **quiet)
+    tab.use.click(use, tab.corpus, list(compress), **quiet)
+
+
+def shown(desk: RecordingDesk, name: str | None) -> list[Any]:
+    """Updates for a corpus, at the first sentence not recorded.
+
+    Without a name it is the last one used that can be opened, under what is wrong with the others.
+    Raises `UsageError` or `DataError` when the corpus named is none.
+    """
+    session, problems = (desk.open(name), []) if name else desk.first()
+    told = note("\n".join(problems), "bad") if problems else ""
+    if session is None:
+        hidden, none = gr.update(visible=False), gr.update(visible=True)
+        known = desk.choices()
+        listed = gr.update(choices=known, value=None, visible=bool(known))
+        return [listed, told, hidden, gr.update(open=True), none, hidden, "", None, "", 0]
+    prompt, audio, state, at = sentence_shown(session, session.next_open() or 0)
+    listed, progress, use = summary(desk, session)
+    there = [gr.update(open=False), gr.update(visible=False), gr.update(visible=True)]
+    return [listed, told + progress, use, *there, prompt, audio, state, at]
+
+
+def sentence_shown(session: RecordingSession, sentence: int) -> list[Any]:
+    """Prompt, player, state and number of one sentence."""
+    return [
+        desk_of.prompt_html(session, sentence),
+        desk_of.heard_again(session, sentence),
+        desk_of.state_html(session, sentence),
+        sentence,
+    ]
+
+
+def summary(desk: RecordingDesk, session: RecordingSession) -> list[Any]:
+    """The list of corpora, how far this one is, and whether it can be used."""
+    listed = gr.update(choices=desk.choices(), value=session.name, visible=True)
+    return [listed, desk_of.progress_html(session), gr.update(visible=bool(session.takes()))]
+
+
+def _resting(count: int, rests: bool) -> Any:
+    return lambda: [gr.update(interactive=not rests) for _ in range(count)]

@@ -1,0 +1,242 @@
+"""The lower part of the Sparsity tab: the replay of the run, and where the bytes went.
+
+A small script on the page replays how layer after layer got sparse. Plotly's own frames cannot pass
+through the page's plot component; and a table of percentages is one that a screen reader reads and
+a dark page suits. Nothing is sent while it plays.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from plotly import graph_objects as go
+
+from whisperslim.errors import WhisperSlimError
+from whisperslim.jobs.report.sparsity import BEFORE, CUT, Frame, sparsity_frames
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.ui.context.cache import ModelCache
+from whisperslim.ui.context.context import AppContext, for_people
+from whisperslim.ui.context.models import load_libraries
+from whisperslim.ui.parts.charts import GREY, figure
+from whisperslim.ui.parts.markup import note, text
+from whisperslim.ui.parts.quantities import megabytes
+from whisperslim.ui.parts.theme import ASSETS
+from whisperslim.ui.runs.gauges import STACKS, spot
+from whisperslim.ui.sparsity.layers import BEFORE_WORDS, PrunedRun, read_pruned_run
+
+if TYPE_CHECKING:  # torch
+    from whisperslim.jobs.report.bytes import ByteStep
+
+
+SCRIPT = ASSETS / "replay.js"
+_SHOWN = (("gone", "Units all zero or cut out"), ("zero", "Weights zero or cut out"))
+
+
+def replay_html(frames: Sequence[Frame]) -> str:
+    """Tables of the last moment, with all moments for the script. Needs one frame at least."""
+    keys = list(frames[-1].gone)
+    data = {
+        "keys": keys,
+        "names": [moment(frame) for frame in frames],
+        **{name: [_permille(getattr(frame, name), keys) for frame in frames] for name, _ in _SHOWN},
+    }
+    options = "".join(f'<option value="{key}">{text(words)}</option>' for key, words in _SHOWN)
+    tables = "".join(_table(frames[-1].gone, stack) for stack in STACKS)
+    last = len(frames) - 1
+    return (
+        f'<div class="ws-card ws-replay" data-frames="{text(json.dumps(data))}">'
+        '<div class="ws-run-head"><h3>Replay: how it got smaller</h3>'
+        f'<span class="ws-replay-at" aria-live="off">{text(moment(frames[-1]))}</span></div>'
+        '<div class="ws-replay-acts"><button type="button" class="ws-replay-play">Play</button>'
+        f'<input type="range" class="ws-replay-time" min="0" max="{last}" step="1" value="{last}" '
+        f'aria-label="Moment of the run" aria-valuetext="{text(moment(frames[-1]))}">'
+        f'<select class="ws-replay-shown" aria-label="What is shown">{options}</select></div>'
+        f'<div class="ws-sides">{tables}</div></div>'
+    )
+
+
+def moment(frame: Frame) -> str:
+    """A frame's place in the run, in words."""
+    if frame.stage == BEFORE:
+        return BEFORE_WORDS
+    return "after the cut" if frame.stage == CUT else f"{frame.stage}, step {frame.step}"
+
+
+def percent_words(share: float) -> str:
+    """Nothing for 0, so that what happens stands out; never "100" for less than all."""
+    if share <= 0.0:
+        return ""
+    whole = round(100 * share)
+    return "<1" if whole == 0 else ">99" if whole == 100 and share < 1.0 else str(whole)
+
+
+def _permille(shares: Mapping[str, float], keys: Sequence[str]) -> list[float]:
+    # Four digits: enough to tell "some" from "none", few enough to travel.
+    return [round(shares[key], 4) for key in keys]
+
+
+def _table(shares: Mapping[str, float], stack: str) -> str:
+    spots = {key: spot(key) for key in shares if spot(key).stack == stack}
+    if not spots:
+        return ""
+    places = list(dict.fromkeys(each.place for each in spots.values()))
+    layers = sorted({each.layer for each in spots.values()})
+    at = {(each.layer, each.place): key for key, each in spots.items()}
+    head = "".join(f'<th scope="col" class="num">{text(_short(place))}</th>' for place in places)
+    rows = "".join(
+        f'<tr><th scope="row">{layer}</th>'
+        + "".join(_cell(at.get((layer, place)), shares) for place in places)
+        + "</tr>"
+        for layer in layers
+    )
+    return (
+        '<div class="ws-scroll" tabindex="0"><table class="ws-table ws-replay-table">'
+        f"<caption>{text(stack.capitalize())}, percent</caption>"
+        f'<thead><tr><th scope="col">layer</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _cell(key: str | None, shares: Mapping[str, float]) -> str:
+    if key is None:
+        return "<td></td>"
+    share = shares[key]
+    return (
+        f'<td class="num ws-heat" data-key="{text(key)}" style="--share:{share:.3f}">'
+        f"{text(percent_words(share))}</td>"
+    )
+
+
+def _short(place: str) -> str:
+    return place.removesuffix(" heads")
+
+
+_THINNEST = 1e-3  # of the first file; what is less would be a line
+_SMALLER, _LARGER, _FILE = "#0d9488", "#d97706", "#94a3b8"
+
+
+def byte_figure(steps: Sequence["ByteStep"]) -> go.Figure:
+    """A bar a step: files stand on the ground, changes hang between them."""
+    steps = [step for step in steps if step.total or abs(step.bytes) > steps[0].bytes * _THINNEST]
+    made = figure(340)
+    made.add_trace(
+        go.Waterfall(
+            x=[step.label.replace(", ", "<br>") for step in steps],
+            y=[step.bytes / 1e6 for step in steps],
+            measure=["absolute" if step.total else "relative" for step in steps],
+            text=[_words(step) for step in steps],
+            textposition="outside",
+            cliponaxis=False,
+            connector={"line": {"color": GREY, "width": 1, "dash": "dot"}},
+            decreasing={"marker": {"color": _SMALLER}},
+            increasing={"marker": {"color": _LARGER}},
+            totals={"marker": {"color": _FILE}},
+            hovertemplate="%{x}<br>%{text}<extra></extra>",
+        )
+    )
+    made.update_layout(showlegend=False, margin_t=40)
+    made.update_xaxes(type="category", showgrid=False)
+    made.update_yaxes(title_text="MB", rangemode="tozero")
+    return made
+
+
+def bytes_words(steps: Sequence["ByteStep"]) -> str:
+    """The same in a sentence."""
+    dense = next(step.bytes for step in steps if step.label == "dense")
+    slim = next(step.bytes for step in steps if step.label == "slim")
+    share = f"{100 * slim / dense:.0f} % of it"
+    return f"Weights file: {megabytes(dense)} dense, {megabytes(slim)} slim, which is {share}."
+
+
+def _words(step: "ByteStep") -> str:
+    if step.total:
+        return megabytes(step.bytes)
+    sign = "+" if step.bytes > 0 else "\u2212"
+    return f"{sign}{megabytes(abs(step.bytes))}"
+
+
+@dataclass(frozen=True)
+class SparsityStory:
+    """The components that `connect` fills."""
+
+    replay: gr.HTML
+    title: gr.HTML
+    said: gr.HTML
+    waterfall: gr.Plot
+
+    def outputs(self) -> list[Any]:
+        """What one run fills."""
+        return [self.replay, self.title, self.said, self.waterfall]
+
+
+def lay_out() -> SparsityStory:
+    """Make the components in the Blocks context now open."""
+    replay = gr.HTML("", js_on_load=SCRIPT.read_text("utf-8"), elem_id="replay")
+    title = gr.HTML('<h3 class="ws-section">Where the bytes went</h3>', visible=False)
+    said = gr.HTML("", elem_id="bytes-said")
+    waterfall = gr.Plot(show_label=False, min_width=320, elem_id="bytes-plot", visible=False)
+    return SparsityStory(replay, title, said, waterfall)
+
+
+def byte_steps(path: str) -> Any:
+    """As `jobs.report.bytes.run_byte_steps`, which brings torch."""
+    load_libraries()
+    from whisperslim.jobs.report.bytes import run_byte_steps
+
+    return run_byte_steps(RunDir(Path(path)))
+
+
+def connect(
+    story: SparsityStory,
+    context: AppContext,
+    choice: gr.Dropdown,
+    before: Any,
+    measure: Callable[[str], Any] = byte_steps,
+) -> None:
+    """Wire it to the choice of a run, after the event `before`: the pictures above come first.
+
+    `measure` reads the model's files, once a model.
+    """
+    measured = ModelCache(measure, capacity=16)
+
+    @for_people
+    def tell(name: str | None) -> list[Any]:
+        if not name:
+            return ["", *_no_bytes("")]
+        run = context.watch.open(name)
+        pruned = read_pruned_run(run, {})
+        return [replay_html(sparsity_frames(run, kept_shares(pruned))), *_bytes(run, measured)]
+
+    before.then(
+        tell,
+        choice,
+        story.outputs(),
+        concurrency_id="sparsity",
+        api_visibility="private",
+        show_progress="hidden",
+    )
+
+
+def kept_shares(run: PrunedRun) -> dict[str, float]:
+    """Group key -> share of its units that the run's plan keeps."""
+    return {group.key: len(run.plan.keep[group.key]) / group.count for group in run.groups}
+
+
+def _bytes(run: RunDir, measured: ModelCache) -> list[Any]:
+    weights = run.slim_path / "model.safetensors"
+    if not weights.is_file():
+        return _no_bytes("")
+    try:
+        steps = measured.get(str(run.path), str(weights.stat().st_mtime_ns))
+    except WhisperSlimError as error:  # the pictures above are right all the same
+        return _no_bytes(note(f"The model's files cannot be read: {error}", "bad"))
+    said = f'<p class="ws-lead">{text(bytes_words(steps))}</p>'
+    shown = gr.update(value=byte_figure(steps), visible=True)
+    return [gr.update(visible=True), said, shown]
+
+
+def _no_bytes(said: str) -> list[Any]:
+    return [gr.update(visible=False), said, gr.update(visible=False)]

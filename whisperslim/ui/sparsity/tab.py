@@ -1,0 +1,223 @@
+"""The Sparsity tab: what a run took out of every layer, and what another target would take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from plotly import graph_objects as go
+
+from whisperslim.jobs.recipe.target_words import WEIGHTS
+from whisperslim.ui.context.context import AppContext, for_people
+from whisperslim.ui.parts.markup import empty, number, table, text, words
+from whisperslim.ui.parts.quantities import millions, percent
+from whisperslim.ui.sparsity import story as sparsity_story
+from whisperslim.ui.sparsity.charts import heads_figure, legend, weights_figure
+from whisperslim.ui.sparsity.layers import (
+    BEFORE_WORDS,
+    LayerRow,
+    PrunedRun,
+    is_pruned,
+    read_pruned_run,
+)
+
+_NOTHING = empty(
+    "No pruned run yet",
+    "A run appears here once it has decided what to cut, at the end of its stage plan.",
+)
+_STACKS = ("encoder", "decoder")
+# Finer than the eye can tell, coarser than one unit of a small model.
+_STEP = 0.01
+
+
+@dataclass(frozen=True)
+class SparsityTab:
+    """The components that handlers fill."""
+
+    choice: gr.Dropdown
+    slider: gr.Slider
+    summary: gr.HTML
+    legend: gr.HTML
+    weights: tuple[gr.Plot, ...]
+    heads: tuple[gr.Plot, ...]
+    pictures: gr.Column
+    table: gr.HTML
+    story: sparsity_story.SparsityStory
+
+    def drawn(self) -> list[Any]:
+        """What both handlers draw."""
+        return [self.summary, self.legend, *self.weights, *self.heads, self.table]
+
+
+def lay_out_tab() -> SparsityTab:
+    """Make the tab's components in the Blocks context now open."""
+    with gr.Row(equal_height=True):
+        choice = gr.Dropdown(
+            [],
+            label="Run",
+            value=None,
+            elem_id="sparsity-run",
+            min_width=280,
+            info="Runs that have a plan.",
+        )
+        slider = gr.Slider(
+            0.0,
+            0.95,
+            value=0.0,
+            step=_STEP,
+            interactive=False,
+            min_width=280,
+            label="Target, planned anew",
+            elem_id="sparsity-target",
+            info=target_help(WEIGHTS),
+        )
+    summary = gr.HTML(_NOTHING, elem_id="sparsity-summary")
+    with gr.Column(visible=False) as pictures:
+        key = gr.HTML("")
+        with gr.Row():
+            weights = tuple(
+                gr.Plot(label=f"Weights of the {stack}", min_width=340, elem_id=f"weights-{stack}")
+                for stack in _STACKS
+            )
+        with gr.Row():
+            heads = tuple(
+                gr.Plot(label=f"Heads of the {stack}", min_width=340, elem_id=f"heads-{stack}")
+                for stack in _STACKS
+            )
+        story = sparsity_story.lay_out()
+        rows = gr.HTML("", elem_id="sparsity-table")
+    return SparsityTab(choice, slider, summary, key, weights, heads, pictures, rows, story)
+
+
+def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> None:
+    """Wire the tab. `opened` are the events on which the list of runs is read again."""
+
+    def offer(chosen: str | None) -> Any:
+        names = pruned_names(context)
+        value = chosen if chosen in names else next(iter(names), None)
+        return gr.update(choices=names, value=value)
+
+    @for_people
+    def show(name: str | None) -> list[Any]:
+        if not name:
+            return [gr.skip(), gr.update(visible=False), _NOTHING, *[gr.skip()] * 6]
+        run = pruned_run(context, name)
+        help, at = target_help(run.counted_in), _own_target(run)
+        slider = gr.update(maximum=_floor(run.limit()), value=at, info=help, interactive=True)
+        return [slider, gr.update(visible=True), *drawings(run, run.plan.target, moved=False)]
+
+    @for_people
+    def move(name: str | None, target: float) -> list[Any]:
+        run = pruned_run(context, name)
+        return drawings(run, target, moved=abs(target - _own_target(run)) > _STEP / 2)
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    gr.on(list(opened), offer, tab.choice, tab.choice, **quiet)
+    pictures = tab.choice.change(
+        show,
+        tab.choice,
+        [tab.slider, tab.pictures, *tab.drawn()],
+        concurrency_id="sparsity",
+        api_visibility="private",
+        show_progress_on=[tab.summary],
+    )
+    sparsity_story.connect(tab.story, context, tab.choice, pictures)
+    tab.slider.input(
+        move,
+        [tab.choice, tab.slider],
+        tab.drawn(),
+        trigger_mode="always_last",
+        concurrency_id="sparsity",
+        **quiet,
+    )
+
+
+def target_help(counted: str) -> str:
+    """What the slider means for a run that counts its target in `counted`."""
+    return (
+        f"Another target, a share of {counted}, planned from this run's saved scores. Nothing is "
+        "trained or cut."
+    )
+
+
+def pruned_names(context: AppContext) -> list[str]:
+    """Runs that have a plan, newest first."""
+    return [run.name for run, _ in context.watch.listed() if is_pruned(run)]
+
+
+def pruned_run(context: AppContext, name: object) -> PrunedRun:
+    """A run's groups, scores and plan. Raises `RunError` when the name is not one of a run."""
+    run = context.watch.open(name)
+    return read_pruned_run(run, context.zeroed_in(run))
+
+
+def drawings(run: PrunedRun, target: float, *, moved: bool) -> list[Any]:
+    """Summary, legend, four figures and the table. Raises `PlanError` when out of reach."""
+    plan = run.replanned(target) if moved else run.plan
+    rows = run.rows(plan)
+    return [
+        _summary(rows, f"{percent(plan.target)} of {run.counted_in}", moved=moved),
+        legend(moved=moved),
+        *(_figure(weights_figure(part, moved=moved)) for part in _by_stack(rows)),
+        *(_figure(heads_figure(part)) for part in _by_stack(rows)),
+        rows_table(rows, moved=moved),
+    ]
+
+
+def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
+    """Every place: units, removed and zeroed shares, and the slider's units."""
+    headers = ["place", f"units, {BEFORE_WORDS}", "units, slim", "removed", "zeroed"]
+    headers += ["units, slider", "removed, slider"] if moved else []
+    cells = []
+    for row in rows:
+        line = [
+            words(f"{row.stack} {row.name}", strong=True),
+            number(row.count),
+            number(len(row.kept)),
+            number(percent(1 - len(row.kept) / row.count)),
+            number(percent(row.zeroed)),
+        ]
+        if moved:
+            line.append(number(len(row.moved)))
+            line.append(number(percent(1 - len(row.moved) / row.count)))
+        cells.append(line)
+    caption = (
+        f"Place by place; removed is of what was there {BEFORE_WORDS}, zeroed of the weights left"
+    )
+    return table(headers, cells, caption=caption)
+
+
+def _summary(rows: Sequence[LayerRow], target: str, *, moved: bool) -> str:
+    before = sum(row.weights for row in rows)
+    slim = sum(len(row.kept) * row.weights_per_unit for row in rows)
+    facts = [
+        (BEFORE_WORDS, f"{millions(before)} prunable weights"),
+        ("slim", _left(slim, before)),
+    ]
+    if moved:
+        there = sum(len(row.moved) * row.weights_per_unit for row in rows)
+        facts.append(("at the slider", _left(there, before)))
+    facts.append(("target", text(target)))
+    items = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in facts)
+    return f'<div class="ws-card"><div class="ws-facts ws-flat">{items}</div></div>'
+
+
+def _left(weights: int, before: int) -> str:
+    return f"{millions(weights)}, {percent(1 - weights / before)} removed"
+
+
+def _by_stack(rows: Sequence[LayerRow]) -> list[list[LayerRow]]:
+    return [[row for row in rows if row.stack == stack] for stack in _STACKS]
+
+
+def _figure(figure: go.Figure) -> Any:
+    return gr.update(value=figure, visible=bool(figure.data))
+
+
+def _own_target(run: PrunedRun) -> float:
+    """Where the slider stands for the run's own plan."""
+    return min(round(run.plan.target, 2), _floor(run.limit()))
+
+
+def _floor(limit: float) -> float:
+    return round(int(limit / _STEP) * _STEP, 2)
