@@ -7,7 +7,10 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parents[1] / "whisperslim"
 LEAVES = {"errors", "events", "fields", "offline", "places"}
@@ -41,6 +44,11 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 
 def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def dotted(path: Path) -> str:
+    names = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(names).removesuffix(".__init__")
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -79,6 +87,21 @@ def test_imports_point_one_way() -> None:
             if package == "whisperslim" and target not in allowed:
                 wrong.append(f"{path}:{line}: {part} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    """Those inside functions and those for types count as well."""
+    trees = {dotted(path): tree for path, tree in sources()}
+    needs = {
+        name: {
+            full if full in trees else full.rpartition(".")[0] for _, full in imported(tree)
+        } & trees.keys()
+        for name, tree in trees.items()
+    }  # fmt: skip
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        pytest.fail(" is imported by ".join(error.args[1]))
 
 
 def test_only_the_app_knows_gradio() -> None:
