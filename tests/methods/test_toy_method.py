@@ -1,10 +1,9 @@
 """A newcomer's method: one options class, one class, one registration, one row, and no more."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from whisperslim.core.plan.plan import PruningPlan, Scores, plan_to_budget
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.fields import check, option
 from whisperslim.jobs.recipe.recipe import dotted_specs, from_mapping, to_yaml
-from whisperslim.methods.base import LossTerms, MethodEntry, StepOutputs, Target
+from whisperslim.methods.base import CompressionMethod, MethodEntry, Target
 from whisperslim.methods.sgl.two_pass import with_zeros
 
 
@@ -33,11 +32,8 @@ class ToyOptions:
         check(self)
 
 
-class Toy:
+class Toy(CompressionMethod):
     """Drops units in the order they stand."""
-
-    whole = False
-    costs: Mapping[str, float] | None = None
 
     def __init__(self, options: ToyOptions, target: Target) -> None:
         self._options, self._target = options, target
@@ -47,21 +43,6 @@ class Toy:
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         self._model, self._groups = model, tuple(groups)
 
-    def param_groups(self) -> list[dict[str, Any]]:
-        return []
-
-    def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
-        return {}
-
-    def after_step(self, learning_rate: float, step: int) -> None:
-        pass
-
-    def hold_zeros(self) -> None:
-        pass
-
-    def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        return {}
-
     def scores(self) -> Scores:
         favour = self._options.favour
         return {g.key: favour * torch.arange(g.count) / g.count for g in self._groups}
@@ -69,15 +50,6 @@ class Toy:
     def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
         plan = plan_to_budget(self.scores(), self._groups, self._target.removed)
         return with_zeros(self._model, self._groups, plan, self._target.zeroed)
-
-    def detach(self) -> None:
-        pass
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 ROW = Row("toy", ToyOptions())
