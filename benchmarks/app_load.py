@@ -39,7 +39,7 @@ Bodies = dict[str, dict[str, Any]]
 
 @dataclass
 class Answers:
-    """Seconds of those that were answered, and what the others were told."""
+    """Seconds of those that were answered, and what the others got."""
 
     seconds: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)

@@ -5,7 +5,7 @@
 A real Chromium; its microphone plays the recording. The slim side is what the app offers first for
 the newest run in RUNS, in that run's fastest engine; the dense side is transformers in its 30 s
 window. First text: from the press of Record to the first slim word on the page; how long the
-recording is silent first is told beside it. Final pair: from the press of Compare to both
+recording is silent first is given beside it. Final pair: from the press of Compare to both
 transcripts; the first of them loads both models. Needs requirements-dev.txt. Nothing else should
 run meanwhile; the browser itself shares the machine.
 """

@@ -1,4 +1,4 @@
-"""A system in a child process that is kept alive and told by pipe which recording is next.
+"""A system in a child process that is kept alive and informed by pipe which recording is next.
 
 One JSON object a line, both ways. The recordings are `.npy` files that the parent decoded, so every
 system gets the same samples, and reading them is not timed.
@@ -24,7 +24,7 @@ class SystemProcess:
     """The parent's side. `opened` is what the child said of itself once it was ready."""
 
     def __init__(self, system: System, language: str, threads: int, log: Path) -> None:
-        # Every runtime has its own variable, or OpenMP's; torch and others are told by call, too.
+        # Every runtime has its own variable, or OpenMP's; torch and others are set by a call, too.
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment = {**os.environ, **dict.fromkeys(names, str(threads))}
         self._log = log

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class System:
-    """What a child process is told to open.
+    """What a child process is to open.
 
     Attributes:
         kind: One of `KINDS`.

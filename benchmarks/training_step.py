@@ -42,7 +42,7 @@ def main() -> None:
     items = _clips(arguments.data)
     with TemporaryDirectory() as folder:
         arms = _arms(arguments.model, items, Path(folder))
-        warm_up = {name: timed(lambda step=step: [step() for _ in range(WARM_UP)])  # type: ignore[misc]
+        warm_up = {name: timed(lambda step=step: [step() for _ in range(WARM_UP)])
                    for name, step in arms.items()}  # fmt: skip
         times: dict[str, list[float]] = {name: [] for name in arms}
         for repeat in range(arguments.repeats):

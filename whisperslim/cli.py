@@ -58,7 +58,7 @@ for _panel, _commands in _PANELS.items():
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit. Errors a user can mend are told in a sentence."""
+    """Run one command and exit. Errors a user can fix are reported in a sentence."""
     try:
         app(args=None if arguments is None else list(arguments), prog_name="whisperslim")
     except WhisperSlimError as error:

@@ -1,12 +1,12 @@
-"""Errors that are the user's to mend. Leaf module: imports nothing of the package.
+"""Errors that are the user's to fix. Leaf module: imports nothing of the package.
 
-Every message says what was wrong, what is accepted, and how to mend it. The command line prints
+Every message says what was wrong, what is accepted, and how to fix it. The command line prints
 the message and exits with `exit_code`; the app shows it; nobody sees a traceback.
 """
 
 
 class WhisperSlimError(Exception):
-    """Base of every error a user can mend."""
+    """Base of every error a user can fix."""
 
     exit_code = 1
 

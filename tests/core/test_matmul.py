@@ -213,5 +213,6 @@ def test_a_run_writes_its_choice_down(run: RunDir) -> None:
         run.request_stop()
         stages.work(run, said.append)
         assert matmul.current() == ONEDNN
-    assert [each.message for each in said if isinstance(each, Notice)] == ["taken"]
+    notices = [each.message for each in said if isinstance(each, Notice)]
+    assert [message for message in notices if "training in" not in message] == ["taken"]
     assert libraries(run) == [ONEDNN]

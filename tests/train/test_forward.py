@@ -60,7 +60,7 @@ def test_a_short_window_equals_the_stock_layers_on_that_window(speech: SpeechMod
 
 @pytest.mark.parametrize("frames", [0, 1, 399, 3001, 3002, 6000])
 def test_frames_that_make_no_window_are_refused(speech: SpeechModel, frames: int) -> None:
-    with pytest.raises(ValueError, match=f"{frames} frames; an even number up to 3000"):
+    with pytest.raises(ValueError, match=f"{frames} frames; give an even number up to 3000"):
         speech.family.encode(speech.model, torch.zeros(1, 80, frames))
 
 

@@ -33,7 +33,7 @@ def open_transcriber(
         threads: Of the processor; 0 leaves it to the engine. PyTorch has one number for the whole
             process, which this sets. The first model opened in PyTorch also decides for the process
             which library multiplies float32 matrices; see `core.matmul`.
-        announce: Told what is done to find the model.
+        announce: Called with what is done to find the model.
 
     Raises:
         ExportError: an export is incomplete, of another version, or its runtime is missing.

@@ -25,7 +25,7 @@ class CleanClips:
         open: Opens the clips from their start, without augmentation; closed after use.
         language: Language code of the texts.
         precision: The arithmetic of the passes.
-        progress: Told of `done` and `total` clips.
+        progress: Called with the clips `done` and their `total`.
     """
 
     speech: SpeechModel

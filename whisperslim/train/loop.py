@@ -232,7 +232,7 @@ def _steps(
         counters.step += 1
         pace.step()
         losses, norm = _one_step(job, counters, optimizer)
-        # A finite loss with an endless gradient makes weights that are not numbers.
+        # A finite loss with an infinite gradient makes weights that are not numbers.
         latest = {**losses, "gradient_norm": norm}
         if _due(counters.step, options.report_every, options.steps):
             _check_finite(job, latest)

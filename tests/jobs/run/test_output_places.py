@@ -112,7 +112,9 @@ def test_figures_are_printed_though_their_file_cannot_be_written(
     found = SimpleNamespace(to_record=lambda: {"scores": {"raw": score}}, write_record=full)
     found.result = SimpleNamespace(loss_note="")
     monkeypatch.setattr(evaluation_jobs, "evaluate_model", lambda *_, **__: found)
-    done = cli("evaluate", "--model", "m", "--data", "d", "--json", "out.json")
+    manifest = places / "d.tsv"
+    manifest.write_text("path\ttext\na.wav\tक\n", "utf-8")
+    done = cli("evaluate", "--model", "m", "--data", str(manifest), "--json", "out.json")
     assert done.code == 1 and "the disk is full" in done.err and "25.00%" in done.out
 
 

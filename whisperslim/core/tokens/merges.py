@@ -2,7 +2,7 @@
 
 Whisper writes a Hindi word in five tokens for two reasons: it has few Devanagari tokens, and its
 tokenizer splits words at every vowel sign, which is a mark and not a letter to it. A byte-level
-BPE trained on transcripts, and words that stay whole, mend both. Our choice throughout: new merges
+BPE trained on transcripts, and words that stay whole, avoid both. Our choice throughout: new merges
 go before the old ones, and a new token's embedding begins as the mean of its old pieces'.
 """
 

@@ -24,7 +24,7 @@ COMPUTE_TYPES = {"none": "float32", "float16": "float32", "int8": "int8"}  # on 
 class Ct2Transcriber(WindowedTranscriber):
     """A model in CTranslate2, on the processor.
 
-    `first_token_seconds` is not told: CTranslate2's `generate` says nothing before its end, for
+    `first_token_seconds` is not known: CTranslate2's `generate` says nothing before its end, for
     Whisper. The runtime queues concurrent calls itself, so one object serves several threads.
 
     Attributes:

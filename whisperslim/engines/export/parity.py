@@ -30,7 +30,7 @@ from whisperslim.speech.scoring.wer import score
 
 @dataclass(frozen=True)
 class Answer:
-    """What one side made of a part: text, token ids and encoder states, where they are told."""
+    """What one side made of a part: text, token ids and encoder states, where they are known."""
 
     text: str
     ids: tuple[int, ...] | None

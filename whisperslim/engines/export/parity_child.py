@@ -19,7 +19,7 @@ from whisperslim.speech.audio.window import WindowPolicy
 
 
 def main(exchange: Path) -> None:
-    """Answer the request in `exchange`. An error a user can mend is an answer, too."""
+    """Answer the request in `exchange`. An error a user can fix is an answer, too."""
     request = json.loads((exchange / REQUEST_FILE).read_text("utf-8"))
     try:
         answer = _hear_all(_open(request), request, exchange)

@@ -118,7 +118,7 @@ def _parsed(raw: dict[str, Any]) -> ExportRecord:
 
 
 def _file_name(name: str) -> str:
-    # Elsewhere, the length of a file that is nobody's business would be told.
+    # Elsewhere, the length of a file that is nobody's business would be revealed.
     if Path(typed(name, str)).name != name:
         raise ValueError("one of its files is not in the folder")
     return name

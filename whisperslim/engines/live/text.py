@@ -160,7 +160,7 @@ class LiveText:
             self._end()
 
     def work(self) -> bool:
-        """Make one text if one is due; whether it did. Takes as long as the model does."""
+        """Make one text if it is time for one; whether it did. Takes as long as the model does."""
         with self._lock:
             stretch = self._due()
             if stretch is None:

@@ -35,7 +35,7 @@ class Precision:
         bits: Of the weights of products: 32, 8 or 4.
         table_bits: Of tables that are looked up, the token table among them, whose rows are also
             the weight of the output product.
-        block: Inputs that share a scale; of no account with 32 bits.
+        block: Inputs that share a scale; not used with 32 bits.
         many: For products of many positions: a whole sequence is rounded to 8 bits by one scale,
             and each output's weights by one of theirs, which the runtime multiplies fastest.
             Otherwise each block of a position has its own scale, which rounds less and is as fast

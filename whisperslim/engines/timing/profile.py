@@ -101,7 +101,7 @@ def measure_profile(
         trimmed: The same model with fewer tokens; None leaves the vocabulary out.
         engine, quantize, machine: For the record; `engine` also says what is tied.
         repeats: Timed passes of each; medians count.
-        progress: Told the reductions done and their number.
+        progress: Called with the reductions done and their number.
 
     Raises:
         PlanError: no reduction saved any time, or the copies wrote different numbers of tokens.

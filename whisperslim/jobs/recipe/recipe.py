@@ -152,7 +152,7 @@ __all__ = [
 DEFAULT_METHOD = "sgl"
 # Nothing is tuned beforehand unless asked for: the model may be tuned already.
 PREPARE_DEFAULTS = TrainOptions(steps=0)
-# Recovery mends a model that is already tuned: fewer steps, a gentler rate, no long warm-up.
+# Recovery repairs a model that is already tuned: fewer steps, a gentler rate, no long warm-up.
 RECOVER_DEFAULTS = TrainOptions(steps=0, learning_rate=1e-5, warmup_steps=5)
 
 
@@ -373,7 +373,7 @@ def _assembled(values: dict[str, Any], found: dict[str, str]) -> Recipe:
     try:
         recipe = Recipe(**values)
     except RecipeError as error:
-        # What a replaced section would have said is already told about the section itself.
+        # What a replaced section would have said is already reported for the section itself.
         broken = {name.partition(".")[0] for name in found}
         own = {k: v for k, v in error.problems.items() if k.partition(".")[0] not in broken}
         raise RecipeError({**found, **own}) from error

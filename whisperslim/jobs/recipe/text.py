@@ -164,7 +164,7 @@ class Change:
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Knobs of both whose values differ, in the order of `after`.
 
-    With another method, its own knobs have nothing to be compared with: the method alone is told.
+    With another method, its own knobs have nothing to be compared with: the method alone is listed.
     """
     same_method = before.get("method.name") == after.get("method.name")
     compared = [n for n in after if n in before and (same_method or not _of_method(n))]

@@ -273,7 +273,7 @@ def _checked(
     if wrong and not skip:
         shown = "\n".join(f"  {key}: {why}" for key, why in list(wrong.items())[:_SHOWN])
         raise DataError(
-            f"{source}: {len(wrong)} of {len(items)} clips cannot be used; mend or remove them, "
+            f"{source}: {len(wrong)} of {len(items)} clips cannot be used; fix or remove them, "
             f"or ask for them to be skipped:\n{shown}"
         )
     if not kept:

@@ -236,7 +236,7 @@ def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> 
     if run_worker(derived, [follow]):
         raise RunError(
             f"the size could not be made: {derived.name} failed, as {derived.events_path} tells; "
-            "mend the cause and sweep again: what is done stays"
+            "fix the cause and sweep again: what is done stays"
         )
     return derived.stage_done("evaluate")
 

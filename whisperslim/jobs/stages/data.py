@@ -131,7 +131,7 @@ def _test_clips(context: StageContext, named: Mapping[str, Sequence[Item]]) -> l
     for source, items in drawn.items():
         if kept.isdisjoint(item.key for item in items):
             raise DataError(
-                f"test set {source}: none of its {len(items)} clips can be used; mend it, or name "
+                f"test set {source}: none of its {len(items)} clips can be used; fix it, or name "
                 "another in data.test, and start a new run"
             )
     return good
@@ -174,7 +174,7 @@ def _tell_left_out(context: StageContext, which: str, report: DataReport) -> Non
     message = f"{which} cannot be used:\n" + "\n".join(lines[:_SHOWN_PROBLEMS])
     if context.recipe.data.on_problem == "stop":
         raise DataError(
-            f"{message}\nput missing or damaged recordings right and resume; or mend the list of "
+            f"{message}\nrepair missing or damaged recordings and resume; or correct the list of "
             "clips, or set data.on_problem to skip, and start a new run"
         )
     context.emit(Notice(message=f"skipped: {message}"))

@@ -212,6 +212,6 @@ class L0Distill(CompressionMethod):
 
 def log_odds(log_probability: torch.Tensor) -> torch.Tensor:
     """`log(p / (1 - p))` from `log p < 0`, finite and in float64."""
-    # Where p rounds to 1 its odds are endless; the smallest normal number stands for 1 - p.
+    # Where p rounds to 1 its odds are infinite; the smallest normal number stands for 1 - p.
     exact = log_probability.double().clamp(max=-torch.finfo(torch.float64).tiny)
     return exact - torch.log(-torch.expm1(exact))

@@ -163,7 +163,7 @@ def iterative(options: IMPOptions, target: Target) -> MaskedPruning:
 
 
 def random(options: RandomOptions, target: Target) -> MaskedPruning:
-    """One-shot, by lot."""
+    """One-shot, at random."""
     return MaskedPruning(target, Schedule(1, options.begin), Drawn(options.seed))
 
 

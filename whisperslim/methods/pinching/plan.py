@@ -102,7 +102,7 @@ def with_pinched_zeros(
 
 
 def _scale_for(ratios: torch.Tensor, share: float, total: int) -> float:
-    """The `c` below which lie the share's many ratios; endless ones are out of reach."""
+    """The `c` below which lie the share's many ratios; infinite ones are out of reach."""
     wanted, free = round(share * total), int(torch.isfinite(ratios).sum())
     if wanted > free:
         raise PlanError(

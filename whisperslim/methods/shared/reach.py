@@ -22,7 +22,7 @@ def most_left(
     """Most that a removal can leave of the `pruned` groups, a share of all prunable weights.
 
     Counted in weights, all but `removed`. In another currency it depends on the units that go:
-    most is left when those go first that are dear for their weights. It is a bound, and the units
+    most is left when those go first that cost most for their weights. It is a bound, and the units
     that go may leave less.
 
     Args:

@@ -46,7 +46,7 @@ _BLOCK_SAMPLES = 1 << 16  # per channel: what is mixed and resampled at a time
 def decode(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """The whole recording as mono float32 in [-1, 1] at 16 kHz, shape (samples,).
 
-    `source` is a path or the bytes of a file; the format is told from the content, never from the
+    `source` is a path or the bytes of a file; the format is found from the content, never from the
     name. Channels are averaged, then resampled once (soxr, high quality). Works block by block, so
     memory is that of the result. A damaged or cut-off file gives what is readable.
     Raises `AudioError` when there is no such file, nothing decodable, samples that are not finite

@@ -25,7 +25,7 @@ class Batch:
 
 
 class BucketedSampler:
-    """Endless batches of indices, clips of similar duration together; every clip once an epoch.
+    """Batches of indices without end, clips of similar duration together; every clip once an epoch.
 
     Durations are blurred by up to `noise` (a share) before sorting, so that the neighbours of a
     clip change from epoch to epoch. Every epoch is a function of (seed, epoch) alone: the state

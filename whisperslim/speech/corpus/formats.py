@@ -75,7 +75,7 @@ def common_voice_splits(folder: Path) -> tuple[str, ...]:
     """Names of the splits of a Common Voice release folder; empty when it is not one.
 
     A release has `clips/` and one TSV for each split beside tables that list no clips to train on
-    (`reported.tsv`, `clip_durations.tsv`), told apart by their header.
+    (`reported.tsv`, `clip_durations.tsv`), distinguished by their header.
     """
     if not (folder / "clips").is_dir():
         return ()

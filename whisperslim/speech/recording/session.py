@@ -26,7 +26,7 @@ RATE = 16_000  # Hz: what Whisper listens to; `speech.audio.audio` decodes to it
 # Our choice: enough to see whether training helped, few enough to leave most for training.
 HELD_OUT_EVERY = 5
 MOST_SPEAKER_CHARACTERS = 60
-FREE_BYTES = 50_000_000  # kept free on the disk, so that a full one is told before it is full
+FREE_BYTES = 50_000_000  # kept free on the disk, so that it is reported before the disk is full
 
 _SESSION, _MANIFEST, _AUDIO = "session.json", "manifest.tsv", "audio"
 _COLUMNS = ("path", "text", "speaker", "duration", "split")
@@ -183,7 +183,7 @@ def create_session(
 
 
 def open_session(root: Path, name: str) -> RecordingSession:
-    """The corpus of that name; its manifest is mended if a crash left it behind.
+    """The corpus of that name; its manifest is repaired if a crash left it behind.
 
     Raises `UsageError` for a name that is none, `DataError` when it is missing or damaged.
     """

@@ -1,4 +1,4 @@
-"""Whether a recording of one sentence is good to train on, told while it can be read again."""
+"""Whether a recording of one sentence is good to train on, checked while it can be read again."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -44,7 +44,7 @@ _HEADER = (
 )
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # Events of all pages that wait at once. A page looks every two seconds: a hundred pages and some
-# comparisons fit, and what comes beyond is told so rather than kept without end.
+# comparisons fit, and what comes beyond gets an answer rather than waits without end.
 _MOST_WAITING = 256
 _MOST_PAGES = 1000  # that are remembered; a page that is forgotten may choose nothing any more
 

@@ -1,4 +1,4 @@
-"""Votes on hidden sides: which side is A is drawn by lot, and what the votes say is counted."""
+"""Votes on hidden sides: which side is A is random, and what the votes say is counted."""
 
 import math
 import secrets
@@ -27,7 +27,7 @@ class Tally:
 
 
 def hide(compared: Compared) -> Compared:
-    """The comparison with its sides in an order drawn by lot, to be voted on."""
+    """The comparison with its sides in random order, to be voted on."""
     dense, slim, _ = ROLES
     order = (dense, slim) if secrets.randbits(1) else (slim, dense)
     return replace(compared, blind=order)

@@ -139,7 +139,7 @@ def _more_fields() -> tuple[gr.Dropdown, gr.Checkbox]:
             blind = gr.Checkbox(
                 False,
                 label="Blind: hide which is which",
-                info="Two texts, A and B, in an order drawn by lot. You vote, then you see.",
+                info="Two texts, A and B, in random order. Vote first; names are shown afterwards.",
                 elem_id="blind",
             )
     return third, blind

@@ -130,7 +130,7 @@ class BatchCompare:
             self._change(running=False, problem=problem)
 
     def _hear(self, state: BatchState, clip: Clip) -> BatchRow:
-        """One clip; a recording that cannot be heard is told in its row, and the next one comes."""
+        """One clip; one that cannot be heard is reported in its row, and the next comes."""
         try:
             found = self.listen(*state.sides, str(clip.path), state.language, clip.reference)
         except WhisperSlimError as error:
@@ -214,7 +214,7 @@ def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> Batch
     if not (same and earlier.broken_off and _written(files) < _written([earlier.path])):
         return asked
     present = {(clip.key, clip.reference) for clip in clips}
-    # One that could not be heard is tried again; one whose text was mended is scored anew.
+    # One that could not be heard is tried again; one whose text was corrected is scored anew.
     rows = tuple(
         row for row in earlier.rows if (row.key, row.reference) in present and not row.problem
     )

@@ -142,7 +142,7 @@ def list_label(compared: Compared) -> str:
     """One line of the list: when, which slim model, what was heard."""
     when = f"{datetime.fromisoformat(compared.made).astimezone():%d %b %Y, %H:%M}"
     if compared.hidden:
-        return f"{when} · blind, your vote is due"
+        return f"{when} · blind, waiting for your vote"
     said = compared.reference or compared.side("slim").text or "nothing recognised"
     cut = said if len(said) <= _TEXT_SHOWN else f"{said[:_TEXT_SHOWN].rsplit(' ', 1)[0]} …"
     return f"{when} · {compared.side('slim').model} · {cut}"

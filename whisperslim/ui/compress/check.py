@@ -40,7 +40,7 @@ def problems_of(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> 
     """What Start would refuse, by dotted name; empty when all is well."""
     try:
         recipe = recipe_of(form, shown)
-        # Before any path is looked at: what is elsewhere on this computer must not be told.
+        # Before any path is looked at: what is elsewhere on this computer must not be revealed.
         check_recipe(context.folders.around(context.runs), recipe)
         with_absolute_paths(recipe)
     except RecipeError as error:

@@ -209,4 +209,4 @@ def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:
     if not problems:
         return ""
     lines = [f"{form.title_of(name)}: {message}" for name, message in problems.items()]
-    return note("\n".join(["Not started. Please mend:", *lines]), "bad")
+    return note("\n".join(["Not started. Please fix:", *lines]), "bad")

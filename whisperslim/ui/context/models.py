@@ -105,7 +105,7 @@ class Listening:
     def get_ready(self, side: "SideChoice", language: str) -> None:
         """Load a model in the lane unless it is loaded. Does not wait.
 
-        What goes wrong is not told: whoever uses the model then is told the same.
+        What goes wrong is not reported: whoever uses the model then gets the same error.
         """
         if not self.models.holds(side, _version(side.path)):
             self.lane.submit(lambda: warm_up(self._model(side), language))

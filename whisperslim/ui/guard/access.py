@@ -220,7 +220,7 @@ def _first_line(file: Path) -> str:
         raise UsageError(f"--auth: the password file {file} cannot be read: {error}") from error
     if mode & 0o077:
         raise UsageError(
-            f"--auth: other users of this computer may read {file}; mend it with: chmod 600 {file}"
+            f"--auth: other users of this computer may read {file}; fix it with: chmod 600 {file}"
         )
     return text.split("\n", 1)[0].strip("\r")
 

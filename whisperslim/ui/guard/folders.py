@@ -91,7 +91,7 @@ def is_path(typed: str) -> bool:
     """Whether what was typed is a path, rather than a name such as openai/whisper-base.
 
     The name of a model is a path only where such a folder stands. What leads out of the folder the
-    app was started in always is one: whether anything is there must not be told.
+    app was started in always is one: whether anything is there must not be revealed.
     """
     path = _as_path(typed, "folder")
     if typed.strip().startswith((*_FULL, ".")) or ".." in Path(typed).parts:

@@ -1,7 +1,7 @@
 """Stands before Gradio: lets through what the page itself asks, within limits, and no more.
 
 Every handler of a Gradio app is a public address, and Gradio has addresses that this page does not
-use, some of which fetch whatever they are told to. So only those in `_OPEN` exist here.
+use, some of which fetch whatever they are asked to. So only those in `_OPEN` exist here.
 """
 
 import asyncio

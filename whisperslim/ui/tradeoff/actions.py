@@ -181,7 +181,7 @@ def _scored_by(run: RunDir) -> str:
     try:
         with safe_open(run.scores_path, framework="numpy") as file:
             return str((file.metadata() or {}).get("method", ""))
-    except (OSError, SafetensorError):  # told when the run is chosen
+    except (OSError, SafetensorError):  # reported when the run is chosen
         return ""
 
 

@@ -97,7 +97,7 @@ def begin(context: AppContext, name: str | None) -> list[Any]:
     """Updates that set the sweep's controls for a run."""
     try:
         at = act.sizes(context, name) if name else None
-    except WhisperSlimError:  # told beside the run's name, by the upper half
+    except WhisperSlimError:  # reported beside the run's name, by the upper half
         at = None
     if at is None:
         return [gr.update(visible=False), *skips(2), ""]

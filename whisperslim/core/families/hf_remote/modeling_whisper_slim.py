@@ -81,7 +81,9 @@ class AnyLengthEncoder(WhisperEncoder):
         if frames == most:
             return super().forward(input_features, attention_mask=attention_mask, **kwargs)
         if frames % 2 or not 0 < frames < most:
-            raise ValueError(f"features have {frames} frames; an even number up to {most} is due")
+            raise ValueError(
+                f"features have {frames} frames; accepted: an even number up to {most}"
+            )
         hidden = functional.gelu(self.conv1(input_features))
         hidden = functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
         hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]

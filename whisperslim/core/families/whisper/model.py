@@ -127,7 +127,7 @@ class WhisperFamily:
         limit = 2 * encoder.max_source_positions
         frames = features.shape[-1]
         if frames % 2 or not 0 < frames <= limit:
-            raise ValueError(f"features have {frames} frames; an even number up to {limit} is due")
+            raise ValueError(f"features have {frames} frames; give an even number up to {limit}")
         hidden = F.gelu(encoder.conv1(features))
         hidden = F.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
