@@ -8,6 +8,7 @@ after freed memory has been given back; between reports it is higher.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,7 @@ SETTLED = 200  # steps after which memory should be level
 def main() -> None:
     """Train, watch, store."""
     arguments = _arguments()
+    os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # as in the process that does a run's work
     torch.set_num_threads(arguments.threads)
     precision = choose_precision("auto", "cpu")
     items = [item for source in arguments.data for item in load_items(source)]

@@ -9,6 +9,7 @@ float32. All arms train the same weights on the same clips.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ WARM_UP = 3
 def main() -> None:
     """Measure and store."""
     arguments = _arguments()
+    os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # as in the process that does a run's work
     torch.set_num_threads(arguments.threads)
     items = _clips(arguments.data)
     with TemporaryDirectory() as folder:
