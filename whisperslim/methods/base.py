@@ -5,6 +5,7 @@ Recipes, forms and help ask the register for every method's knobs, so torch is n
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,7 +64,7 @@ class Calibration(Protocol):
         ...
 
 
-class CompressionMethod:
+class CompressionMethod(ABC):
     """One way of finding out what a model can do without. A method overrides what it needs.
 
     The loop calls `attach`, `calibrate` before the first step, and per optimizer step: forward (the
@@ -82,9 +83,9 @@ class CompressionMethod:
         """
         return None
 
+    @abstractmethod
     def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
         """Start acting on `model`. Changes no output until training begins."""
-        raise NotImplementedError
 
     def calibrate(self, data: Calibration, trained: bool) -> None:
         """Measure what is needed: before the first step, and when training is done (`trained`).
@@ -117,13 +118,13 @@ class CompressionMethod:
         """
         return {}
 
+    @abstractmethod
     def scores(self) -> Scores:
         """One finite importance per unit of every group, comparable across groups."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
         """Decide what goes. `evaluate` gives the dev WER of a plan, for methods that search."""
-        raise NotImplementedError
 
     def detach(self) -> None:
         """Remove every hook. Weights keep whatever training made of them."""
