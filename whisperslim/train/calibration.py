@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import Scores
@@ -12,7 +10,7 @@ from whisperslim.errors import DataError
 from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train.batches import BatchSource
-from whisperslim.train.forward import decode_targets, encode_batch, make_targets
+from whisperslim.train.forward import decode_targets, encode_batch, targets_of
 from whisperslim.train.precision import FP32, Precision
 
 
@@ -43,22 +41,22 @@ class CleanClips:
         if clips < 1:
             raise DataError(f"information on {clips} clips was asked for; 1 is the least")
         model, fisher = self.speech.model, FisherGates(decay=1.0)
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         training = model.training
         model.eval()
         model.requires_grad_(False)  # only the gates' gradients are wanted
         fisher.attach(model, groups)
         fisher.active = True
         try:
-            self._measure(fisher, model, clips)
+            self._measure(fisher, clips)
         finally:
             fisher.detach()
-            for parameter in trained.values():
+            for parameter in trained:
                 parameter.requires_grad_(True)
             model.train(training)
         return dict(fisher.information)
 
-    def _measure(self, fisher: FisherGates, model: nn.Module, clips: int) -> None:
+    def _measure(self, fisher: FisherGates, clips: int) -> None:
         done = 0
         with self.open() as batches:
             for _ in range(batches.batches_per_epoch):
@@ -72,8 +70,7 @@ class CleanClips:
 
     def _loss_gradients(self, batch: Batch) -> None:
         speech = self.speech
-        positions = int(speech.model.config.max_target_positions)
-        targets = make_targets(speech.tokens, batch.texts, batch.keys, self.language, positions)
+        targets = targets_of(speech, batch, self.language)
         with self.precision.autocast(speech.device):
             outputs = decode_targets(speech, encode_batch(speech, batch), targets)
         outputs.cross_entropy.backward()

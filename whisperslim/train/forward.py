@@ -58,6 +58,12 @@ def make_targets(
     return Targets(padded[:, :-1], padded[:, 1:], counted)
 
 
+def targets_of(speech: SpeechModel, batch: Batch, language: str) -> Targets:
+    """The targets of a batch's texts for a model. Raises as `make_targets`."""
+    positions = int(speech.model.config.max_target_positions)
+    return make_targets(speech.tokens, batch.texts, batch.keys, language, positions)
+
+
 def encode_batch(speech: SpeechModel, batch: Batch) -> torch.Tensor:
     """Encoder states of a batch, on the model's device."""
     return speech.family.encode(speech.model, batch.features.to(speech.device))

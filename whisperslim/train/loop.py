@@ -30,7 +30,7 @@ from whisperslim.methods.shared.units import unit_norms
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Guidance, NoTeacher
-from whisperslim.train.forward import decode_targets, encode_batch, make_targets
+from whisperslim.train.forward import decode_targets, encode_batch, targets_of
 from whisperslim.train.memory import memory_in_use
 from whisperslim.train.options import TrainOptions
 from whisperslim.train.precision import FP32, Precision
@@ -283,8 +283,7 @@ def _one_step(
 
 def _losses(job: Job, batch: Batch, step: int) -> dict[str, torch.Tensor]:
     speech = job.student
-    positions = int(speech.model.config.max_target_positions)
-    targets = make_targets(speech.tokens, batch.texts, batch.keys, job.language, positions)
+    targets = targets_of(speech, batch, job.language)
     with job.precision.autocast(speech.device):
         with job.teacher.watching():
             states = encode_batch(speech, batch)

@@ -1,7 +1,6 @@
 """Stages that train: prepare, tune, recover."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
 
 METHOD_STATE = "method.pt"
+_CLEAN_BATCH = 8  # clips measured in one pass at most, so that large batches take no more memory
 
 
 def prepare(context: StageContext) -> bool:
@@ -135,7 +135,7 @@ def _train(
         student.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
     )
     student.family.set_dropout(student.model, options.dropout)
-    with _batches(context, student, options) as batches:
+    with _batches(context, student, options.batch_size, context.recipe.augment) as batches:
         job = Job(
             stage=stage,
             student=student,
@@ -160,10 +160,10 @@ def _train(
 
 def calibration(context: StageContext, stage: str, speech: SpeechModel) -> CleanClips:
     """The training clips, as they are, for what a method measures on `speech`."""
-    options = replace(context.recipe.train, batch_size=min(8, context.recipe.train.batch_size))
+    size = min(_CLEAN_BATCH, context.recipe.train.batch_size)
     return CleanClips(
         speech,
-        lambda: _batches(context, speech, options, AugmentOptions()),
+        lambda: _batches(context, speech, size, AugmentOptions()),
         context.recipe.language,
         context.precision,
         context.progress(stage, "clips measured for importance"),
@@ -172,18 +172,18 @@ def calibration(context: StageContext, stage: str, speech: SpeechModel) -> Clean
 
 def _batches(
     context: StageContext,
-    student: SpeechModel,
-    options: TrainOptions,
-    augment: AugmentOptions | None = None,
+    speech: SpeechModel,
+    batch_size: int,
+    augment: AugmentOptions,
 ) -> BatchSource:
     return BatchSource(
         context.chosen("train"),
         context.audio_cache,
         context.window,
-        batch_size=options.batch_size,
-        augment=context.recipe.augment if augment is None else augment,
+        batch_size=batch_size,
+        augment=augment,
         seed=context.recipe.runtime.seed,
-        n_mels=student.n_mels,
+        n_mels=speech.n_mels,
         announce=context.say_once,
     )
 
