@@ -8,10 +8,19 @@ from tests.support.fake_runs import make_run, write_events
 from whisperslim import events
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.view import MOST_GAUGE_POINTS, RunView, fold
-from whisperslim.ui.runs import tab as tab_runs
 from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.runs.gauges import STACKS, Spot, current_gauges, curves_figure, heat_figure, moving, spot, still_html
 from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.runs import tab as tab_runs
+from whisperslim.ui.runs.gauges import (
+    STACKS,
+    Spot,
+    current_gauges,
+    curves_figure,
+    heat_figure,
+    moving,
+    spot,
+    still_html,
+)
 
 ATTENTION, FFN = "encoder.0.self_attn.heads", "encoder.1.ffn"
 CROSS = "decoder.1.encoder_attn.heads"

@@ -14,16 +14,16 @@ from whisperslim import events
 from whisperslim.core.families.base import prunable_total
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.eventlog import EventLog
-from whisperslim.jobs.run.view import RunView, fold
 from whisperslim.jobs.run.folder import RunDir, RunStatus
-from whisperslim.ui.runs import tab as tab_runs
-from whisperslim.ui.sparsity import tab as tab_sparsity
-from whisperslim.ui.parts.charts import loss_figure, wer_figure
+from whisperslim.jobs.run.view import RunView, fold
 from whisperslim.ui.context.context import AppContext, for_people
+from whisperslim.ui.context.run_watch import log_tail
+from whisperslim.ui.parts.charts import loss_figure, wer_figure
+from whisperslim.ui.runs import tab as tab_runs
+from whisperslim.ui.runs.card import done_share, run_card, scores_table
+from whisperslim.ui.sparsity import tab as tab_sparsity
 from whisperslim.ui.sparsity.charts import heads_figure, weights_figure
 from whisperslim.ui.sparsity.layers import LayerRow
-from whisperslim.ui.runs.card import done_share, run_card, scores_table
-from whisperslim.ui.context.run_watch import log_tail
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 from whisperslim.events import Evaluated, StepDone
-from whisperslim.jobs.sizes.derivation import MARKER
-from whisperslim.jobs.run.view import RunView, StageView
 from whisperslim.jobs.process.queue import Turn
-from whisperslim.jobs.run.resuming import resume_point
 from whisperslim.jobs.run.folder import RunDir, RunStatus
-from whisperslim.ui.parts.charts import short_source
+from whisperslim.jobs.run.resuming import resume_point
+from whisperslim.jobs.run.view import RunView, StageView
+from whisperslim.jobs.sizes.derivation import MARKER
 from whisperslim.ui.context.context import TONES
+from whisperslim.ui.parts.charts import short_source
 from whisperslim.ui.parts.markup import Cell, bar, empty, note, number, pill, table, text, words
 from whisperslim.ui.parts.quantities import duration, megabytes, percent
 

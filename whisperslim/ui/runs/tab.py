@@ -6,17 +6,33 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.errors import RunError
-from whisperslim.jobs.run.view import RunView
 from whisperslim.jobs.process.queue import Turn
 from whisperslim.jobs.run.folder import RunDir, RunStatus
+from whisperslim.jobs.run.view import RunView
 from whisperslim.ui.context import saved_file
-from whisperslim.ui.parts.charts import loss_figure, wer_figure
 from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.runs.gauges import STACKS, current_gauges, curves_figure, heat_figure, moving, still_html
-from whisperslim.ui.parts.markup import empty
-from whisperslim.ui.runs.card import log_html, no_run, notices_html, resume_label, run_card, run_label, scores_table, small_card
 from whisperslim.ui.context.run_watch import log_tail
 from whisperslim.ui.context.saved_file import SaveButton
+from whisperslim.ui.parts.charts import loss_figure, wer_figure
+from whisperslim.ui.parts.markup import empty
+from whisperslim.ui.runs.card import (
+    log_html,
+    no_run,
+    notices_html,
+    resume_label,
+    run_card,
+    run_label,
+    scores_table,
+    small_card,
+)
+from whisperslim.ui.runs.gauges import (
+    STACKS,
+    current_gauges,
+    curves_figure,
+    heat_figure,
+    moving,
+    still_html,
+)
 
 _GAUGE_OUTPUTS = 3 + len(STACKS)
 _CAN_CONTINUE = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.DIED, RunStatus.QUEUED)
