@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "whisperslim"
-LEAVES = {"errors", "events", "fields", "offline", "places"}
+LEAVES = {"errors", "events", "fields", "offline", "places", "scripts"}
 MAY_IMPORT = {
     "errors": set(),
     "events": set(),
     "places": set(),
     "offline": set(),
+    "scripts": set(),
     "fields": {"errors"},
-    "speech": {"errors", "fields", "places"},
+    "speech": {"errors", "fields", "places", "scripts"},
     "core": LEAVES,
     "methods": {"core", *LEAVES},
     "engines": {"core", "speech", *LEAVES},

@@ -16,9 +16,9 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, trainers
 
-from whisperslim.core.tokens.scripts import letters
 from whisperslim.core.tokens.vocabulary import Merge, TokenTable, Vocabulary, byte_of_symbol
 from whisperslim.errors import UsageError
+from whisperslim.scripts import letters
 
 # A token that is seen less often in training learns nothing. Our choice.
 _LEAST_COUNT = 5

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from whisperslim.core.tokens.scripts import LANGUAGES
 from whisperslim.errors import RecipeError
 from whisperslim.fields import option, problems
+from whisperslim.scripts import LANGUAGES
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from whisperslim.core.tokens.scripts import LANGUAGES, letters
 from whisperslim.errors import CheckpointError, UsageError
+from whisperslim.scripts import LANGUAGES, letters
 
 _PRINTABLE = (range(0x21, 0x7F), range(0xA1, 0xAD), range(0xAE, 0x100))
 
