@@ -125,7 +125,8 @@ async function follow(run, asked) {
   if (run === current) show(STATES[found.state], found);
 }
 
-async function start(wanted, slim, engine, language, dense, dense_engine, dense_window, blind) {
+// `asked`: the form by the names of its fields.
+async function start({ live: wanted, blind, slim_engine: engine, ...models }) {
   stop();
   const run = {
     stopped: false, blocks: [], samples: 0, sent: 0, key: null, loudest: 0, shown: 0,
@@ -134,7 +135,7 @@ async function start(wanted, slim, engine, language, dense, dense_engine, dense_
   current = run;
   show(wanted && blind ? "Blind: no text while you speak, since it would tell A from B." : "");
   try {
-    await follow(run, { slim, engine, language, dense, dense_engine, dense_window });
+    await follow(run, { engine, ...models });
   } catch (error) {
     // The recording itself does not depend on any of this.
     if (run === current) show(run.wanted ? `No text while you speak: ${error.message}` : "");

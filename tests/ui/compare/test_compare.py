@@ -2,11 +2,12 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -15,8 +16,10 @@ from whisperslim.engines.export.record import PARITY_FILE, ExportRecord
 from whisperslim.engines.live.text import Partial
 from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.ui.compare import tab as tab_compare
+from whisperslim.ui.compare import tab as compare_tab
+from whisperslim.ui.compare.fields import AskedComparison, AskedModels, lay_out_compare
 from whisperslim.ui.compare.html import comparison_html
+from whisperslim.ui.compare.record import Compared
 from whisperslim.ui.context.choices import chosen_model
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
@@ -131,9 +134,9 @@ def write_export(folder: Path, engine: str, quantize: str, same: int | None = No
 def test_compare_passes_resolved_sides_and_shows_both(
     app: AppContext, listener: Listener, run: RunDir
 ) -> None:
-    found = tab_compare.compared(
-        app, "clip.wav", BASE, "torch", "30s", run.name, "torch", " HI ", " मैं घर जाता हूँ "
-    )
+    models = AskedModels(BASE, "torch", "30s", run.name, "torch", " HI ")
+    asked = AskedComparison("clip.wav", " मैं घर जाता हूँ ")
+    found = compare_tab.compared(app, models, asked)
     dense, slim = SideChoice(BASE, "30s"), SideChoice(str(run.slim_path), "fit")
     assert listener.compared == [(dense, slim, "clip.wav", "hi", "मैं घर जाता हूँ")]
     assert found.sides[1].model == run.name
@@ -159,27 +162,30 @@ def test_compare_passes_resolved_sides_and_shows_both(
         ({"slim_engine": "../../../etc"}, UsageError),
         ({"slim_engine": ["torch"]}, UsageError),
         ({"language": "h i"}, UsageError),
-        ({"said": "x" * 6000}, UsageError),
-        ({"said": None}, UsageError),
+        ({"reference": "x" * 6000}, UsageError),
+        ({"reference": None}, UsageError),
     ],
 )
 def test_compare_refuses_what_it_cannot_use(
     app: AppContext, listener: Listener, changed: dict[str, Any], error: type
 ) -> None:
-    given = {
-        "audio": "a.wav", "dense": BASE, "dense_engine": "torch", "dense_window": "fit",
-        "slim": BASE, "slim_engine": "", "language": "hi", "said": "", **changed,
+    models = {
+        "dense": BASE, "dense_engine": "torch", "dense_window": "fit",
+        "slim": BASE, "slim_engine": "", "language": "hi",
     }  # fmt: skip
+    asked = {"audio": "a.wav", "reference": ""}
+    of_models = {name: changed.get(name, value) for name, value in models.items()}
+    of_asked = {name: changed.get(name, value) for name, value in asked.items()}
     with pytest.raises(error):
-        tab_compare.compared(app, **given)
+        compare_tab.compared(app, AskedModels(**of_models), AskedComparison(**of_asked))
     assert listener.compared == []
 
 
 def test_a_recording_that_was_cleared_away_is_told(tmp_path: Path) -> None:
-    tab_compare.keep_here(None)
+    compare_tab.keep_here(None)
     for gone in (str(tmp_path / "gone.wav"), "x" * 9999, "a\0b"):
         with pytest.raises(AudioError, match="no longer here; record or choose it again"):
-            tab_compare.keep_here(gone)
+            compare_tab.keep_here(gone)
 
 
 def test_a_recording_in_use_stays(tmp_path: Path) -> None:
@@ -187,7 +193,7 @@ def test_a_recording_in_use_stays(tmp_path: Path) -> None:
     recording.write_bytes(b"x")
     before = recording.stat().st_ctime_ns
     time.sleep(0.05)
-    tab_compare.keep_here(str(recording))
+    compare_tab.keep_here(str(recording))
     assert recording.stat().st_ctime_ns > before
 
 
@@ -195,21 +201,21 @@ def test_a_third_model_is_the_slim_one_in_another_engine(
     app: AppContext, listener: Listener, run: RunDir
 ) -> None:
     fast = write_export(run.path / "export" / "ct2", "ctranslate2", "int8", 6)
-    given = (app, "a.wav", BASE, "torch", "30s", run.name, "torch", "hi", "")
-    found = tab_compare.compared(*given, third="ct2")
+    models = AskedModels(BASE, "torch", "30s", run.name, "torch", "hi")
+
+    def compared(third: object) -> Compared:
+        return compare_tab.compared(app, models, AskedComparison("a.wav", "", third))
+
+    found = compared("ct2")
     assert listener.compared[-1][5] == SideChoice(str(fast), "fit", "ctranslate2", "int8")
     assert [side.role for side in found.sides] == ["dense", "slim", "third"]
     page = comparison_html(found)
     assert "third : dense" in page and "CTranslate2 int8" in page
-    assert len(tab_compare.compared(*given, third="").sides) == 2
+    assert len(compared("").sides) == 2
     with pytest.raises(UsageError, match="same engine"):
-        tab_compare.compared(*given, third="torch")
+        compared("torch")
     with pytest.raises(UsageError, match="no engine"):
-        tab_compare.compared(*given, third=["ct2"])
-    assert [value for _, value in tab_compare.third_update(app, run.name)["choices"]] == [
-        "", "ct2", "torch",
-    ]  # fmt: skip
-    assert tab_compare.third_update(app, "nothing")["choices"] == [("none", "")]
+        compared(["ct2"])
 
 
 # --- engines ----------------------------------------------------------------------------------
@@ -269,21 +275,28 @@ def test_words_tell_what_else_differs() -> None:
 
 def test_choosing_a_model_offers_its_engines(app: AppContext, run: RunDir) -> None:
     write_export(run.path / "export" / "ct2", "ctranslate2", "int8", 5)
-    (update,) = tab_compare.engine_updates(app, run.name, None)
-    assert update["choices"] == [("CTranslate2 int8", "ct2"), ("PyTorch fp32", "torch")]
-    assert update["value"] == "ct2"
-    assert tab_compare.engine_updates(app, run.name, "torch")[0]["value"] == "torch"
-    assert tab_compare.engine_updates(app, "nothing", None)[0]["choices"] == []
-    note = tab_compare.engine_note(app, run.name, "ct2", "ctranslate2-int8")
+    with gr.Blocks():
+        tab = lay_out_compare(app)
+    given = compare_tab.engine_updates(tab, app, run.name, "torch")
+    engines = [("CTranslate2 int8", "ct2"), ("PyTorch fp32", "torch")]
+    assert given[tab.slim_engine]["choices"] == engines
+    assert given[tab.slim_engine]["value"] == "ct2" and "5 of 6 parts" in given[tab.engine_note]
+    assert given[tab.third]["choices"] == [("none", ""), *engines]
+    assert given[tab.third]["value"] == "", "a third model is asked for, never chosen"
+    none = compare_tab.engine_updates(tab, app, "nothing", "torch")
+    assert none[tab.slim_engine]["choices"] == [] and none[tab.slim_engine]["value"] is None
+    assert none[tab.third]["choices"] == [("none", "")]
+    note = compare_tab.engine_note(app, run.name, "ct2", "ctranslate2-int8")
     assert "takes a minute" in note and "5 of 6 parts" in note
-    assert tab_compare.engine_note(app, None, None, "torch") == ""
+    assert compare_tab.engine_note(app, None, None, "torch") == ""
 
 
 def test_visiting_the_tab_loads_the_slim_model(
     app: AppContext, listener: Listener, run: RunDir
 ) -> None:
-    tab_compare.get_ready(app, False, run.name, "torch", "hi")
-    tab_compare.get_ready(app, True, None, None, "hi")
+    models = AskedModels(BASE, "torch", "30s", run.name, "torch", "hi")
+    compare_tab.get_ready(app, False, models)
+    compare_tab.get_ready(app, True, replace(models, slim=None, slim_engine=None))
     assert listener.readied == []
-    tab_compare.get_ready(app, True, run.name, "torch", "hi")
+    compare_tab.get_ready(app, True, models)
     assert listener.readied == [(SideChoice(str(run.slim_path)), "hi")]

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from whisperslim.errors import AudioError, DataError, UsageError
-from whisperslim.ui.compare import folder_panel as batch_panel
+from whisperslim.ui.compare import folder_panel
 from whisperslim.ui.compare.folder import BatchCompare, BatchState, Clip, check_source, clips_of
 from whisperslim.ui.compare.folder_panel import batch_html
 from whisperslim.ui.context.side_choice import SideChoice
@@ -277,7 +278,10 @@ def test_the_page_is_drawn_only_when_something_is_new(tmp_path: Path) -> None:
     state = run_all(
         BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
     )
-    given = batch_panel.updates(state, None)
-    assert "1 of 1 clips" in given[0] and given[3]["visible"]
-    assert "value" not in batch_panel.updates(state, given[5])[0]
-    assert len(batch_panel.updates(None, None)) == 6
+    with gr.Blocks():
+        panel = folder_panel.lay_out_panel()
+    given = folder_panel.updates(panel, state, None)
+    assert given.keys() == set(panel.outputs())
+    assert "1 of 1 clips" in given[panel.result] and given[panel.record.button]["visible"]
+    assert folder_panel.updates(panel, state, given[panel.drawn]) == gr.skip()
+    assert folder_panel.updates(panel, None, None) == gr.skip()

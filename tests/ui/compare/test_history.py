@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
@@ -14,8 +15,9 @@ import soundfile
 from tests.ui.compare.test_compare import comparison
 from whisperslim.errors import AudioError, RunError, UsageError
 from whisperslim.speech.audio.audio import decode
-from whisperslim.ui.compare import results as compare_results
+from whisperslim.ui.compare import results
 from whisperslim.ui.compare.blind import Tally, hide, tallies, tally_html, wilson
+from whisperslim.ui.compare.fields import ResultFields, lay_out_results
 from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.html import comparison_html, comparison_page, write_page, write_record
 from whisperslim.ui.compare.record import Compared, HeardSide, compared_from
@@ -36,6 +38,12 @@ def made(reference: str | None = None, slim: str = "my-run") -> Compared:
 @pytest.fixture
 def history(tmp_path: Path) -> History:
     return History(tmp_path / "runs")
+
+
+@pytest.fixture
+def shown() -> ResultFields:
+    with gr.Blocks():
+        return lay_out_results()
 
 
 # --- kept -------------------------------------------------------------------------------------
@@ -147,7 +155,7 @@ def test_hidden_sides_are_hidden(order: tuple[str, str], reference: str | None) 
     ]
     with pytest.raises(UsageError, match="vote first"):
         comparison_page(hidden, b"")
-    assert "slim" not in compare_results.list_label(hidden)
+    assert "slim" not in results.list_label(hidden)
 
 
 def test_hidden_sides_show_only_notes_of_both() -> None:
@@ -265,45 +273,58 @@ def test_an_exported_page_needs_nothing_else(tmp_path: Path) -> None:
 # --- on the page ------------------------------------------------------------------------------
 
 
-def test_shown_with_buttons_and_files(history: History) -> None:
+def test_shown_with_buttons_and_files(history: History, shown: ResultFields) -> None:
     one = made()
     history.save(one, CLIP, 120.0)
-    given = compare_results.updates(history, one)
-    assert given[0] == one.key and "data:audio/flac" in given[1]
-    assert [given[i]["value"] for i in (3, 4, 5)] == [
+    given = results.updates(shown, history, one)
+    assert given.keys() <= set(shown.outputs())
+    assert given[shown.key] == one.key and "data:audio/flac" in given[shown.result]
+    assert [given[button]["value"] for button in (shown.first, shown.same, shown.second)] == [
         "Dense heard it better", "Both the same", "Slim heard it better",
     ]  # fmt: skip
-    assert given[6]["visible"] and given[7]["visible"] and given[8]["visible"]
-    assert given[10]["value"] == one.key and "my-run" in given[10]["choices"][0][0]
+    files = (shown.files, shown.page.button, shown.record.button)
+    assert all(given[each]["visible"] for each in files)
+    listed = given[shown.earlier]
+    assert listed["value"] == one.key and "my-run" in listed["choices"][0][0]
 
 
-def test_hidden_sides_offer_no_files(history: History, tmp_path: Path) -> None:
-    given = compare_results.keep(history, made(), str(CLIP), blind=True)
-    assert given[2]["visible"] and not given[7]["visible"] and not given[8]["visible"]
-    assert given[3]["value"] == "A heard it better"
-    hidden = history.find(given[0])
+def test_a_deleted_comparison_leaves_the_page(history: History, shown: ResultFields) -> None:
+    given = results.updates(shown, history, None)
+    assert given.keys() <= set(shown.outputs())
+    assert given[shown.key] == "" and "Nothing compared yet" in given[shown.result]
+    assert not given[shown.votes]["visible"] and not given[shown.files]["visible"]
+
+
+def test_hidden_sides_offer_no_files(history: History, shown: ResultFields, tmp_path: Path) -> None:
+    given = results.keep(shown, history, made(), str(CLIP), blind=True)
+    files = (shown.page.button, shown.record.button)
+    assert given[shown.votes]["visible"] and not any(given[each]["visible"] for each in files)
+    assert given[shown.first]["value"] == "A heard it better"
+    hidden = history.find(given[shown.key])
     for write in (
         lambda: write_page(hidden, b"", tmp_path),
         lambda: write_record(hidden, tmp_path),
     ):
         with pytest.raises(UsageError, match="vote first"):
             write()
-    history.vote(given[0], "B")
-    after = compare_results.updates(history, history.find(given[0]))
-    assert not after[2]["visible"] and after[7]["visible"]
+    history.vote(hidden.key, "B")
+    after = results.updates(shown, history, history.find(hidden.key))
+    assert not after[shown.votes]["visible"] and all(after[each]["visible"] for each in files)
 
 
 def test_what_cannot_be_kept_is_shown_but_not_voted_on(
-    history: History, monkeypatch: pytest.MonkeyPatch
+    history: History, shown: ResultFields, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warned: list[str] = []
-    monkeypatch.setattr(compare_results, "warn", warned.append)
+    monkeypatch.setattr(results, "warn", warned.append)
     history.runs.mkdir()
     history.folder.write_text("in the way")
-    given = compare_results.keep(history, made(), str(CLIP), blind=False)
-    assert "ws-transcript" in given[1] and not given[2]["visible"] and len(warned) == 1
+    given = results.keep(shown, history, made(), str(CLIP), blind=False)
+    assert "ws-transcript" in given[shown.result] and given[shown.key] == ""
+    assert not given[shown.votes]["visible"] and not given[shown.files]["visible"]
+    assert len(warned) == 1
     with pytest.raises(RunError):
-        compare_results.keep(history, made(), str(CLIP), blind=True)
+        results.keep(shown, history, made(), str(CLIP), blind=True)
 
 
 def test_sides_are_plain_values() -> None:

@@ -16,8 +16,8 @@ from tests.ui.compare.test_compare import BASE, FakeSession, Listener
 from whisperslim.engines.live.text import Partial
 from whisperslim.errors import AudioError, UsageError
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.ui.compare import fields as compare_fields
 from whisperslim.ui.compare import live_text
+from whisperslim.ui.compare.fields import lay_out_compare
 from whisperslim.ui.compare.live_text import Previews, _answered, previews_of
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
@@ -138,7 +138,7 @@ def test_unusable_rates_get_a_sentence(rate: Any) -> None:
 
 def test_the_script_is_part_of_the_page(app: AppContext) -> None:
     with gr.Blocks():
-        tab = compare_fields.lay_out_tab(app)
+        tab = lay_out_compare(app)
     assert tab.live.value is True
     script = Path(live_text._SCRIPT).read_text("utf-8")
     for name in ("begin", "feed", "end"):

@@ -5,13 +5,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from tests.ui.compare.test_folder import Listener, broken_off, clips_on_disk
 from tests.ui.compare.test_history import CLIP, made
 from whisperslim.core.disk.untrusted import json_of, read_plain, typed
 from whisperslim.errors import RunError
-from whisperslim.ui.compare import results as compare_results
+from whisperslim.ui.compare import results
+from whisperslim.ui.compare.fields import lay_out_results
 from whisperslim.ui.compare.folder import BatchCompare
 from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.html import comparison_page
@@ -44,10 +46,12 @@ def test_a_linked_recording_is_in_no_page(history: History, tmp_path: Path) -> N
     recording = history.folder / one.key / "recording.flac"
     assert history.recording(one.key)
     recording.unlink()
+    with gr.Blocks():
+        shown = lay_out_results()
     for target in (CLIP, Path("/dev/zero")):
         recording.symlink_to(target)
         assert history.recording(one.key) == b""
-        assert "data:audio" not in compare_results.updates(history, one)[1]
+        assert "data:audio" not in results.updates(shown, history, one)[shown.result]
         assert "data:audio" not in comparison_page(one, history.recording(one.key))
         recording.unlink()
     with recording.open("wb") as file:
@@ -149,7 +153,9 @@ def test_one_damaged_comparison_leaves_the_others(history: History, path: str, v
     record.write_text(spoilt(json.loads(record.read_text("utf-8")), path, value), "utf-8")
     with pytest.raises(RunError, match="cannot be read"):
         history.find(bad.key)
-    listed, _ = compare_results.listing(history, good.key)
+    with gr.Blocks():
+        shown = lay_out_results()
+    listed = results.listing(shown, history, good.key)[shown.earlier]
     assert [key for _, key in listed["choices"]] == [good.key]
 
 

@@ -13,10 +13,10 @@ from tests.ui.compare.test_folder import heard, run_all
 from tests.ui.compare.test_history import CLIP, made
 from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.run import disk
-from whisperslim.ui.compare import fields as compare_fields
-from whisperslim.ui.compare import folder_panel as batch_panel
-from whisperslim.ui.compare import results as compare_results
+from whisperslim.ui.compare import folder_panel, results
+from whisperslim.ui.compare.fields import ResultFields, lay_out_results
 from whisperslim.ui.compare.folder import BatchCompare, Clip
+from whisperslim.ui.compare.folder_panel import BatchFields
 from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.html import write_record
 
@@ -26,33 +26,45 @@ def history(tmp_path: Path) -> History:
     return History(tmp_path / "runs")
 
 
+@pytest.fixture
+def shown() -> ResultFields:
+    with gr.Blocks():
+        return lay_out_results()
+
+
+@pytest.fixture
+def panel() -> BatchFields:
+    with gr.Blocks():
+        return folder_panel.lay_out_panel()
+
+
 def full_disk(*given: object, **named: object) -> NoReturn:
     """Stands for a function that writes a file."""
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_full_disk_takes_no_comparison_from_view(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    history: History, shown: ResultFields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warned: list[str] = []
-    monkeypatch.setattr(compare_results, "warn", warned.append)
+    monkeypatch.setattr(results, "warn", warned.append)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     for name in ("write_text", "write_bytes", "mkdir"):
         monkeypatch.setattr(Path, name, full_disk)
-    given = compare_results.keep(history, made(), str(CLIP), blind=False)
-    assert "ws-transcript" in given[1] and not given[6]["visible"]
+    given = results.keep(shown, history, made(), str(CLIP), blind=False)
+    assert "ws-transcript" in given[shown.result] and not given[shown.files]["visible"]
     assert len(warned) == 1 and "make room" in warned[0]
     with pytest.raises(RunError, match="make room"):
         write_record(made(), tmp_path / "files")
 
 
 def test_files_are_there_however_long_a_page_was_open(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    history: History, shown: ResultFields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     one = made()
     history.save(one, CLIP, 120.0)
-    compare_results.updates(history, one)
+    results.updates(shown, history, one)
     assert not (tmp_path / "files").exists(), "what lies ready would be cleared away"
     pressed = _pressed(history)
     for elem_id, end in (("save-page", ".html"), ("save-json", ".json")):
@@ -67,8 +79,8 @@ def test_files_are_there_however_long_a_page_was_open(
 def _pressed(history: History) -> dict[str, Any]:
     """What each button of the page does, by its name there."""
     with gr.Blocks() as blocks:
-        shown = compare_fields._result_fields()
-        compare_results.connect(shown, history)
+        shown = lay_out_results()
+        results.connect(shown, history)
     names = {each._id: getattr(each, "elem_id", None) for each in blocks.blocks.values()}
     return {
         str(names[which]): function.fn
@@ -79,27 +91,27 @@ def _pressed(history: History) -> dict[str, Any]:
 
 
 def test_what_was_heard_is_written_when_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    panel: BatchFields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     with pytest.raises(UsageError, match="compare a folder first"):
-        batch_panel.write_record(None)
+        folder_panel.write_record(None)
     state = run_all(
         BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
     )
-    batch_panel.updates(state, None)
+    folder_panel.updates(panel, state, None)
     assert not (tmp_path / "files").exists()
-    record = json.loads(batch_panel.write_record(state).read_text("utf-8"))
+    record = json.loads(folder_panel.write_record(state).read_text("utf-8"))
     assert record["compared"] == 1 and record["rows"][0]["dense"] == "एक"
 
 
 def test_a_full_disk_takes_no_result_from_view(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    panel: BatchFields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = run_all(
         BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
     )
     monkeypatch.setattr(disk, "write_text_atomically", full_disk)
-    assert "1 of 1 clips" in batch_panel.updates(state, None)[0]
+    assert "1 of 1 clips" in folder_panel.updates(panel, state, None)[panel.result]
     with pytest.raises(RunError, match="make room"):
-        batch_panel.write_record(state)
+        folder_panel.write_record(state)

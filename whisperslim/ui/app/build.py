@@ -12,8 +12,8 @@ from starlette.middleware import Middleware
 
 from whisperslim.jobs.process import queue
 from whisperslim.ui.app import try_it as trial_journey
-from whisperslim.ui.compare import fields as compare_fields
-from whisperslim.ui.compare import tab as tab_compare
+from whisperslim.ui.compare.fields import lay_out_compare
+from whisperslim.ui.compare.tab import connect_compare
 from whisperslim.ui.compress import tab as tab_compress
 from whisperslim.ui.compress.check import marked_now
 from whisperslim.ui.context import saved_file
@@ -80,12 +80,12 @@ def build(
                 tradeoff = tab_tradeoff.lay_out_tab()
             with gr.Tab("Compare", id="compare") as compare_page:
                 own_microphone = computer_microphone.lay_out("compare") if desktop else None
-                compare = compare_fields.lay_out_tab(app)
+                compare = lay_out_compare(app)
             with gr.Tab("Record", id="record"):
                 record = tab_record.lay_out_tab(desktop=desktop)
         tab_compress.connect(compress, app, blocks)
         tab_sparsity.connect(sparsity, app, [sparsity_page.select])
-        tab_compare.connect(compare, app, [compare_page.select], compare_page.select)
+        connect_compare(compare, app, [compare_page.select], compare_page.select)
         if own_microphone is not None:
             microphone = ComputerMicrophone(MAX_SECONDS)
             computer_microphone.connect(own_microphone, microphone, blocks, compare.audio)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.ui.compare import live_text
 from whisperslim.ui.compare.folder_panel import BatchFields, lay_out_panel
@@ -29,6 +30,28 @@ _ENGINE_FIELD: dict[str, Any] = {"filterable": False, "min_width": 140, "scale":
 
 
 @dataclass(frozen=True)
+class AskedModels:
+    """The models of the form as they come from the page, unchecked: see `CompareTab`."""
+
+    dense: object
+    dense_engine: object
+    dense_window: object
+    slim: object
+    slim_engine: object
+    language: object
+
+
+@dataclass(frozen=True)
+class AskedComparison:
+    """What else Compare is pressed with, unchecked: see `CompareTab`."""
+
+    audio: object
+    reference: object
+    third: object = NO_THIRD
+    blind: object = False
+
+
+@dataclass(frozen=True)
 class ResultFields:
     """What shows one comparison, new or earlier, and what can be done with it.
 
@@ -47,6 +70,12 @@ class ResultFields:
     delete: gr.Button
     earlier: gr.Dropdown
     tally: gr.HTML
+
+    def outputs(self) -> list[Block]:
+        """What one comparison fills, in any order."""
+        votes = [self.votes, self.first, self.same, self.second]
+        files = [self.files, self.page.button, self.record.button]
+        return [self.key, self.result, self.earlier, self.tally, *votes, *files]
 
 
 @dataclass(frozen=True)
@@ -71,7 +100,7 @@ class CompareTab:
     batch: BatchFields
 
 
-def lay_out_tab(context: AppContext) -> CompareTab:
+def lay_out_compare(context: AppContext) -> CompareTab:
     """Make the tab's components in the Blocks context now open."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
@@ -116,7 +145,7 @@ def lay_out_tab(context: AppContext) -> CompareTab:
             engine_note = gr.HTML("", elem_id="engine-note")
             third, blind = _more_fields()
             compare = gr.Button("Compare", variant="primary", elem_id="compare")
-            shown = _result_fields()
+            shown = lay_out_results()
             batch = lay_out_panel()
     return CompareTab(
         audio, live, clip, reference, language, dense, slim, dense_engine, dense_window,
@@ -145,7 +174,8 @@ def _more_fields() -> tuple[gr.Dropdown, gr.Checkbox]:
     return third, blind
 
 
-def _result_fields() -> ResultFields:
+def lay_out_results() -> ResultFields:
+    """Make them in the Blocks context now open."""
     key = gr.State("")
     result = gr.HTML(NOTHING, elem_id="comparison")
     with gr.Row(visible=False, elem_id="votes", elem_classes=["ws-acts"]) as votes:

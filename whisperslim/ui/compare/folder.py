@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.untrusted import json_of, read_plain, typed, typed_fields
 from whisperslim.errors import DataError, UsageError, WhisperSlimError
 from whisperslim.ui.context.side_choice import SideChoice
+
+if TYPE_CHECKING:  # it brings torch
+    from whisperslim.engines.comparison import Comparison
 
 FORMAT = 1
 MOST_CLIPS = 500
@@ -23,7 +26,7 @@ FOLDER = "folders"
 _MOST_BYTES = 20_000_000  # of a record: what is said in `MOST_CLIPS` clips of two minutes
 _SOUND = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"}
 
-Listen = Callable[[SideChoice, SideChoice, str, str, str | None], Any]
+Listen = Callable[[SideChoice, SideChoice, str, str, str | None], "Comparison"]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The part of the Compare tab that compares a whole folder, and what it draws of that."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import write_text_told
@@ -20,6 +22,7 @@ from whisperslim.ui.context.saved_file import SaveButton, place_for
 from whisperslim.ui.context.sides import fairness
 from whisperslim.ui.parts.markup import Cell, bar, empty, note, number, table, text, words
 from whisperslim.ui.parts.quantities import duration, interval, percent
+from whisperslim.ui.parts.updates import Updates, Values, unchanged
 
 _SECONDS = 2.0  # between looks, only while one is at work
 _NOTHING = empty("No folder compared yet", "Type its path, then press Compare the folder.")
@@ -38,8 +41,8 @@ class BatchFields:
     timer: gr.Timer
     drawn: gr.State
 
-    def outputs(self) -> list[Any]:
-        """What `updates` fills, in its order."""
+    def outputs(self) -> list[Block]:
+        """What `updates` fills, in any order."""
         return [self.result, self.start, self.stop, self.record.button, self.timer, self.drawn]
 
 
@@ -79,21 +82,25 @@ def lay_out_panel() -> BatchFields:
 
 
 def connect(
-    fields: BatchFields, batch: BatchCompare, opened: Any, begin: Any, given: list[Any]
+    fields: BatchFields,
+    batch: BatchCompare,
+    opened: Sequence[Any],
+    begin: Callable[[Values], None],
+    given: set[Block],
 ) -> None:
     """Wire the panel. `begin` starts a folder from the values of `given`, and may raise."""
 
     @for_people
-    def start(*shown: Any) -> list[Any]:
-        begin(*shown)
-        return updates(batch.look(), None)
+    def start(values: Values) -> Updates:
+        begin(values)
+        return updates(fields, batch.look(), None)
 
-    def stop(drawn: object) -> list[Any]:
+    def stop(drawn: object) -> Updates:
         batch.stop()
-        return updates(batch.look(), drawn)
+        return updates(fields, batch.look(), drawn)
 
-    def look(drawn: object) -> list[Any]:
-        return updates(batch.look(), drawn)
+    def look(drawn: object) -> Updates:
+        return updates(fields, batch.look(), drawn)
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     fields.start.click(start, given, fields.outputs(), **quiet)
@@ -108,20 +115,18 @@ def mark_of(state: BatchState) -> str:
     return f"{state.path.name} {len(state.rows)} {state.running} {state.stopping}"
 
 
-def updates(state: BatchState | None, drawn: object) -> list[Any]:
-    """The components for a state; all are left alone when `drawn` is its mark."""
+def updates(fields: BatchFields, state: BatchState | None, drawn: object) -> Updates:
+    """The panel for a state; all is left alone when `drawn` is its mark."""
     if state is None or mark_of(state) == drawn:
-        return [gr.skip()] * 6
-    # Only now: it brings the normaliser's libraries with it.
-
-    return [
-        batch_html(state),
-        gr.update(interactive=not state.running),
-        gr.update(visible=state.running, interactive=not state.stopping),
-        gr.update(visible=bool(state.rows) and not state.running),
-        gr.Timer(active=state.running),
-        mark_of(state),
-    ]
+        return unchanged()
+    return {
+        fields.result: batch_html(state),
+        fields.start: gr.update(interactive=not state.running),
+        fields.stop: gr.update(visible=state.running, interactive=not state.stopping),
+        fields.record.button: gr.update(visible=bool(state.rows) and not state.running),
+        fields.timer: gr.Timer(active=state.running),
+        fields.drawn: mark_of(state),
+    }
 
 
 def write_record(state: BatchState | None) -> Path:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
@@ -23,6 +23,11 @@ from whisperslim.errors import UsageError, WhisperSlimError
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.sides import dense_side, slim_side
 from whisperslim.ui.parts.theme import ASSETS
+
+if TYPE_CHECKING:  # they bring torch and the detector of voices
+    from whisperslim.engines.live.session import LiveSession
+    from whisperslim.engines.live.text import Partial
+    from whisperslim.speech.audio.stream import SoundStream
 
 _MOST_SESSIONS = 8  # at once, of all pages; each holds some megabytes
 _FORGOTTEN_SECONDS = 30.0  # without sound; a page that was closed says no goodbye
@@ -59,15 +64,15 @@ _TEMPLATE = (
 
 @dataclass
 class _Open:
-    session: Any
-    sound: Any
+    session: "LiveSession"
+    sound: "SoundStream"
     used: float
-    dense: Any = None
+    dense: "LiveSession | None" = None
     note: str = ""  # why there is no text of the dense model
     # What the dense side is asked for, until the slim side has text: in the one lane both work in,
     # the dense model's first passes would hold up the first word.
     dense_asked: Mapping[str, Any] | None = None
-    unheard: list[Any] = field(default_factory=list)
+    unheard: list[np.ndarray] = field(default_factory=list)
     # One call at a time: anybody may send two at once, and the filter in `sound` breaks the whole
     # process when two threads are in it.
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -77,8 +82,8 @@ class _Open:
 class Previews:
     """The previews now open, by a key that only the page that began one knows."""
 
-    begin_session: Callable[[object, object, object], Any]
-    begin_dense: Callable[[Mapping[str, Any]], Any] | None = None
+    begin_session: Callable[[object, object, object], "LiveSession"]
+    begin_dense: Callable[[Mapping[str, Any]], "LiveSession"] | None = None
     clock: Callable[[], float] = time.monotonic
     # Dense sides that were too slow here, and the seconds of their pass: once is enough to know.
     _slow: dict[tuple[str, ...], float] = field(default_factory=dict)
@@ -126,7 +131,7 @@ class Previews:
             dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
             return {**_told(found.session.close()), "state": "ended", **dense}
 
-    def _fed_dense(self, found: _Open, heard: Any, slim: Any) -> dict[str, Any]:
+    def _fed_dense(self, found: _Open, heard: np.ndarray, slim: "Partial") -> dict[str, Any]:
         """The dense side's part of an answer; nothing when it was not asked for, or not yet."""
         asked = found.dense_asked
         if asked is None:
@@ -150,7 +155,7 @@ class Previews:
             return {"dense": {**_told(partial), **told["dense"]}}
         return {"dense": _told(partial)}
 
-    def _dense_session(self, asked: Mapping[str, Any]) -> Any:
+    def _dense_session(self, asked: Mapping[str, Any]) -> "LiveSession":
         """Raises `WhisperSlimError` where there can be none, or it would hold the slim side up."""
         if self.begin_dense is None:
             raise UsageError(_NOT_HERE)
@@ -195,7 +200,7 @@ def _which(asked: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(asked.get(name)) for name in _DENSE_FIELDS)
 
 
-def _told(partial: Any) -> dict[str, Any]:
+def _told(partial: "Partial") -> dict[str, Any]:
     return {"kept": partial.committed, "now": partial.tentative}
 
 
@@ -223,11 +228,11 @@ def lay_out(previews: Previews) -> gr.HTML:
 def previews_of(context: AppContext) -> Previews:
     """Previews by the models of this app."""
 
-    def begin(slim: object, engine: object, language: object) -> Any:
+    def begin(slim: object, engine: object, language: object) -> "LiveSession":
         code = str(language).strip().lower()[:3] or "hi"
         return context.listening.preview(slim_side(context, slim, engine), code)
 
-    def begin_dense(given: Mapping[str, Any]) -> Any:
+    def begin_dense(given: Mapping[str, Any]) -> "LiveSession":
         side = dense_side(context, *(given.get(name) for name in _DENSE_FIELDS))
         if not context.listening.is_here(side):
             raise UsageError(_NOT_HERE)

@@ -3,10 +3,13 @@
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisperslim.core.disk.untrusted import typed, typed_fields
 from whisperslim.ui.context.side_choice import SideChoice
+
+if TYPE_CHECKING:  # they bring torch
+    from whisperslim.engines.comparison import Comparison, Side, SideScores
 
 FORMAT = 1
 ROLES = ("dense", "slim", "third")
@@ -89,7 +92,7 @@ class Compared:
 
 
 def compared_from(
-    comparison: Any,
+    comparison: "Comparison",
     names: tuple[str, ...],
     run_as: tuple[SideChoice, ...],
     language: str,
@@ -98,8 +101,8 @@ def compared_from(
 ) -> Compared:
     """What `engines.comparison.compare` found, with names and engines as they were chosen."""
     found = [comparison.dense, comparison.slim]
-    if (third := getattr(comparison, "third", None)) is not None:
-        found.append(third)
+    if comparison.third is not None:
+        found.append(comparison.third)
     scores = comparison.scores or {}
     sides = tuple(
         _heard(role, name, run, side, scores.get(role, {}))
@@ -119,7 +122,7 @@ def compared_from(
     )
 
 
-def _heard(role: str, name: str, run: SideChoice, side: Any, scores: Any) -> HeardSide:
+def _heard(role: str, name: str, run: SideChoice, side: "Side", scores: "SideScores") -> HeardSide:
     transcript = side.transcript
     return HeardSide(
         role, name, run.runs_in, run.hears_in, transcript.text, transcript.note,

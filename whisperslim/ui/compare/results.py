@@ -16,36 +16,29 @@ from whisperslim.ui.context import saved_file
 from whisperslim.ui.context.context import for_people, warn
 from whisperslim.ui.context.models import MAX_SECONDS
 from whisperslim.ui.context.saved_file import place_for
+from whisperslim.ui.parts.updates import Updates
 
 _MOST_LISTED = 200
 _TEXT_SHOWN = 32  # characters of a transcript in the list
-
-
-def outputs(shown: ResultFields) -> list[Any]:
-    """What `updates` fills, in its order."""
-    return [
-        shown.key, shown.result, shown.votes, shown.first, shown.same, shown.second, shown.files,
-        shown.page.button, shown.record.button, shown.delete, shown.earlier, shown.tally,
-    ]  # fmt: skip
 
 
 def connect(shown: ResultFields, history: History) -> None:
     """Wire votes, deletion, the files to save and the list."""
 
     @for_people
-    def vote(place: int, key: str) -> list[Any]:
+    def vote(place: int, key: str) -> Updates:
         choice = choices_of(history.find(key))[place]
-        return updates(history, history.vote(key, choice))
+        return updates(shown, history, history.vote(key, choice))
 
     @for_people
-    def pick(key: str | None) -> list[Any]:
-        return updates(history, history.find(key))
+    def pick(key: str | None) -> Updates:
+        return updates(shown, history, history.find(key))
 
     @for_people
-    def delete(key: str) -> list[Any]:
+    def delete(key: str) -> Updates:
         history.delete(key)
         gr.Info("The comparison, its recording and its vote are gone.", title="Deleted")
-        return updates(history, None)
+        return updates(shown, history, None)
 
     def page(key: object) -> Path:
         # Only now: the alignment of words brings the normaliser's libraries with it.
@@ -64,16 +57,17 @@ def connect(shown: ResultFields, history: History) -> None:
         "concurrency_id": "act",
         "concurrency_limit": 1,
     }
-    buttons = (shown.first, shown.same, shown.second)
-    for place, button in enumerate(buttons):
-        button.click(partial(vote, place), shown.key, outputs(shown), **acting)
-    shown.earlier.input(pick, shown.earlier, outputs(shown), **acting)
-    shown.delete.click(delete, shown.key, outputs(shown), **acting)
+    for place, button in enumerate((shown.first, shown.same, shown.second)):
+        button.click(partial(vote, place), shown.key, shown.outputs(), **acting)
+    shown.earlier.input(pick, shown.earlier, shown.outputs(), **acting)
+    shown.delete.click(delete, shown.key, shown.outputs(), **acting)
     saved_file.connect(shown.page, page, shown.key)
     saved_file.connect(shown.record, record, shown.key)
 
 
-def keep(history: History, compared: Compared, recording: str, *, blind: bool) -> list[Any]:
+def keep(
+    shown: ResultFields, history: History, compared: Compared, recording: str, *, blind: bool
+) -> Updates:
     """Keep a comparison just made and show it.
 
     Raises `RunError` when a blind one cannot be kept, since a vote has to be; an open one is
@@ -86,39 +80,51 @@ def keep(history: History, compared: Compared, recording: str, *, blind: bool) -
         if blind:
             raise
         warn(str(error))
-        return _unkept(history, made)
-    return updates(history, made)
+        # Neither votes, files nor deletion: there is nothing on disk.
+        hidden = gr.update(visible=False)
+        page = updates(shown, history, made)
+        return {**page, shown.key: "", shown.votes: hidden, shown.files: hidden}
+    return updates(shown, history, made)
 
 
-def updates(history: History, compared: Compared | None) -> list[Any]:
-    """The page's components for one comparison, or for none."""
-    listed = history.listed()
-    end = [_list_update(listed, compared.key if compared else ""), tally_html(listed)]
+def updates(shown: ResultFields, history: History, compared: Compared | None) -> Updates:
+    """One comparison on the page, or none."""
     if compared is None:
         gone = gr.update(visible=False)
-        return ["", NOTHING, gone, *[gr.skip()] * 3, gone, *[gr.skip()] * 3, *end]
+        return {
+            shown.key: "",
+            shown.result: NOTHING,
+            shown.votes: gone,
+            shown.files: gone,
+            **listing(shown, history, ""),
+        }
     sound = history.recording(compared.key)
     # Only now: the alignment of words brings the normaliser's libraries with it.
     from whisperslim.ui.compare.html import comparison_html
 
+    first, same, second = vote_labels(compared)
     saved = gr.update(visible=not compared.hidden)
-    return [
-        compared.key,
-        comparison_html(compared, sound),
-        gr.update(visible=compared.hidden or not compared.blind),
-        *(gr.update(value=label) for label in vote_labels(compared)),
-        gr.update(visible=True),
-        saved,
-        saved,
-        gr.skip(),
-        *end,
-    ]
+    return {
+        shown.key: compared.key,
+        shown.result: comparison_html(compared, sound),
+        shown.votes: gr.update(visible=compared.hidden or not compared.blind),
+        shown.first: gr.update(value=first),
+        shown.same: gr.update(value=same),
+        shown.second: gr.update(value=second),
+        shown.files: gr.update(visible=True),
+        shown.page.button: saved,
+        shown.record.button: saved,
+        **listing(shown, history, compared.key),
+    }
 
 
-def listing(history: History, key: str) -> list[Any]:
-    """The list and the votes, read anew."""
+def listing(shown: ResultFields, history: History, key: str) -> Updates:
+    """The list, with `key` chosen, and the votes, both read again."""
     listed = history.listed()
-    return [_list_update(listed, key), tally_html(listed)]
+    choices = [(list_label(each), each.key) for each in listed[:_MOST_LISTED]]
+    known = any(key == listed_key for _, listed_key in choices)
+    earlier = gr.update(choices=choices, value=key if known else None)
+    return {shown.earlier: earlier, shown.tally: tally_html(listed)}
 
 
 def choices_of(compared: Compared) -> tuple[str, str, str]:
@@ -146,16 +152,3 @@ def list_label(compared: Compared) -> str:
     said = compared.reference or compared.side("slim").text or "nothing recognised"
     cut = said if len(said) <= _TEXT_SHOWN else f"{said[:_TEXT_SHOWN].rsplit(' ', 1)[0]} …"
     return f"{when} · {compared.side('slim').model} · {cut}"
-
-
-def _list_update(listed: list[Compared], key: str) -> Any:
-    choices = [(list_label(each), each.key) for each in listed[:_MOST_LISTED]]
-    known = any(key == listed_key for _, listed_key in choices)
-    return gr.update(choices=choices, value=key if known else None)
-
-
-def _unkept(history: History, compared: Compared) -> list[Any]:
-    """Shown, but neither votes, files nor deletion: there is nothing on disk."""
-    given = updates(history, compared)
-    given[0], given[2], given[6] = "", gr.update(visible=False), gr.update(visible=False)
-    return given

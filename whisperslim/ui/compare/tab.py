@@ -1,15 +1,23 @@
 """The Compare tab: one recording, two models or three, word by word."""
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
-from whisperslim.ui.compare import folder_panel as batch_panel
-from whisperslim.ui.compare import results as compare_results
-from whisperslim.ui.compare.fields import LONGEST_REFERENCE, NO_THIRD, CompareTab
+from whisperslim.ui.compare import folder_panel, results
+from whisperslim.ui.compare.fields import (
+    LONGEST_REFERENCE,
+    NO_THIRD,
+    AskedComparison,
+    AskedModels,
+    CompareTab,
+)
 from whisperslim.ui.compare.folder import BatchCompare, check_source, clips_of
 from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.record import Compared, compared_from
@@ -19,9 +27,15 @@ from whisperslim.ui.context.side_choice import TORCH, SideChoice
 from whisperslim.ui.context.sides import dense_side, fairness, slim_options, slim_side
 from whisperslim.ui.parts.demo_clips import demo_clip
 from whisperslim.ui.parts.markup import text
+from whisperslim.ui.parts.updates import Updates, Values, inputs_of, read, unchanged
 
 # What the recorder tells the script of `live_text`; the page works without it.
-_START = "(...given) => { window.whisperSlimLive?.start(...given); return []; }"
+_LIVE = ("live", "blind", *(each.name for each in dataclass_fields(AskedModels)))
+_START = f"""(...given) => {{
+  const asked = Object.fromEntries({json.dumps(_LIVE)}.map((name, at) => [name, given[at]]));
+  window.whisperSlimLive?.start(asked);
+  return [];
+}}"""
 _STOP = "() => { window.whisperSlimLive?.stop(); return []; }"
 _CLEAR = "() => { window.whisperSlimLive?.clear(); return []; }"
 _DENSE_MADE = (
@@ -30,7 +44,9 @@ _DENSE_MADE = (
 )
 
 
-def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited: Any) -> None:
+def connect_compare(
+    tab: CompareTab, context: AppContext, opened: Sequence[Any], visited: Callable[..., Any]
+) -> None:
     """Wire the tab.
 
     `opened` are the events on which the lists of models are read again, `visited` the one that
@@ -38,54 +54,58 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     """
 
     history = History(context.runs)
+    shown = tab.shown
 
-    def offer(chosen: str | None, dense_engine: str) -> list[Any]:
+    def offer(chosen: str | None, dense_engine: str) -> Updates:
         names = slim_choices(context)
         name = chosen or next(iter(names), None)
-        dense = gr.update(choices=dense_choices(context))
-        return [dense, gr.update(choices=names, value=name), *engines(name, dense_engine)]
+        return {
+            tab.dense: gr.update(choices=dense_choices(context)),
+            tab.slim: gr.update(choices=names, value=name),
+            **engines(name, dense_engine),
+        }
 
-    # The note comes with the engines: a change event of its own could be lost on the way.
-    def engines(slim: str | None, dense_engine: str) -> list[Any]:
-        (update,) = engine_updates(context, slim, None)
-        note = engine_note(context, slim, update["value"], dense_engine)
-        return [update, note, third_update(context, slim)]
+    def engines(slim: str | None, dense_engine: str) -> Updates:
+        return engine_updates(tab, context, slim, dense_engine)
 
     def explain(slim: str | None, key: str | None, dense_engine: str) -> str:
         return engine_note(context, slim, key, dense_engine)
 
     @for_people
-    def take_clip(name: str | None) -> list[Any]:
+    def take_clip(name: str | None) -> Updates:
         if not name:
-            return [gr.skip(), gr.skip()]
+            return unchanged()
         path, said = demo_clip(name)
-        return [str(path), said]
+        return {tab.audio: str(path), tab.reference: said}
 
     @for_people
-    def compare(blind: bool, third: object, recording: object, *shown: Any) -> list[Any]:
-        keep_here(recording)
+    def compare(values: Values) -> Updates:
+        models = read(AskedModels, tab, values)
+        asked = read(AskedComparison, tab, values)
+        blind = asked.blind is True
+        keep_here(asked.audio)
         # Three texts cannot be A and B.
-        found = compared(context, recording, *shown, third=None if blind is True else third)
-        return compare_results.keep(history, found, str(recording), blind=blind is True)
+        found = compared(context, models, replace(asked, third=NO_THIRD) if blind else asked)
+        return results.keep(shown, history, found, str(asked.audio), blind=blind)
 
-    def list_earlier(key: str) -> list[Any]:
-        return compare_results.listing(history, key)
+    def list_earlier(key: str) -> Updates:
+        return results.listing(shown, history, key)
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     chosen = [tab.slim, tab.dense_engine]
     offered = [tab.slim_engine, tab.engine_note, tab.third]
+    models = inputs_of(AskedModels, tab)
     gr.on(list(opened), offer, chosen, [tab.dense, tab.slim, *offered], **quiet)
-    shown = tab.shown
     gr.on(list(opened), list_earlier, shown.key, [shown.earlier, shown.tally], **quiet)
-    compare_results.connect(shown, history)
+    results.connect(shown, history)
     batch = BatchCompare(context.listening.compare, history.folder)
 
-    def begin(*given: Any) -> None:
-        begin_folder(context, batch, *given)
+    def begin(values: Values) -> None:
+        source, most = values[tab.batch.source], values[tab.batch.most]
+        begin_folder(context, batch, source, most, read(AskedModels, tab, values))
 
-    sides = [tab.dense, tab.dense_engine, tab.dense_window, tab.slim, tab.slim_engine, tab.language]
-    folder = [tab.batch.source, tab.batch.most, *sides]
-    batch_panel.connect(tab.batch, batch, opened, begin, folder)
+    folder = {tab.batch.source, tab.batch.most, *models}
+    folder_panel.connect(tab.batch, batch, opened, begin, folder)
     tab.slim.input(engines, chosen, offered, **quiet)
     explained = [tab.slim, tab.slim_engine, tab.dense_engine]
     again = {**quiet, "trigger_mode": "always_last"}
@@ -96,10 +116,13 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
         tab.engine_note,
         **again,
     )
-    prepared = [tab.live, tab.slim, tab.slim_engine, tab.language]
-    visited(lambda *shown: get_ready(context, *shown), prepared, None, **quiet)
-    both = [*prepared, tab.dense, tab.dense_engine, tab.dense_window, tab.blind]
-    tab.audio.start_recording(None, both, None, js=_START)
+
+    def visit(values: Values) -> None:
+        get_ready(context, values[tab.live], read(AskedModels, tab, values))
+
+    visited(visit, {tab.live, *models}, None, **quiet)
+    live = [getattr(tab, name) for name in _LIVE]
+    tab.audio.start_recording(None, live, None, js=_START)
     # What is said while the recorder rests is not in the recording either.
     for event in (tab.audio.stop_recording, tab.audio.pause_recording):
         event(None, None, None, js=_STOP)
@@ -107,10 +130,14 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     cleared = [tab.audio.clear, tab.audio.upload, tab.clip.input, tab.blind.input]
     gr.on(cleared, None, None, None, js=_CLEAR)
     tab.clip.input(take_clip, tab.clip, [tab.audio, tab.reference], **quiet)
+
     # A new recording has no text yet; the one of the clip before would score it wrongly.
+    def forget() -> Updates:
+        return {tab.clip: None, tab.reference: ""}
+
     gr.on(
         [tab.audio.start_recording, tab.audio.upload, tab.audio.clear],
-        lambda: [None, ""],
+        forget,
         None,
         [tab.clip, tab.reference],
         queue=False,
@@ -118,19 +145,8 @@ def connect(tab: CompareTab, context: AppContext, opened: Sequence[Any], visited
     )
     tab.compare.click(
         compare,
-        [
-            tab.blind,
-            tab.third,
-            tab.audio,
-            tab.dense,
-            tab.dense_engine,
-            tab.dense_window,
-            tab.slim,
-            tab.slim_engine,
-            tab.language,
-            tab.reference,
-        ],
-        compare_results.outputs(shown),
+        inputs_of(AskedComparison, tab) | models,
+        shown.outputs(),
         concurrency_id="compute",
         concurrency_limit=1,
         api_visibility="private",
@@ -152,36 +168,25 @@ def keep_here(recording: object) -> None:
         raise AudioError("the recording is no longer here; record or choose it again") from error
 
 
-def compared(
-    context: AppContext,
-    audio: object,
-    dense: object,
-    dense_engine: object,
-    dense_window: object,
-    slim: object,
-    slim_engine: object,
-    language: object,
-    said: object,
-    *,
-    third: object = None,
-) -> Compared:
-    """What both models hear in one recording; `third` is one more engine of the slim one.
+def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -> Compared:
+    """What both models hear in one recording, and perhaps the slim one in a third engine.
 
     Raises `AudioError`, `SourceError`, `CheckpointError`, `ExportError` or `UsageError`.
     """
+    audio, said = asked.audio, asked.reference
     if not isinstance(audio, str) or not audio:
         raise AudioError("there is no recording; record one, upload a file or choose a demo clip")
     if not isinstance(said, str) or len(said) > LONGEST_REFERENCE:
         raise UsageError(f"the reference is longer than {LONGEST_REFERENCE} characters")
-    first = dense_side(context, dense, dense_engine, dense_window)
-    second = slim_side(context, slim, slim_engine)
-    more = _third_side(context, slim, third, second)
-    spoken = spoken_language(language)
+    dense = dense_side(context, models.dense, models.dense_engine, models.dense_window)
+    slim = slim_side(context, models.slim, models.slim_engine)
+    more = _third_side(context, models.slim, asked.third, slim)
+    spoken = spoken_language(models.language)
     reference = said.strip() or None
-    result = context.listening.compare(first, second, audio, spoken, reference, *more)
-    names = (str(dense), str(slim), str(slim))
-    sides = (first, second, *more)
-    return compared_from(result, names, sides, spoken, reference, fairness(first, second))
+    result = context.listening.compare(dense, slim, audio, spoken, reference, *more)
+    names = (str(models.dense), str(models.slim), str(models.slim))
+    sides = (dense, slim, *more)
+    return compared_from(result, names, sides, spoken, reference, fairness(dense, slim))
 
 
 def _third_side(
@@ -196,61 +201,47 @@ def _third_side(
 
 
 def begin_folder(
-    context: AppContext,
-    batch: BatchCompare,
-    source: object,
-    most: object,
-    dense: object,
-    dense_engine: object,
-    dense_window: object,
-    slim: object,
-    slim_engine: object,
-    language: object,
+    context: AppContext, batch: BatchCompare, source: object, most: object, models: AskedModels
 ) -> None:
     """Start to compare a whole folder. Raises as `compared` does, and `DataError`."""
     sides = (
-        dense_side(context, dense, dense_engine, dense_window),
-        slim_side(context, slim, slim_engine),
+        dense_side(context, models.dense, models.dense_engine, models.dense_window),
+        slim_side(context, models.slim, models.slim_engine),
     )
-    spoken = spoken_language(language)
+    spoken = spoken_language(models.language)
     place = check_source(source)
     clips = clips_of(place, most, context.admit)
-    batch.start((str(dense), str(slim)), sides, place, clips, spoken)
+    batch.start((str(models.dense), str(models.slim)), sides, place, clips, spoken)
 
 
-def third_update(context: AppContext, slim: object) -> Any:
-    """The list of engines for a third side; none is chosen."""
-    try:
-        options = slim_options(context, slim)
-    except WhisperSlimError:  # nothing chosen yet, or half typed: Compare says what is wrong
-        options = []
-    choices = [("none", NO_THIRD), *((option.label, option.key) for option in options)]
-    return gr.update(choices=choices, value=NO_THIRD)
-
-
-def get_ready(
-    context: AppContext, live: object, slim: object, slim_engine: object, language: object
-) -> None:
+def get_ready(context: AppContext, live: object, models: AskedModels) -> None:
     """Begin to load the slim model, so that the first recording has text soon."""
     if live is not True:
         return
     try:
-        context.listening.get_ready(
-            slim_side(context, slim, slim_engine), spoken_language(language)
-        )
+        slim = slim_side(context, models.slim, models.slim_engine)
+        context.listening.get_ready(slim, spoken_language(models.language))
     except WhisperSlimError:  # nothing chosen yet; recording and Compare say what is wrong
         return
 
 
-def engine_updates(context: AppContext, slim: object, key: object) -> list[Any]:
-    """The list of engines for a slim model just chosen: the fastest it has, unless `key` is one."""
+def engine_updates(
+    tab: CompareTab, context: AppContext, slim: object, dense_engine: object
+) -> Updates:
+    """The engines of a slim model just chosen: its fastest is chosen, and no third one.
+
+    The note comes with them: a change event of its own could be lost on the way.
+    """
     try:
-        options = slim_options(context, slim)
+        choices = [(option.label, option.key) for option in slim_options(context, slim)]
     except WhisperSlimError:  # nothing chosen yet, or half typed: Compare says what is wrong
-        return [gr.update(choices=[], value=None)]
-    keys = [option.key for option in options]
-    choices = [(option.label, option.key) for option in options]
-    return [gr.update(choices=choices, value=key if key in keys else keys[0])]
+        choices = []
+    fastest = choices[0][1] if choices else None
+    return {
+        tab.slim_engine: gr.update(choices=choices, value=fastest),
+        tab.engine_note: engine_note(context, slim, fastest, dense_engine),
+        tab.third: gr.update(choices=[("none", NO_THIRD), *choices], value=NO_THIRD),
+    }
 
 
 def engine_note(context: AppContext, slim: object, key: object, dense_engine: object) -> str:

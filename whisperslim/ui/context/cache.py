@@ -4,22 +4,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 @dataclass
-class ModelCache:
+class ModelCache(Generic[K, V]):
     """Keeps what `load` returns for the last `capacity` keys.
 
     One lock for all: loading two models at once would double the peak of memory.
     """
 
-    load: Callable[[Any], Any]
+    load: Callable[[K], V]
     capacity: int = 2
-    _models: "OrderedDict[tuple[Hashable, str], Any]" = field(default_factory=OrderedDict)
+    _models: "OrderedDict[tuple[K, str], V]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, name: Hashable, version: str = "") -> Any:
+    def get(self, name: K, version: str = "") -> V:
         """What `load` makes of `name`, loaded when it is not here in this version."""
         key = (name, version)
         with self._lock:
@@ -31,11 +34,11 @@ class ModelCache:
             self._models[key] = self.load(name)
             return self._models[key]
 
-    def loaded(self) -> tuple[Any, ...]:
+    def loaded(self) -> tuple[V, ...]:
         """All that is here."""
         with self._lock:
             return tuple(self._models.values())
 
-    def holds(self, name: Hashable, version: str = "") -> bool:
+    def holds(self, name: K, version: str = "") -> bool:
         """Whether it is here in this version."""
         return (name, version) in self._models

@@ -13,9 +13,9 @@ from whisperslim.jobs.process import background, queue
 from whisperslim.jobs.recipe.recipe import Recipe
 from whisperslim.jobs.recipe.trial import trial_recipe
 from whisperslim.jobs.run.folder import RunDir, RunStatus
-from whisperslim.ui.context import models as lazy
 from whisperslim.ui.context.cache import ModelCache
-from whisperslim.ui.context.embedding import embedding
+from whisperslim.ui.context.embedding import Embedding, embedding
+from whisperslim.ui.context.models import Listening, ModelSize, Resizing, measure, zeroed_shares
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.guard.folders import Folders
 from whisperslim.ui.parts.markup import text
@@ -48,14 +48,18 @@ class AppContext:
     watch: RunWatch
     start: Callable[[RunDir], int] = queue.start_or_wait
     stop: Callable[[RunDir], object] = queue.stop_or_leave
-    measures: ModelCache = field(default_factory=lambda: ModelCache(lazy.measure, capacity=32))
-    zeroed: ModelCache = field(
-        default_factory=lambda: ModelCache(lambda path: lazy.zeroed_shares(Path(path)), capacity=32)
+    measures: ModelCache[str, ModelSize] = field(
+        default_factory=lambda: ModelCache(measure, capacity=32)
     )
-    listening: lazy.Listening = field(default_factory=lazy.Listening)
-    resizing: lazy.Resizing = field(default_factory=lazy.Resizing)
+    zeroed: ModelCache[str, Mapping[str, float]] = field(
+        default_factory=lambda: ModelCache(lambda path: zeroed_shares(Path(path)), capacity=32)
+    )
+    listening: Listening = field(default_factory=Listening)
+    resizing: Resizing = field(default_factory=Resizing)
     command: Callable[[RunDir, str, Sequence[str]], int] = background.start
-    embeddings: ModelCache = field(default_factory=lambda: ModelCache(embedding, capacity=8))
+    embeddings: ModelCache[str, Embedding] = field(
+        default_factory=lambda: ModelCache(embedding, capacity=8)
+    )
     folders: Folders = field(default_factory=Folders)
     trial: Callable[[], Recipe] = trial_recipe
 
@@ -68,8 +72,7 @@ class AppContext:
         """Group key -> share of the run's slim model that is zero; empty while there is none."""
         if not (run.stage_done("recover") and run.slim_path.is_dir()):
             return {}
-        found: Mapping[str, float] = self.zeroed.get(str(run.slim_path))
-        return found
+        return self.zeroed.get(str(run.slim_path))
 
     def admit(self, typed: object, what: str = "folder") -> Path:
         """A path from the page, resolved; the runs are among the folders it may lead to.

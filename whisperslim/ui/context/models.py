@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from whisperslim.engines.export.record import EXPORT_FILE, is_export
@@ -16,6 +16,9 @@ from whisperslim.ui.context.cache import ModelCache
 if TYPE_CHECKING:
     import numpy as np
 
+    from whisperslim.engines.base import Transcriber
+    from whisperslim.engines.comparison import Comparison
+    from whisperslim.engines.live.session import LiveSession
     from whisperslim.jobs.sizes.predict import Prediction
     from whisperslim.jobs.sizes.replan import Replan
     from whisperslim.ui.context.side_choice import SideChoice
@@ -64,10 +67,12 @@ class Listening:
     Models work in one lane, one after another, so that a preview never disturbs a measurement.
     """
 
-    models: ModelCache = field(default_factory=lambda: ModelCache(transcriber, capacity=3))
+    models: "ModelCache[SideChoice, Transcriber]" = field(
+        default_factory=lambda: ModelCache(transcriber, capacity=3)
+    )
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
     # Models that have worked here: what is untimed before a comparison would double the wait.
-    _worked: "WeakValueDictionary[int, Any]" = field(default_factory=WeakValueDictionary)
+    _worked: "WeakValueDictionary[int, Transcriber]" = field(default_factory=WeakValueDictionary)
 
     def compare(
         self,
@@ -77,7 +82,7 @@ class Listening:
         language: str,
         reference: str | None,
         third: "SideChoice | None" = None,
-    ) -> Any:
+    ) -> "Comparison":
         """The `Comparison` of two models on an audio file, or of three.
 
         Raises `AudioError`, `SourceError`, `CheckpointError` or `ExportError`.
@@ -110,7 +115,7 @@ class Listening:
         if not self.models.holds(side, _version(side.path)):
             self.lane.submit(lambda: warm_up(self._model(side), language))
 
-    def preview(self, side: "SideChoice", language: str) -> Any:
+    def preview(self, side: "SideChoice", language: str) -> "LiveSession":
         """A `LiveSession` for one recording. Raises `SourceError` without a voice detector."""
         from whisperslim.engines.live.session import LiveSession
         from whisperslim.engines.live.text import LiveOptions, LiveText
@@ -128,7 +133,7 @@ class Listening:
         audio: "np.ndarray",
         language: str,
         reference: str | None,
-    ) -> Any:
+    ) -> "Comparison":
         load_libraries()
         from whisperslim.engines.comparison import compare
 
@@ -147,7 +152,7 @@ class Listening:
         self._worked.update({id(model): model for model in models})
         return found
 
-    def _model(self, side: "SideChoice") -> Any:
+    def _model(self, side: "SideChoice") -> "Transcriber":
         return self.models.get(side, _version(side.path))
 
 
@@ -183,7 +188,7 @@ class Resizing:
         return stored_prediction(run, removed, zeroed)
 
 
-def transcriber(side: "SideChoice") -> Any:
+def transcriber(side: "SideChoice") -> "Transcriber":
     """A model ready to listen on this machine's processor, in the engine asked for."""
     load_libraries()
     from whisperslim.engines.opening import open_transcriber
@@ -193,7 +198,7 @@ def transcriber(side: "SideChoice") -> Any:
     return open_transcriber(str(_made(side)) if made else side.path, parse_window(side.window))
 
 
-def warm_up(model: Any, language: str) -> None:
+def warm_up(model: "Transcriber", language: str) -> None:
     """Let a model hear a second of noise: the first pass of all makes filters and buffers."""
     import numpy as np
 

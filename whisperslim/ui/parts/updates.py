@@ -1,0 +1,37 @@
+"""What handlers take from the page and give back to it: values by component, never by position."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import gradio as gr
+from gradio.blocks import Block
+
+T = TypeVar("T")
+
+Updates = dict[Block, Any]
+"""Component -> its new value, or `gr.update(...)`. Components left out stay as they are."""
+
+Values = Mapping[Block, Any]
+"""Component -> what it holds, as Gradio gives it to a handler whose inputs are a set."""
+
+
+def unchanged() -> Updates:
+    """No component changes. Gradio takes an empty dict for too few values and raises."""
+    nothing: Updates = gr.skip()
+    return nothing
+
+
+def inputs_of(kind: type, components: object) -> set[Block]:
+    """The components that `read` reads: those named as the fields of the dataclass `kind`."""
+    return {getattr(components, each.name) for each in fields(kind)}
+
+
+def read(kind: type[T], components: object, values: Values) -> T:
+    """A `kind`, a dataclass, of what the components of the same names hold.
+
+    The values are unchecked: a browser may send anything.
+    """
+    # mypy has no type for "a class that is a dataclass".
+    named = {each.name: values[getattr(components, each.name)] for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**named)
