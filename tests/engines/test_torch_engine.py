@@ -11,7 +11,8 @@ from whisperslim.engines.base import NO_SPEECH, Features
 from whisperslim.engines.timing.memory import PeakMemory, resident_bytes, weight_bytes
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import AudioError, UsageError
-from whisperslim.speech.audio.audio import SAMPLE_RATE, log_mel
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 
 SHORT = DecodingOptions(tokens_per_second=0.0, tokens_always=6)

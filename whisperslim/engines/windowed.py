@@ -9,7 +9,8 @@ import numpy as np
 
 from whisperslim.engines.base import NO_SPEECH, EngineSize, Features, Transcript, check_audio
 from whisperslim.errors import UsageError
-from whisperslim.speech.audio.audio import SAMPLE_RATE, is_silent, log_mel
+from whisperslim.speech.audio.audio import SAMPLE_RATE, is_silent
+from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import Segment, WindowPolicy, cut_at_silences
 
 

@@ -17,7 +17,8 @@ from whisperslim.core.store.checkpoint import count_parameters, empty_model
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut, resize, zero_elements
 from whisperslim.errors import PlanError, UsageError
-from whisperslim.speech.audio.audio import decode, log_mel
+from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.log_mel import log_mel
 
 DEMO_CLIP = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
 

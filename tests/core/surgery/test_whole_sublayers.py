@@ -18,7 +18,8 @@ from whisperslim.core.store.checkpoint import count_parameters, describe_cut, lo
 from whisperslim.core.surgery.gates import attach_output_gates, masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import PlanError
-from whisperslim.speech.audio.audio import decode, log_mel
+from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.log_mel import log_mel
 
 DEMO_CLIP = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
 

@@ -398,7 +398,7 @@ def test_whisper_base_writes_the_same_hindi(tmp_path: Path) -> None:
 
 
 def _states(speech: SpeechModel, clip: np.ndarray) -> torch.Tensor:
-    from whisperslim.speech.audio.audio import log_mel
+    from whisperslim.speech.audio.log_mel import log_mel
 
     with torch.no_grad():
         features = torch.from_numpy(log_mel(clip, 600))[None]

@@ -21,7 +21,8 @@ from whisperslim.engines.ctranslate2 import engine as ctranslate2_engine
 from whisperslim.engines.ctranslate2.engine import Ct2Transcriber, open_export
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import ExportError, UsageError
-from whisperslim.speech.audio.audio import decode, log_mel
+from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio"

@@ -29,7 +29,7 @@ from whisperslim.engines.export.record import read_export
 from whisperslim.engines.hf import export as hf_export
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.errors import ExportError
-from whisperslim.speech.audio.audio import log_mel
+from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 
 FIRST = ("self_attn.heads", "encoder_attn.heads", "ffn")

@@ -12,7 +12,9 @@ from transformers import WhisperFeatureExtractor
 
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio import audio
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode, log_mel
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.log_mel import log_mel
+from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio"
@@ -277,6 +279,15 @@ def test_fitted_features_are_the_beginning_of_the_30_s_ones(clip: str) -> None:
     assert frames < 1000
     features = log_mel(speech, frames)
     np.testing.assert_allclose(features, reference_features(speech, 80)[:, :frames], atol=1e-4)
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+@pytest.mark.parametrize("clip", ["demo_000.ogg", "demo_042.ogg"])
+def test_training_has_the_features_that_listening_has(clip: str, n_mels: int) -> None:
+    speech = decode(DEMO / clip)
+    frames = WindowPolicy().frames_for(len(speech) / SAMPLE_RATE)
+    reference = reference_log_mel(speech, frames, n_mels)
+    np.testing.assert_allclose(log_mel(speech, frames, n_mels), reference, atol=5e-5)
 
 
 def test_features_leave_the_audio_as_it_was_and_take_read_only_audio() -> None:

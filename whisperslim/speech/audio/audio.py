@@ -1,21 +1,19 @@
-"""Recordings become mono 16 kHz float32 arrays, and those become log-mel features.
+"""Recordings become mono 16 kHz float32 arrays.
 
 This is the only place that decodes or resamples. Everything after it counts in samples of
-`SAMPLE_RATE` or in frames of `HOP_LENGTH` samples.
+`SAMPLE_RATE` or in frames of `HOP_LENGTH` samples. PyAV, soxr and numpy are all it needs, as the
+runtime without torch listens through it.
 """
 
 import io
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import av
-import librosa
 import numpy as np
 import soxr
-import torch
 from av.audio.frame import format_dtypes
 
 from whisperslim.errors import AudioError
@@ -82,27 +80,6 @@ def duration_seconds(path: Path | str) -> float:
     return stated if stated > 0 else len(decode(path)) / SAMPLE_RATE
 
 
-def log_mel(audio: np.ndarray, frames: int, n_mels: int = N_MELS) -> np.ndarray:
-    """Whisper's input features, float32 of shape (n_mels, frames).
-
-    `audio` (float32, 16 kHz, shape (samples,)) is padded with zeros or cut to `frames` hops.
-    At `frames=3000` these are the original model's features. Fewer frames are our choice: where
-    the sound ends 20 ms before the window does they equal the first `frames` of the 3000; otherwise
-    the last two frames see the sound mirrored, and a loudest sound that was cut moves the floor.
-    """
-    if audio.ndim != 1 or frames < 2:
-        raise ValueError(f"need 1-D audio and at least 2 frames: {audio.shape}, {frames}")
-    wanted = frames * HOP_LENGTH
-    wave = torch.zeros(wanted)
-    kept = np.array(audio[:wanted], dtype=np.float32)
-    wave[: len(kept)] = torch.from_numpy(kept)
-    spectrum = torch.stft(wave, N_FFT, HOP_LENGTH, window=_window(), return_complex=True)
-    # One frame too many comes out because of the centring; Whisper drops the last.
-    power = spectrum[:, :-1].abs().square().contiguous()
-    log = (_mel_filters(n_mels) @ power).clamp_(min=1e-10).log10_()
-    return torch.maximum(log, log.max() - 8.0).add_(4.0).div_(4.0).numpy()
-
-
 def frame_levels(audio: np.ndarray) -> np.ndarray:
     """Level of each whole 10 ms frame in dB relative to full scale, shape (samples // 160,).
 
@@ -110,7 +87,8 @@ def frame_levels(audio: np.ndarray) -> np.ndarray:
     """
     frames = audio[: len(audio) // HOP_LENGTH * HOP_LENGTH].reshape(-1, HOP_LENGTH)
     power = np.einsum("ij,ij->i", frames, frames) / HOP_LENGTH - frames.mean(axis=1) ** 2
-    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
+    levels: np.ndarray = 10.0 * np.log10(np.maximum(power, 1e-10))
+    return levels
 
 
 def silence_fraction(audio: np.ndarray) -> float:
@@ -126,18 +104,6 @@ def is_silent(audio: np.ndarray) -> bool:
     """
     loud = int(np.count_nonzero(frame_levels(audio) >= SILENCE_DBFS))
     return loud < MIN_SPEECH_SECONDS * FRAMES_PER_SECOND
-
-
-@lru_cache(maxsize=4)
-def _mel_filters(n_mels: int) -> torch.Tensor:
-    """(n_mels, N_FFT // 2 + 1) triangular filters on Slaney's mel scale, as Whisper's own."""
-    filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels, norm="slaney")
-    return torch.from_numpy(filters)
-
-
-@lru_cache(maxsize=1)
-def _window() -> torch.Tensor:
-    return torch.hann_window(N_FFT)
 
 
 def _name(source: Path | str | bytes) -> str:

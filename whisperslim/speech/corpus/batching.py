@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from whisperslim.errors import DataError, UsageError
-from whisperslim.speech.audio.audio import HOP_LENGTH, SAMPLE_RATE, log_mel
+from whisperslim.speech.audio.audio import HOP_LENGTH, SAMPLE_RATE
 from whisperslim.speech.audio.augment import Augmenter, rng_for
+from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item
 
@@ -120,7 +121,7 @@ def make_batch(
     fitted = policy.frames_for if augment is None else policy.training_frames_for
     frames = fitted(max(seconds))
     _check_fits(items, seconds, frames)
-    features = [log_mel(audio, frames, n_mels=n_mels) for audio in audios]
+    features = [reference_log_mel(audio, frames, n_mels=n_mels) for audio in audios]
     if augment is not None:
         spoken = [-(-len(audio) // HOP_LENGTH) for audio in audios]
         features = [augment.features(*f) for f in zip(features, rngs, spoken, strict=True)]
