@@ -13,7 +13,7 @@ from tests.methods import test_contract
 from tests.methods.method_rows import Row
 from tests.support.tiny_job import Workshop, make_workshop
 from whisperslim import methods
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import PruningPlan, Scores, plan_to_budget
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.fields import check, option
@@ -38,9 +38,9 @@ class Toy(CompressionMethod):
     def __init__(self, options: ToyOptions, target: Target) -> None:
         self._options, self._target = options, target
         self._model: nn.Module = nn.Identity()
-        self._groups: tuple[UnitGroup, ...] = ()
+        self._groups: tuple[UnitSite, ...] = ()
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
         self._model, self._groups = model, tuple(groups)
 
     def scores(self) -> Scores:

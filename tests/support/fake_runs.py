@@ -69,7 +69,7 @@ def finish(run: RunDir) -> None:
 
 
 def _group(key: str, kind: str, stack: str, count: int, weights: int) -> UnitGroup:
-    return UnitGroup(key, kind, stack, count, 1, (), "", weights, weights + 1)
+    return UnitGroup(key, kind, stack, count, 1, weights, weights + 1)
 
 
 def _score(index: int, unit: int, group: UnitGroup) -> float:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.tiny_job import Workshop, build, cross_entropy, make_workshop, run, same, weights
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import Scores
 from whisperslim.errors import DataError
@@ -38,7 +38,7 @@ class Counted:
     values: Scores
     asked: list[int] = field(default_factory=list)
 
-    def information(self, groups: Sequence[UnitGroup], clips: int) -> Scores:
+    def information(self, groups: Sequence[UnitSite], clips: int) -> Scores:
         self.asked.append(clips)
         return {group.key: self.values[group.key] for group in groups}
 

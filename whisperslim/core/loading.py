@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from whisperslim.core.families import Family, UnitGroup, family_of
+from whisperslim.core.families import Family, UnitSite, family_of
 from whisperslim.core.fetch.sources import ResolvedModel, resolve
 from whisperslim.core.plan.rules import PlanRules
 from whisperslim.core.store.checkpoint import load_dense, load_slim
@@ -40,7 +40,7 @@ class SpeechModel:
         """Where the weights are."""
         return self.model.model.encoder.conv1.weight.device
 
-    def groups(self) -> tuple[UnitGroup, ...]:
+    def groups(self) -> tuple[UnitSite, ...]:
         """Its removable units, limited and priced by its rules."""
         return self.rules.applied(self.family, self.family.unit_groups(self.model))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from whisperslim.core.families import UnitGroup
+    from whisperslim.core.families import UnitSite
     from whisperslim.core.plan.plan import PruningPlan, Scores
 
 LossTerms = Mapping[str, "torch.Tensor"]
@@ -55,7 +55,7 @@ class Target:
 class Calibration(Protocol):
     """Clean clips of the training data, for what a method measures outside of training."""
 
-    def information(self, groups: Sequence[UnitGroup], clips: int) -> Scores:
+    def information(self, groups: Sequence[UnitSite], clips: int) -> Scores:
         """Fisher information of every unit: mean squared gradient of a gate that stands at one.
 
         Over `clips` clips without augmentation, in evaluation mode, or all there are if those are
@@ -84,7 +84,7 @@ class CompressionMethod(ABC):
         return None
 
     @abstractmethod
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
         """Start acting on `model`. Changes no output until training begins."""
 
     def calibrate(self, data: Calibration, trained: bool) -> None:

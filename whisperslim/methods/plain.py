@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import PruningPlan, Scores, keep_everything
+from whisperslim.core.surgery.units import matrices
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain_options import PlainOptions
 from whisperslim.methods.shared.units import hold_zeros
@@ -21,18 +22,16 @@ class Plain(CompressionMethod):
     def __init__(self, options: PlainOptions, target: Target, *, hold_zeros: bool = False) -> None:
         self._hold_zeros = hold_zeros
         self._zeros: dict[str, torch.Tensor] = {}
-        self._groups: tuple[UnitGroup, ...] = ()
+        self._groups: tuple[UnitSite, ...] = ()
         self._model: nn.Module | None = None
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
         """Remember which prunable elements are zero, when zeros are to be held."""
         self._model, self._groups = model, tuple(groups)
         if self._hold_zeros:
             self._zeros = {
                 part.parameter: model.get_parameter(part.parameter).detach() == 0
-                for group in groups
-                for part in group.slices
-                if part.parameter.endswith(".weight")
+                for _, part in matrices(groups)
             }
 
     @torch.no_grad()

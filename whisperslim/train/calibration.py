@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import Scores
 from whisperslim.errors import DataError
@@ -32,7 +32,7 @@ class CleanClips:
     precision: Precision = FP32
     progress: Callable[[int, int], None] = lambda done, total: None
 
-    def information(self, groups: Sequence[UnitGroup], clips: int) -> Scores:
+    def information(self, groups: Sequence[UnitSite], clips: int) -> Scores:
         """Fisher information of every unit's gate, as `FisherGates` has it, mean over batches.
 
         Raises:

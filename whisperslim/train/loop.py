@@ -15,6 +15,7 @@ from torch import nn
 
 from whisperslim.core.attention import fast_gradients
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.surgery.units import matrices
 from whisperslim.errors import CheckpointError, TrainingError
 from whisperslim.events import (
     CheckpointSaved,
@@ -94,11 +95,7 @@ def measure_sparsity(
     for group in speech.groups():
         norms = unit_norms(speech.model, group)
         dead[group.key] = float((norms == 0).float().mean())
-        weights = [
-            speech.model.get_parameter(part.parameter)
-            for part in group.slices
-            if part.parameter.endswith(".weight")
-        ]
+        weights = [speech.model.get_parameter(part.parameter) for _, part in matrices([group])]
         zeros = sum(int((weight == 0).sum()) for weight in weights)
         zero[group.key] = zeros / sum(weight.numel() for weight in weights)
     gauges = {name: dict(values) for name, values in method.gauges().items()}

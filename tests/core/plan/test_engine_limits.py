@@ -25,10 +25,10 @@ def stack(name: str, layers: int, heads: int, ffn: int) -> list[UnitGroup]:
     for layer in range(layers):
         for place in PLACES[name]:
             found.append(
-                UnitGroup(f"{name}.{layer}.{place}.heads", "heads", name, heads, 1, (), "",
+                UnitGroup(f"{name}.{layer}.{place}.heads", "heads", name, heads, 1,
                           100, 100, layer, f"{name}.heads")
             )  # fmt: skip
-        found.append(UnitGroup(f"{name}.{layer}.ffn", "ffn", name, ffn, 1, (), "", 10, 10, layer))
+        found.append(UnitGroup(f"{name}.{layer}.ffn", "ffn", name, ffn, 1, 10, 10, layer))
     return found
 
 

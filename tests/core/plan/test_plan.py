@@ -22,7 +22,7 @@ from whisperslim.errors import PlanError
 
 
 def group(key: str, count: int, size: int) -> UnitGroup:
-    return UnitGroup(key, "ffn", "encoder", count, 1, (), "", size, size + 1)
+    return UnitGroup(key, "ffn", "encoder", count, 1, size, size + 1)
 
 
 GROUPS = (group("a", 4, 10), group("b", 3, 20))  # 100 prunable weights, 70 of them can go

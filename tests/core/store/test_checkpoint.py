@@ -15,12 +15,14 @@ from tests.support.tiny import tiny_model
 from tests.support.tiny_job import Workshop, logits, make_workshop, one_batch, parameters, slimmed
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
 from whisperslim.core.store.checkpoint import (
+    assign_weights,
     load_dense,
     load_slim,
     read_record,
     read_tensors,
     save_dense,
     save_slim,
+    skeleton,
 )
 from whisperslim.core.tokens.codec import load_tokens
 from whisperslim.errors import CheckpointError, UsageError
@@ -67,6 +69,24 @@ def test_the_head_keeps_being_the_embedding_when_trained(folder: Path) -> None:
     with torch.no_grad():
         model.model.decoder.embed_tokens.weight.add_(1.0)
     assert torch.equal(model.proj_out.weight, model.model.decoder.embed_tokens.weight)
+
+
+def test_statistics_of_a_norm_are_saved_as_they_are(shop: Workshop, tmp_path: Path) -> None:
+    """Buffers keep their number format: a variance beyond float16 survives a float16 folder."""
+    speech, record = slimmed(shop)
+    norm = speech.model.model.encoder.norm = torch.nn.BatchNorm1d(3)
+    norm.running_var.copy_(torch.tensor([1e-9, 1.0, 1e9]))
+    norm.running_mean.copy_(torch.tensor([1.0, 1 / 3, -7.0]))
+    save_slim(tmp_path / "s", speech.model, record, side_files=shop.model, dtype=torch.float16)
+    again = skeleton(tmp_path / "s")
+    with pytest.raises(CheckpointError, match="5 unknown"):
+        load_slim(tmp_path / "s")
+    with torch.device("meta"):
+        again.model.encoder.norm = torch.nn.BatchNorm1d(3)
+    assign_weights(again, tmp_path / "s", torch.float32)
+    found = dict(again.model.encoder.norm.named_buffers())
+    assert all(torch.equal(found[name], buffer) for name, buffer in norm.named_buffers())
+    assert found["running_var"].dtype == torch.float32
 
 
 def test_half_precision_equals_casting_by_hand(shop: Workshop, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.tiny_job import (
     make_workshop,
     one_batch,
 )
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.surgery.gates import attach_gates, masked, plan_masks
 from whisperslim.methods.shared.importance import FisherGates
@@ -88,7 +88,7 @@ def test_a_gate_scales_its_own_unit_only(shop: Workshop) -> None:
 
 
 def fisher_by_hand(
-    shop: Workshop, batch: Batch, groups: Sequence[UnitGroup]
+    shop: Workshop, batch: Batch, groups: Sequence[UnitSite]
 ) -> dict[str, torch.Tensor]:
     """One clip at a time, one gate vector for the clip: the mean of the squared gradients.
 

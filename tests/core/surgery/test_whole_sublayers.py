@@ -174,7 +174,7 @@ def test_output_gates_scale_what_a_sublayer_adds(shop: Workshop) -> None:
 
 def layered(stack: str, layer: int, place: str, count: int, size: int) -> UnitGroup:
     key = f"{stack}.{layer}.{place}"
-    return UnitGroup(key, "ffn", stack, count, 1, (), "", size, size + 1, layer)
+    return UnitGroup(key, "ffn", stack, count, 1, size, size + 1, layer)
 
 
 TWO_LAYERS = (layered("encoder", 0, "ffn", 4, 10), layered("encoder", 1, "ffn", 4, 10))

@@ -13,7 +13,7 @@ from tests.jobs.sizes.test_replan import PRUNABLE
 from tests.support.fake_runs import make_groups, make_run, write_plan
 from tests.support.fake_sizes import FakeResizing
 from tests.support.tiny_run import tiny_recipe
-from whisperslim.core.families.base import Slice, UnitGroup
+from whisperslim.core.families.base import Slice, UnitSite
 from whisperslim.core.store.checkpoint import read_tensors
 from whisperslim.core.surgery.units import zeros_per_unit
 from whisperslim.errors import RunError
@@ -75,8 +75,12 @@ def made(run: RunDir, removed: float, zeroed: float) -> tuple[Replan, RunDir]:
 
 
 def test_zeros_are_counted_unit_by_unit() -> None:
-    slices = (Slice("in.weight", 0, 2), Slice("in.bias", 0, 2), Slice("out.weight", 1, 2))
-    group = UnitGroup("a", "heads", "encoder", 2, 2, slices, "", 10, 12)
+    slices = (
+        Slice("in.weight", 0, 2, prunable=True),
+        Slice("in.bias", 0, 2, prunable=False),
+        Slice("out.weight", 1, 2, prunable=True),
+    )
+    group = UnitSite("a", "heads", "encoder", 2, 2, 10, 12, slices=slices, gate="out")
     tensors = {
         "in.weight": torch.tensor([[0.0, 1, 1], [1, 1, 1], [0, 0, 1], [1, 1, 0]]),
         "in.bias": torch.zeros(4),

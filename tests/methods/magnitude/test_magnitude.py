@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.support.tiny_job import Workshop, build, logits, make_workshop, one_batch, same
-from whisperslim.core.families import Slice, UnitGroup
+from whisperslim.core.families import Slice, UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
@@ -28,29 +28,31 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("magnitude"))
 
 
-def unit_group(key: str, place: int, count: int, stack: str = "encoder") -> UnitGroup:
+def unit_group(key: str, place: int, count: int, stack: str = "encoder") -> UnitSite:
     """A group over the rows of module `place` of a chain, gated where the next one takes them."""
-    part = Slice(f"{place}.weight", 0, 1)
-    return UnitGroup(key, "ffn", stack, count, 1, (part,), str(place + 1), 1, 1)
+    part = Slice(f"{place}.weight", 0, 1, prunable=True)
+    return UnitSite(key, "ffn", stack, count, 1, 1, 1, slices=(part,), gate=str(place + 1))
 
 
-def ten_units() -> tuple[nn.Sequential, tuple[UnitGroup, ...]]:
+def ten_units() -> tuple[nn.Sequential, tuple[UnitSite, ...]]:
     model = nn.Sequential(nn.Linear(1, 10, bias=False), nn.Linear(10, 1, bias=False))
     model[0].weight.data = torch.tensor(SIZES)[:, None]
     model[1].weight.data = torch.ones(1, 10)
     return model, (unit_group("g", 0, 10),)
 
 
-def matrices(*rows: list[list[float]]) -> tuple[nn.Sequential, tuple[UnitGroup, ...]]:
+def matrices(*rows: list[list[float]]) -> tuple[nn.Sequential, tuple[UnitSite, ...]]:
     """One matrix a group; each row is a unit, and the units' gates are never passed."""
     model, groups = nn.Sequential(), []
     for index, values in enumerate(rows):
         weight = torch.tensor(values)
         model.append(nn.Linear(weight.shape[1], weight.shape[0], bias=False))
         model[index].weight.data = weight
-        part, (count, width) = Slice(f"{index}.weight", 0, 1), weight.shape
+        part, (count, width) = Slice(f"{index}.weight", 0, 1, prunable=True), weight.shape
         groups.append(
-            UnitGroup(f"g{index}", "ffn", "encoder", count, 1, (part,), "0", width, width)
+            UnitSite(
+                f"g{index}", "ffn", "encoder", count, 1, width, width, slices=(part,), gate="0"
+            )
         )
     return model, tuple(groups)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.support.tiny_job import TARGET, Workshop, cross_entropy, make_workshop, one_batch
-from whisperslim.core.families import Slice, UnitGroup, prunable_total
+from whisperslim.core.families import Slice, UnitSite, prunable_total
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import RecipeError
 from whisperslim.methods.base import StepOutputs, Target
@@ -95,7 +95,9 @@ def test_the_soft_count_is_what_autograd_says(dim: int, block: int) -> None:
     whole = weight[:2] if dim == 0 else weight[:, :3]
     expected = torch.sigmoid((whole**2 - threshold**2) / (2 * tau)).sum()
     wanted = torch.autograd.grad(3 * expected, (weight, threshold))
-    count = SoftCount.apply(weight, threshold, tau, opened, dim, block)
+    count = SoftCount.apply(
+        weight, threshold, tau, opened, Slice("weight", dim, block, prunable=True)
+    )
     assert float(count.detach()) == pytest.approx(float(expected.detach()))
     torch.testing.assert_close(torch.autograd.grad(3 * count, (weight, threshold)), wanted)
 
@@ -110,18 +112,14 @@ def test_mean_squares_are_of_weights_and_not_of_biases(shop: Workshop) -> None:
     assert float(found[7].detach()) == pytest.approx(float(owned.square().mean()), rel=1e-5)
 
 
-def one_matrix(weight: torch.Tensor) -> tuple[nn.Module, tuple[UnitGroup, ...]]:
+def one_matrix(weight: torch.Tensor) -> tuple[nn.Module, tuple[UnitSite, ...]]:
     """A model of one encoder matrix whose rows are units."""
     count, width = weight.shape
     model = nn.Sequential(nn.Linear(width, count, bias=False))
     model[0].weight.data = weight
-    part = Slice("0.weight", 0, 1)
-    values: dict[str, Any] = {
-        "key": "g", "kind": "ffn", "stack": "encoder", "count": count, "width": 1,
-        "slices": (part,), "gate": "0", "weights_per_unit": width, "parameters_per_unit": width,
-    }  # fmt: skip
-    extra = {"layer": 0} if "layer" in UnitGroup.__dataclass_fields__ else {}
-    return model, (UnitGroup(**values, **extra),)
+    part = Slice("0.weight", 0, 1, prunable=True)
+    site = UnitSite("g", "ffn", "encoder", count, 1, width, width, slices=(part,), gate="0")
+    return model, (site,)
 
 
 def test_thresholds_start_at_their_quantile() -> None:

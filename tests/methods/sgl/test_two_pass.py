@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.support.tiny_job import Workshop, drop_some, make_workshop
-from whisperslim.core.families import Slice, UnitGroup
+from whisperslim.core.families import Slice, UnitSite
 from whisperslim.core.plan.plan import PruningPlan, keep_everything, plan_below
 from whisperslim.core.surgery.shrink import cut, zero_elements
+from whisperslim.core.surgery.units import kept_of, matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.sgl.two_pass import (
     bisect_plan,
     k_w_for_share,
-    kept_weight,
     standardised,
     with_zeros,
     zero_rules,
@@ -30,14 +30,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("two_pass"))
 
 
-def one_matrix(weight: torch.Tensor) -> tuple[nn.Sequential, tuple[UnitGroup, ...]]:
+def one_matrix(weight: torch.Tensor) -> tuple[nn.Sequential, tuple[UnitSite, ...]]:
     """A model of one matrix whose rows are units."""
     model = nn.Sequential(nn.Linear(weight.shape[1], weight.shape[0], bias=False))
     model[0].weight.data = weight
     count, width = weight.shape
-    group = UnitGroup(
-        "rows", "ffn", "encoder", count, 1, (Slice("0.weight", 0, 1),), "", width, width
-    )
+    group = UnitSite(
+        "rows", "ffn", "encoder", count, 1, width, width,
+        slices=(Slice("0.weight", 0, 1, prunable=True),), gate="0",
+    )  # fmt: skip
     return model, (group,)
 
 
@@ -114,12 +115,8 @@ def test_what_is_left_is_what_a_cut_leaves(shop: Workshop) -> None:
     speech = shop.student()
     groups, plan = speech.groups(), drop_some(speech)
     wanted = {
-        part.parameter: kept_weight(
-            speech.model, part.parameter, part.dim, part.block, plan.keep[g.key]
-        )
-        for g in groups
-        for part in g.slices
-        if part.parameter.endswith(".weight")
+        part.parameter: kept_of(speech.model.get_parameter(part.parameter), part, plan.keep[g.key])
+        for g, part in matrices(groups)
     }
     cut(speech.model, groups, plan)
     for name, weight in wanted.items():

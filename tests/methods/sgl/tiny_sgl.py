@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import Slice, UnitGroup
+from whisperslim.core.families import Slice, UnitSite
 from whisperslim.methods.base import StepOutputs
 from whisperslim.methods.sgl.options import SGLOptions
 
@@ -22,10 +22,11 @@ def options(**changes: Any) -> SGLOptions:
     return SGLOptions(**{**usual, **changes})
 
 
-def one_matrix(rows: list[list[float]]) -> tuple[nn.Module, tuple[UnitGroup, ...]]:
+def one_matrix(rows: list[list[float]]) -> tuple[nn.Module, tuple[UnitSite, ...]]:
     """A model of one encoder matrix whose rows are units."""
     weight = torch.tensor(rows)
     model = nn.Sequential(nn.Linear(weight.shape[1], weight.shape[0], bias=False))
     model[0].weight.data = weight
-    part, (count, width) = Slice("0.weight", 0, 1), weight.shape
-    return model, (UnitGroup("g", "ffn", "encoder", count, 1, (part,), "", width, width),)
+    part, (count, width) = Slice("0.weight", 0, 1, prunable=True), weight.shape
+    site = UnitSite("g", "ffn", "encoder", count, 1, width, width, slices=(part,), gate="0")
+    return model, (site,)

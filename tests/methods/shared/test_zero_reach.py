@@ -42,7 +42,7 @@ def dear_encoder(shop: Workshop, smaller: str) -> SpeechModel:
 
 
 def group(key: str, count: int, weights: int, **more: Any) -> UnitGroup:
-    return UnitGroup(key, "ffn", "encoder", count, 1, (), "", weights, weights, **more)
+    return UnitGroup(key, "ffn", "encoder", count, 1, weights, weights, **more)
 
 
 def test_most_is_left_when_the_dear_go_first() -> None:

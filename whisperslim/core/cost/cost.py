@@ -16,7 +16,7 @@ from transformers import WhisperForConditionalGeneration
 from whisperslim.core.cost.flops import WORKLOADS, FlopCount, Workload, count_flops
 from whisperslim.core.cost.report import CostReport, CostRow, WorkloadCost
 from whisperslim.core.disk.weight_files import weight_files, weights_bytes
-from whisperslim.core.families import UnitGroup, family_of, prunable_total
+from whisperslim.core.families import UnitSite, family_of, prunable_total
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.arithmetic import ExpectedSize, expected_size
@@ -165,7 +165,7 @@ def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _groups(model: nn.Module) -> tuple[UnitGroup, ...]:
+def _groups(model: nn.Module) -> tuple[UnitSite, ...]:
     return family_of(model).unit_groups(model)
 
 
@@ -187,7 +187,7 @@ def count_places(skeleton: WhisperForConditionalGeneration, work: Workload) -> F
     return count_flops(skeleton, work, places)
 
 
-def _modules_of(model: nn.Module, group: UnitGroup) -> list[nn.Module]:
+def _modules_of(model: nn.Module, group: UnitSite) -> list[nn.Module]:
     """The module that holds a group and nothing else prunable; else the group's own matrices.
 
     Attention holds its four projections and multiplies scores besides, which belong to the heads.

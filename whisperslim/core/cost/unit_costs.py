@@ -18,7 +18,7 @@ from transformers import WhisperForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from whisperslim.core.cost.flops import WORKLOADS, Workload, count_flops
-from whisperslim.core.families import UnitGroup, family_of
+from whisperslim.core.families import UnitSite, family_of
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut, resize
 from whisperslim.errors import UsageError
@@ -33,7 +33,7 @@ Times = dict[str, float]
 
 def unit_costs(
     model: nn.Module,
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     currency: str,
     *,
     workload: Workload = WORKLOADS[0],
@@ -63,7 +63,7 @@ def unit_costs(
 
 
 def counted_flops(
-    model: nn.Module, groups: Sequence[UnitGroup], workload: Workload
+    model: nn.Module, groups: Sequence[UnitSite], workload: Workload
 ) -> dict[str, float]:
     """Operations a pass of `workload` saves per unit; exact, and the same in every layer.
 
@@ -82,7 +82,7 @@ def counted_flops(
 
 
 def measured_latency(
-    model: nn.Module, groups: Sequence[UnitGroup], workload: Workload, repeats: int
+    model: nn.Module, groups: Sequence[UnitSite], workload: Workload, repeats: int
 ) -> dict[str, float]:
     """Seconds per unit: the slope between every sub-layer at full and at half width.
 
@@ -116,7 +116,7 @@ def _skeleton(model: nn.Module) -> WhisperForConditionalGeneration:
 
 
 def _operations(
-    model: nn.Module, dense: Sequence[UnitGroup], fewer: Mapping[str, int], workload: Workload
+    model: nn.Module, dense: Sequence[UnitSite], fewer: Mapping[str, int], workload: Workload
 ) -> int:
     skeleton = _skeleton(model)
     resize(skeleton, {group.key: fewer.get(group.key, group.count) for group in dense})
@@ -124,7 +124,7 @@ def _operations(
 
 
 def _timed_passes(
-    model: nn.Module, groups: Sequence[UnitGroup], workload: Workload, repeats: int
+    model: nn.Module, groups: Sequence[UnitSite], workload: Workload, repeats: int
 ) -> list[Times]:
     """Group key -> seconds spent in its sub-layer, for each counted pass."""
     training = model.training
@@ -155,7 +155,7 @@ def _pass_as_in_use(model: nn.Module, workload: Workload) -> None:
 
 
 @contextmanager
-def _clocks(model: nn.Module, groups: Sequence[UnitGroup]) -> Iterator[Callable[[], Times]]:
+def _clocks(model: nn.Module, groups: Sequence[UnitSite]) -> Iterator[Callable[[], Times]]:
     """Time every sub-layer from its first module's start to its last one's end."""
     spent = dict.fromkeys((group.key for group in groups), 0.0)
     started: Times = {}
@@ -179,7 +179,7 @@ def _clocks(model: nn.Module, groups: Sequence[UnitGroup]) -> Iterator[Callable[
 
 
 def _clock(
-    model: nn.Module, group: UnitGroup, started: Times, spent: Times, now: Callable[[], float]
+    model: nn.Module, group: UnitSite, started: Times, spent: Times, now: Callable[[], float]
 ) -> list[Any]:
     def start(*_: object) -> None:
         started.setdefault(group.key, now())
@@ -192,7 +192,7 @@ def _clock(
     return [*handles, model.get_submodule(group.gate).register_forward_hook(end)]
 
 
-def _pooled(groups: Sequence[UnitGroup], passes: Sequence[Times]) -> dict[tuple[str, int], float]:
+def _pooled(groups: Sequence[UnitSite], passes: Sequence[Times]) -> dict[tuple[str, int], float]:
     """Median over passes and over groups of one place and size, by (place, count)."""
     samples: dict[tuple[str, int], list[float]] = {}
     for group in groups:

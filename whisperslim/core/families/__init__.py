@@ -6,8 +6,10 @@ from torch import nn
 
 from whisperslim.core.families.base import (
     Family,
+    Group,
     Slice,
     UnitGroup,
+    UnitSite,
     group_by_key,
     prunable_total,
     total_price,
@@ -18,8 +20,10 @@ from whisperslim.errors import UsageError
 
 __all__ = [
     "Family",
+    "Group",
     "Slice",
     "UnitGroup",
+    "UnitSite",
     "family_named",
     "family_of",
     "group_by_key",

@@ -1,28 +1,42 @@
 """What a model architecture must tell the rest of the package about itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
+Group = TypeVar("Group", bound="UnitGroup")
+"""Facts alone, or a site: what comes out is what went in."""
+
 
 @dataclass(frozen=True)
 class Slice:
-    """The part of one parameter that a unit owns.
+    """The part of one tensor that a unit owns.
 
-    Unit `u` owns indices `[u * block, (u + 1) * block)` of `parameter` along `dim`.
+    Unit `u` owns indices `[u * block, (u + 1) * block)` of `parameter` along `dim`; with `repeats`,
+    the same of each of that many equal parts of the dimension, one behind the other (the value and
+    the gate half of a GLU).
+
+    Attributes:
+        parameter: Name of a parameter, or of a buffer where a site lists its buffers.
+        prunable: Whether its elements count as prunable weights: matrices do, biases and norms
+            do not.
     """
 
     parameter: str
     dim: int
     block: int
+    prunable: bool
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
 class UnitGroup:
     """Units of one kind in one place that are interchangeable and can be removed one by one.
+
+    What planning needs to know of them: plain values. Where a cut is made is in `UnitSite`.
 
     Attributes:
         key: Stable name, for example `encoder.3.self_attn.heads`.
@@ -30,8 +44,6 @@ class UnitGroup:
         stack: `encoder` or `decoder`.
         count: Number of units present in the model the group was read from.
         width: Activation channels per unit at the gate (head dimension; 1 for an FFN unit).
-        slices: Everything a unit owns; removing a unit removes exactly this.
-        gate: Module whose *input* carries the units' activations, `(..., count * width)`.
         weights_per_unit: Elements of prunable weight matrices one unit owns (biases not counted).
         parameters_per_unit: All elements one unit owns, biases included.
         layer: Index of the layer in its stack.
@@ -44,8 +56,6 @@ class UnitGroup:
     stack: str
     count: int
     width: int
-    slices: tuple[Slice, ...]
-    gate: str
     weights_per_unit: int
     parameters_per_unit: int
     layer: int = 0
@@ -68,16 +78,40 @@ class UnitGroup:
         return 2 * self.weights_per_unit
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnitSite(UnitGroup):
+    """A group in a model: also where its units' weights and activations are.
+
+    Attributes:
+        slices: Every parameter of which a unit owns a part; removing it removes exactly these.
+        gate: Module whose *input* carries the units' activations, and whose output is what the
+            group adds to what comes after.
+        gate_axis: Axis of that input, `count * width` long, which the units lie along; the batch
+            is axis 0.
+        buffers: Buffers of which a unit owns a part, such as the statistics of a BatchNorm.
+    """
+
+    slices: tuple[Slice, ...]
+    gate: str
+    gate_axis: int = -1
+    buffers: tuple[Slice, ...] = ()
+
+    @property
+    def facts(self) -> UnitGroup:
+        """The group alone, as it may be stored and planned with."""
+        return UnitGroup(**{each.name: getattr(self, each.name) for each in fields(UnitGroup)})
+
+
 class Family(Protocol):
     """One architecture. The only place where its module names may appear."""
 
     model_type: str
 
-    def unit_groups(self, model: nn.Module) -> tuple[UnitGroup, ...]:
-        """Every group of removable units, encoder first, in layer order."""
+    def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
+        """Every group of removable units and where it is, encoder first, in layer order."""
         ...
 
-    def limited(self, groups: Sequence[UnitGroup], engine: str) -> tuple[UnitGroup, ...]:
+    def limited(self, groups: Sequence[Group], engine: str) -> tuple[Group, ...]:
         """`groups` with the labels `tied` that the shapes `engine` can hold need."""
         ...
 
@@ -85,11 +119,14 @@ class Family(Protocol):
         """Parameter name -> stack, for the weight matrices that count as prunable."""
         ...
 
-    def set_unit_count(self, model: nn.Module, group: UnitGroup, count: int) -> None:
-        """Tell the modules of `group` that they now hold `count` units. Changes no tensor."""
+    def set_unit_count(self, model: nn.Module, group: UnitSite, count: int) -> None:
+        """Give the modules of `group` the attributes of `count` units. Changes no tensor.
+
+        The features of a linear layer are set by the cut itself.
+        """
         ...
 
-    def drop(self, model: nn.Module, group: UnitGroup) -> None:
+    def drop(self, model: nn.Module, group: UnitSite) -> None:
         """Take the whole sub-layer of `group` out, its norm and output bias with it.
 
         It adds nothing to the residual stream then. A layer that has lost every sub-layer hands
@@ -139,6 +176,6 @@ def total_price(groups: Sequence[UnitGroup]) -> float:
     return sum(group.count * group.unit_price for group in groups)
 
 
-def unlimited(groups: Sequence[UnitGroup]) -> tuple[UnitGroup, ...]:
+def unlimited(groups: Sequence[Group]) -> tuple[Group, ...]:
     """What a cut needs of `groups`: without what an engine or a currency adds."""
     return tuple(replace(group, tied="", price=0.0) for group in groups)

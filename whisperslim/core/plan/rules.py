@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from whisperslim.errors import PlanError
 
 if TYPE_CHECKING:  # torch; recipes need the names below, and do without it
-    from whisperslim.core.families.base import Family, UnitGroup
+    from whisperslim.core.families.base import Family, Group, UnitGroup
 
 ENGINES = ("torch", "ctranslate2", "onnx", "hf")
 """Where a model can run; those that hold every shape among them."""
@@ -28,7 +28,7 @@ class PlanRules:
     engine: str = "torch"
     prices: Mapping[str, float] | None = None
 
-    def applied(self, family: "Family", groups: Sequence["UnitGroup"]) -> tuple["UnitGroup", ...]:
+    def applied(self, family: "Family", groups: Sequence["Group"]) -> tuple["Group", ...]:
         """`groups` with labels and prices. Raises `PlanError` when a place has no price."""
         limited = family.limited(groups, self.engine)
         prices = self.prices
@@ -40,9 +40,7 @@ class PlanRules:
         return tuple(replace(group, price=float(prices[group.place])) for group in limited)
 
 
-def constrain(
-    family: "Family", groups: Sequence["UnitGroup"], engine: str
-) -> tuple["UnitGroup", ...]:
+def constrain(family: "Family", groups: Sequence["Group"], engine: str) -> tuple["Group", ...]:
     """`groups` tied as `engine` needs them; prices stay."""
     free = [replace(group, tied="") for group in groups]
     return family.limited(free, engine)

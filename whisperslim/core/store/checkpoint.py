@@ -193,9 +193,13 @@ def assign_weights(
     file = folder / (INDEX if sharded_tensors(folder) else WEIGHTS_FILE)
     head = tensors.pop(_TIED, None)
     expected = {name: p for name, p in model.named_parameters() if name != _TIED}
-    _check_names(expected, tensors, file)
+    buffers = _buffers(model)
+    _check_names(expected | buffers, tensors, file)
     trainable = {name: parameter.requires_grad for name, parameter in expected.items()}
-    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
+    tensors = {
+        name: tensor if name in buffers else tensor.to(dtype).contiguous()
+        for name, tensor in tensors.items()
+    }
     if head is not None and not torch.equal(head.to(dtype), tensors[_EMBEDDING]):
         raise CheckpointError(f"{file}: {_TIED} is not the embedding; untied heads are unsupported")
     tensors[_TIED] = tensors[_EMBEDDING]
@@ -297,9 +301,17 @@ def _write_weights(
         if name != _TIED
     }
     tensors, shapes = encode(tensors) if sparse else (tensors, {})
+    tensors |= {name: buffer.cpu().contiguous() for name, buffer in _buffers(model).items()}
     # One entry at most: several are written in an order that differs from file to file, and equal
     # runs are to give equal bytes.
     write_tensors(folder / WEIGHTS_FILE, tensors, shapes or {"format": "pt"})
+
+
+def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Buffers that belong into a file, in their own number format: a variance of float32 need not
+    fit into float16."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {name: each for name, each in model.state_dict().items() if name not in parameters}
 
 
 def _check_names(

@@ -8,16 +8,17 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families.base import UnitGroup
+from whisperslim.core.families.base import UnitGroup, UnitSite
 from whisperslim.core.plan.plan import PruningPlan
 
-GateFunction = Callable[[UnitGroup, torch.Tensor], torch.Tensor | None]
-"""Given a group and the gate module's input `(batch, ..., count * width)`, the gate to multiply by,
-of a shape that broadcasts against `(batch, ..., count)`; None leaves the activation alone."""
+GateFunction = Callable[[UnitSite, torch.Tensor], torch.Tensor | None]
+"""Given a group and the gate module's input with the units' axis moved to the end,
+`(batch, ..., count * width)`: the gate to multiply by, of a shape that broadcasts against
+`(batch, ..., count)`; None leaves the activation alone."""
 
 
 def attach_gates(
-    model: nn.Module, groups: Sequence[UnitGroup], gate: GateFunction
+    model: nn.Module, groups: Sequence[UnitSite], gate: GateFunction
 ) -> list[RemovableHandle]:
     """Hook every group's gate module; the caller removes the handles."""
     return [
@@ -27,7 +28,7 @@ def attach_gates(
 
 
 def attach_output_gates(
-    model: nn.Module, groups: Sequence[UnitGroup], gate: GateFunction
+    model: nn.Module, groups: Sequence[UnitSite], gate: GateFunction
 ) -> list[RemovableHandle]:
     """Hook what each group's sub-layer adds to the residual stream, its output bias included.
 
@@ -41,7 +42,7 @@ def attach_output_gates(
 
 
 @contextmanager
-def masked(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> Iterator[nn.Module]:
+def masked(model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan) -> Iterator[nn.Module]:
     """The dense model computing as if the plan's dropped units were gone."""
     masks = plan_masks(groups, plan)
     gone = [group for group in groups if not plan.keep[group.key]]
@@ -64,19 +65,20 @@ def plan_masks(groups: Sequence[UnitGroup], plan: PruningPlan) -> Mapping[str, t
     return masks
 
 
-def _hook(group: UnitGroup, gate: GateFunction) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
+def _hook(group: UnitSite, gate: GateFunction) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
     def multiply(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        activation = inputs[0]
+        activation = inputs[0].movedim(group.gate_axis, -1)
         values = gate(group, activation)
         if values is None:
             return None
         units = activation.unflatten(-1, (group.count, group.width))
-        return ((units * values.unsqueeze(-1)).flatten(-2), *inputs[1:])
+        gated = (units * values.unsqueeze(-1)).flatten(-2)
+        return (gated.movedim(-1, group.gate_axis), *inputs[1:])
 
     return multiply
 
 
-def _output_hook(group: UnitGroup, gate: GateFunction) -> Callable[..., torch.Tensor | None]:
+def _output_hook(group: UnitSite, gate: GateFunction) -> Callable[..., torch.Tensor | None]:
     def multiply(
         _module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor
     ) -> torch.Tensor | None:

@@ -1,19 +1,20 @@
 """Apply a pruning plan. The only file of the package that changes a tensor's shape."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from whisperslim.core.families import UnitGroup, family_of, unlimited
+from whisperslim.core.families import Slice, UnitGroup, UnitSite, family_of, unlimited
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule
+from whisperslim.core.surgery.units import kept_of
 from whisperslim.errors import PlanError
 
 
 @torch.no_grad()
-def cut(model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
+def cut(model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan) -> None:
     """Remove the units the plan drops, in place, then zero what its rules name.
 
     Args:
@@ -90,7 +91,7 @@ def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
             _keep_units(model, group, plan.keep[group.key])
 
 
-def _check_groups(model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+def _check_groups(model: nn.Module, groups: Sequence[UnitSite]) -> None:
     if unlimited(groups) != family_of(model).unit_groups(model):
         raise PlanError(
             "the unit groups are not this model's as it stands; read them from it and plan anew"
@@ -120,27 +121,24 @@ def _check_fit(groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
         raise PlanError(f"the plan leaves no unit of {', '.join(empty)} in any layer; keep one")
 
 
-def _keep_units(model: nn.Module, group: UnitGroup, units: Sequence[int]) -> None:
+def _keep_units(model: nn.Module, group: UnitSite, units: Sequence[int]) -> None:
     if len(units) == group.count:
         return
     if not units:
         family_of(model).drop(model, group)
         return
-    for part in group.slices:
-        _select(model, part.parameter, part.dim, _elements(units, part.block))
+    for part in (*group.slices, *group.buffers):
+        _select(model, part, units)
     family_of(model).set_unit_count(model, group, len(units))
 
 
-def _elements(units: Iterable[int], block: int) -> torch.Tensor:
-    starts = torch.tensor(list(units), dtype=torch.long) * block
-    return (starts[:, None] + torch.arange(block)).flatten()
-
-
-def _select(model: nn.Module, name: str, dim: int, index: torch.Tensor) -> None:
-    owner, leaf = name.rsplit(".", 1)
+def _select(model: nn.Module, part: Slice, units: Sequence[int]) -> None:
+    owner, leaf = part.parameter.rsplit(".", 1)
     module = model.get_submodule(owner)
     old = getattr(module, leaf)
-    chosen = old.detach().index_select(dim, index.to(old.device)).contiguous()
-    setattr(module, leaf, nn.Parameter(chosen, requires_grad=old.requires_grad))
+    chosen = kept_of(old, part, units)
+    if isinstance(old, nn.Parameter):
+        chosen = nn.Parameter(chosen, requires_grad=old.requires_grad)
+    setattr(module, leaf, chosen)
     if isinstance(module, nn.Linear) and leaf == "weight":
         module.out_features, module.in_features = chosen.shape

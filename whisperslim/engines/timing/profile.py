@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from whisperslim.core.cost.flops import WORKLOADS
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitGroup, UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.base import Transcriber
 from whisperslim.engines.timing.reductions import Reduction, place_reductions, stack_reductions
@@ -137,7 +137,7 @@ def measure_profile(
 
 def _models(
     speech: SpeechModel,
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     reductions: Sequence[Reduction],
     trimmed: SpeechModel | None,
 ) -> Iterator[tuple[str, SpeechModel]]:

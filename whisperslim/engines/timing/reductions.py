@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitGroup, UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut
@@ -29,7 +29,7 @@ class Reduction:
     units: Mapping[str, int]
     layers: int = 0
 
-    def of(self, speech: SpeechModel, groups: Sequence[UnitGroup]) -> SpeechModel:
+    def of(self, speech: SpeechModel, groups: Sequence[UnitSite]) -> SpeechModel:
         """The copy. `groups` are the model's own."""
         model = deepcopy(speech.model)
         keep = {g.key: tuple(range(self.keep.get(g.key, g.count))) for g in groups}

@@ -5,14 +5,14 @@ Its weights are read once, to count the zeros, and not for a plan.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transformers import WhisperForConditionalGeneration
 
 from whisperslim.core.cost.cost import count_places
 from whisperslim.core.cost.flops import WORKLOADS
-from whisperslim.core.families import UnitGroup, family_named, family_of, prunable_total
+from whisperslim.core.families import UnitGroup, UnitSite, family_named, family_of, prunable_total
 from whisperslim.core.fetch.model_folder import weights_sha256
 from whisperslim.core.plan.plan import PruningPlan, check_scores, reachable
 from whisperslim.core.plan.rules import constrain
@@ -44,7 +44,7 @@ class TunedFacts:
         weights_sha256: Of the weights file, in hexadecimal.
         weights_bytes, weights_mtime_ns: Of the file when it was read; another file has others.
         workload: What the operations below are counted for.
-        groups: Its unit groups, without what only a cut needs (slices, gate).
+        groups: Its unit groups.
         parameters: Its elements, tied ones counted once.
         parameters_beside: Group key -> elements that go with the last of its units: the norm and
             the output bias of the sub-layer.
@@ -206,17 +206,15 @@ def _read(path: Path) -> TunedFacts | None:
         raw = json.loads(path.read_text("utf-8"))
         if "zeros_per_unit" not in raw:  # of an older version
             return None
-        groups = tuple(UnitGroup(**group, slices=(), gate="") for group in raw.pop("groups"))
+        groups = tuple(UnitGroup(**group) for group in raw.pop("groups"))
         return TunedFacts(groups=groups, **raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{path} cannot be read ({error}); delete it, it is made again") from error
 
 
 def _to_json(facts: TunedFacts) -> str:
-    groups = [asdict(group) for group in facts.groups]
-    plain = [{k: v for k, v in g.items() if k not in ("slices", "gate")} for g in groups]
     # No indent: every unit's count would get a line, and larger models have 300,000 units.
-    return json.dumps({**asdict(facts), "groups": plain})
+    return json.dumps(asdict(facts))
 
 
 def _found(weights: Path) -> TunedFacts:
@@ -229,7 +227,7 @@ def _found(weights: Path) -> TunedFacts:
         weights_bytes=stat.st_size,
         weights_mtime_ns=stat.st_mtime_ns,
         workload=WORKLOADS[0].describe(),
-        groups=tuple(replace(group, slices=(), gate="") for group in groups),
+        groups=tuple(group.facts for group in groups),
         model_type=family_of(tuned).model_type,
         parameters=count_parameters(tuned),
         flops=count.total,
@@ -252,5 +250,5 @@ def _beside(model: WhisperForConditionalGeneration) -> dict[str, int]:
     return found
 
 
-def _groups(model: WhisperForConditionalGeneration) -> tuple[UnitGroup, ...]:
+def _groups(model: WhisperForConditionalGeneration) -> tuple[UnitSite, ...]:
     return family_of(model).unit_groups(model)

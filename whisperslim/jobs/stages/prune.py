@@ -10,7 +10,7 @@ import torch
 
 from whisperslim.core.decoding import greedy
 from whisperslim.core.disk.files import write_text_atomically
-from whisperslim.core.families import UnitGroup, prunable_total
+from whisperslim.core.families import UnitSite, prunable_total
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan, check_scores
 from whisperslim.core.plan.rules import costs_of
@@ -112,7 +112,7 @@ def check_parity(
     context: StageContext,
     tuned: SpeechModel,
     smaller: SpeechModel,
-    groups: tuple[UnitGroup, ...],
+    groups: tuple[UnitSite, ...],
     plan: PruningPlan,
 ) -> dict[str, float | int | bool]:
     """Masked against cut, on real clips: encoder states and greedy tokens."""
@@ -172,7 +172,7 @@ def _restore_method(context: StageContext, method: CompressionMethod) -> None:
         method.load_state_dict(state)
 
 
-def _zeroed_share(tuned: SpeechModel, groups: tuple[UnitGroup, ...], plan: PruningPlan) -> float:
+def _zeroed_share(tuned: SpeechModel, groups: tuple[UnitSite, ...], plan: PruningPlan) -> float:
     trial = deepcopy(tuned.model)
     cut(trial, groups, plan)
     names = tuned.family.prunable_weights(trial)

@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from whisperslim.core.cost.unit_costs import unit_costs
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import PruningPlan, Scores, check_target, plan_to_budget
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.surgery.gates import attach_gates, attach_output_gates
@@ -55,7 +55,7 @@ class L0Distill(CompressionMethod):
     def __init__(self, options: L0Options, target: Target) -> None:
         self._options, self._target = options, target
         self._model: nn.Module = nn.Identity()
-        self._groups: tuple[UnitGroup, ...] = ()
+        self._groups: tuple[UnitSite, ...] = ()
         self._total_steps = 0
         self._handles: list[RemovableHandle] = []
         self._costs: dict[str, float] = {}
@@ -69,7 +69,7 @@ class L0Distill(CompressionMethod):
         own = self._options.currency != "parameters"
         return self._costs if own else costs_of(self._groups)
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
         """Hook the masks, open until the first step is done. Latency is measured here.
 
         Raises:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Calibration, Target
 from whisperslim.methods.magnitude.options import IMPOptions, OneShotOptions, RandomOptions
@@ -36,7 +36,7 @@ class Magnitude:
         self._compare = compare
         self._model: nn.Module = nn.Identity()
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite]) -> None:
         """Nothing to measure: weights are read when asked."""
         self._model = model
 
@@ -46,10 +46,10 @@ class Magnitude:
     def collect(self, step: int) -> None:
         """Nothing to measure."""
 
-    def calibrate(self, data: Calibration, groups: Sequence[UnitGroup]) -> None:
+    def calibrate(self, data: Calibration, groups: Sequence[UnitSite]) -> None:
         """Nothing to measure."""
 
-    def units(self, groups: Sequence[UnitGroup]) -> Mapping[str, torch.Tensor]:
+    def units(self, groups: Sequence[UnitSite]) -> Mapping[str, torch.Tensor]:
         """Root mean square of each unit, standardised within its group for `layer`."""
         return self._compared({group.key: rms_norms(self._model, group) for group in groups})
 
@@ -85,7 +85,7 @@ class Fisher(Magnitude):
         super().__init__(compare)
         self._every, self._gates, self._clips = every, FisherGates(), clips
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite]) -> None:
         """Hook gates that stand at one; the first step is measured."""
         super().attach(model, groups)
         self._gates.attach(model, groups)
@@ -100,12 +100,12 @@ class Fisher(Magnitude):
         self._gates.collect()
         self._gates.active = step % self._every == 0
 
-    def calibrate(self, data: Calibration, groups: Sequence[UnitGroup]) -> None:
+    def calibrate(self, data: Calibration, groups: Sequence[UnitSite]) -> None:
         """Forget what training has measured; the clean clips count instead."""
         if self._clips:
             self._gates.take(data.information(groups, self._clips))
 
-    def units(self, groups: Sequence[UnitGroup]) -> Mapping[str, torch.Tensor]:
+    def units(self, groups: Sequence[UnitSite]) -> Mapping[str, torch.Tensor]:
         """Information per weight, standardised within its group for `layer`.
 
         Raises:
@@ -135,7 +135,7 @@ class Drawn(Magnitude):
         super().__init__()
         self._seed = seed
 
-    def units(self, groups: Sequence[UnitGroup]) -> Mapping[str, torch.Tensor]:
+    def units(self, groups: Sequence[UnitSite]) -> Mapping[str, torch.Tensor]:
         """One number in [0, 1) per unit."""
         return {group.key: self._draw(group.key, (group.count,)) for group in groups}
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families import Slice, UnitGroup, prunable_total, total_price
+from whisperslim.core.families import Slice, UnitSite, prunable_total, total_price
 from whisperslim.core.plan.plan import (
     PruningPlan,
     Scores,
@@ -27,17 +27,17 @@ from whisperslim.core.plan.plan import (
 from whisperslim.core.plan.removal_order import death_order
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.surgery.gates import attach_gates, attach_output_gates, plan_masks
+from whisperslim.core.surgery.units import as_units, kept_of, matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Calibration, CompressionMethod, Target
-from whisperslim.methods.sgl.two_pass import kept_weight
 from whisperslim.methods.shared.reach import frozen_note, largest_bundle, most_left
-from whisperslim.methods.shared.units import as_units, hold_zeros, is_trained, unit_norms
+from whisperslim.methods.shared.units import hold_zeros, is_trained, unit_norms
 
 
 class Importance(Protocol):
     """What units and single weights are worth, in currencies of their own."""
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite]) -> None:
         """Start measuring, where there is something to measure. Changes no output."""
         ...
 
@@ -49,11 +49,11 @@ class Importance(Protocol):
         """Called when the optimizer has taken step `step`, counted from 1."""
         ...
 
-    def calibrate(self, data: Calibration, groups: Sequence[UnitGroup]) -> None:
+    def calibrate(self, data: Calibration, groups: Sequence[UnitSite]) -> None:
         """Measure on clean clips, where there is something to measure."""
         ...
 
-    def units(self, groups: Sequence[UnitGroup]) -> Mapping[str, torch.Tensor]:
+    def units(self, groups: Sequence[UnitSite]) -> Mapping[str, torch.Tensor]:
         """Group key -> one importance per unit, `(count,)`, comparable across groups."""
         ...
 
@@ -125,7 +125,7 @@ class MaskedPruning(CompressionMethod):
     def __init__(self, target: Target, schedule: Schedule, importance: Importance) -> None:
         self._target, self._schedule, self._importance = target, schedule, importance
         self._model: nn.Module = nn.Identity()
-        self._groups: tuple[UnitGroup, ...] = ()
+        self._groups: tuple[UnitSite, ...] = ()
         self._total_steps = 0
         self._frozen: frozenset[str] = frozenset()
         self._round = 0
@@ -135,7 +135,7 @@ class MaskedPruning(CompressionMethod):
         self._gone: frozenset[str] = frozenset()
         self._handles: list[RemovableHandle] = []
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
         """Hook the masks, all open: the output stays the same.
 
         Raises:
@@ -224,7 +224,7 @@ class MaskedPruning(CompressionMethod):
         self._close_masks()
 
     @property
-    def _tuned(self) -> tuple[UnitGroup, ...]:
+    def _tuned(self) -> tuple[UnitSite, ...]:
         return tuple(group for group in self._groups if group.key not in self._frozen)
 
     def _aim(self) -> Target:
@@ -283,11 +283,11 @@ class MaskedPruning(CompressionMethod):
         self._masks = {k: (d == 0).to(device) for k, d in self._death.items() if bool(d.any())}
         self._gone = frozenset(k for k, death in self._death.items() if bool(death.all()))
 
-    def _gate(self, group: UnitGroup, activation: torch.Tensor) -> torch.Tensor | None:
+    def _gate(self, group: UnitSite, activation: torch.Tensor) -> torch.Tensor | None:
         mask = self._masks.get(group.key)
         return None if mask is None else mask.to(activation)
 
-    def _output_gate(self, group: UnitGroup, output: torch.Tensor) -> torch.Tensor | None:
+    def _output_gate(self, group: UnitSite, output: torch.Tensor) -> torch.Tensor | None:
         return output.new_zeros(()) if group.key in self._gone else None
 
     def _live_scores(self) -> dict[str, torch.Tensor]:
@@ -308,9 +308,8 @@ class MaskedPruning(CompressionMethod):
         """Every matrix that pruning may touch and the plan leaves something of."""
         return [
             (part, plan.keep[group.key])
-            for group in self._tuned
-            for part in group.slices
-            if part.parameter.endswith(".weight") and plan.keep[group.key]
+            for group, part in matrices(self._tuned)
+            if plan.keep[group.key]
         ]
 
     def _count_zeros(self, plan: PruningPlan, share: float) -> int:
@@ -349,7 +348,7 @@ class MaskedPruning(CompressionMethod):
         order = self._importance.elements(part.parameter)
         if part.parameter in self._zeros:
             order.masked_fill_(self._zeros[part.parameter], -1.0)
-        units = as_units(order, part.dim, part.block)
+        units = as_units(order, part)
         dropped = torch.ones(units.shape[1], dtype=torch.bool, device=order.device)
         dropped[list(keep)] = False
         units[:, dropped] = torch.inf
@@ -361,7 +360,7 @@ class MaskedPruning(CompressionMethod):
         scales, sizes = {}, []
         for part, keep in self._matrices(plan):
             scale = scales[part.parameter] = self._importance.scale(part.parameter)
-            kept = kept_weight(self._model, part.parameter, part.dim, part.block, keep)
+            kept = kept_of(self._model.get_parameter(part.parameter), part, keep)
             sizes.append(kept.float().abs().flatten() / scale)
         every = torch.cat(sizes) if sizes else torch.empty(0)
         if int((every == 0).sum()) >= wanted:
@@ -371,7 +370,7 @@ class MaskedPruning(CompressionMethod):
         return {name: ZeroRule(0.0, limit * scale) for name, scale in scales.items()}
 
 
-def rms_norms(model: nn.Module, group: UnitGroup) -> torch.Tensor:
+def rms_norms(model: nn.Module, group: UnitSite) -> torch.Tensor:
     """Root mean square of everything each unit owns; shape `(count,)`.
 
     Unlike the norm, it can be compared between a head and an FFN unit.

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.methods.pinching.gates import unit_mean_squares
 from whisperslim.methods.pinching.options import SelfPinchingOptions
 from whisperslim.methods.shared.importance import FisherGates
@@ -98,7 +98,7 @@ class UnitWorth:
     """Measures the factors while training goes on, and gives every unit's worth, squared."""
 
     def __init__(
-        self, model: nn.Module, groups: Sequence[UnitGroup], options: SelfPinchingOptions
+        self, model: nn.Module, groups: Sequence[UnitSite], options: SelfPinchingOptions
     ) -> None:
         self._model, self._groups = model, tuple(groups)
         self._every = options.importance_every
@@ -106,13 +106,13 @@ class UnitWorth:
         self._fisher.active = self.measures = options.measures
         self._factors: dict[str, torch.Tensor] = {}
 
-    def squares(self, group: UnitGroup) -> torch.Tensor:
+    def squares(self, group: UnitSite) -> torch.Tensor:
         """What is compared with the squared threshold, differentiable in weights; `(count,)`."""
         sizes = unit_mean_squares(self._model, group)
         return sizes * self._factors[group.key] if group.key in self._factors else sizes
 
     def watched(
-        self, group: UnitGroup, activation: torch.Tensor, mask: torch.Tensor | None
+        self, group: UnitSite, activation: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor | None:
         """A group's mask, measured when it is time to."""
         return self._fisher.watched(group, activation, mask)

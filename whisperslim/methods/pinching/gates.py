@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families import UnitGroup, prunable_total, total_price
+from whisperslim.core.families import Slice, UnitSite, prunable_total, total_price
+from whisperslim.core.surgery.units import as_units, matrices
 from whisperslim.methods.pinching.thresholds import (
     Thresholds,
     element_range,
@@ -27,7 +28,6 @@ from whisperslim.methods.pinching.thresholds import (
     unit_range,
     weight_sizes,
 )
-from whisperslim.methods.shared.units import as_units
 
 
 class MaskedWeight(torch.autograd.Function):
@@ -53,8 +53,8 @@ class MaskedWeight(torch.autograd.Function):
 class SoftCount(torch.autograd.Function):
     """Sum of `M` over a matrix's elements, each unit's counted `opened` times; a scalar.
 
-    Arguments: the matrix, `t`, `tau`, `opened` of shape `(count,)`, and the slice's `dim` and
-    `block`. Differentiable in the matrix and `t`.
+    Arguments: the matrix, `t`, `tau`, `opened` of shape `(count,)`, and the matrix's slice.
+    Differentiable in the matrix and `t`.
     """
 
     @staticmethod
@@ -64,21 +64,20 @@ class SoftCount(torch.autograd.Function):
         threshold: torch.Tensor,
         tau: torch.Tensor,
         opened: torch.Tensor,
-        dim: int,
-        block: int,
+        part: Slice,
     ) -> torch.Tensor:
         ctx.save_for_backward(weight, threshold, tau, opened)
-        ctx.layout = (dim, block)
+        ctx.part = part
         soft = soft_mask(weight.square(), threshold, tau)
-        return as_units(soft, dim, block).sum(dim=(0, 2, 3)).mul(opened).sum()
+        return as_units(soft, part).sum(dim=(0, 2, 3)).mul(opened).sum()
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         weight, threshold, tau, opened = ctx.saved_tensors
         slope = _slope(weight, threshold, tau)
-        as_units(slope, *ctx.layout).mul_((grads[0] * opened)[:, None, None])
+        as_units(slope, ctx.part).mul_((grads[0] * opened)[:, None, None])
         to_threshold = -threshold * slope.sum()
-        return slope.mul_(weight), to_threshold, None, None, None, None
+        return slope.mul_(weight), to_threshold, None, None, None
 
 
 def soft_mask(squares: torch.Tensor, threshold: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
@@ -99,19 +98,15 @@ def straight_through(
     return hard + (soft - soft.detach())
 
 
-def unit_mean_squares(model: nn.Module, group: UnitGroup) -> torch.Tensor:
+def unit_mean_squares(model: nn.Module, group: UnitSite) -> torch.Tensor:
     """Mean of the squares of each unit's matrix elements, differentiable; `(count,)`.
 
     Biases are left out: Whisper's FFN biases are several times its weights in size and would
     decide alone.
     """
     sums = [
-        as_units(model.get_parameter(part.parameter), part.dim, part.block)
-        .float()
-        .square()
-        .sum(dim=(0, 2, 3))
-        for part in group.slices
-        if part.parameter.endswith(".weight")
+        as_units(model.get_parameter(part.parameter), part).float().square().sum(dim=(0, 2, 3))
+        for _, part in matrices([group])
     ]
     return torch.stack(sums).sum(0) / group.weights_per_unit
 
@@ -164,10 +159,10 @@ class UnitGates:
 
     def __init__(
         self,
-        groups: Sequence[UnitGroup],
+        groups: Sequence[UnitSite],
         thresholds: Thresholds,
         floor: float,
-        worth: Callable[[UnitGroup], torch.Tensor],
+        worth: Callable[[UnitSite], torch.Tensor],
     ) -> None:
         self._groups, self._floor, self._worth = tuple(groups), floor, worth
         self.thresholds = thresholds
@@ -176,7 +171,7 @@ class UnitGates:
         # leaves that look's: every pass with gradient must write its own.
         self._open: dict[str, torch.Tensor] = {}
 
-    def mask(self, group: UnitGroup) -> torch.Tensor | None:
+    def mask(self, group: UnitSite) -> torch.Tensor | None:
         """A group's mask, `(count,)`; None for a group without a threshold."""
         if group.key not in self.thresholds:
             return None
@@ -192,7 +187,7 @@ class UnitGates:
         self._soft[group.key], self._open[group.key] = soft, mask.detach()
         return mask
 
-    def opened(self, group: UnitGroup) -> torch.Tensor:
+    def opened(self, group: UnitSite) -> torch.Tensor:
         """The mask that a gated group had in the forward pass, without gradient; `(count,)`."""
         return self._open[group.key]
 
@@ -227,12 +222,12 @@ class UnitGates:
         return self.thresholds.by_group(shares)
 
     @torch.no_grad()
-    def _hard_mask(self, group: UnitGroup) -> torch.Tensor:
+    def _hard_mask(self, group: UnitSite) -> torch.Tensor:
         """A gated group's mask by the weights as they stand."""
         squares = self._worth(group)
         return (squares >= self.thresholds.at(group.key).square()).to(squares.dtype)
 
-    def _soft_of(self, group: UnitGroup) -> torch.Tensor:
+    def _soft_of(self, group: UnitSite) -> torch.Tensor:
         # The forward pass has made it, and shares its graph.
         if group.key not in self._soft:
             self.mask(group)
@@ -243,7 +238,7 @@ class ElementGates:
     """Masks over single weights: `1[w^2 >= t^2]`."""
 
     def __init__(
-        self, model: nn.Module, groups: Sequence[UnitGroup], thresholds: Thresholds, floor: float
+        self, model: nn.Module, groups: Sequence[UnitSite], thresholds: Thresholds, floor: float
     ) -> None:
         self._model, self._groups, self._floor = model, tuple(groups), floor
         self.thresholds = thresholds
@@ -291,7 +286,7 @@ class ElementGates:
             shares.append(counts.sum() / (group.count * group.weights_per_unit))
         return self.thresholds.by_group(torch.stack(shares))
 
-    def _soft_count(self, group: UnitGroup, opened: torch.Tensor) -> torch.Tensor:
+    def _soft_count(self, group: UnitSite, opened: torch.Tensor) -> torch.Tensor:
         threshold = self.thresholds.at(group.key)
         tau = self.thresholds.tau_at(group.key)
         counts = [
@@ -300,21 +295,19 @@ class ElementGates:
                 threshold,
                 tau,
                 opened,
-                part.dim,
-                part.block,
+                part,
             )
-            for part in group.slices
-            if part.parameter.endswith(".weight")
+            for _, part in matrices([group])
         ]
         return torch.stack(counts).sum()
 
-    def _opened(self, group: UnitGroup, units: UnitGates | None) -> torch.Tensor:
+    def _opened(self, group: UnitSite, units: UnitGates | None) -> torch.Tensor:
         if units is not None:
             return units.opened(group)
         return torch.ones(group.count, device=self.thresholds.tau.device)
 
 
-def _gated(groups: Sequence[UnitGroup], thresholds: Thresholds) -> tuple[UnitGroup, ...]:
+def _gated(groups: Sequence[UnitSite], thresholds: Thresholds) -> tuple[UnitSite, ...]:
     """The groups with a threshold, in the thresholds' order."""
     return tuple(group for group in groups if group.key in thresholds)
 

@@ -25,10 +25,11 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import PruningPlan, Scores, plan_to_budget
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.surgery.gates import attach_gates
+from whisperslim.core.surgery.units import matrices
 from whisperslim.methods.base import CompressionMethod, LossTerms, StepOutputs, Target
 from whisperslim.methods.pinching.control import DensityControl, UnitWorth
 from whisperslim.methods.pinching.gates import ElementGates, UnitGates, attach_weight_masks
@@ -52,7 +53,7 @@ class SelfPinching(CompressionMethod):
     def __init__(self, options: SelfPinchingOptions, target: Target) -> None:
         self._options, self._target = options, target
         self._model: nn.Module = nn.Identity()
-        self._groups: tuple[UnitGroup, ...] = ()
+        self._groups: tuple[UnitSite, ...] = ()
         self._total_steps = 0
         self._worth = UnitWorth(self._model, (), options)
         self._units: UnitGates | None = None
@@ -62,7 +63,7 @@ class SelfPinching(CompressionMethod):
         self._begun = False
         self._settled: SettledMasks | None = None
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
         """Start the thresholds and hook the gates, which stand open.
 
         Raises:
@@ -80,12 +81,7 @@ class SelfPinching(CompressionMethod):
         }
         self._handles = attach_gates(model, trained, self._gate)
         if self._elements is not None or self._target.zeroed:
-            names = [
-                part.parameter
-                for group in trained
-                for part in group.slices
-                if part.parameter.endswith(".weight")
-            ]
+            names = [part.parameter for _, part in matrices(trained)]
             self._handles += attach_weight_masks(model, names, self._masked)
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -190,7 +186,7 @@ class SelfPinching(CompressionMethod):
             self._settled = SettledMasks(self._model, self._groups)
             self._settled.load_state_dict(state["settled"])
 
-    def _make_gates(self, trained: Sequence[UnitGroup]) -> None:
+    def _make_gates(self, trained: Sequence[UnitSite]) -> None:
         options, granularity = self._options, self._options.granularity
         if granularity in ("units", "both"):
             worth = self._worth.squares
@@ -232,7 +228,7 @@ class SelfPinching(CompressionMethod):
         """Whether the removal target counts something else than weights."""
         return costs_of(self._groups) is not None
 
-    def _gate(self, group: UnitGroup, activation: torch.Tensor) -> torch.Tensor | None:
+    def _gate(self, group: UnitSite, activation: torch.Tensor) -> torch.Tensor | None:
         if self._settled is not None:
             return self._settled.mask(group).to(activation)
         mask = self._units.mask(group) if self._begun and self._units is not None else None

@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import Slice, UnitGroup, prunable_total, total_price
+from whisperslim.core.families import Slice, UnitSite, prunable_total, total_price
 from whisperslim.core.plan.plan import PruningPlan, Scores, ZeroRule, counted_in
 from whisperslim.core.surgery.gates import plan_masks
+from whisperslim.core.surgery.units import kept_of, matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.pinching.thresholds import Thresholds
-from whisperslim.methods.sgl.two_pass import kept_weight
 from whisperslim.methods.shared.reach import room_for_zeros
 from whisperslim.methods.shared.units import hold_zeros
 
 
 @torch.no_grad()
 def ratio_scores(
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     thresholds: Thresholds,
-    worth: Callable[[UnitGroup], torch.Tensor],
+    worth: Callable[[UnitSite], torch.Tensor],
 ) -> Scores:
     """Each unit's worth in its group's threshold: one is where the gate closes.
 
@@ -43,8 +43,8 @@ def ratio_scores(
 
 
 def check_reach(
-    groups: Sequence[UnitGroup],
-    gated: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
+    gated: Sequence[UnitSite],
     target: Target,
     floor: float,
     frozen: str,
@@ -68,7 +68,7 @@ def check_reach(
 @torch.no_grad()
 def with_pinched_zeros(
     model: nn.Module,
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     plan: PruningPlan,
     share: float,
     thresholds: Thresholds,
@@ -88,7 +88,7 @@ def with_pinched_zeros(
     values = thresholds.by_group(thresholds.values())
     ratios, ceilings = [], {}
     for key, part in _matrices(groups, values):
-        kept = kept_weight(model, part.parameter, part.dim, part.block, plan.keep[key])
+        kept = kept_of(model.get_parameter(part.parameter), part, plan.keep[key])
         sizes = kept.abs().flatten()
         ceiling = _largest(sizes, floor)
         ratios.append((sizes / values[key]).masked_fill_(sizes >= ceiling, math.inf))
@@ -119,14 +119,8 @@ def _largest(sizes: torch.Tensor, floor: float) -> torch.Tensor:
     return torch.kthvalue(sizes, sizes.numel() - stay + 1).values
 
 
-def _matrices(groups: Sequence[UnitGroup], values: Mapping[str, float]) -> list[tuple[str, Slice]]:
-    return [
-        (group.key, part)
-        for group in groups
-        if group.key in values
-        for part in group.slices
-        if part.parameter.endswith(".weight")
-    ]
+def _matrices(groups: Sequence[UnitSite], values: Mapping[str, float]) -> list[tuple[str, Slice]]:
+    return [(group.key, part) for group, part in matrices(groups) if group.key in values]
 
 
 class SettledMasks:
@@ -139,7 +133,7 @@ class SettledMasks:
         scores: What the plan was made of; the same plan can be made of them again.
     """
 
-    def __init__(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+    def __init__(self, model: nn.Module, groups: Sequence[UnitSite]) -> None:
         self._model, self._groups = model, tuple(groups)
         self.scores: dict[str, torch.Tensor] = {}
         self._masks: dict[str, torch.Tensor] = {}
@@ -157,7 +151,7 @@ class SettledMasks:
         }
         self.hold_zeros()
 
-    def mask(self, group: UnitGroup) -> torch.Tensor:
+    def mask(self, group: UnitSite) -> torch.Tensor:
         """A group's mask of 0 and 1, `(count,)`."""
         return self._masks[group.key]
 

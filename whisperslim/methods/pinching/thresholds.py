@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
+from whisperslim.core.surgery.units import matrices
 from whisperslim.methods.pinching.options import SelfPinchingOptions
 
 _SAMPLE = 65_536
@@ -96,9 +97,9 @@ class Thresholds:
 @torch.no_grad()
 def start_units(
     model: nn.Module,
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     options: SelfPinchingOptions,
-    worth: Callable[[UnitGroup], torch.Tensor],
+    worth: Callable[[UnitSite], torch.Tensor],
 ) -> Thresholds:
     """Thresholds on units' worth, of which `worth` gives the square.
 
@@ -124,7 +125,7 @@ def start_units(
 
 @torch.no_grad()
 def start_elements(
-    model: nn.Module, groups: Sequence[UnitGroup], options: SelfPinchingOptions
+    model: nn.Module, groups: Sequence[UnitSite], options: SelfPinchingOptions
 ) -> Thresholds:
     """Thresholds on the sizes of single weights."""
     starts, paces, taus = [], [], []
@@ -157,14 +158,14 @@ def element_range(sizes: torch.Tensor, floor: float) -> tuple[torch.Tensor, torc
     return lowest, torch.topk(sizes, stay).values[-1]
 
 
-def weight_sizes(model: nn.Module, group: UnitGroup) -> torch.Tensor:
+def weight_sizes(model: nn.Module, group: UnitSite) -> torch.Tensor:
     """|w| of a group's matrices, or of an even sample of about 65,536 of them; 1-D."""
     # Odd, so that it does not walk along one column of matrices as wide as a power of two.
     stride = (group.count * group.weights_per_unit // _SAMPLE) | 1
     return torch.cat([matrix.flatten()[::stride].abs() for matrix in matrices_of(model, group)])
 
 
-def variance(model: nn.Module, group: UnitGroup) -> torch.Tensor:
+def variance(model: nn.Module, group: UnitSite) -> torch.Tensor:
     """Variance of all elements of a group's matrices together; scalar."""
     count = group.count * group.weights_per_unit
     matrices = matrices_of(model, group)
@@ -172,17 +173,13 @@ def variance(model: nn.Module, group: UnitGroup) -> torch.Tensor:
     return torch.stack([(matrix - mean).square().sum() for matrix in matrices]).sum() / count
 
 
-def matrices_of(model: nn.Module, group: UnitGroup) -> list[torch.Tensor]:
+def matrices_of(model: nn.Module, group: UnitSite) -> list[torch.Tensor]:
     """A group's weight matrices, without gradient."""
-    return [
-        model.get_parameter(part.parameter).detach()
-        for part in group.slices
-        if part.parameter.endswith(".weight")
-    ]
+    return [model.get_parameter(part.parameter).detach() for _, part in matrices([group])]
 
 
 def _thresholds(
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     starts: list[torch.Tensor],
     paces: list[torch.Tensor],
     taus: list[torch.Tensor],

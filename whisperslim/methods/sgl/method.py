@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import (
     PruningPlan,
     Scores,
@@ -38,6 +38,7 @@ from whisperslim.core.plan.plan import (
     plan_below,
     plan_to_budget,
 )
+from whisperslim.core.surgery.units import matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import (
     Calibration,
@@ -50,7 +51,7 @@ from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.methods.sgl.two_pass import bisect_plan, standardised, with_zeros, zero_rules
 from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.methods.shared.reach import check_within_tuned, ranked_last
-from whisperslim.methods.shared.units import is_trained, matrices, scale_units, unit_norms
+from whisperslim.methods.shared.units import is_trained, scale_units, unit_norms
 
 
 class SparseGroupLasso(CompressionMethod):
@@ -59,7 +60,7 @@ class SparseGroupLasso(CompressionMethod):
     def __init__(self, options: SGLOptions, target: Target) -> None:
         self._options, self._target = options, target
         self._model: nn.Module = nn.Identity()
-        self._groups: tuple[UnitGroup, ...] = ()
+        self._groups: tuple[UnitSite, ...] = ()
         self._frozen: frozenset[str] = frozenset()
         self._total_steps = 0
         self._fisher = FisherGates()
@@ -67,7 +68,7 @@ class SparseGroupLasso(CompressionMethod):
         self._weights: dict[str, torch.Tensor] = {}
         self._penalties: dict[str, torch.Tensor] = {}
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup], total_steps: int) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
         """Hook the importance gates; the output stays the same.
 
         Raises:
@@ -187,7 +188,7 @@ class SparseGroupLasso(CompressionMethod):
         return {group.key: unit_norms(self._model, group) for group in self._tuned}
 
     @property
-    def _tuned(self) -> tuple[UnitGroup, ...]:
+    def _tuned(self) -> tuple[UnitSite, ...]:
         """What is not frozen. A teacher may share the states of what is."""
         return tuple(group for group in self._groups if group.key not in self._frozen)
 
@@ -200,7 +201,7 @@ class SparseGroupLasso(CompressionMethod):
         return step > self._options.begin * self._total_steps
 
     @property
-    def _pulled(self) -> tuple[UnitGroup, ...]:
+    def _pulled(self) -> tuple[UnitSite, ...]:
         """The groups among whose units `weighting` chooses."""
         options = self._options
         if not options.weighs_units:
@@ -257,35 +258,35 @@ def group_factor(norms: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
 
 
 def soft_threshold(
-    model: nn.Module, groups: Sequence[UnitGroup], options: SGLOptions, learning_rate: float
+    model: nn.Module, groups: Sequence[UnitSite], options: SGLOptions, learning_rate: float
 ) -> None:
     """The L1 penalty's proximal operator on every prunable matrix, in place."""
-    for name, stack in matrices(groups):
-        threshold = learning_rate * options.l1_strength(stack)
+    for group, part in matrices(groups):
+        threshold = learning_rate * options.l1_strength(group.stack)
         if threshold:
-            weight = model.get_parameter(name).data
+            weight = model.get_parameter(part.parameter).data
             weight.sub_(weight.clamp(-threshold, threshold))
 
 
 def shrink_columns(
-    model: nn.Module, groups: Sequence[UnitGroup], options: SGLOptions, learning_rate: float
+    model: nn.Module, groups: Sequence[UnitSite], options: SGLOptions, learning_rate: float
 ) -> None:
     """The group penalty over columns, `(out, in)[:, j]`, as the paper groups weights."""
-    for name, stack in matrices(groups):
-        strength = options.group_strength(stack)
+    for group, part in matrices(groups):
+        strength = options.group_strength(group.stack)
         if strength:
-            weight = model.get_parameter(name).data
+            weight = model.get_parameter(part.parameter).data
             threshold = learning_rate * strength * math.sqrt(weight.shape[0])
             norms = torch.linalg.vector_norm(weight, dim=0)
             weight.mul_(group_factor(norms, torch.full_like(norms, threshold)))
 
 
 def _squared_penalties(
-    model: nn.Module, groups: Sequence[UnitGroup], options: SGLOptions
+    model: nn.Module, groups: Sequence[UnitSite], options: SGLOptions
 ) -> dict[str, torch.Tensor]:
     terms: dict[str, torch.Tensor] = {}
-    for name, stack in matrices(groups):
-        weight = model.get_parameter(name)
+    for group, part in matrices(groups):
+        weight, stack = model.get_parameter(part.parameter), group.stack
         for term, value, strength in (
             (f"l1_{stack}", weight.abs().sum(), options.l1_strength(stack)),
             (f"squared_{stack}", weight.square().sum(), options.group_strength(stack)),

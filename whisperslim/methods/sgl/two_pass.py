@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup, prunable_total
+from whisperslim.core.families import UnitSite, prunable_total
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule
+from whisperslim.core.surgery.units import kept_of, matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 
@@ -28,18 +29,8 @@ def standardised(norms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return result
 
 
-def kept_weight(
-    model: nn.Module, name: str, dim: int, block: int, units: tuple[int, ...]
-) -> torch.Tensor:
-    """One weight matrix as it will be after the cut; the model is not changed."""
-    weight = model.get_parameter(name).detach()
-    starts = torch.tensor(units, device=weight.device) * block
-    index = (starts[:, None] + torch.arange(block, device=weight.device)).flatten()
-    return weight.index_select(dim, index)
-
-
 def zero_rules(
-    model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan, k_w: float
+    model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan, k_w: float
 ) -> dict[str, ZeroRule]:
     """Pass 2's rule for every prunable matrix, for a given `k_w`."""
     rules = {}
@@ -51,10 +42,10 @@ def zero_rules(
 
 def k_w_for_share(
     model: nn.Module,
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     plan: PruningPlan,
     share: float,
-    among: Sequence[UnitGroup] | None = None,
+    among: Sequence[UnitSite] | None = None,
 ) -> float:
     """The `k_w` that zeroes `share` of the dense model's prunable weights.
 
@@ -85,10 +76,10 @@ def k_w_for_share(
 
 def with_zeros(
     model: nn.Module,
-    groups: Sequence[UnitGroup],
+    groups: Sequence[UnitSite],
     plan: PruningPlan,
     share: float,
-    among: Sequence[UnitGroup] | None = None,
+    among: Sequence[UnitSite] | None = None,
 ) -> PruningPlan:
     """`plan` with pass 2 added so that `share` of the prunable weights becomes zero.
 
@@ -129,13 +120,12 @@ def bisect_plan(
 
 
 def _kept(
-    model: nn.Module, groups: Sequence[UnitGroup], plan: PruningPlan
+    model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan
 ) -> list[tuple[str, torch.Tensor]]:
     return [
-        (part.parameter, kept_weight(model, part.parameter, part.dim, part.block, plan.keep[g.key]))
-        for g in groups
-        for part in g.slices
-        if part.parameter.endswith(".weight") and plan.keep[g.key]
+        (part.parameter, kept_of(model.get_parameter(part.parameter), part, plan.keep[g.key]))
+        for g, part in matrices(groups)
+        if plan.keep[g.key]
     ]
 
 

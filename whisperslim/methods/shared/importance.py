@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
 from whisperslim.core.surgery.gates import attach_gates
 
 
@@ -28,7 +28,7 @@ class FisherGates:
         self.measured = 0
         self.active = False
 
-    def attach(self, model: nn.Module, groups: Sequence[UnitGroup]) -> None:
+    def attach(self, model: nn.Module, groups: Sequence[UnitSite]) -> None:
         """Hook the gates; nothing is measured until `active` is set."""
         self._handles = attach_gates(model, groups, self.watched)
 
@@ -81,7 +81,7 @@ class FisherGates:
         self.active = bool(state["active"])
 
     def watched(
-        self, group: UnitGroup, activation: torch.Tensor, gate: torch.Tensor | None = None
+        self, group: UnitSite, activation: torch.Tensor, gate: torch.Tensor | None = None
     ) -> torch.Tensor | None:
         """A mask of the caller's, `(count,)`, or None for ones; measured when active.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Sized
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup, prunable_total, total_price
+from whisperslim.core.families import UnitGroup, UnitSite, prunable_total, total_price
 from whisperslim.core.plan.plan import Scores, counted_in, reachable
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
@@ -112,7 +112,7 @@ def check_within_tuned(
 
 
 def ranked_last(
-    model: nn.Module, groups: Sequence[UnitGroup], scores: Scores, above: float = 0.0
+    model: nn.Module, groups: Sequence[UnitSite], scores: Scores, above: float = 0.0
 ) -> dict[str, torch.Tensor]:
     """`scores` with the groups that lack one behind all others and behind `above`.
 

@@ -3,59 +3,37 @@
 Nothing here copies the model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitGroup
+from whisperslim.core.families import UnitSite
+from whisperslim.core.surgery.units import as_units
 
 
-def as_units(weight: torch.Tensor, dim: int, block: int) -> torch.Tensor:
-    """View a parameter as `(before, units, block, after)` with the unit axis second.
-
-    Args:
-        weight: A vector or matrix.
-        dim: The axis units are laid out along.
-        block: Elements of that axis per unit.
-    """
-    before = weight.shape[0] if dim == 1 else 1
-    after = weight[0].numel() if dim == 0 else 1
-    return weight.view(before, -1, block, after)
-
-
-def unit_norms(model: nn.Module, group: UnitGroup) -> torch.Tensor:
+def unit_norms(model: nn.Module, group: UnitSite) -> torch.Tensor:
     """Euclidean norm of everything each unit owns, biases included; shape `(count,)`."""
     total = torch.zeros(group.count, device=_device(model, group))
     for part in group.slices:
         weight = model.get_parameter(part.parameter).detach()
-        total += as_units(weight, part.dim, part.block).float().square().sum(dim=(0, 2, 3))
+        total += as_units(weight, part).float().square().sum(dim=(0, 2, 3))
     return total.sqrt()
 
 
-def scale_units(model: nn.Module, group: UnitGroup, factor: torch.Tensor) -> None:
+def scale_units(model: nn.Module, group: UnitSite, factor: torch.Tensor) -> None:
     """Multiply everything each unit owns by its factor, in place; `factor` is `(count,)`."""
     for part in group.slices:
         weight = model.get_parameter(part.parameter).data
-        as_units(weight, part.dim, part.block).mul_(factor[:, None, None])
+        as_units(weight, part).mul_(factor[:, None, None])
 
 
-def matrices(groups: Sequence[UnitGroup]) -> list[tuple[str, str]]:
-    """(parameter name, stack) of every prunable weight matrix."""
-    return [
-        (part.parameter, group.stack)
-        for group in groups
-        for part in group.slices
-        if part.parameter.endswith(".weight")
-    ]
-
-
-def is_trained(model: nn.Module, group: UnitGroup) -> bool:
+def is_trained(model: nn.Module, group: UnitSite) -> bool:
     """Whether nothing of the group is frozen."""
     return all(model.get_parameter(part.parameter).requires_grad for part in group.slices)
 
 
-def _device(model: nn.Module, group: UnitGroup) -> torch.device:
+def _device(model: nn.Module, group: UnitSite) -> torch.device:
     return model.get_parameter(group.slices[0].parameter).device
 
 

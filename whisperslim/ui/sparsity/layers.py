@@ -150,8 +150,6 @@ def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
             stack=str(record["stack"]),
             count=int(record["count"]),
             width=int(record["width"]),
-            slices=(),
-            gate="",
             weights_per_unit=int(record["weights_per_unit"]),
             parameters_per_unit=int(record["parameters_per_unit"]),
             layer=int(str(record["key"]).split(".")[1]),

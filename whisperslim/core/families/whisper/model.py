@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import WhisperForConditionalGeneration
 
-from whisperslim.core.families.base import Slice, UnitGroup
+from whisperslim.core.families.base import Group, Slice, UnitSite
 
 
 class AbsentAttention(nn.Module):
@@ -52,7 +52,7 @@ class WhisperFamily:
 
     model_type = "whisper"
 
-    def unit_groups(self, model: nn.Module) -> tuple[UnitGroup, ...]:
+    def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
         """One `heads` group per attention module and one `ffn` group per layer, those present."""
         groups = []
         for stack, attentions in _STACKS.items():
@@ -65,7 +65,7 @@ class WhisperFamily:
                     groups.append(_ffn_group(model, stack, index, prefix))
         return tuple(groups)
 
-    def limited(self, groups: Sequence[UnitGroup], engine: str) -> tuple[UnitGroup, ...]:
+    def limited(self, groups: Sequence[Group], engine: str) -> tuple[Group, ...]:
         """CTranslate2 has one number of heads for each stack.
 
         Its file has a single `num_heads`, which the decoder's self- and cross-attention share.
@@ -88,16 +88,16 @@ class WhisperFamily:
             part.parameter: group.stack
             for group in self.unit_groups(model)
             for part in group.slices
-            if part.parameter.endswith(".weight")
+            if part.prunable
         }
 
-    def set_unit_count(self, model: nn.Module, group: UnitGroup, count: int) -> None:
+    def set_unit_count(self, model: nn.Module, group: UnitSite, count: int) -> None:
         """Heads: the attention module's `num_heads`. FFN widths live in the matrices alone."""
         if group.kind == "heads":
             attention = model.get_submodule(group.gate.removesuffix(".out_proj"))
             attention.num_heads = cast(Any, count)
 
-    def drop(self, model: nn.Module, group: UnitGroup) -> None:
+    def drop(self, model: nn.Module, group: UnitSite) -> None:
         """Put modules in place that add nothing; a layer left with none becomes a pass-through."""
         layers = _layers(model, group.stack)
         layer: Any = layers[group.layer]
@@ -205,15 +205,17 @@ def _renumber_caches(layers: nn.ModuleList) -> None:
             attention.layer_idx = index
 
 
-def _head_group(model: nn.Module, stack: str, index: int, attention: str) -> UnitGroup:
+def _head_group(model: nn.Module, stack: str, index: int, attention: str) -> UnitSite:
     module: Any = model.get_submodule(attention)
     head, inner = module.head_dim, module.q_proj.in_features
-    slices = [Slice(f"{attention}.{name}.weight", 0, head) for name in _PROJECTIONS]
+    slices = [Slice(f"{attention}.{name}.weight", 0, head, prunable=True) for name in _PROJECTIONS]
     # Whisper's key projection has no bias.
-    slices += [Slice(f"{attention}.{name}.bias", 0, head) for name in ("q_proj", "v_proj")]
-    slices.append(Slice(f"{attention}.out_proj.weight", 1, head))
+    slices += [
+        Slice(f"{attention}.{name}.bias", 0, head, prunable=False) for name in ("q_proj", "v_proj")
+    ]
+    slices.append(Slice(f"{attention}.out_proj.weight", 1, head, prunable=True))
     weights = 4 * head * inner
-    return UnitGroup(
+    return UnitSite(
         key=f"{stack}.{index}.{attention.rsplit('.', 1)[1]}.heads",
         kind="heads",
         stack=stack,
@@ -227,19 +229,19 @@ def _head_group(model: nn.Module, stack: str, index: int, attention: str) -> Uni
     )
 
 
-def _ffn_group(model: nn.Module, stack: str, index: int, layer: str) -> UnitGroup:
+def _ffn_group(model: nn.Module, stack: str, index: int, layer: str) -> UnitSite:
     fc1 = cast(nn.Linear, model.get_submodule(f"{layer}.fc1"))
     weights = 2 * fc1.in_features
-    return UnitGroup(
+    return UnitSite(
         key=f"{stack}.{index}.ffn",
         kind="ffn",
         stack=stack,
         count=fc1.out_features,
         width=1,
         slices=(
-            Slice(f"{layer}.fc1.weight", 0, 1),
-            Slice(f"{layer}.fc1.bias", 0, 1),
-            Slice(f"{layer}.fc2.weight", 1, 1),
+            Slice(f"{layer}.fc1.weight", 0, 1, prunable=True),
+            Slice(f"{layer}.fc1.bias", 0, 1, prunable=False),
+            Slice(f"{layer}.fc2.weight", 1, 1, prunable=True),
         ),
         gate=f"{layer}.fc2",
         weights_per_unit=weights,
