@@ -2,25 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import pytest
 
 from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.forms import shown
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.jobs.recipe import trial
 from whisperslim.jobs.recipe.presets import PROJECT_ROOT, preset_names
 from whisperslim.jobs.recipe.recipe import dotted_values, load_recipe, with_values
 from whisperslim.jobs.run.folder import RunDir, RunStatus
-from whisperslim.ui.compress import check as form_check
-from whisperslim.ui.compress import preset_fields
-from whisperslim.ui.compress import try_it as first_minute
+from whisperslim.ui.compress import check, preset_fields, try_it
 from whisperslim.ui.compress.check import Marked
 from whisperslim.ui.compress.form import RecipeForm, lay_out
 from whisperslim.ui.compress.preset_actions import own_presets
+from whisperslim.ui.compress.preset_fields import PresetFields
+from whisperslim.ui.compress.try_it import TryCard
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.parts.updates import Updates
 
 DEMO = load_recipe("quick-demo")
 
@@ -39,10 +40,16 @@ def form() -> RecipeForm:
         return lay_out("quick-demo", ["openai/whisper-base"])
 
 
-def shown(form: RecipeForm, **changed: Any) -> list[Any]:
-    """What the browser would send, with some controls changed: `train__steps=5`."""
-    wanted = {name.replace("__", "."): value for name, value in changed.items()}
-    return [wanted.get(f.dotted, f.component.value) for f in form.fields]
+@pytest.fixture(scope="module")
+def card() -> TryCard:
+    with gr.Blocks():
+        return try_it.lay_out_card()
+
+
+@pytest.fixture
+def presets(app: AppContext) -> PresetFields:
+    with gr.Blocks():
+        return preset_fields.lay_out_presets(own_presets(app))
 
 
 # --- what Try it takes ------------------------------------------------------------------------
@@ -65,66 +72,68 @@ def test_the_disk_told_is_arithmetic_on_the_recipe(app: AppContext) -> None:
 
 def test_the_trial_is_the_quick_preset() -> None:
     assert trial.trial_recipe() == with_values(DEMO, {"name": trial.NAME})
-    assert first_minute.is_trial("20260101-000000-try-it")
-    assert not first_minute.is_trial("20260101-000000-sgl-hindi")
+    assert try_it.is_trial("20260101-000000-try-it")
+    assert not try_it.is_trial("20260101-000000-sgl-hindi")
 
 
 def test_what_it_takes_is_said_beforehand_and_what_is_missing() -> None:
     needs = trial.TrialNeeds(114.0, 2_400_000_000, 150_200_000, 3_000_000_000)
-    page = first_minute.offer_html(needs)
+    page = try_it.offer_html(needs)
     for words in ("about 2 minutes", "2.40 GB", "150.2 MB, once"):
         assert words in page
     assert "make room" not in page
     full = trial.TrialNeeds(114.0, 2_400_000_000, 0, 1_000_000_000)
-    assert "1.00 GB free: make room first" in first_minute.offer_html(full)
-    assert "on this computer already" in first_minute.offer_html(full)
+    assert "1.00 GB free: make room first" in try_it.offer_html(full)
+    assert "on this computer already" in try_it.offer_html(full)
 
 
 # --- the path ---------------------------------------------------------------------------------
 
 
-def test_try_it_is_offered_until_there_is_a_model(app: AppContext) -> None:
-    assert first_minute.see(app, "")[0]["visible"] is True
+def test_try_it_is_offered_until_there_is_a_model(app: AppContext, card: TryCard) -> None:
+    offered = try_it.see(card, app, "")
+    assert offered.keys() <= set(card.outputs()) and offered[card.part]["visible"] is True
     finish_with_events(make_run(app.runs, "mine"))
-    assert first_minute.see(app, "")[0]["visible"] is False
+    assert try_it.see(card, app, "")[card.part]["visible"] is False
 
 
-def test_a_trial_at_work_is_found_again_and_followed(app: AppContext) -> None:
-    run = first_minute.begin(app)
+def test_a_trial_at_work_is_found_again_and_followed(app: AppContext, card: TryCard) -> None:
+    run = try_it.begin(app)
     write_events(run, until="tune")
     with run.lock():
-        assert first_minute.arrived(app) == run.name
-        part, _, button, progress, following, timer = first_minute.see(app, run.name)
-        assert part["visible"] and not button["interactive"]
-        assert following == run.name and timer.active
-        assert "trains, to find out what can go" in progress
-        assert not first_minute.is_done(app, run.name)
+        assert try_it.arrived(app) == run.name
+        seen = try_it.see(card, app, run.name)
+        assert seen.keys() == set(card.outputs())
+        assert seen[card.part]["visible"] and not seen[card.button]["interactive"]
+        assert seen[card.following] == run.name and seen[card.timer].active
+        assert "trains, to find out what can go" in seen[card.progress]
+        assert not try_it.is_done(app, run.name)
 
 
-def test_the_end_of_a_trial_fills_compare(app: AppContext) -> None:
-    run = first_minute.begin(app)
+def test_the_end_of_a_trial_fills_compare(app: AppContext, card: TryCard) -> None:
+    run = try_it.begin(app)
     finish_with_events(run)
-    _, _, button, progress, following, timer = first_minute.see(app, run.name)
-    assert button["interactive"] and following == "" and not timer.active
-    assert "Done" in progress
-    assert first_minute.is_done(app, run.name)
-    slim, clip, path, said = first_minute.comparison_of(app, run.name)
-    assert slim["value"] == run.name
-    assert Path(path).is_file() and path.endswith(clip) and said
+    seen = try_it.see(card, app, run.name)
+    assert seen[card.button]["interactive"] and seen[card.following] == ""
+    assert not seen[card.timer].active and "Done" in seen[card.progress]
+    assert try_it.is_done(app, run.name)
+    found = try_it.comparison_of(app, run.name)
+    assert found.slim == run.name and found.slim in found.slims
+    assert found.recording.is_file() and str(found.recording).endswith(found.clip) and found.said
 
 
-def test_a_trial_that_failed_says_where_to_look(app: AppContext) -> None:
-    run = first_minute.begin(app)
+def test_a_trial_that_failed_says_where_to_look(app: AppContext, card: TryCard) -> None:
+    run = try_it.begin(app)
     write_events(run, until="tune")  # and no worker: it died
-    button, progress = first_minute.see(app, run.name)[2:4]
+    seen = try_it.see(card, app, run.name)
     assert app.watch.status(run) == RunStatus.DIED
-    assert button["interactive"] and "Resume" in progress
+    assert seen[card.button]["interactive"] and "Resume" in seen[card.progress]
 
 
-def test_other_runs_are_not_followed(app: AppContext) -> None:
+def test_other_runs_are_not_followed(app: AppContext, card: TryCard) -> None:
     run = make_run(app.runs, "mine")
     for name in (run.name, "../elsewhere", "try-it", ""):
-        assert first_minute.see(app, name)[4] == ""
+        assert try_it.see(card, app, name)[card.following] == ""
 
 
 # --- the check of the form --------------------------------------------------------------------
@@ -132,15 +141,15 @@ def test_other_runs_are_not_followed(app: AppContext) -> None:
 
 def test_nothing_is_wrong_or_changed_in_a_fresh_form(app: AppContext, form: RecipeForm) -> None:
     values = shown(form)
-    assert form_check.problems_of(app, form, values) == {}
-    found = form_check.form_changes(form, values, DEMO)
+    assert check.problems_of(app, form, values) == {}
+    found = check.form_changes(form, values, DEMO)
     assert found == []
-    assert "Everything as in" in form_check.changes_html(form, found, "quick-demo")
+    assert "Everything as in" in check.changes_html(form, found, "quick-demo")
 
 
 def test_changes_are_told_by_the_labels_of_the_page(form: RecipeForm) -> None:
     values = shown(form, target__removed=0.6, vocabulary__timestamps=True, name="<b>")
-    page = form_check.changes_html(form, form_check.form_changes(form, values, DEMO), "demo")
+    page = check.changes_html(form, check.form_changes(form, values, DEMO), "demo")
     assert "3 changes against demo" in page
     assert "<s>0.3</s> → <b>0.6</b>" in page and "<s>off</s> → <b>on</b>" in page
     assert "&lt;b&gt;" in page and "<b><b>" not in page
@@ -148,22 +157,22 @@ def test_changes_are_told_by_the_labels_of_the_page(form: RecipeForm) -> None:
 
 def test_only_controls_whose_state_changes_are_sent(app: AppContext, form: RecipeForm) -> None:
     values = shown(form, train__steps=None, name="no/folder")
-    problems = form_check.problems_of(app, form, values)
+    problems = check.problems_of(app, form, values)
     assert set(problems) == {"train.steps", "name"}
     assert "is empty" in problems["train.steps"]
-    now = form_check.marked_now(form, values, problems)
-    assert changed(form, form_check.mark_changes(form, Marked(), now)) == set(problems)
-    assert changed(form, form_check.mark_changes(form, now, now)) == set()
+    now = check.marked_now(form, values, problems)
+    assert changed(form, check.mark_changes(form, Marked(), now)) == set(problems)
+    assert changed(form, check.mark_changes(form, now, now)) == set()
     mended = Marked(now.method, {"name": problems["name"]})
-    updates = form_check.mark_changes(form, now, mended)
+    updates = check.mark_changes(form, now, mended)
     assert changed(form, updates) == {"train.steps"}
-    (update,) = [u for u in updates if "info" in u]
+    (update,) = updates.values()
     assert update["elem_classes"] == []
 
 
 def test_the_check_says_nothing_of_folders_elsewhere(app: AppContext, form: RecipeForm) -> None:
     there, not_there = (
-        form_check.problems_of(app, form, shown(form, data__train=path))["data.train"]
+        check.problems_of(app, form, shown(form, data__train=path))["data.train"]
         for path in ("/etc/passwd", "/etc/no-such-file")
     )
     assert there.replace("/etc/passwd", "") == not_there.replace("/etc/no-such-file", "")
@@ -172,16 +181,20 @@ def test_the_check_says_nothing_of_folders_elsewhere(app: AppContext, form: Reci
 # --- the presets' list ------------------------------------------------------------------------
 
 
-def test_own_presets_stand_beside_the_runs_and_first_in_the_list(app: AppContext) -> None:
+def test_own_presets_stand_beside_the_runs_and_first_in_the_list(
+    app: AppContext, presets: PresetFields
+) -> None:
     own = own_presets(app)
     own.save("mine", DEMO)
     assert own.folder.parent == app.runs
     assert app.watch.listed() == []
     assert preset_fields.choices(own)[0] == ("mine (yours)", "own/mine")
     assert len(preset_fields.choices(own)) == 1 + len(preset_names())
-    choice, note, name, delete = preset_fields.chosen_updates(own, "own/mine")
-    assert choice["value"] == "own/mine" and "Your own preset" in note
-    assert name == "mine" and delete["interactive"]
+    chosen = preset_fields.chosen_updates(presets, own, "own/mine")
+    assert chosen.keys() == set(presets.chosen())
+    assert chosen[presets.choice]["value"] == "own/mine"
+    assert "Your own preset" in chosen[presets.note]
+    assert chosen[presets.name] == "mine" and chosen[presets.delete]["interactive"]
 
 
 @pytest.mark.parametrize("choice", ["own/gone", "own/../x", "nothing", "<script>", None, 5])
@@ -192,7 +205,7 @@ def test_presets_nobody_knows_are_refused(app: AppContext, choice: object) -> No
 
 def test_a_shared_file_can_be_taken(app: AppContext, form: RecipeForm) -> None:
     own = own_presets(app)
-    recipe = form_check.recipe_of(form, shown(form, train__steps=9, name="shared"))
+    recipe = check.recipe_of(form, shown(form, train__steps=9, name="shared"))
     name, _, body = preset_fields.shared_file(recipe).partition("\n")
     assert name == "shared.yaml"
     assert preset_fields.taken(own, body.encode()) == "own/shared"
@@ -204,9 +217,8 @@ def test_a_shared_file_can_be_taken(app: AppContext, form: RecipeForm) -> None:
         preset_fields.taken(own, b"steps: 3")
 
 
-def changed(form: RecipeForm, updates: list[Any]) -> set[str]:
-    pairs = zip(form.fields, updates, strict=True)
-    return {field.dotted for field, update in pairs if "info" in update}
+def changed(form: RecipeForm, updates: Updates) -> set[str]:
+    return {field.dotted for field in form.fields if field.component in updates}
 
 
 def finish_with_events(run: RunDir) -> None:

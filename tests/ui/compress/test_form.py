@@ -7,13 +7,20 @@ import gradio as gr
 import pytest
 
 from tests.support.fake_app import Acts, fake_app
+from tests.support.forms import shown
 from whisperslim import methods
 from whisperslim.errors import UsageError
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.recipe.recipe import dotted_specs, dotted_values, from_mapping, load_recipe
-from whisperslim.ui.compress import tab as tab_compress
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html
-from whisperslim.ui.compress.form import RecipeForm, lay_out
+from whisperslim.ui.compress.form import RecipeForm
+from whisperslim.ui.compress.tab import (
+    CompressTab,
+    forecast,
+    lay_out_compress,
+    problem_updates,
+    start_run,
+)
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.models import ModelSize
 from whisperslim.ui.parts.forms import label_of, nested, read_form, to_value, to_widget
@@ -31,15 +38,14 @@ def app(tmp_path: Path, acts: Acts) -> AppContext:
 
 
 @pytest.fixture
-def form() -> RecipeForm:
+def page(app: AppContext) -> CompressTab:
     with gr.Blocks():
-        return lay_out("quick-demo", ["openai/whisper-base"])
+        return lay_out_compress(app)
 
 
-def shown(form: RecipeForm, **changes: Any) -> list[Any]:
-    """What the browser would send, with some controls changed: `train__steps=5`."""
-    wanted = {name.replace("__", "."): value for name, value in changes.items()}
-    return [wanted.get(f.dotted, f.component.value) for f in form.fields]
+@pytest.fixture
+def form(page: CompressTab) -> RecipeForm:
+    return page.form
 
 
 # --- the form ---------------------------------------------------------------------------------
@@ -86,10 +92,10 @@ def test_controls_become_values(held: Any, default: Any, value: Any) -> None:
 
 @pytest.mark.parametrize("method", methods.names())
 def test_another_method_brings_its_own_knobs_and_words(form: RecipeForm, method: str) -> None:
-    *parts, summary = form.shown_parts(method)
-    names = [name for name, _ in form.method_parts]
-    assert {n for n, part in zip(names, parts, strict=True) if part["visible"]} <= {method}
-    assert text(methods.get(method).summary.rstrip(".")) in summary
+    updates = form.shown_parts(method)
+    assert updates.keys() == set(form.swapped)
+    assert {name for name, part in form.method_parts if updates[part]["visible"]} <= {method}
+    assert text(methods.get(method).summary.rstrip(".")) in updates[form.summary]
     chosen = shown(form, method__name=method)
     own = {f.dotted for f in form.fields if f.method == method}
     assert own == {n for n in dotted_specs(method) if n.startswith("method.")} - {"method.name"}
@@ -118,30 +124,28 @@ def test_labels_carry_units_once() -> None:
 def test_start_makes_a_run_and_starts_its_worker(
     app: AppContext, acts: Acts, form: RecipeForm
 ) -> None:
-    started = tab_compress.start_run(app, form, shown(form, target__removed=0.4))
+    started = start_run(app, form, shown(form, target__removed=0.4))
     assert started.run is not None and acts.started == [started.run.name]
     assert started.run.path.parent == app.runs
     assert started.run.recipe().target.removed == 0.4
 
 
-def test_problems_stand_beside_their_fields(app: AppContext, acts: Acts, form: RecipeForm) -> None:
+def test_problems_stand_beside_their_fields(app: AppContext, acts: Acts, page: CompressTab) -> None:
+    form = page.form
     wrong = shown(form, train__steps=-5, train__clip_norm=None, name="../x")
-    started = tab_compress.start_run(app, form, wrong)
+    started = start_run(app, form, wrong)
     assert started.run is None and acts.started == [] and not app.runs.exists()
     assert set(started.problems) == {"train.steps", "train.clip_norm", "name"}
-    *fields, fold, summary = tab_compress.problem_updates(form, wrong, started.problems)
-    marked = {
-        f.dotted
-        for f, update in zip(form.fields, fields, strict=True)
-        if update["elem_classes"] == ["ws-wrong"]
-    }
-    assert marked == set(started.problems)
-    assert fold["open"] is True
-    assert "Training, Steps: -5 is outside" in summary
+    updates = problem_updates(page, wrong, started.problems)
+    assert updates.keys() <= set(page.problem_outputs())
+    marked = {f.dotted for f in form.fields if updates[f.component]["elem_classes"] == ["ws-wrong"]}
+    assert marked == set(started.problems) == set(updates[page.marked].problems)
+    assert updates[form.advanced]["open"] is True
+    assert "Training, Steps: -5 is outside" in updates[page.problems]
 
 
 def test_missing_data_is_a_problem_of_its_field(app: AppContext, form: RecipeForm) -> None:
-    started = tab_compress.start_run(app, form, shown(form, data__train="nowhere/at_all#train"))
+    started = start_run(app, form, shown(form, data__train="nowhere/at_all#train"))
     assert set(started.problems) == {"data.train"}
 
 
@@ -169,10 +173,10 @@ def test_size_of_whisper_base_follows_from_its_shape() -> None:
 
 
 def test_a_model_that_is_not_here_is_not_fetched_for_a_slider(app: AppContext) -> None:
-    page = tab_compress.forecast(app, "openai/whisper-small", 0.3, 0.1, "float16")
+    page = forecast(app, "openai/whisper-small", 0.3, 0.1, "float16")
     assert "−30 %" in page and "known once" in page
 
 
 def test_impossible_shares_are_explained(app: AppContext) -> None:
-    page = tab_compress.forecast(app, "openai/whisper-base", 0.9, 0.9, "float16")
+    page = forecast(app, "openai/whisper-base", 0.9, 0.9, "float16")
     assert "at most 1 together" in page

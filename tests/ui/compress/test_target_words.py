@@ -157,10 +157,12 @@ def forecast(app: AppContext, fields: list[FieldInput], **changes: object) -> st
     """The forecast for a form of defaults but for `changes`, `a__b` for `a.b`."""
     wanted = {name.replace("__", "."): value for name, value in changes.items()}
     method = wanted.get("method.name", "sgl")
-    shown = [
-        wanted.get(field.dotted, field.default) if field.applies_to(str(method)) else field.default
+    shown = {
+        field.component: wanted.get(field.dotted, field.default)
+        if field.applies_to(str(method))
+        else field.default
         for field in fields
-    ]
+    }
     return tab_compress.forecast_of(app, read_form(fields, shown))
 
 

@@ -11,11 +11,16 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from whisperslim.jobs.process import queue
-from whisperslim.ui.app import try_it as trial_journey
+from whisperslim.ui.app.try_it import connect_try_it
 from whisperslim.ui.compare.fields import lay_out_compare
 from whisperslim.ui.compare.tab import connect_compare
-from whisperslim.ui.compress import tab as tab_compress
-from whisperslim.ui.compress.check import marked_now
+from whisperslim.ui.compress.tab import (
+    CompressTab,
+    connect_compress,
+    lay_out_compress,
+    problem_updates,
+    start_run,
+)
 from whisperslim.ui.context import saved_file
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.limits import check_runs
@@ -27,6 +32,7 @@ from whisperslim.ui.guard.requests import UPLOAD_BYTES, Gate
 from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_when_told_to_end
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
+from whisperslim.ui.parts.updates import Updates, Values
 from whisperslim.ui.record import microphone as computer_microphone
 from whisperslim.ui.record import tab as tab_record
 from whisperslim.ui.record.desk import FOLDER, RecordingDesk
@@ -71,7 +77,7 @@ def build(
         chosen, drawn = gr.State(""), gr.State(NOTHING_DRAWN)
         with gr.Tabs(selected="runs" if open_run else "compress", overflow_behavior="wrap") as tabs:
             with gr.Tab("Compress", id="compress"):
-                compress = tab_compress.lay_out_tab(app)
+                compress = lay_out_compress(app)
             with gr.Tab("Runs", id="runs"):
                 runs = tab_runs.lay_out_tab()
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
@@ -83,7 +89,7 @@ def build(
                 compare = lay_out_compare(app)
             with gr.Tab("Record", id="record"):
                 record = tab_record.lay_out_tab(desktop=desktop)
-        tab_compress.connect(compress, app, blocks)
+        connect_compress(compress, app, blocks)
         tab_sparsity.connect(sparsity, app, [sparsity_page.select])
         connect_compare(compare, app, [compare_page.select], compare_page.select)
         if own_microphone is not None:
@@ -93,7 +99,7 @@ def build(
         tab_record.connect(record, RecordingDesk(app.runs / FOLDER), blocks, [*filled, tabs])
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
-        trial_journey.connect(compress.trial, compare, app, blocks, chosen, tabs, refresh)
+        connect_try_it(compress.trial, compare, app, blocks, chosen, tabs, refresh)
         tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
     _show_no_hidden_progress(blocks)
     return blocks
@@ -179,7 +185,7 @@ def _show_no_hidden_progress(blocks: gr.Blocks) -> None:
 def _connect_refresh(
     app: AppContext,
     blocks: gr.Blocks,
-    compress: tab_compress.CompressTab,
+    compress: CompressTab,
     runs: tab_runs.RunsTab,
     chosen: gr.State,
     drawn: gr.State,
@@ -219,7 +225,7 @@ def _connect_refresh(
 
 def _connect_buttons(
     app: AppContext,
-    compress: tab_compress.CompressTab,
+    compress: CompressTab,
     runs: tab_runs.RunsTab,
     chosen: gr.State,
     tabs: gr.Tabs,
@@ -228,14 +234,14 @@ def _connect_buttons(
     form = compress.form
 
     @for_people
-    def start(*shown: Any) -> list[Any]:
+    def start(shown: Values) -> Updates:
         check_runs(app)
-        started = tab_compress.start_run(app, form, shown)
-        updates = tab_compress.problem_updates(form, shown, started.problems)
-        updates.append(marked_now(form, shown, started.problems))
-        if started.run is None:
-            return [gr.skip(), gr.skip(), *updates]
-        return [started.run.name, gr.update(selected="runs"), *updates]
+        started = start_run(app, form, shown)
+        updates = problem_updates(compress, shown, started.problems)
+        if started.run is not None:
+            updates[chosen] = started.run.name
+            updates[tabs] = gr.update(selected="runs")
+        return updates
 
     @for_people
     def stop(name: str) -> None:
@@ -251,8 +257,8 @@ def _connect_buttons(
     refresh(
         compress.start.click(
             start,
-            form.components,
-            [chosen, tabs, *form.components, form.advanced, compress.problems, compress.marked],
+            set(form.components),
+            [chosen, tabs, *compress.problem_outputs()],
             concurrency_id="act",
             concurrency_limit=1,
             api_visibility="private",

@@ -6,15 +6,16 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.ui.compare.fields import CompareTab
-from whisperslim.ui.compress import try_it as first_minute
+from whisperslim.ui.compress import try_it
 from whisperslim.ui.compress.try_it import TryCard
-from whisperslim.ui.context.context import AppContext, for_people, skips
+from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.limits import check_runs
+from whisperslim.ui.parts.updates import Updates, unchanged
 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def connect(
+def connect_try_it(
     card: TryCard,
     compare: CompareTab,
     context: AppContext,
@@ -27,24 +28,32 @@ def connect(
     ready = gr.State("")
     filled = [compare.slim, compare.clip, compare.audio, compare.reference]
 
-    def arrive() -> list[Any]:
-        return first_minute.see(context, first_minute.arrived(context))
+    def arrive() -> Updates:
+        return try_it.see(card, context, try_it.arrived(context))
 
     @for_people
-    def start() -> list[Any]:
+    def start() -> Updates:
         check_runs(context)
-        run = first_minute.begin(context)
-        return [run.name, *first_minute.see(context, run.name)]
+        run = try_it.begin(context)
+        return {chosen: run.name, **try_it.see(card, context, run.name)}
 
-    def follow(name: str) -> list[Any]:
-        seen = first_minute.see(context, name)
-        if not first_minute.is_done(context, name):
-            return [*seen, "", *skips(len(filled))]
-        return [*seen, name, *first_minute.comparison_of(context, name)]
+    def follow(name: str) -> Updates:
+        seen = try_it.see(card, context, name)
+        if not try_it.is_done(context, name):
+            return {**seen, ready: ""}
+        found = try_it.comparison_of(context, name)
+        return {
+            **seen,
+            ready: name,
+            compare.slim: gr.update(choices=found.slims, value=found.slim),
+            compare.clip: found.clip,
+            compare.audio: str(found.recording),
+            compare.reference: found.said,
+        }
 
     # Not before the model is in its list: the tab reads its lists anew when it opens.
-    def open_compare(name: str) -> list[Any]:
-        return [gr.update(selected="compare"), ""] if name else skips(2)
+    def open_compare(name: str) -> Updates:
+        return {tabs: gr.update(selected="compare"), ready: ""} if name else unchanged()
 
     blocks.load(arrive, None, card.outputs(), **_QUIET)
     refresh(
@@ -59,5 +68,5 @@ def connect(
         )
     )
     card.timer.tick(
-        follow, card.following, [*card.outputs(), ready, *filled], concurrency_id="poll", **_QUIET
+        follow, card.following, [ready, *card.outputs(), *filled], concurrency_id="poll", **_QUIET
     ).then(open_compare, ready, [tabs, ready], **_QUIET)

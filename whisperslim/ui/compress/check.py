@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gradio as gr
-
 from whisperslim.errors import RecipeError
 from whisperslim.jobs.recipe.paths import with_absolute_paths
 from whisperslim.jobs.recipe.recipe import Recipe, dotted_values, from_mapping
@@ -15,6 +13,7 @@ from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.guard.folders import check_recipe
 from whisperslim.ui.parts.forms import chosen_method, fresh, nested, read_form, to_widget, wrong
 from whisperslim.ui.parts.markup import text
+from whisperslim.ui.parts.updates import Updates, Values
 
 _MOST_TOLD = 8
 
@@ -31,12 +30,12 @@ class Marked:
         return self.problems.get(dotted)
 
 
-def recipe_of(form: RecipeForm, shown: Sequence[Any]) -> Recipe:
+def recipe_of(form: RecipeForm, shown: Values) -> Recipe:
     """The recipe as the form stands. Raises `RecipeError` with every problem by dotted name."""
     return from_mapping(nested(read_form(form.fields, shown)))
 
 
-def problems_of(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> Mapping[str, str]:
+def problems_of(context: AppContext, form: RecipeForm, shown: Values) -> Mapping[str, str]:
     """What Start would refuse, by dotted name; empty when all is well."""
     try:
         recipe = recipe_of(form, shown)
@@ -48,28 +47,26 @@ def problems_of(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> 
     return {}
 
 
-def mark_changes(form: RecipeForm, before: Marked, now: Marked) -> list[Any]:
-    """Updates for every control; those whose state is the same are left alone.
+def mark_changes(form: RecipeForm, before: Marked, now: Marked) -> Updates:
+    """Marks set and taken away; controls whose state is the same are left alone.
 
     A page of a hundred controls that are all sent anew while somebody types would stutter.
     """
-    updates = []
+    updates: Updates = {}
     for each in form.fields:
         was = before.at(each.dotted) if each.applies_to(before.method) else None
         is_now = now.at(each.dotted) if each.applies_to(now.method) else None
-        if was == is_now:
-            updates.append(gr.skip())
-        else:
-            updates.append(wrong(is_now) if is_now is not None else fresh(each))
+        if was != is_now:
+            updates[each.component] = wrong(is_now) if is_now is not None else fresh(each)
     return updates
 
 
-def marked_now(form: RecipeForm, shown: Sequence[Any], problems: Mapping[str, str]) -> Marked:
+def marked_now(form: RecipeForm, shown: Values, problems: Mapping[str, str]) -> Marked:
     """The marks of a form with these problems."""
-    return Marked(str(chosen_method(form.fields, shown)), dict(problems))
+    return Marked(chosen_method(form.fields, shown), dict(problems))
 
 
-def form_changes(form: RecipeForm, shown: Sequence[Any], preset: Recipe) -> list[Change]:
+def form_changes(form: RecipeForm, shown: Values, preset: Recipe) -> list[Change]:
     """What the form has otherwise than a preset, in the order of the page."""
     return changes(dotted_values(preset), read_form(form.fields, shown))
 

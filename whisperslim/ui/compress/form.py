@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim import methods
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.recipe.recipe import Recipe, dotted_specs, dotted_values, load_recipe
-from whisperslim.ui.parts.forms import FieldInput, label_of, make_input
+from whisperslim.ui.parts.forms import Control, FieldInput, label_of, make_input
 from whisperslim.ui.parts.markup import text
+from whisperslim.ui.parts.updates import Updates
 
 # Sections in the order of the page; a section that is not named here comes after these.
 _TITLES = {
@@ -32,7 +34,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class RecipeForm:
-    """Every control, in the order its values go to handlers, and what shows or hides them."""
+    """Every control, from top to bottom, and what shows or hides them."""
 
     fields: tuple[FieldInput, ...]
     method_parts: tuple[tuple[str, gr.Column], ...]
@@ -40,26 +42,29 @@ class RecipeForm:
     advanced: gr.Accordion
 
     @property
-    def components(self) -> list[Any]:
+    def components(self) -> list[Block]:
         """The controls."""
         return [field.component for field in self.fields]
 
-    def component(self, dotted: str) -> Any:
+    def component(self, dotted: str) -> Control:
         """The control of one field that does not depend on the method."""
         return next(f.component for f in self.fields if f.dotted == dotted and not f.method)
 
     @property
-    def swapped(self) -> list[Any]:
+    def swapped(self) -> list[Block]:
         """What depends on the method: its knobs, and what it is."""
-        return [*(part for _, part in self.method_parts), self.summary]
+        return [self.summary, *(part for _, part in self.method_parts)]
 
-    def shown_parts(self, method: str) -> list[Any]:
-        """Updates of `swapped` that leave only this method's own knobs on the page.
+    def shown_parts(self, method: str) -> Updates:
+        """Leaves only this method's own knobs on the page.
 
         Raises `UsageError` when there is no such method.
         """
         summary = method_summary(method)
-        return [*(gr.update(visible=name == method) for name, _ in self.method_parts), summary]
+        updates: Updates = {self.summary: summary}
+        for name, part in self.method_parts:
+            updates[part] = gr.update(visible=name == method)
+        return updates
 
     def title_of(self, dotted: str) -> str:
         """Where a field is on the page; its dotted name when it is not there."""

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.errors import UsageError
 from whisperslim.jobs.recipe.own_presets import OwnPresets, read_recipe
 from whisperslim.jobs.recipe.presets import preset_names, preset_summary
 from whisperslim.jobs.recipe.recipe import Recipe, load_recipe, to_yaml
 from whisperslim.ui.parts.markup import text
+from whisperslim.ui.parts.updates import Updates
 
 FIRST_PRESET = "quick-demo"
 OWN = "own/"
@@ -44,8 +45,8 @@ class PresetFields:
     delete: gr.Button
     shared: gr.Textbox
 
-    def chosen(self) -> list[Any]:
-        """What tells which preset is chosen; `chosen_updates` fills it."""
+    def chosen(self) -> list[Block]:
+        """What says which preset is chosen; `chosen_updates` fills it."""
         return [self.choice, self.note, self.name, self.delete]
 
 
@@ -140,15 +141,15 @@ def note_html(own: OwnPresets, choice: str) -> str:
     return f'<p class="ws-lead ws-wrap">{text(told)}</p>'
 
 
-def chosen_updates(own: OwnPresets, choice: str) -> list[Any]:
-    """Updates of `PresetFields.chosen` once `choice` is the preset."""
+def chosen_updates(fields: PresetFields, own: OwnPresets, choice: str) -> Updates:
+    """The page once `choice` is the preset."""
     is_own = choice.startswith(OWN)
-    return [
-        gr.update(choices=choices(own), value=choice),
-        note_html(own, choice),
-        title(choice) if is_own else "",
-        gr.update(interactive=is_own),
-    ]
+    return {
+        fields.choice: gr.update(choices=choices(own), value=choice),
+        fields.note: note_html(own, choice),
+        fields.name: title(choice) if is_own else "",
+        fields.delete: gr.update(interactive=is_own),
+    }
 
 
 def taken(own: OwnPresets, raw: object) -> str:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
 from whisperslim.jobs.recipe.target_words import WEIGHTS, words_for
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.ui.compress.check import Marked, recipe_of
+from whisperslim.ui.compress.check import Marked, marked_now, recipe_of
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
 from whisperslim.ui.compress.form import RecipeForm, lay_out
 from whisperslim.ui.compress.preset_actions import connect_presets, own_presets
@@ -17,11 +18,11 @@ from whisperslim.ui.compress.preset_fields import PresetFields, first_preset, la
 from whisperslim.ui.compress.try_it import TryCard, lay_out_card
 from whisperslim.ui.context.choices import model_choices
 from whisperslim.ui.context.context import AppContext, for_people, warn_when_busy
-from whisperslim.ui.context.embedding import Embedding
 from whisperslim.ui.context.models import ModelSize
 from whisperslim.ui.guard.folders import check_recipe, is_path
 from whisperslim.ui.parts.forms import chosen_method, read_form, show_problems
 from whisperslim.ui.parts.markup import note
+from whisperslim.ui.parts.updates import Updates, Values
 
 _FORECAST_FIELDS = (
     "model", "target.removed", "target.zeroed", "export.dtype", "vocabulary.languages",
@@ -44,8 +45,12 @@ class CompressTab:
     current: gr.HTML
     marked: gr.State
 
+    def problem_outputs(self) -> list[Block]:
+        """What `problem_updates` fills."""
+        return [*self.form.components, self.form.advanced, self.problems, self.marked]
 
-def lay_out_tab(context: AppContext) -> CompressTab:
+
+def lay_out_compress(context: AppContext) -> CompressTab:
     """Make the tab's components in the Blocks context now open."""
     trial = lay_out_card()
     with gr.Row(equal_height=False):
@@ -66,20 +71,20 @@ def lay_out_tab(context: AppContext) -> CompressTab:
     )  # fmt: skip
 
 
-def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
+def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
     """Wire what stays within the tab. `start` and `stop` reach further: `build` wires them."""
     form = tab.form
 
     @for_people
-    def choose_method(name: str) -> list[Any]:
+    def choose_method(name: str) -> Updates:
         return form.shown_parts(name)
 
     said = [field for field in form.fields if field.dotted in _FORECAST_FIELDS]
 
-    def show_forecast(*shown: Any) -> str:
+    def show_forecast(shown: Values) -> str:
         return forecast_of(context, read_form(said, shown))
 
-    connect_presets(tab.presets, form, context, blocks, [tab.problems, tab.marked])
+    connect_presets(tab.presets, form, context, blocks, tab.problems, tab.marked)
     form.component("method.name").change(
         choose_method,
         form.component("method.name"),
@@ -88,12 +93,11 @@ def connect(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
         show_progress="hidden",
         queue=False,
     )
-    inputs: list[Any] = [field.component for field in said]
     # Sliders fire while they are dragged; only the latest position is worth an answer.
     gr.on(
-        [blocks.load, *(component.change for component in inputs)],
+        [blocks.load, *(field.component.change for field in said)],
         show_forecast,
-        inputs,
+        {field.component for field in said},
         tab.forecast,
         trigger_mode="always_last",
         show_progress="hidden",
@@ -155,7 +159,7 @@ def _tokens(
     try:
         if is_path(model):
             context.admit(model, "model")
-        embedding: Embedding = context.embeddings.get(model)
+        embedding = context.embeddings.get(model)
     except SourceError:
         return 0, (
             "Tokens of other languages go, too, and make it smaller yet; by how much is shown once "
@@ -182,7 +186,7 @@ class Started:
     problems: Mapping[str, str]
 
 
-def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> Started:
+def start_run(context: AppContext, form: RecipeForm, shown: Values) -> Started:
     """Make the recipe, the run and its worker. Raises `RunError` when the worker does not start."""
     try:
         recipe = recipe_of(form, shown)
@@ -195,14 +199,14 @@ def start_run(context: AppContext, form: RecipeForm, shown: Sequence[Any]) -> St
     return Started(run, {})
 
 
-def problem_updates(
-    form: RecipeForm, shown: Sequence[Any], problems: Mapping[str, str]
-) -> list[Any]:
-    """Updates for every control, the fold around them, and the summary above Start."""
-    method = chosen_method(form.fields, shown)
-    folded = any(form.is_folded(name) for name in problems)
-    fold = gr.update(open=True) if folded else gr.skip()
-    return [*show_problems(form.fields, problems, method), fold, _summary(form, problems)]
+def problem_updates(tab: CompressTab, shown: Values, problems: Mapping[str, str]) -> Updates:
+    """Marks at the controls, the fold around them, and the summary above Start."""
+    form = tab.form
+    updates = show_problems(form.fields, problems, chosen_method(form.fields, shown))
+    if any(form.is_folded(name) for name in problems):
+        updates[form.advanced] = gr.update(open=True)
+    summary = _summary(form, problems)
+    return {**updates, tab.problems: summary, tab.marked: marked_now(form, shown, problems)}
 
 
 def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:

@@ -1,9 +1,10 @@
 """The one obvious path of somebody new: Try it, watch, and compare what came of it."""
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.jobs.recipe.trial import NAME, TrialNeeds, trial_needs
 from whisperslim.jobs.run.folder import RunDir, RunStatus
@@ -13,6 +14,7 @@ from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.parts.demo_clips import demo_clip, demo_clips
 from whisperslim.ui.parts.markup import bar, note, text
 from whisperslim.ui.parts.quantities import duration, megabytes
+from whisperslim.ui.parts.updates import Updates
 from whisperslim.ui.runs.card import done_share
 
 POLL_SECONDS = 2.0
@@ -41,9 +43,23 @@ class TryCard:
     following: gr.State
     timer: gr.Timer
 
-    def outputs(self) -> list[Any]:
+    def outputs(self) -> list[Block]:
         """What `see` fills."""
         return [self.part, self.told, self.button, self.progress, self.following, self.timer]
+
+
+@dataclass(frozen=True)
+class ReadyComparison:
+    """What Compare shows once the trial run has its model: only its button is left to press.
+
+    `slim` is one of `slims`, the models to choose from; `said` is the text of the `recording`.
+    """
+
+    slims: list[str]
+    slim: str
+    clip: str
+    recording: Path
+    said: str
 
 
 def lay_out_card() -> TryCard:
@@ -58,16 +74,22 @@ def lay_out_card() -> TryCard:
     return TryCard(part, told, button, progress, gr.State(""), gr.Timer(POLL_SECONDS, active=False))
 
 
-def see(context: AppContext, name: str) -> list[Any]:
-    """Updates of `TryCard.outputs` for the run that is followed, or for none."""
+def see(card: TryCard, context: AppContext, name: str) -> Updates:
+    """The card for the run that is followed, or for none."""
     run, status = _followed(context, name)
     if run is None or status is None:
-        return _offer(context)
+        return _offer(card, context)
     alive = status in _ALIVE
     progress = progress_html(run, status, context.watch.view(run))
-    button = gr.update(interactive=not alive, value="Working…" if alive else "Try again")
-    following = run.name if alive else ""
-    return [gr.update(visible=True), _HEAD, button, progress, following, gr.Timer(active=alive)]
+    label = "Working…" if alive else "Try again"
+    return {
+        card.part: gr.update(visible=True),
+        card.told: _HEAD,
+        card.button: gr.update(interactive=not alive, value=label),
+        card.progress: progress,
+        card.following: run.name if alive else "",
+        card.timer: gr.Timer(active=alive),
+    }
 
 
 def arrived(context: AppContext) -> str:
@@ -88,12 +110,11 @@ def is_done(context: AppContext, name: str) -> bool:
     return bool(name) and name in slim_choices(context)
 
 
-def comparison_of(context: AppContext, name: str) -> list[Any]:
-    """Updates of Compare's slim model, clip, recording and reference, ready to press Compare."""
+def comparison_of(context: AppContext, name: str) -> ReadyComparison:
+    """The model of the run on the first demo clip."""
     clip = next(iter(demo_clips()))
-    path, said = demo_clip(clip)
-    slim = gr.update(choices=slim_choices(context), value=name)
-    return [slim, clip, str(path), said]
+    recording, said = demo_clip(clip)
+    return ReadyComparison(slim_choices(context), name, clip, recording, said)
 
 
 def is_trial(name: str) -> bool:
@@ -144,12 +165,17 @@ _HEAD = (
 )
 
 
-def _offer(context: AppContext) -> list[Any]:
+def _offer(card: TryCard, context: AppContext) -> Updates:
+    nothing: Updates = {card.progress: "", card.following: "", card.timer: gr.Timer(active=False)}
     if slim_choices(context):  # somebody has been here: the form comes first
-        return [gr.update(visible=False), "", gr.skip(), "", "", gr.Timer(active=False)]
+        return {**nothing, card.part: gr.update(visible=False), card.told: ""}
     needs = trial_needs(context.runs, context.trial())
-    button = gr.update(value="Try it", interactive=needs.fits)
-    return [gr.update(visible=True), offer_html(needs), button, "", "", gr.Timer(active=False)]
+    return {
+        **nothing,
+        card.part: gr.update(visible=True),
+        card.told: offer_html(needs),
+        card.button: gr.update(value="Try it", interactive=needs.fits),
+    }
 
 
 def _followed(context: AppContext, name: str) -> tuple[RunDir | None, RunStatus | None]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from whisperslim.fields import FieldSpec
+from whisperslim.ui.parts.updates import Updates, Values
+
+Control = gr.Checkbox | gr.Dropdown | gr.Number | gr.Slider | gr.Textbox
 
 # A slider with more stops than this cannot be set by hand.
 _MOST_STOPS = 1000
@@ -25,7 +27,7 @@ class FieldInput:
     method: str
     spec: FieldSpec
     default: Any
-    component: Component
+    component: Control
 
     @property
     def section(self) -> str:
@@ -87,11 +89,11 @@ def to_value(shown: Any, default: Any) -> Any:
     return shown
 
 
-def read_form(fields: Sequence[FieldInput], shown: Sequence[Any]) -> dict[str, Any]:
+def read_form(fields: Sequence[FieldInput], shown: Values) -> dict[str, Any]:
     """Dotted values of the fields that belong to the chosen method."""
     method = chosen_method(fields, shown)
-    pairs = zip(fields, shown, strict=True)
-    return {f.dotted: to_value(value, f.default) for f, value in pairs if f.applies_to(method)}
+    own = [field for field in fields if field.applies_to(method)]
+    return {field.dotted: to_value(shown[field.component], field.default) for field in own}
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,33 +108,33 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return mapping
 
 
-def chosen_method(fields: Sequence[FieldInput], shown: Sequence[Any]) -> str:
+def chosen_method(fields: Sequence[FieldInput], shown: Values) -> str:
     """The method's name as the form stands."""
-    by_name = {f.dotted: value for f, value in zip(fields, shown, strict=True)}
-    return str(by_name["method.name"])
+    return str(next(shown[f.component] for f in fields if f.dotted == "method.name"))
 
 
-def show_values(fields: Sequence[FieldInput], values: Mapping[str, Any], method: str) -> list[Any]:
-    """Updates that put `values` into the form and take old problems away.
+def show_values(fields: Sequence[FieldInput], values: Mapping[str, Any], method: str) -> Updates:
+    """Puts `values` into the form and takes old problems away.
 
     Controls of other methods are left as they are.
     """
-    return [
-        fresh(f, value=_shown(f.spec, values[f.dotted]))
-        if f.applies_to(method) and f.dotted in values
-        else gr.skip()
+    return {
+        f.component: fresh(f, value=_shown(f.spec, values[f.dotted]))
         for f in fields
-    ]
+        if f.applies_to(method) and f.dotted in values
+    }
 
 
 def show_problems(
     fields: Sequence[FieldInput], problems: Mapping[str, str], method: str
-) -> list[Any]:
-    """Updates that put each problem beside its field, and the help text back everywhere else."""
-    return [
-        wrong(problems[f.dotted]) if f.applies_to(method) and f.dotted in problems else fresh(f)
+) -> Updates:
+    """Puts each problem beside its field, and the help text back everywhere else."""
+    return {
+        f.component: wrong(problems[f.dotted])
+        if f.applies_to(method) and f.dotted in problems
+        else fresh(f)
         for f in fields
-    ]
+    }
 
 
 def wrong(problem: str) -> Any:
@@ -157,7 +159,7 @@ def _element_id(dotted: str, method: str) -> str:
 
 def _component(
     spec: FieldSpec, default: Any, suggestions: Sequence[str], common: dict[str, Any]
-) -> Component:
+) -> Control:
     if isinstance(default, bool):
         return gr.Checkbox(value=default, **common)
     if spec.choices:
@@ -175,7 +177,7 @@ def _component(
     return gr.Textbox(value=to_widget(default), lines=lines, max_lines=6, **common)
 
 
-def _number(spec: FieldSpec, default: float, common: dict[str, Any]) -> Component:
+def _number(spec: FieldSpec, default: float, common: dict[str, Any]) -> Control:
     if _slidable(spec):
         bounds: Any = {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
         return gr.Slider(value=default, buttons=[], **bounds, **common)
