@@ -16,7 +16,7 @@ from whisperslim.cli import app
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
 from whisperslim.ui.app import desktop
 from whisperslim.ui.guard.access import Access
-from whisperslim.ui.record.microphone import ComputerMicrophone, offered
+from whisperslim.ui.record.microphone import ComputerMicrophone, lay_out, offered
 
 BUILT_IN = SimpleNamespace(index=0, name="built in", channels=1, rate=48_000, is_default=False)
 HEADSET = SimpleNamespace(index=3, name="headset", channels=1, rate=48_000, is_default=True)
@@ -77,9 +77,12 @@ def test_no_device_is_said_in_words() -> None:
     def none() -> list[Any]:
         raise AudioError("recording needs the PortAudio library")
 
+    with gr.Blocks():
+        fields = lay_out("reading")
     for given, said in ((none, "PortAudio"), (lambda: [], "no microphone")):
-        device, button, words = offered(microphone(devices=given))
-        assert not device["visible"] and not button["visible"] and said in words
+        shown = offered(fields, microphone(devices=given))
+        assert not shown[fields.device]["visible"] and not shown[fields.begin]["visible"]
+        assert said in shown[fields.state]
 
 
 def test_without_pywebview_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

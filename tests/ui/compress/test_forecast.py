@@ -8,8 +8,8 @@ import pytest
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import load_model
 from whisperslim.core.trimming import vocabulary_for
-from whisperslim.ui.compress import tab as tab_compress
 from whisperslim.ui.compress.forecast import forecast_html
+from whisperslim.ui.compress.tab import forecast
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.embedding import embedding
 from whisperslim.ui.context.models import ModelSize
@@ -39,5 +39,5 @@ def test_tokens_of_a_model_that_is_not_here_are_left_open(
     for name in ("WHISPERSLIM_CACHE", "HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name))
     app = AppContext(RunWatch(tmp_path / "runs"))
-    page = tab_compress.forecast(app, "openai/whisper-base", 0.3, 0.1, "float16", ["hi"])
+    page = forecast(app, "openai/whisper-base", 0.3, 0.1, "float16", ["hi"])
     assert "once the model has been fetched" in page

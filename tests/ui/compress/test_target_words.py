@@ -20,8 +20,8 @@ from whisperslim.jobs.recipe.recipe import load_recipe, with_values
 from whisperslim.jobs.recipe.target_words import WEIGHTS, counted_in, words_for
 from whisperslim.jobs.run.console import line_for
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.ui.compress import tab as tab_compress
 from whisperslim.ui.compress.form import lay_out
+from whisperslim.ui.compress.tab import forecast_of
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.parts.forms import FieldInput, read_form
@@ -163,7 +163,7 @@ def forecast(app: AppContext, fields: list[FieldInput], **changes: object) -> st
         else field.default
         for field in fields
     }
-    return tab_compress.forecast_of(app, read_form(fields, shown))
+    return forecast_of(app, read_form(fields, shown))
 
 
 @pytest.mark.parametrize("model", ["openai/whisper-base", "openai/whisper-small"])

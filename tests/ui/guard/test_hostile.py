@@ -18,13 +18,13 @@ from whisperslim.jobs.run.folder import RunDir
 from whisperslim.places import ASSETS
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.corpus.dataset import load_items
-from whisperslim.ui.compress import tab as tab_compress
+from whisperslim.ui.compress.tab import forecast
 from whisperslim.ui.context.choices import chosen_model
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.guard.folders import Folders, refused_paths
 from whisperslim.ui.guard.requests import RefusedError, check_address, check_json
-from whisperslim.ui.runs import tab as tab_runs
+from whisperslim.ui.runs.tab import NOTHING_DRAWN, lay_out_runs, look_at_runs
 from whisperslim.ui.sparsity.layers import is_pruned, read_pruned_run
 
 many = settings(
@@ -174,7 +174,7 @@ def test_a_forecast_does_not_tell_whether_a_file_is_there(
     app = AppContext(RunWatch(tmp_path / "runs"), folders=Folders((), beside_runs=False))
     for way in (f"{UP}{tmp_path}", "a/../.."):
         pages = {
-            tab_compress.forecast(app, f"{way}/{name}", 0.3, 0.0, "float16", languages)
+            forecast(app, f"{way}/{name}", 0.3, 0.0, "float16", languages)
             .replace(name, "")
             for name in ("secret", "missing")
             for languages in ((), ("hi",))
@@ -263,8 +263,10 @@ def test_a_run_that_somebody_sent_is_shown_or_told(
     write_plan(run, make_groups())
     spoil(run, name, content, as_folder)
     app = AppContext(RunWatch(runs))
+    with gr.Blocks():
+        tab = lay_out_runs()
     try:
-        tab_runs.look(app, run.name, tab_runs.NOTHING_DRAWN)
+        look_at_runs(tab, app, run.name, NOTHING_DRAWN)
         if is_pruned(run):
             for_people(read_pruned_run)(run, {})
     except (gr.Error, RunError) as error:
@@ -295,5 +297,8 @@ def test_names_and_texts_of_a_run_cannot_become_markup(tmp_path: Path) -> None:
     write_events(run, until="tune")
     run.log_path.write_text(SCRIPT)
     hostile = run.path.rename(runs / f"x{SCRIPT.replace('/', '_')}")
-    updates, _ = tab_runs.look(AppContext(RunWatch(runs)), hostile.name, tab_runs.NOTHING_DRAWN)
-    assert "<script" not in "".join(each for each in updates if isinstance(each, str))
+    with gr.Blocks():
+        tab = lay_out_runs()
+    updates, _ = look_at_runs(tab, AppContext(RunWatch(runs)), hostile.name, NOTHING_DRAWN)
+    pages = [each for each in updates.values() if isinstance(each, str)]
+    assert pages and "<script" not in "".join(pages)

@@ -11,7 +11,6 @@ from tests.support.tiny import write_tone
 from whisperslim.errors import UsageError, WhisperSlimError
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.ui.parts.demo_clips import demo_clips
-from whisperslim.ui.record import tab as tab_record
 from whisperslim.ui.record.desk import (
     RecordingDesk,
     heard_again,
@@ -22,6 +21,7 @@ from whisperslim.ui.record.desk import (
     state_html,
     step,
 )
+from whisperslim.ui.record.tab import RecordTab, lay_out_record, sentence_shown, shown
 
 HEARD = SimpleNamespace(
     samples=np.full(8000, 0.25, dtype=np.float32), seconds=0.5, level=-12.0, doubts=()
@@ -123,51 +123,60 @@ def test_texts_cannot_become_markup(desk: RecordingDesk, tmp_path: Path) -> None
         assert "<script" not in page and "<img" not in page and "<b>loud" not in page
 
 
-def test_a_fresh_page_shows_the_last_corpus_where_it_stopped(desk: RecordingDesk) -> None:
-    assert tab_record.shown(desk, None)[-1] == 0
+@pytest.fixture
+def tab() -> RecordTab:
+    with gr.Blocks():
+        return lay_out_record(desktop=True)
+
+
+def test_a_fresh_page_shows_the_last_corpus_where_it_stopped(
+    desk: RecordingDesk, tab: RecordTab
+) -> None:
+    empty = shown(tab, desk, None)
+    assert empty.keys() == set(tab.shown()) and empty[tab.sentence] == 0
+    assert empty[tab.nothing]["visible"] and not empty[tab.desk]["visible"]
     desk.create("own", "", None)
     desk.save("own", 0, "a.wav")
-    *_, prompt, audio, state, sentence = tab_record.shown(desk, None)
-    assert sentence == 1 and audio is None
-    assert "Sentence 2 of" in prompt and "not recorded yet" in state
+    given = shown(tab, desk, None)
+    assert given.keys() == set(tab.shown())
+    assert given[tab.desk]["visible"] and not given[tab.nothing]["visible"]
+    assert given[tab.sentence] == 1 and given[tab.audio] is None
+    assert "Sentence 2 of" in given[tab.prompt] and "not recorded yet" in given[tab.state]
 
 
 @pytest.mark.parametrize("kept", [0, 0.5])
-def test_a_damaged_recording_is_shown_and_deleted(desk: RecordingDesk, kept: float) -> None:
+def test_a_damaged_recording_is_shown_and_deleted(
+    desk: RecordingDesk, tab: RecordTab, kept: float
+) -> None:
     desk.create("own", "", None)
     desk.save("own", 0, "a.wav")
     path = desk.open("own").takes()[0].path
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    listed, *_ = tab_record.shown(desk, None)
-    assert listed["value"] == "own"
+    assert shown(tab, desk, None)[tab.corpus]["value"] == "own"
     session = desk.open("own")
-    _, audio, state, _ = tab_record.sentence_shown(session, 0)
-    assert audio is None and "damaged" in state and "read it again" in state
+    given = sentence_shown(tab, session, 0)
+    assert given.keys() == set(tab.sentence_shown()) and given[tab.audio] is None
+    assert "damaged" in given[tab.state] and "read it again" in given[tab.state]
     desk.drop("own", 0)
     assert "not recorded yet" in state_html(session, 0) and not path.exists()
 
 
-def test_a_fresh_page_falls_back_to_a_corpus_that_opens(desk: RecordingDesk) -> None:
+def test_a_fresh_page_falls_back_to_a_corpus_that_opens(
+    desk: RecordingDesk, tab: RecordTab
+) -> None:
     desk.create("good", "", None)
     desk.create("bad", "", None)
     (desk.root / "bad" / "session.json").write_text("<script>")
-    listed, progress, *_ = tab_record.shown(desk, None)
+    given = shown(tab, desk, None)
+    listed, progress = given[tab.corpus], given[tab.progress]
     assert listed["value"] == "good" and {name for _, name in listed["choices"]} == {"good", "bad"}
     assert "session.json is damaged" in progress and "of 60 recorded" in progress.replace(
         "</b>", ""
     )
     (desk.root / "good" / "session.json").write_text("")
-    listed, progress, *_ = tab_record.shown(desk, None)
+    given = shown(tab, desk, None)
+    listed, progress = given[tab.corpus], given[tab.progress]
     assert listed["visible"] and listed["value"] is None and len(listed["choices"]) == 2
     assert progress.count("session.json is damaged") == 2
     with pytest.raises(WhisperSlimError, match="damaged"):
-        tab_record.shown(desk, "bad")
-
-
-def test_as_many_updates_as_components(desk: RecordingDesk) -> None:
-    with gr.Blocks():
-        tab = tab_record.lay_out_tab(desktop=True)
-    assert len(tab_record.shown(desk, None)) == len(tab.shown())
-    session = desk.create("own", "", None)
-    assert len(tab_record.shown(desk, "own")) == len(tab.shown())
-    assert len(tab_record.sentence_shown(session, 0)) == 4
+        shown(tab, desk, "bad")

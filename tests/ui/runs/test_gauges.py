@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from tests.support.fake_runs import make_run, write_events
@@ -10,7 +11,6 @@ from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.view import MOST_GAUGE_POINTS, RunView, fold
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
-from whisperslim.ui.runs import tab as tab_runs
 from whisperslim.ui.runs.gauges import (
     STACKS,
     Spot,
@@ -21,6 +21,7 @@ from whisperslim.ui.runs.gauges import (
     spot,
     still_html,
 )
+from whisperslim.ui.runs.tab import NOTHING_DRAWN, lay_out_runs, look_at_runs
 
 ATTENTION, FFN = "encoder.0.self_attn.heads", "encoder.1.ffn"
 CROSS = "decoder.1.encoder_attn.heads"
@@ -122,13 +123,15 @@ def test_runs_tab_draws_gauges_when_they_move_and_only_then(tmp_path: Path) -> N
     app = AppContext(RunWatch(tmp_path / "runs"))
     run = make_run(app.runs)
     write_events(run, until="tune")
-    updates, drawn = tab_runs.look(app, run.name, tab_runs.NOTHING_DRAWN)
-    assert updates[11] == {"__type__": "update", "visible": False}
+    with gr.Blocks():
+        tab = lay_out_runs()
+    updates, drawn = look_at_runs(tab, app, run.name, NOTHING_DRAWN)
+    assert not updates[tab.gauged]["visible"]
     log = EventLog(run.events_path)
     log.append(measured(2, density=density(0.5, 0.6, 0.7)))
-    updates, drawn = tab_runs.look(app, run.name, drawn)
-    gauged, _, *figures = updates[11:-1]
-    assert gauged["visible"] and all(figure["visible"] for figure in figures)
+    updates, drawn = look_at_runs(tab, app, run.name, drawn)
+    assert updates[tab.gauged]["visible"]
+    assert all(updates[figure]["visible"] for figure in tab.moving)
     log.append(events.Notice("nothing to do with it"))
-    updates, drawn = tab_runs.look(app, run.name, drawn)
-    assert all(update == {"__type__": "update"} for update in updates[11:-1])
+    updates, drawn = look_at_runs(tab, app, run.name, drawn)
+    assert not {tab.gauged, tab.still, *tab.moving} & updates.keys()

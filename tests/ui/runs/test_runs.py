@@ -19,8 +19,15 @@ from whisperslim.jobs.run.view import RunView, fold
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.run_watch import log_tail
 from whisperslim.ui.parts.charts import loss_figure, wer_figure
-from whisperslim.ui.runs import tab as tab_runs
 from whisperslim.ui.runs.card import done_share, run_card, scores_table
+from whisperslim.ui.runs.tab import (
+    NOTHING_DRAWN,
+    RunsTab,
+    first_choice,
+    glance_at_runs,
+    lay_out_runs,
+    look_at_runs,
+)
 from whisperslim.ui.sparsity import tab as tab_sparsity
 from whisperslim.ui.sparsity.charts import heads_figure, weights_figure
 from whisperslim.ui.sparsity.layers import LayerRow
@@ -29,6 +36,12 @@ from whisperslim.ui.sparsity.layers import LayerRow
 @pytest.fixture
 def app(tmp_path: Path) -> AppContext:
     return fake_app(tmp_path / "runs", Acts())
+
+
+@pytest.fixture
+def tab() -> RunsTab:
+    with gr.Blocks():
+        return lay_out_runs()
 
 
 # --- Runs -------------------------------------------------------------------------------------
@@ -60,43 +73,49 @@ def test_watch_reads_only_what_is_new(app: AppContext) -> None:
     assert app.watch.view(run) == RunView()
 
 
-def test_look_draws_once_and_then_only_changes(app: AppContext) -> None:
+def test_look_draws_once_and_then_only_changes(app: AppContext, tab: RunsTab) -> None:
     run = make_run(app.runs)
     write_events(run, until="tune")
-    updates, drawn = tab_runs.look(app, run.name, tab_runs.NOTHING_DRAWN)
-    assert not any(_skipped(update) for update in updates)
-    again, same = tab_runs.look(app, run.name, drawn)
-    assert same == drawn and all(_skipped(update) for update in again)
-    EventLog(run.events_path).append(events.Notice("told"))
-    third, _ = tab_runs.look(app, run.name, drawn)
-    curves = third[5:9]
-    assert all(_skipped(update) for update in curves), "a notice must not redraw the curves"
-    assert "told" in third[9]
+    updates, drawn = look_at_runs(tab, app, run.name, NOTHING_DRAWN)
+    assert drawn == glance_at_runs(app, run.name)
+    parts = (tab.choice, tab.card, tab.report.button, tab.losses, tab.scores, tab.log, tab.gauged)
+    assert set(parts) <= updates.keys() <= set(tab.outputs())
+    assert look_at_runs(tab, app, run.name, drawn) == ({}, drawn)
+    EventLog(run.events_path).append(events.Notice("one more"))
+    third, _ = look_at_runs(tab, app, run.name, drawn)
+    assert "one more" in third[tab.notices]
+    curves = {tab.curves, tab.losses, tab.errors, tab.scores}
+    assert not curves & third.keys(), "a notice must not redraw the curves"
 
 
-def test_look_survives_a_run_that_is_gone(app: AppContext) -> None:
-    updates, drawn = tab_runs.look(app, "20200101-000000-gone", tab_runs.NOTHING_DRAWN)
-    assert "No run chosen" in updates[2]
-    again, _ = tab_runs.look(app, "20200101-000000-gone", drawn)
-    assert all(_skipped(update) for update in again)
+def test_look_survives_a_run_that_is_gone(app: AppContext, tab: RunsTab) -> None:
+    gone = "20200101-000000-gone"
+    updates, drawn = look_at_runs(tab, app, gone, NOTHING_DRAWN)
+    assert updates.keys() <= set(tab.outputs()) and "No run chosen" in updates[tab.card]
+    hidden = (tab.stop, tab.proceed, tab.report.button, tab.curves, tab.gauged)
+    assert not any(updates[part]["visible"] for part in hidden)
+    assert drawn == glance_at_runs(app, gone)
+    assert look_at_runs(tab, app, gone, drawn) == ({}, drawn)
 
 
-def test_number_of_outputs_is_that_of_the_components(app: AppContext) -> None:
-    with gr.Blocks():
-        components = tab_runs.lay_out_tab().outputs()
-    for name in ("", make_run(app.runs).name):
-        assert len(tab_runs.look(app, name, tab_runs.NOTHING_DRAWN)[0]) == len(components)
+def test_another_run_is_drawn_in_full(app: AppContext, tab: RunsTab) -> None:
+    first, second = make_run(app.runs, "first"), make_run(app.runs, "second")
+    write_events(first, until="tune")
+    _, drawn = look_at_runs(tab, app, first.name, NOTHING_DRAWN)
+    updates, _ = look_at_runs(tab, app, second.name, drawn)
+    fresh, _ = look_at_runs(tab, app, second.name, NOTHING_DRAWN)
+    assert updates.keys() == fresh.keys()
 
 
 def test_a_fresh_page_shows_the_run_at_work(app: AppContext) -> None:
     working = make_run(app.runs, "first")
     newest = make_run(app.runs, "second")
-    assert tab_runs.first_choice(app, None) == max(working.name, newest.name)
+    assert first_choice(app, None) == max(working.name, newest.name)
     older = min(working, newest, key=lambda run: run.name)
     with older.lock():
-        assert tab_runs.first_choice(app, None) == older.name
-    assert tab_runs.first_choice(app, working.name) == working.name
-    assert tab_runs.first_choice(app, "not-there") == max(working.name, newest.name)
+        assert first_choice(app, None) == older.name
+    assert first_choice(app, working.name) == working.name
+    assert first_choice(app, "not-there") == max(working.name, newest.name)
 
 
 def test_card_tells_the_end_and_escapes_it(app: AppContext) -> None:
@@ -218,10 +237,6 @@ def test_a_run_without_plan_is_not_offered(app: AppContext) -> None:
     grown = make_run(app.runs, "grown")
     write_plan(grown, make_groups())
     assert tab_sparsity.pruned_names(app) == [grown.name]
-
-
-def _skipped(update: Any) -> bool:
-    return isinstance(update, dict) and update == gr.skip()
 
 
 def _last_at(run: RunDir) -> float:

@@ -32,14 +32,23 @@ from whisperslim.ui.guard.requests import UPLOAD_BYTES, Gate
 from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_when_told_to_end
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
-from whisperslim.ui.parts.updates import Updates, Values
-from whisperslim.ui.record import microphone as computer_microphone
-from whisperslim.ui.record import tab as tab_record
+from whisperslim.ui.parts.updates import Updates, Values, unchanged
+from whisperslim.ui.record import microphone
 from whisperslim.ui.record.desk import FOLDER, RecordingDesk
 from whisperslim.ui.record.microphone import ComputerMicrophone
-from whisperslim.ui.runs import report as run_report
-from whisperslim.ui.runs import tab as tab_runs
-from whisperslim.ui.runs.tab import NOTHING_DRAWN
+from whisperslim.ui.record.tab import FILLED, connect_record, lay_out_record
+from whisperslim.ui.record.tab import STYLE_SHEET as RECORD_SHEET
+from whisperslim.ui.runs.report import report_of
+from whisperslim.ui.runs.tab import (
+    NOTHING_DRAWN,
+    Drawn,
+    RunsTab,
+    brief,
+    first_choice,
+    glance_at_runs,
+    lay_out_runs,
+    look_at_runs,
+)
 from whisperslim.ui.sparsity import tab as tab_sparsity
 from whisperslim.ui.tradeoff import tab as tab_tradeoff
 
@@ -79,24 +88,24 @@ def build(
             with gr.Tab("Compress", id="compress"):
                 compress = lay_out_compress(app)
             with gr.Tab("Runs", id="runs"):
-                runs = tab_runs.lay_out_tab()
+                runs = lay_out_runs()
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
                 sparsity = tab_sparsity.lay_out_tab()
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
                 tradeoff = tab_tradeoff.lay_out_tab()
             with gr.Tab("Compare", id="compare") as compare_page:
-                own_microphone = computer_microphone.lay_out("compare") if desktop else None
+                own_microphone = microphone.lay_out("compare") if desktop else None
                 compare = lay_out_compare(app)
             with gr.Tab("Record", id="record"):
-                record = tab_record.lay_out_tab(desktop=desktop)
+                record = lay_out_record(desktop=desktop)
         connect_compress(compress, app, blocks)
         tab_sparsity.connect(sparsity, app, [sparsity_page.select])
         connect_compare(compare, app, [compare_page.select], compare_page.select)
         if own_microphone is not None:
-            microphone = ComputerMicrophone(MAX_SECONDS)
-            computer_microphone.connect(own_microphone, microphone, blocks, compare.audio)
-        filled = [compress.form.component(name) for name in tab_record.FILLED]
-        tab_record.connect(record, RecordingDesk(app.runs / FOLDER), blocks, [*filled, tabs])
+            recorder = ComputerMicrophone(MAX_SECONDS)
+            microphone.connect(own_microphone, recorder, blocks, compare.audio)
+        filled = {name: compress.form.component(name) for name in FILLED}
+        connect_record(record, RecordingDesk(app.runs / FOLDER), blocks, filled, tabs)
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         connect_try_it(compress.trial, compare, app, blocks, chosen, tabs, refresh)
@@ -155,7 +164,7 @@ def launch(
         # The demo clips alone; fonts and styles travel inside the page.
         allowed_paths=[str(CLIPS_FOLDER / "audio")],
         theme=theme(),
-        css_paths=[STYLE_SHEET, COMPARE_SHEET, tab_record.STYLE_SHEET],
+        css_paths=[STYLE_SHEET, COMPARE_SHEET, RECORD_SHEET],
         head=page_head(),
         prevent_thread_lock=not block,
         quiet=not block,
@@ -186,34 +195,38 @@ def _connect_refresh(
     app: AppContext,
     blocks: gr.Blocks,
     compress: CompressTab,
-    runs: tab_runs.RunsTab,
+    runs: RunsTab,
     chosen: gr.State,
     drawn: gr.State,
     open_run: str | None,
 ) -> Callable[[Any], None]:
     """The timer, a fresh page and a choice in the list all draw the same thing."""
-    seen = [compress.current, compress.stop, *runs.outputs(), drawn]
+    seen = [compress.current, compress.stop, drawn, *runs.outputs()]
 
-    def look(name: str, before: tab_runs.Drawn) -> list[Any]:
-        updates, now = tab_runs.look(app, name, before)
+    def draw(name: str, before: Drawn) -> Updates:
+        updates, now = look_at_runs(runs, app, name, before)
         if now == before:
-            return [gr.skip()] * len(seen)
-        card, running = tab_runs.brief(app, name)
-        return [card, gr.update(interactive=running), *updates, now]
+            return {}
+        card, running = brief(app, name)
+        stop = gr.update(interactive=running)
+        return {**updates, compress.current: card, compress.stop: stop, drawn: now}
 
-    def arrive() -> list[Any]:
-        name = tab_runs.first_choice(app, open_run)
-        return [name, *look(name, NOTHING_DRAWN)]
+    def look(name: str, before: Drawn) -> Updates:
+        return draw(name, before) or unchanged()
 
-    def choose(name: str | None, before: tab_runs.Drawn) -> list[Any]:
-        return [name or "", *look(name or "", before)]
+    def arrive() -> Updates:
+        name = first_choice(app, open_run)
+        return {chosen: name, **draw(name, NOTHING_DRAWN)}
+
+    def choose(name: str | None, before: Drawn) -> Updates:
+        return {chosen: name or "", **draw(name or "", before)}
 
     # Each output of an event costs the browser milliseconds, changed or not. So a glance comes
     # first, and what is drawn is an output only of the look that follows when there is news.
     news = gr.State("")
 
-    def glance(name: str, before: tab_runs.Drawn) -> Any:
-        return gr.skip() if tab_runs.glance(app, name) == before else secrets.token_hex(8)
+    def glance(name: str, before: Drawn) -> Updates:
+        return unchanged() if glance_at_runs(app, name) == before else {news: secrets.token_hex(8)}
 
     blocks.load(arrive, None, [chosen, *seen], **_QUIET)
     polled: dict[str, Any] = {"concurrency_id": "poll", "concurrency_limit": 4, **_QUIET}
@@ -226,7 +239,7 @@ def _connect_refresh(
 def _connect_buttons(
     app: AppContext,
     compress: CompressTab,
-    runs: tab_runs.RunsTab,
+    runs: RunsTab,
     chosen: gr.State,
     tabs: gr.Tabs,
     refresh: Callable[[Any], None],
@@ -268,4 +281,4 @@ def _connect_buttons(
     acting: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, **_QUIET}
     refresh(gr.on([compress.stop.click, runs.stop.click], stop, chosen, None, **acting))
     refresh(runs.proceed.click(proceed, chosen, None, **acting))
-    saved_file.connect(runs.report, partial(run_report.report_of, app), chosen)
+    saved_file.connect(runs.report, partial(report_of, app), chosen)

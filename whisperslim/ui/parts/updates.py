@@ -17,7 +17,10 @@ Values = Mapping[Block, Any]
 
 
 def unchanged() -> Updates:
-    """No component changes. Gradio takes an empty dict for too few values and raises."""
+    """No component changes: what a handler returns instead of an empty dict.
+
+    Gradio takes an empty dict for too few values and raises. Not to be merged with updates.
+    """
     nothing: Updates = gr.skip()
     return nothing
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class RecordingDesk:
     """The corpora recorded here, under `root`. `listen` decodes and checks a recording."""
 
     root: Path
-    listen: Callable[[str], Any] = listen
+    listen: Callable[[str], "CheckedTake"] = listen
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def choices(self) -> list[tuple[str, str]]:
@@ -81,7 +81,7 @@ class RecordingDesk:
                 problems.append(str(error))
         return None, problems
 
-    def save(self, name: object, sentence: object, recording: object) -> tuple[Take, Any]:
+    def save(self, name: object, sentence: object, recording: object) -> "tuple[Take, CheckedTake]":
         """Check a recording and keep it as that sentence's. Raises `AudioError` and `DataError`."""
         session, at = self.open(name), whole(sentence)
         if not isinstance(recording, str) or not recording:

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 import soundfile
+from gradio.blocks import Block
+from gradio.events import Dependency
 
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
 from whisperslim.ui.context.context import for_people
 from whisperslim.ui.context.models import load_libraries
 from whisperslim.ui.parts.markup import note
+from whisperslim.ui.parts.updates import Updates
 
 if TYPE_CHECKING:
     from whisperslim.speech.recording.microphone import InputDevice
@@ -128,40 +131,52 @@ def lay_out(where: str) -> MicrophoneFields:
 
 def connect(
     fields: MicrophoneFields, microphone: ComputerMicrophone, blocks: gr.Blocks, audio: gr.Audio
-) -> tuple[Any, Any]:
-    """Wire it to the page's recorder. The events that follow a start, and a recording that came."""
+) -> tuple[Dependency, Dependency]:
+    """Wire it to the page's recorder. The events of a start, and of a recording that came."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    shown = [fields.begin, fields.end, fields.state]
+    shown: list[Block] = [fields.begin, fields.end, fields.state]
 
-    def offer() -> list[Any]:
-        return offered(microphone)
+    def offer() -> Updates:
+        return offered(fields, microphone)
 
     @for_people
-    def begin(device: object) -> list[Any]:
+    def begin(device: object) -> Updates:
         microphone.start(device)
-        return [gr.update(visible=False), gr.update(visible=True), _LISTENING]
+        return _buttons(fields, recording=True)
 
     @for_people
     def end() -> tuple[int, np.ndarray]:
         return microphone.stop()
 
+    def ends() -> Updates:
+        return _buttons(fields, recording=False)
+
     blocks.load(offer, None, [fields.device, fields.begin, fields.state], **quiet)
     started = fields.begin.click(begin, fields.device, shown, **quiet)
-    ended = fields.end.click(
-        lambda: [gr.update(visible=True), gr.update(visible=False), ""], None, shown, **quiet
-    )
+    ended = fields.end.click(ends, None, shown, **quiet)
     return started, ended.then(end, None, audio, **quiet)
 
 
-def offered(microphone: ComputerMicrophone) -> list[Any]:
-    """Updates of the list of devices, the button and the words, as far as there are any."""
+def _buttons(fields: MicrophoneFields, *, recording: bool) -> Updates:
+    return {
+        fields.begin: gr.update(visible=not recording),
+        fields.end: gr.update(visible=recording),
+        fields.state: _LISTENING if recording else "",
+    }
+
+
+def offered(fields: MicrophoneFields, microphone: ComputerMicrophone) -> Updates:
+    """The list of devices, the button and the words, as far as there are any."""
+    problem = "This computer has no microphone: plug one in and open the app again."
     try:
         choices = microphone.choices()
     except WhisperSlimError as error:
-        said = note(f"This computer's microphone cannot be used: {error}", "wait")
-        return [gr.update(visible=False), gr.update(visible=False), said]
+        choices, problem = [], f"This computer's microphone cannot be used: {error}"
     if not choices:
-        said = note("This computer has no microphone: plug one in and open the app again.", "wait")
-        return [gr.update(visible=False), gr.update(visible=False), said]
-    device = gr.update(choices=choices, value=choices[0][1], visible=True)
-    return [device, gr.update(visible=True), ""]
+        hidden = gr.update(visible=False)
+        return {fields.device: hidden, fields.begin: hidden, fields.state: note(problem, "wait")}
+    return {
+        fields.device: gr.update(choices=choices, value=choices[0][1], visible=True),
+        fields.begin: gr.update(visible=True),
+        fields.state: "",
+    }

@@ -1,19 +1,31 @@
 """The Record tab: sentences one by one, read aloud into a corpus that the Compress tab takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.speech.recording.prompts import MOST_CHARACTERS, MOST_PROMPTS
 from whisperslim.speech.recording.session import RecordingSession
 from whisperslim.ui.context.context import for_people
 from whisperslim.ui.parts.markup import empty, note
 from whisperslim.ui.parts.theme import ASSETS
-from whisperslim.ui.record import desk as desk_of
-from whisperslim.ui.record import microphone as computer_microphone
-from whisperslim.ui.record.desk import RecordingDesk
+from whisperslim.ui.parts.updates import Updates, Values, unchanged
+from whisperslim.ui.record import microphone
+from whisperslim.ui.record.desk import (
+    RecordingDesk,
+    heard_again,
+    no_file,
+    progress_html,
+    prompt_html,
+    saved_html,
+    sources,
+    state_html,
+    step,
+    whole,
+)
 from whisperslim.ui.record.microphone import ComputerMicrophone, MicrophoneFields
 
 STYLE_SHEET = ASSETS / "record.css"
@@ -60,19 +72,24 @@ class RecordTab:
     drop: gr.Button
     sentence: gr.State
 
-    def shown(self) -> list[Any]:
-        """What one corpus and sentence fill."""
-        return [
-            self.corpus, self.progress, self.use, self.fold, self.nothing, self.desk,
-            self.prompt, self.audio, self.state, self.sentence,
-        ]  # fmt: skip
+    def shown(self) -> list[Block]:
+        """What one corpus fills."""
+        return [self.fold, self.nothing, self.desk, *self.sentence_shown(), *self.summed()]
 
-    def moves(self) -> list[Any]:
+    def sentence_shown(self) -> list[Block]:
+        """What one sentence fills."""
+        return [self.prompt, self.audio, self.state, self.sentence]
+
+    def summed(self) -> list[Block]:
+        """What a new or deleted recording changes besides its sentence."""
+        return [self.corpus, self.progress, self.use]
+
+    def moves(self) -> list[Block]:
         """What must rest while somebody records: it would change the sentence under way."""
         return [self.corpus, self.previous, self.following, self.missing, self.again, self.drop]
 
 
-def lay_out_tab(*, desktop: bool = False) -> RecordTab:
+def lay_out_record(*, desktop: bool = False) -> RecordTab:
     """Make the tab's components in the Blocks context now open.
 
     With `desktop`, the computer's own microphone is offered beside the page's.
@@ -145,7 +162,7 @@ def _desk_fields(desktop: bool) -> dict[str, Any]:
         editable=False,
         buttons=[],
     )
-    own = computer_microphone.lay_out("reading") if desktop else None
+    own = microphone.lay_out("reading") if desktop else None
     state = gr.HTML("", elem_id="take-state")
     with gr.Row(elem_classes=["ws-desk"]):
         previous = gr.Button("Previous", min_width=90, elem_id="sentence-previous")
@@ -161,125 +178,157 @@ def _desk_fields(desktop: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def connect(
-    tab: RecordTab, desk: RecordingDesk, blocks: gr.Blocks, compress: Sequence[Any]
+def connect_record(
+    tab: RecordTab,
+    desk: RecordingDesk,
+    blocks: gr.Blocks,
+    filled: Mapping[str, Block],
+    tabs: gr.Tabs,
 ) -> None:
-    """Wire the tab. `compress` is what "Use it" changes: the controls of `FILLED`, and the tabs."""
+    """Wire the tab. "Use it" changes `filled`, the controls of `FILLED` by name, and the `tabs`."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     place = [tab.corpus, tab.sentence]
 
     @for_people
-    def arrive() -> list[Any]:
-        return shown(desk, None)
+    def arrive() -> Updates:
+        return shown(tab, desk, None)
 
     @for_people
-    def show(name: str | None) -> list[Any]:
-        return shown(desk, name)
+    def show(name: str | None) -> Updates:
+        return shown(tab, desk, name)
 
     @for_people
-    def begin(name: object, speaker: object, which: object, file: object) -> list[Any]:
-        if which == _OWN and file is None:
-            raise desk_of.no_file()
-        made = desk.create(name, speaker, file if which == _OWN else None)
-        return [*shown(desk, made.name), ""]
+    def begin(values: Values) -> Updates:
+        own, file = values[tab.which] == _OWN, values[tab.file]
+        if own and file is None:
+            raise no_file()
+        made = desk.create(values[tab.name], values[tab.speaker], file if own else None)
+        return {**shown(tab, desk, made.name), tab.name: ""}
 
-    def go(by: int) -> Any:
+    def go(by: int) -> Callable[[object, object], Updates]:
         @for_people
-        def move(name: object, sentence: object) -> list[Any]:
+        def move(name: object, sentence: object) -> Updates:
             session = desk.open(name)
-            return sentence_shown(session, desk_of.step(session, sentence, by))
+            return sentence_shown(tab, session, step(session, sentence, by))
 
         return move
 
     @for_people
-    def find(name: object, sentence: object) -> list[Any]:
+    def find(name: object, sentence: object) -> Updates:
         session = desk.open(name)
-        found = session.next_open(desk_of.whole(sentence))
+        found = session.next_open(whole(sentence))
         if found is None:
             gr.Info("Every sentence is recorded.", title="Done")
-            return [gr.skip() for _ in range(4)]
-        return sentence_shown(session, found)
+            return unchanged()
+        return sentence_shown(tab, session, found)
 
     @for_people
-    def save(name: object, sentence: object, recording: object) -> list[Any]:
+    def save(name: object, sentence: object, recording: object) -> Updates:
         take, heard = desk.save(name, sentence, recording)
-        said = desk_of.saved_html(desk_of.whole(sentence), take, heard)
-        return [said, *summary(desk, desk.open(name))]
+        said = saved_html(whole(sentence), take, heard)
+        return {tab.state: said, **summary(tab, desk, desk.open(name))}
 
     @for_people
-    def drop(name: object, sentence: object) -> list[Any]:
+    def drop(name: object, sentence: object) -> Updates:
         desk.drop(name, sentence)
         session = desk.open(name)
-        return [*sentence_shown(session, desk_of.whole(sentence)), *summary(desk, session)]
+        return {**sentence_shown(tab, session, whole(sentence)), **summary(tab, desk, session)}
 
     @for_people
-    def use(name: object) -> list[Any]:
-        train, test = desk_of.sources(desk.open(name))
+    def use(name: object) -> Updates:
+        train, test = sources(desk.open(name))
         gr.Info("Training and test recordings are filled in.", title="Compress")
-        # One speaker reads it all, so the dev set cannot be held out by speaker.
-        return [train, test, "text", gr.update(selected="compress")]
+        return {
+            filled["data.train"]: train,
+            filled["data.test"]: test,
+            # One speaker reads it all, so the dev set cannot be held out by speaker.
+            filled["data.hold_out_by"]: "text",
+            tabs: gr.update(selected="compress"),
+        }
 
-    moved = [tab.prompt, tab.audio, tab.state, tab.sentence]
-    summed = [tab.corpus, tab.progress, tab.use]
     one: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1, **quiet}
     blocks.load(arrive, None, tab.shown(), **quiet)
     tab.corpus.input(show, tab.corpus, tab.shown(), **quiet)
     tab.which.input(lambda w: gr.update(visible=w == _OWN), tab.which, tab.file, **quiet)
-    filled = [tab.name, tab.speaker, tab.which, tab.file]
-    tab.begin.click(begin, filled, [*tab.shown(), tab.name], **one)
-    tab.previous.click(go(-1), place, moved, **one)
-    tab.following.click(go(1), place, moved, **one)
-    tab.missing.click(find, place, moved, **one)
+    asked: set[Block] = {tab.name, tab.speaker, tab.which, tab.file}
+    tab.begin.click(begin, asked, [*tab.shown(), tab.name], **one)
+    tab.previous.click(go(-1), place, tab.sentence_shown(), **one)
+    tab.following.click(go(1), place, tab.sentence_shown(), **one)
+    tab.missing.click(find, place, tab.sentence_shown(), **one)
     tab.again.click(lambda: None, None, tab.audio, queue=False, **quiet)
-    tab.drop.click(drop, place, [*moved, *summed], **one)
+    tab.drop.click(drop, place, [*tab.sentence_shown(), *tab.summed()], **one)
     starts, ends = [tab.audio.start_recording], [tab.audio.stop_recording]
     given = [tab.audio.stop_recording, tab.audio.upload]
     if tab.own_microphone is not None:
         own = ComputerMicrophone(LONGEST_SECONDS)
-        began, ended = computer_microphone.connect(tab.own_microphone, own, blocks, tab.audio)
+        began, ended = microphone.connect(tab.own_microphone, own, blocks, tab.audio)
         starts, ends, given = [*starts, began.success], [*ends, ended.then], [*given, ended.success]
     for event in given:
-        event(save, [*place, tab.audio], [tab.state, *summed], **one)
-    for events, rests in ((starts, True), (ends, False)):
+        event(save, [*place, tab.audio], [tab.state, *tab.summed()], **one)
+
+    def rest() -> Updates:
+        return dict.fromkeys(tab.moves(), gr.update(interactive=False))
+
+    def go_on() -> Updates:
+        return dict.fromkeys(tab.moves(), gr.update(interactive=True))
+
+    for events, handler in ((starts, rest), (ends, go_on)):
         for event in events:
-            event(_resting(len(tab.moves()), rests), None, tab.moves(), queue=False, **quiet)
-    tab.use.click(use, tab.corpus, list(compress), **quiet)
+            event(handler, None, tab.moves(), queue=False, **quiet)
+    tab.use.click(use, tab.corpus, [*filled.values(), tabs], **quiet)
 
 
-def shown(desk: RecordingDesk, name: str | None) -> list[Any]:
-    """Updates for a corpus, at the first sentence not recorded.
+def shown(tab: RecordTab, desk: RecordingDesk, name: str | None) -> Updates:
+    """A corpus, at the first sentence not recorded.
 
     Without a name it is the last one used that can be opened, under what is wrong with the others.
     Raises `UsageError` or `DataError` when the corpus named is none.
     """
     session, problems = (desk.open(name), []) if name else desk.first()
-    told = note("\n".join(problems), "bad") if problems else ""
+    wrong = note("\n".join(problems), "bad") if problems else ""
+    is_there = session is not None
+    column: Updates = {
+        tab.fold: gr.update(open=not is_there),
+        tab.nothing: gr.update(visible=not is_there),
+        tab.desk: gr.update(visible=is_there),
+    }
     if session is None:
-        hidden, none = gr.update(visible=False), gr.update(visible=True)
         known = desk.choices()
         listed = gr.update(choices=known, value=None, visible=bool(known))
-        return [listed, told, hidden, gr.update(open=True), none, hidden, "", None, "", 0]
-    prompt, audio, state, at = sentence_shown(session, session.next_open() or 0)
-    listed, progress, use = summary(desk, session)
-    there = [gr.update(open=False), gr.update(visible=False), gr.update(visible=True)]
-    return [listed, told + progress, use, *there, prompt, audio, state, at]
+        empty_desk: Updates = {tab.prompt: "", tab.audio: None, tab.state: "", tab.sentence: 0}
+        return {
+            **column,
+            **empty_desk,
+            tab.corpus: listed,
+            tab.progress: wrong,
+            tab.use: gr.update(visible=False),
+        }
+    return {
+        **column,
+        **sentence_shown(tab, session, session.next_open() or 0),
+        **summary(tab, desk, session, wrong),
+    }
 
 
-def sentence_shown(session: RecordingSession, sentence: int) -> list[Any]:
+def sentence_shown(tab: RecordTab, session: RecordingSession, sentence: int) -> Updates:
     """Prompt, player, state and number of one sentence."""
-    return [
-        desk_of.prompt_html(session, sentence),
-        desk_of.heard_again(session, sentence),
-        desk_of.state_html(session, sentence),
-        sentence,
-    ]
+    return {
+        tab.prompt: prompt_html(session, sentence),
+        tab.audio: heard_again(session, sentence),
+        tab.state: state_html(session, sentence),
+        tab.sentence: sentence,
+    }
 
 
-def summary(desk: RecordingDesk, session: RecordingSession) -> list[Any]:
-    """The list of corpora, how far this one is, and whether it can be used."""
-    listed = gr.update(choices=desk.choices(), value=session.name, visible=True)
-    return [listed, desk_of.progress_html(session), gr.update(visible=bool(session.takes()))]
+def summary(
+    tab: RecordTab, desk: RecordingDesk, session: RecordingSession, wrong: str = ""
+) -> Updates:
+    """The list of corpora, how far this one is, and whether it can be used.
 
-
-def _resting(count: int, rests: bool) -> Any:
-    return lambda: [gr.update(interactive=not rests) for _ in range(count)]
+    `wrong` is what stands above, as HTML: the corpora that cannot be opened.
+    """
+    return {
+        tab.corpus: gr.update(choices=desk.choices(), value=session.name, visible=True),
+        tab.progress: wrong + progress_html(session),
+        tab.use: gr.update(visible=bool(session.takes())),
+    }

@@ -1,9 +1,9 @@
 """The Runs tab: every run on disk, and one of them live. It reads files; it holds no work."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.errors import RunError
 from whisperslim.jobs.process.queue import Turn
@@ -15,6 +15,7 @@ from whisperslim.ui.context.run_watch import log_tail
 from whisperslim.ui.context.saved_file import SaveButton
 from whisperslim.ui.parts.charts import loss_figure, wer_figure
 from whisperslim.ui.parts.markup import empty
+from whisperslim.ui.parts.updates import Updates
 from whisperslim.ui.runs.card import (
     log_html,
     no_run,
@@ -34,19 +35,27 @@ from whisperslim.ui.runs.gauges import (
     still_html,
 )
 
-_GAUGE_OUTPUTS = 3 + len(STACKS)
 _CAN_CONTINUE = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.DIED, RunStatus.QUEUED)
 
-Drawn = tuple[str, str, str, str, str]
-"""What this page shows by now: fingerprints of the list, the run, its curves, log and gauges."""
 
-NOTHING_DRAWN: Drawn = ("", "", "", "", "")
-_NO_RUN = ("none", "", "", "")
+@dataclass(frozen=True)
+class Drawn:
+    """What a page shows by now: fingerprints of its parts, empty where nothing is drawn yet."""
+
+    listed: str = ""
+    run: str = ""
+    curves: str = ""
+    log: str = ""
+    gauges: str = ""
+
+
+NOTHING_DRAWN = Drawn()
+_NO_RUN = "none"
 
 
 @dataclass(frozen=True)
 class RunsTab:
-    """The components, in the order `outputs` gives them."""
+    """The components."""
 
     choice: gr.Radio
     none_yet: gr.HTML
@@ -64,8 +73,8 @@ class RunsTab:
     moving: tuple[gr.Plot, ...]
     report: SaveButton
 
-    def outputs(self) -> list[Any]:
-        """What `look` fills."""
+    def outputs(self) -> list[Block]:
+        """What `look_at_runs` fills."""
         return [
             self.choice,
             self.none_yet,
@@ -85,7 +94,7 @@ class RunsTab:
         ]
 
 
-def lay_out_tab() -> RunsTab:
+def lay_out_runs() -> RunsTab:
     """Make the tab's components in the Blocks context now open."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
@@ -134,34 +143,42 @@ def _lay_out_gauges() -> tuple[gr.Column, gr.HTML, tuple[gr.Plot, ...]]:
     return gauged, still, figures
 
 
-def look(context: AppContext, chosen: str, drawn: Drawn) -> tuple[list[Any], Drawn]:
-    """Updates of what has changed since `drawn`, and what is drawn then.
+def look_at_runs(
+    tab: RunsTab, context: AppContext, chosen: str, drawn: Drawn
+) -> tuple[Updates, Drawn]:
+    """What has changed since `drawn`, and what is drawn then.
 
     A run that is gone, or none chosen, shows as such rather than as an error: this runs every two
     seconds.
     """
-    listed, list_print = _list(context, chosen)
-    run = _opened(context, chosen)
+    choices, run = _choices(context), _opened(context, chosen)
+    updates: Updates = {}
     if run is None:
-        now = (list_print, *_NO_RUN)
-        return [*(listed if list_print != drawn[0] else _same(2)), *_nothing(drawn)], now
-    status, view, turn = _state(context, run)
-    now = (list_print, *_prints(run, status, view, turn))
-    updates = [
-        *(listed if now[0] != drawn[0] else _same(2)),
-        *(_card(run, status, view, turn) if now[1] != drawn[1] else _same(3)),
-        *(_curves(view) if now[2] != drawn[2] else _same(4)),
-        *(_told(run, view) if now[3] != drawn[3] else _same(2)),
-        *(_gauges(view) if now[4] != drawn[4] else _same(_GAUGE_OUTPUTS)),
-        gr.update(visible=True) if now[1] != drawn[1] else gr.skip(),
-    ]
+        now = _without_run(choices, chosen)
+        if now.run != drawn.run:
+            updates |= _nothing(tab)
+    else:
+        status, view, turn = _state(context, run)
+        now = _drawn(choices, run, status, view, turn)
+        if now.run != drawn.run:
+            updates |= _card(tab, run, status, view, turn)
+        if now.curves != drawn.curves:
+            updates |= _curves(tab, view)
+        if now.log != drawn.log:
+            updates |= {tab.notices: notices_html(view), tab.log: log_html(log_tail(run))}
+        if now.gauges != drawn.gauges:
+            updates |= _gauges(tab, view)
+    if now.listed != drawn.listed:
+        updates |= _listed(tab, choices, chosen)
     return updates, now
 
 
-def glance(context: AppContext, chosen: str) -> Drawn:
-    """What `look` would have drawn, with nothing drawn."""
-    list_print, run = _list(context, chosen)[1], _opened(context, chosen)
-    return (list_print, *(_NO_RUN if run is None else _prints(run, *_state(context, run))))
+def glance_at_runs(context: AppContext, chosen: str) -> Drawn:
+    """What `look_at_runs` would have drawn."""
+    choices, run = _choices(context), _opened(context, chosen)
+    if run is None:
+        return _without_run(choices, chosen)
+    return _drawn(choices, run, *_state(context, run))
 
 
 def brief(context: AppContext, chosen: str) -> tuple[str, bool]:
@@ -183,18 +200,14 @@ def first_choice(context: AppContext, asked: str | None) -> str:
     return (working or names or [""])[0]
 
 
-def _list(context: AppContext, chosen: str) -> tuple[list[Any], str]:
+def _choices(context: AppContext) -> list[tuple[str, str]]:
+    """(words, name) of every run, newest first."""
     choices, waiting = [], context.watch.waiting()
     for run, status in context.watch.listed():
         view = context.watch.view(run) if status == RunStatus.RUNNING else None
         place = context.watch.turn(run).place if run.name in waiting else 0
         choices.append((run_label(run, status, view, place), run.name))
-    shown = gr.update(
-        choices=choices,
-        visible=bool(choices),
-        value=chosen if chosen in [name for _, name in choices] else None,
-    )
-    return [shown, gr.update(visible=not choices)], repr((choices, chosen))
+    return choices
 
 
 def _opened(context: AppContext, chosen: str) -> RunDir | None:
@@ -210,65 +223,74 @@ def _state(context: AppContext, run: RunDir) -> tuple[RunStatus, RunView, Turn]:
     return context.watch.status(run), context.watch.view(run), context.watch.turn(run)
 
 
-def _prints(run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> tuple[str, str, str, str]:
+def _without_run(choices: list[tuple[str, str]], chosen: str) -> Drawn:
+    return Drawn(repr((choices, chosen)), _NO_RUN)
+
+
+def _drawn(
+    choices: list[tuple[str, str]], run: RunDir, status: RunStatus, view: RunView, turn: Turn
+) -> Drawn:
     curves = (
         sum(len(s.steps) for s in view.losses.values()),
         [s.steps[-1:] for s in view.losses.values()],
         [scores[-1].at for scores in view.evaluations.values()],
     )
     log = run.log_path.stat().st_size if run.log_path.is_file() else 0
-    return (
-        f"{run.name} {status} {view.updated_at} {turn} {run.stop_requested()}",
-        f"{run.name} {curves}",
-        f"{run.name} {log} {len(view.notices)}",
-        f"{run.name} {[(name, gauge.step) for name, gauge in view.gauges.items()]}",
+    return Drawn(
+        listed=repr((choices, run.name)),
+        run=f"{run.name} {status} {view.updated_at} {turn} {run.stop_requested()}",
+        curves=f"{run.name} {curves}",
+        log=f"{run.name} {log} {len(view.notices)}",
+        gauges=f"{run.name} {[(name, gauge.step) for name, gauge in view.gauges.items()]}",
     )
 
 
-def _card(run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> list[Any]:
+def _listed(tab: RunsTab, choices: list[tuple[str, str]], chosen: str) -> Updates:
+    value = chosen if chosen in [name for _, name in choices] else None
+    return {
+        tab.choice: gr.update(choices=choices, visible=bool(choices), value=value),
+        tab.none_yet: gr.update(visible=not choices),
+    }
+
+
+def _card(tab: RunsTab, run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> Updates:
     waits = bool(turn.place)
     stop = "Leave the queue" if waits else "Stop now" if run.stop_requested() else "Stop"
-    return [
-        run_card(run, status, view, turn),
-        gr.update(visible=waits or status == RunStatus.RUNNING, value=stop),
-        gr.update(visible=status in _CAN_CONTINUE and not waits, value=resume_label(run, view)),
-    ]
+    can_continue = status in _CAN_CONTINUE and not waits
+    return {
+        tab.card: run_card(run, status, view, turn),
+        tab.stop: gr.update(visible=waits or status == RunStatus.RUNNING, value=stop),
+        tab.proceed: gr.update(visible=can_continue, value=resume_label(run, view)),
+        tab.report.button: gr.update(visible=True),
+    }
 
 
-def _curves(view: RunView) -> list[Any]:
+def _curves(tab: RunsTab, view: RunView) -> Updates:
     scores = [score for each in view.evaluations.values() for score in each]
     # Without training there are no steps to draw over; the table says it all.
     has_wer = bool(view.losses) and any(score.wer is not None for score in scores)
-    return [
-        gr.update(visible=bool(view.losses) or bool(scores)),
-        gr.update(value=loss_figure(view), visible=bool(view.losses)),
-        gr.update(value=wer_figure(view), visible=has_wer),
-        scores_table(view),
-    ]
+    return {
+        tab.curves: gr.update(visible=bool(view.losses) or bool(scores)),
+        tab.losses: gr.update(value=loss_figure(view), visible=bool(view.losses)),
+        tab.errors: gr.update(value=wer_figure(view), visible=has_wer),
+        tab.scores: scores_table(view),
+    }
 
 
-def _told(run: RunDir, view: RunView) -> list[Any]:
-    return [notices_html(view), log_html(log_tail(run))]
-
-
-def _gauges(view: RunView) -> list[Any]:
+def _gauges(tab: RunsTab, view: RunView) -> Updates:
     gauges = current_gauges(view)
     if not gauges:
-        hidden = gr.update(visible=False)
-        return [hidden, "", *[hidden] * (_GAUGE_OUTPUTS - 2)]
+        return {tab.gauged: gr.update(visible=False), tab.still: ""}
     drawn = moving(gauges)
     figures = [heat_figure(drawn), *(curves_figure(drawn, stack) for stack in STACKS)]
-    plots = [gr.update(value=figure, visible=bool(figure.data)) for figure in figures]
-    return [gr.update(visible=True), still_html(gauges), *plots]
+    updates: Updates = {tab.gauged: gr.update(visible=True), tab.still: still_html(gauges)}
+    for plot, figure in zip(tab.moving, figures, strict=True):
+        updates[plot] = gr.update(value=figure, visible=bool(figure.data))
+    return updates
 
 
-def _nothing(drawn: Drawn) -> list[Any]:
-    if drawn[1] == "none":
-        return _same(10 + _GAUGE_OUTPUTS)
+def _nothing(tab: RunsTab) -> Updates:
     hidden = gr.update(visible=False)
-    shown = [no_run(), hidden, hidden, hidden, gr.skip(), gr.skip(), "", "", log_html("")]
-    return [*shown, hidden, *_same(_GAUGE_OUTPUTS - 1), hidden]
-
-
-def _same(count: int) -> list[Any]:
-    return [gr.skip() for _ in range(count)]
+    parts = (tab.stop, tab.proceed, tab.report.button, tab.curves, tab.gauged)
+    texts: Updates = {tab.card: no_run(), tab.scores: "", tab.notices: "", tab.log: log_html("")}
+    return {**texts, **dict.fromkeys(parts, hidden)}
