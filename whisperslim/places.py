@@ -3,8 +3,15 @@
 import os
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
-"""The demo corpus, style sheet and pictures of the project's folder; not part of the package."""
+PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+"""Where Python finds the package: the project's folder, or `site-packages`."""
+_PACKAGED = Path(__file__).resolve().parent / "shipped"
+SHIPPED = _PACKAGED if _PACKAGED.is_dir() else PACKAGE_PARENT
+"""Has `presets` and `assets`: the project's folder, or an installed package's copy of the two."""
+ASSETS = SHIPPED / "assets"
+"""The demo corpus, style sheets and fonts."""
+PRESETS = SHIPPED / "presets"
+"""The recipes that ship."""
 
 
 def cache_root() -> Path:

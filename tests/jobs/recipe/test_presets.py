@@ -8,13 +8,13 @@ import yaml
 from whisperslim.errors import UsageError
 from whisperslim.jobs.recipe.paths import with_absolute_paths
 from whisperslim.jobs.recipe.presets import (
-    PRESETS_FOLDER,
     preset_names,
     preset_path,
     preset_summary,
 )
 from whisperslim.jobs.recipe.recipe import dotted_specs, from_mapping, load_recipe, to_yaml
 from whisperslim.jobs.recipe.text import flatten, from_yaml
+from whisperslim.places import PRESETS
 
 SHIPPED = {
     "quick-demo", "sgl-hindi", "sgl-paper", "dense-tuned", "gates-hindi", "gates-paper", "l0-hindi",
@@ -24,7 +24,7 @@ SHIPPED = {
 
 def test_these_are_shipped() -> None:
     assert set(preset_names()) >= SHIPPED
-    assert {path.suffix for path in PRESETS_FOLDER.iterdir()} == {".yaml"}
+    assert {path.suffix for path in PRESETS.iterdir()} == {".yaml"}
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -14,7 +14,7 @@ import pytest
 from gradio import networking
 
 from tests.browser.conftest import free_port
-from whisperslim.jobs.recipe.presets import PROJECT_ROOT
+from whisperslim.places import PACKAGE_PARENT
 from whisperslim.ui.app.build import launch
 
 _IMPORT = """
@@ -31,7 +31,7 @@ print(*[name for name in opened if name.endswith(".pyi")])
 def test_gradios_own_stubs_are_not_rewritten() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _IMPORT],
-        cwd=PROJECT_ROOT, capture_output=True, text=True, check=True,
+        cwd=PACKAGE_PARENT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == ""
 
@@ -50,11 +50,11 @@ def test_a_page_that_takes_long_is_no_reason_not_to_start(
 
 def command(port: int, folder: Path, *, app: bool) -> subprocess.Popen[str]:
     """Either way to start the app, with its temporary folder below `folder`."""
-    begin = [str(PROJECT_ROOT / "app.py")] if app else ["-m", "whisperslim", "ui"]
+    begin = [str(PACKAGE_PARENT / "app.py")] if app else ["-m", "whisperslim", "ui"]
     (folder / "temporary").mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, *begin, "--port", str(port), "--runs", str(folder / "runs")],
-        cwd=PROJECT_ROOT,
+        cwd=PACKAGE_PARENT,
         env={**os.environ, "TMPDIR": str(folder / "temporary")},
         stderr=subprocess.PIPE,
         text=True,

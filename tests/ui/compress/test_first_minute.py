@@ -10,9 +10,10 @@ from tests.support.fake_runs import finish, make_run, write_events
 from tests.support.forms import shown
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.jobs.recipe import trial
-from whisperslim.jobs.recipe.presets import PROJECT_ROOT, preset_names
+from whisperslim.jobs.recipe.presets import preset_names
 from whisperslim.jobs.recipe.recipe import dotted_values, load_recipe, with_values
 from whisperslim.jobs.run.folder import RunDir, RunStatus
+from whisperslim.places import PACKAGE_PARENT
 from whisperslim.ui.compress import check, preset_fields, try_it
 from whisperslim.ui.compress.check import Marked
 from whisperslim.ui.compress.form import RecipeForm, lay_out
@@ -56,7 +57,7 @@ def presets(app: AppContext) -> PresetFields:
 
 
 def test_the_time_told_is_the_measured_one() -> None:
-    record = json.loads((PROJECT_ROOT / "benchmarks/results/quick_preset.json").read_text())
+    record = json.loads((PACKAGE_PARENT / "benchmarks/results/quick_preset.json").read_text())
     assert record["cores"] == 2
     assert pytest.approx(record["seconds"], abs=1) == trial.MEASURED_SECONDS
 

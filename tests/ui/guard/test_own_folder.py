@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_runs import make_run
-from whisperslim.jobs.recipe.presets import PROJECT_ROOT
+from whisperslim.places import PACKAGE_PARENT
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.guard import requests as gate
@@ -127,7 +127,7 @@ def start_app(temporary: Path, then: str = "time.sleep(60)") -> tuple[subprocess
     """A process with its own folder, which it then tells of, below `temporary`."""
     started = subprocess.Popen(
         [sys.executable, "-c", f"{_APP}\n{then}"],
-        cwd=PROJECT_ROOT,
+        cwd=PACKAGE_PARENT,
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         text=True,

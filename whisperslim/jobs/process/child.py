@@ -13,9 +13,9 @@ from typing import BinaryIO
 import psutil
 
 from whisperslim.errors import RunError
-from whisperslim.jobs.recipe.presets import PROJECT_ROOT
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.places import PACKAGE_PARENT
 
 # A worker takes the lock before it loads torch, so this is long even on a busy machine.
 _START_SECONDS = 60.0
@@ -96,7 +96,7 @@ def own_command(*arguments: str) -> list[str]:
 
 def _environment() -> dict[str, str]:
     # The package may be used from a checkout without being installed.
-    path = [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]
+    path = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
     own = {"PYTHONPATH": os.pathsep.join(part for part in path if part)}
     if platform.libc_ver()[0] == "glibc":
         own["GLIBC_TUNABLES"] = os.environ.get("GLIBC_TUNABLES", _GLIBC_TUNABLES)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.errors import RecipeError
-from whisperslim.jobs.recipe.presets import PROJECT_ROOT
 from whisperslim.jobs.recipe.recipe import Recipe
+from whisperslim.places import SHIPPED
 from whisperslim.speech.corpus.dataset import parse_source
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """`recipe` with absolute data sources and model folders.
 
-    Data paths are looked for in the current folder, then in the project's. Raises `RecipeError`
+    Data paths are looked for in the current folder, then beside the presets. Raises `RecipeError`
     naming every source that is in neither.
     """
     missing: dict[str, str] = {}
@@ -36,7 +36,7 @@ def _source(source: str, field: str, missing: dict[str, str]) -> str:
         return source
     location, split = parse_source(source)
     path = Path(location).expanduser()
-    for candidate in (path.absolute(), PROJECT_ROOT / path):
+    for candidate in (path.absolute(), SHIPPED / path):
         if candidate.exists():
             return f"{candidate}#{split}" if split else str(candidate)
     missing[field] = f"{location}: no such file or folder; give a manifest or a corpus folder"

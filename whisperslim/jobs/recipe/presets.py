@@ -4,21 +4,19 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from whisperslim.errors import UsageError
-
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
-PRESETS_FOLDER = PROJECT_ROOT / "presets"
+from whisperslim.places import PRESETS
 
 
 def preset_names() -> tuple[str, ...]:
     """Names of the shipped recipes, sorted."""
-    return tuple(sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
 
 
 def preset_path(name: str) -> Path:
     """The file of a shipped recipe. Raises `UsageError` naming the known ones."""
     if name not in preset_names():
         raise UsageError(f"no preset named {name!r}{suggestion(name, preset_names())}")
-    return PRESETS_FOLDER / f"{name}.yaml"
+    return PRESETS / f"{name}.yaml"
 
 
 def preset_summary(name: str) -> str:

@@ -16,8 +16,8 @@ import psutil
 from whisperslim import __version__
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.errors import RunError
-from whisperslim.jobs.recipe.presets import PROJECT_ROOT
 from whisperslim.jobs.recipe.sections import DataOptions
+from whisperslim.places import PACKAGE_PARENT
 
 # What figures depend on; a missing one is written down as missing.
 PACKAGES = (
@@ -81,7 +81,7 @@ def describe() -> dict[str, Any]:
 
 def commit() -> str | None:
     """The checkout's git commit, with `+changes` when files differ from it; None without git."""
-    if not (PROJECT_ROOT / ".git").exists():
+    if not (PACKAGE_PARENT / ".git").exists():
         return None
     head = _git("rev-parse", "HEAD")
     return f"{head}+changes" if head and _git("status", "--porcelain") else head
@@ -120,7 +120,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(PROJECT_ROOT), *arguments]
+    command = ["git", "-C", str(PACKAGE_PARENT), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (FileNotFoundError, subprocess.TimeoutExpired):

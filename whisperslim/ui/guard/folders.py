@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperslim.errors import RecipeError, UsageError
-from whisperslim.jobs.recipe.presets import PROJECT_ROOT
-from whisperslim.places import ASSETS, cache_root
+from whisperslim.places import ASSETS, SHIPPED, cache_root
 
 if TYPE_CHECKING:  # a recipe knows all methods and so loads torch
     from whisperslim.jobs.recipe.recipe import Recipe
@@ -128,13 +127,13 @@ def _admit_data(folders: Folders, value: str) -> None:
             folders.admit(each)
     location = parse_source(value)[0]
     stands_here = location.startswith(_FULL) or Path(location).exists()
-    folders.admit(location if stands_here else str(PROJECT_ROOT / location))
+    folders.admit(location if stands_here else str(SHIPPED / location))
 
 
 def _may_be_ours(folders: Folders, location: str) -> bool:
     if location.strip().startswith(_FULL) or ".." in Path(location).parts:
         return False
-    return _is_admitted(folders, str(PROJECT_ROOT / location))
+    return _is_admitted(folders, str(SHIPPED / location))
 
 
 def _is_admitted(folders: Folders, location: str) -> bool:
