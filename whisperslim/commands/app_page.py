@@ -27,6 +27,15 @@ Certificate = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="PEM", help="Certificate, for https.")
 ]
 Key = Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Its key.")]
+Proxy = Annotated[
+    str,
+    typer.Option(
+        "--behind-proxy",
+        metavar="ADDRESS",
+        help="Address that a proxy asks from; its X-Forwarded headers are believed, and nobody "
+        "else's. Needs --auth.",
+    ),
+]
 MoreFolders = Annotated[
     list[Path] | None,
     typer.Option(
@@ -55,6 +64,7 @@ def ui(
     unsafe_no_auth: Unsafe = False,
     tls_cert: Certificate = None,
     tls_key: Key = None,
+    behind_proxy: Proxy = "",
     folder: MoreFolders = None,
     offline: Offline = False,
     desktop: Desktop = False,
@@ -75,6 +85,7 @@ def ui(
         certificate=tls_cert,
         key=tls_key,
         folders=folder or (),
+        proxy=behind_proxy,
     )
     for warning in asked.warnings():
         announce(f"warning: {warning}")

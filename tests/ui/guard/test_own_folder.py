@@ -18,9 +18,10 @@ from tests.support.fake_runs import make_run
 from whisperslim.places import PACKAGE_PARENT
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
-from whisperslim.ui.guard import requests as gate
-from whisperslim.ui.guard.requests import Gate, Receive, Scope, Send
-from whisperslim.ui.guard.uploads import KEPT_SECONDS, bytes_below, clear_old, remove_stale
+from whisperslim.ui.guard import room
+from whisperslim.ui.guard.refusals import Receive, Scope, Send
+from whisperslim.ui.guard.requests import Gate
+from whisperslim.ui.guard.uploads import KEPT_SECONDS, clear_old, remove_stale
 from whisperslim.ui.runs.report import report_of
 
 _APP = """
@@ -51,16 +52,19 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def status_of(front: Gate, path: str) -> int:
-    """What the gate answers to a POST with an empty JSON object."""
+    """What the gate answers to a POST of two bytes: an empty JSON object, an empty form."""
     said: list[Any] = []
 
     async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": b"{}", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         said.append(message)
 
-    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    body = b"\r\n" if path.endswith("upload") else b"{}"
+    headers = [(b"host", b"localhost"), (b"content-length", b"2")]
+    headers.append((b"content-type", b"multipart/form-data; boundary=x"))
+    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
     asyncio.run(front(scope, receive, send))
     return int(said[0]["status"])
 
@@ -73,11 +77,11 @@ def test_files_go_when_they_are_an_hour_old_and_not_before(tmp_path: Path) -> No
     for path in (tmp_path / "tmpbroken", tmp_path / "hash" / "a.wav"):
         path.write_bytes(b"12345678")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    kept = bytes_below(tmp_path)
-    clear_old(tmp_path, time.time() + KEPT_SECONDS - 60)
-    assert bytes_below(tmp_path) == kept
-    clear_old(tmp_path, time.time() + KEPT_SECONDS + 60)
-    assert [path.name for path in tmp_path.rglob("*")] == ["hash"]
+    link = (tmp_path / "link").lstat().st_size
+    kept = clear_old(tmp_path, time.time() + KEPT_SECONDS - 60)
+    assert (kept.bytes, kept.files) == (16 + link, 3)
+    kept = clear_old(tmp_path, time.time() + KEPT_SECONDS + 60)
+    assert (kept.bytes, kept.files) == (0, 0) and list(tmp_path.iterdir()) == []
 
 
 def test_a_new_copy_of_an_old_file_is_new(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_a_new_copy_of_an_old_file_is_new(tmp_path: Path) -> None:
 def test_uploads_that_broke_off_block_nobody_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "KEPT_BYTES", 10_000)
+    monkeypatch.setattr(room, "KEPT_BYTES", 10_000)
     now = [0.0]
     started = time.time()
     front = Gate(

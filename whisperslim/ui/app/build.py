@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from whisperslim.jobs.process import queue
 from whisperslim.ui.app.try_it import connect_try_it
@@ -27,8 +26,12 @@ from whisperslim.ui.context.limits import check_runs
 from whisperslim.ui.context.models import MAX_SECONDS
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.guard.access import LOCAL, Access, check_port
+from whisperslim.ui.guard.connections import served_behind
+from whisperslim.ui.guard.events import CheckedBlocks, Events
 from whisperslim.ui.guard.folders import Folders
-from whisperslim.ui.guard.requests import UPLOAD_BYTES, Gate
+from whisperslim.ui.guard.refusals import App
+from whisperslim.ui.guard.requests import Gate
+from whisperslim.ui.guard.room import UPLOAD_BYTES
 from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_when_told_to_end
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
@@ -76,7 +79,7 @@ def build(
     With `desktop`, whoever sees the page may record by this computer's own microphone.
     """
     app = context or AppContext(RunWatch(Path(runs_folder).expanduser().absolute()))
-    with gr.Blocks(
+    with CheckedBlocks(
         title="WhisperSlim",
         analytics_enabled=False,
         fill_width=False,
@@ -141,42 +144,52 @@ def launch(
     blocks = build(runs_folder, open_run=open_run, context=context, desktop=desktop)
     blocks.queue(max_size=_MOST_WAITING, default_concurrency_limit=4, api_open=False)
     queue.see_to(Path(runs_folder).expanduser().absolute())  # runs that waited when all was ended
-    blocks.launch(
-        server_name=access.address,
-        server_port=port,
-        share=False,
-        strict_cors=True,
-        ssr_mode=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        max_file_size=UPLOAD_BYTES,
-        state_session_capacity=_MOST_PAGES,
-        # Errors of ours are words for people and are shown; any other goes to the log alone.
-        show_error=False,
-        auth=access.checker,
-        auth_message="WhisperSlim: the name and password that --auth was given.",
-        ssl_certfile=access.certificate,
-        ssl_keyfile=access.key,
-        ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
-        app_kwargs={"middleware": [_gate(access, uploads)]},
-        footer_links=["settings"],
-        run_history=False,
-        # The demo clips alone; fonts and styles travel inside the page.
-        allowed_paths=[str(CLIPS_FOLDER / "audio")],
-        theme=theme(),
-        css_paths=[STYLE_SHEET, COMPARE_SHEET, RECORD_SHEET],
-        head=page_head(),
-        prevent_thread_lock=not block,
-        quiet=not block,
-        # Gradio would ask itself for the page, and give up after three seconds: too soon on a
-        # machine whose cores are training.
-        _frontend=False,
-    )
+    with served_behind(_front(blocks, access, uploads), access.proxy):
+        blocks.launch(
+            server_name=access.address,
+            server_port=port,
+            share=False,
+            strict_cors=True,
+            ssr_mode=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            max_file_size=UPLOAD_BYTES,
+            state_session_capacity=_MOST_PAGES,
+            # Errors of ours are words for people and are shown; any other goes to the log alone.
+            show_error=False,
+            auth=access.checker,
+            auth_message="WhisperSlim: the name and password that --auth was given.",
+            ssl_certfile=access.certificate,
+            ssl_keyfile=access.key,
+            ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
+            footer_links=["settings"],
+            run_history=False,
+            # The demo clips alone; fonts and styles travel inside the page.
+            allowed_paths=[str(CLIPS_FOLDER / "audio")],
+            theme=theme(),
+            css_paths=[STYLE_SHEET, COMPARE_SHEET, RECORD_SHEET],
+            head=page_head(),
+            prevent_thread_lock=True,
+            quiet=not block,
+            # Gradio would ask itself for the page, and give up after three seconds: too soon on a
+            # machine whose cores are training.
+            _frontend=False,
+        )
+    if block:
+        blocks.block_thread()
     return blocks
 
 
-def _gate(access: Access, uploads: Path) -> Middleware:
-    return Middleware(Gate, hosts=access.hosts, any_address=access.any_address, uploads=uploads)
+def _front(blocks: gr.Blocks, access: Access, uploads: Path) -> Callable[[App], App]:
+    return partial(
+        Gate,
+        hosts=access.hosts,
+        any_address=access.any_address,
+        uploads=uploads,
+        events=Events.of(blocks),
+        proxy=access.proxy,
+        login=access.login is not None,
+    )
 
 
 def _show_no_hidden_progress(blocks: gr.Blocks) -> None:

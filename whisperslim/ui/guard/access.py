@@ -47,6 +47,7 @@ class Access:
         login: Asked for when set.
         certificate, key: PEM files for https.
         folders: That paths from the page may lead to; None: those of this computer's owner.
+        proxy: The address whose headers say who is asking; None: nobody's do.
     """
 
     address: str = LOOPBACK
@@ -54,11 +55,12 @@ class Access:
     certificate: str | None = None
     key: str | None = None
     folders: Folders | None = None
+    proxy: str | None = None
 
     @property
     def is_local(self) -> bool:
         """Whether only this computer can reach it."""
-        return is_loopback(self.address)
+        return is_loopback(self.address) and self.proxy is None
 
     @property
     def checker(self) -> Callable[[str, str], bool] | None:
@@ -92,7 +94,7 @@ class Access:
             found.append(
                 "anybody who reaches this address can use the app, hear recordings and start runs"
             )
-        if self.certificate is None:
+        if self.certificate is None and self.proxy is None:
             found.append(
                 "without --tls-cert and --tls-key, passwords and recordings travel in the clear, "
                 "and browsers give the page no microphone"
@@ -112,6 +114,7 @@ def access(
     certificate: Path | None = None,
     key: Path | None = None,
     folders: Sequence[Path] = (),
+    proxy: str = "",
 ) -> Access:
     """Checked together. Raises `UsageError` when it would open the app to strangers."""
     name = _address(address)
@@ -123,8 +126,15 @@ def access(
             f"--auth USER:FILE, or set {LOGIN_VARIABLE}=USER:PASSWORD; or --unsafe-no-auth, where "
             "everybody on that network may use it"
         )
-    allowed = Folders().with_more(*named) if is_loopback(name) else listening_folders(named)
-    return Access(name, login, *chain, allowed)
+    if proxy and login is None:
+        raise UsageError(
+            "--behind-proxy opens the app to whoever reaches the proxy, so it needs a password: "
+            f"give --auth USER:FILE, or set {LOGIN_VARIABLE}=USER:PASSWORD"
+        )
+    alone = is_loopback(name) and not proxy
+    allowed = Folders().with_more(*named) if alone else listening_folders(named)
+    behind = _address(proxy, "--behind-proxy") if proxy else None
+    return Access(name, login, *chain, allowed, behind)
 
 
 def check_port(address: str, port: int) -> None:
@@ -178,15 +188,15 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def _address(typed: str) -> str:
+def _address(typed: str, option: str = "--listen") -> str:
     if typed == "localhost":
         return LOOPBACK
     try:
         return str(ipaddress.ip_address(typed.strip("[]")))
     except ValueError as error:
         raise UsageError(
-            f"--listen {typed!r} is no address of this computer; give one such as 192.168.1.5, or "
-            "0.0.0.0 for all of them"
+            f"{option} {typed!r} is no address; give one such as 192.168.1.5"
+            + (", or 0.0.0.0 for all of this computer's" if option == "--listen" else "")
         ) from error
 
 

@@ -5,36 +5,39 @@ use, some of which fetch whatever they are asked to. So only those in `_OPEN` ex
 """
 
 import asyncio
-import ipaddress
 import json
 import math
 import re
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from starlette.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from whisperslim.ui.guard.uploads import bytes_below, clear_old
+from whisperslim.ui.guard.events import Events, check_session
+from whisperslim.ui.guard.logins import KNOWN_COOKIE, LoginLimit
+from whisperslim.ui.guard.proxy import as_seen, header, is_address, place_of
+from whisperslim.ui.guard.refusals import PASSED, Answer, App, Receive, RefusedError, Scope, Send
+from whisperslim.ui.guard.room import Form, Room
+from whisperslim.ui.guard.uploads import clear_old
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-UPLOAD_BYTES = 50_000_000  # of one upload: five minutes of a studio's WAV
-KEPT_BYTES = 2_000_000_000  # of all uploads not yet cleared away, which they are after an hour
 JSON_BYTES = 4_000_000  # 7 s of sound in base64 at 96 kHz, twice
-_MULTIPART_BYTES = 1_000_000  # around the file itself
+_LOGIN_BYTES = 10_000
 _MOST_VALUES, _DEEPEST = 100_000, 40  # of one JSON body
 _LARGEST_WHOLE = 2**53  # a browser's numbers are exact up to here
 _CLEAR_SECONDS = 60.0  # between looks for what is to be cleared away
-_LOGINS, _LOGIN_SECONDS, _LOGIN_HOSTS = 10, 60.0, 1000
+_PIECE_SECONDS, _JSON_SECONDS, _UPLOAD_SECONDS = (
+    30.0,
+    60.0,
+    900.0,
+)  # a body's longest pause, and all
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux' own limits
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 
 _API = "/gradio_api"
 _OPEN = {
@@ -47,24 +50,10 @@ _OPEN = {
         r"/(login|gradio_api/(queue/join|run/[\w-]+|upload|component_server|cancel|reset))/?"
     ),
 }
-_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    # No page of another site may show this one in a frame and borrow its clicks.
-    (
-        b"content-security-policy",
-        b"object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
-    ),
-)
-
-
-class RefusedError(Exception):
-    """A request that goes no further: its status, and a sentence for whoever made it."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+# Asked whether somebody is logged in before their body is read. Of these, Gradio answers `cancel`,
+# `reset` and `heartbeat` to anybody.
+_FOR_KNOWN = re.compile(rf"POST (?!/login).*|GET {_API}/heartbeat/.*")
+_UNSECURE, _SECURE = "access-token-unsecure-", "access-token-"
 
 
 @dataclass
@@ -72,97 +61,146 @@ class Gate:
     """An ASGI layer in front of `app`.
 
     `hosts` are the names it answers to, None for any; with `any_address`, to every IP address, too.
-    `uploads` is the folder they are kept in.
+    `uploads` is the folder they are kept in, `events` those of the page, `proxy` the address whose
+    word on where a request came from is taken; with `login`, what Gradio leaves open is closed.
     """
 
     app: App
     hosts: frozenset[str] | None = None
     any_address: bool = False
     uploads: Path | None = None
+    events: Events | None = None
+    proxy: str | None = None
+    login: bool = False
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time  # files know no other
     _cleared: float = -math.inf
-    _logins: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _logins: LoginLimit = field(init=False)
+    _room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._logins, self._room = LoginLimit(self.clock), Room(self.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         if scope["type"] != "http":  # the page opens no web sockets
             return await send({"type": "websocket.close", "code": 1008})
+        answer = Answer(scope, receive, send)
         try:
-            checked = await self._checked(scope, receive)
+            await self._handle(scope, receive, answer)
         except RefusedError as refused:
-            answer = PlainTextResponse(str(refused), refused.status)
-            return await answer(scope, receive, _with_headers(send))
-        try:
-            return await self.app(scope, checked, _with_headers(send))
-        except RefusedError:  # a body that grew past its limit; the answer cannot be begun anew
-            return None
+            await answer.refuse(refused)
+        except ClientDisconnect:
+            return  # a body that was not sent to its end
+        except RuntimeError as error:
+            # Gradio says in the stream of a session that is not there that it is not, then raises.
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            await answer.send({"type": "http.response.body", "body": b""})
 
-    async def _checked(self, scope: Scope, receive: Receive) -> Receive:
-        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
-        self._check_host(headers)
-        path, method = str(scope["path"]), str(scope["method"])
+    async def _handle(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        seen = as_seen(scope, self.proxy)
+        path, method = str(seen["path"]), str(seen["method"])
+        self._check_host(seen)
         check_address("GET" if method == "HEAD" else method, path)
+        _check_origin(seen)
+        needs_login = self.login and _FOR_KNOWN.fullmatch(f"{method} {path}")
+        if needs_login and not await self._is_known(seen):
+            raise RefusedError(401, "log in first")
         if method != "POST":
-            return receive
-        _check_origin(headers)
+            return await self.app(_as_asked(seen), receive, answer.send)
         await self._clear_old()
-        if path.startswith("/login"):
-            self._count_login(scope)
         if path.startswith(f"{_API}/upload"):
-            self._check_room(headers)
-            return _limited(receive, UPLOAD_BYTES + _MULTIPART_BYTES)
-        body = await _body(receive, JSON_BYTES)
-        if path.startswith(_API):
-            check_json(body)
-        return _replayed(body, receive)
+            await self._handle_upload(seen, receive, answer)
+        elif path.startswith("/login"):
+            await self._handle_login(seen, receive, answer)
+        else:
+            body = await _body(receive, JSON_BYTES)
+            value = check_json(body)
+            if self.events is not None:
+                self.events.check(path, value)
+            await self.app(seen, _replayed(body, receive), answer.send)
 
-    def _check_host(self, headers: dict[str, str]) -> None:
-        host = re.sub(r":\d+$", "", headers.get("host", "").lower())
+    async def _handle_login(self, seen: Scope, receive: Receive, answer: Answer) -> None:
+        body = await _body(receive, _LOGIN_BYTES)
+        place, cookie = place_of(seen), _cookies(seen).get(KNOWN_COOKIE, "")
+        self._logins.begin(place, cookie)
+        answer.on_success = lambda: self._logins.succeed(place, cookie)
+        await self.app(seen, _replayed(body, receive), answer.send)
+
+    async def _handle_upload(self, seen: Scope, receive: Receive, answer: Answer) -> None:
+        form = Form(header(seen, b"content-type"))
+        length = header(seen, b"content-length")
+        upload = self._room.reserve(place_of(seen), int(length) if length.isdigit() else None)
+        ended = False
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal ended
+            if ended:
+                return await receive()
+            try:
+                message = await _next(receive, begun, _UPLOAD_SECONDS)
+                data = message.get("body", b"")
+                ended = not message.get("more_body", False)
+                files = form.feed(data, ends=ended and message["type"] == "http.request")
+                self._room.take(upload, len(data), files)
+            except RefusedError as refused:
+                await answer.refuse(refused)  # before Gradio makes an error of it
+                raise
+            return message
+
+        begun = time.monotonic()
+        try:
+            await self.app(seen, counted, answer.send)
+        finally:
+            self._room.end(upload)
+
+    def _check_host(self, seen: Scope) -> None:
+        host = re.sub(r":\d+$", "", header(seen, b"host").lower())
         known = self.hosts is None or host in self.hosts
-        if not known and not (self.any_address and _is_address(host)):
+        in_brackets = host.startswith("[")
+        address = self.any_address and is_address(host[1:-1] if in_brackets else host)
+        if not known and not (address and in_brackets == (":" in host)):
             raise RefusedError(403, "this app does not go by that name; open it by its address")
 
-    def _count_login(self, scope: Scope) -> None:
-        host, now = (scope.get("client") or ("",))[0], self.clock()
-        with self._lock:
-            recent = [at for at in self._logins.pop(host, []) if now - at < _LOGIN_SECONDS]
-            self._logins[host] = [*recent, now][-_LOGINS:]
-            while len(self._logins) > _LOGIN_HOSTS:
-                self._logins.popitem(last=False)
-        if len(recent) >= _LOGINS:
-            raise RefusedError(429, "too many attempts; wait a minute, then try again")
+    async def _is_known(self, seen: Scope) -> bool:
+        """Whether Gradio takes the sender for somebody who is logged in."""
+        found: list[int] = []
+
+        async def note(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                found.append(int(message["status"]))
+
+        path = f"{_API}/login_check"
+        asked = {**seen, "method": "GET", "path": path, "raw_path": path.encode()}
+        await self.app(asked, _replayed(b"", _nothing), note)
+        return found == [200]
 
     async def _clear_old(self) -> None:
         now = self.clock()
         if self.uploads is None or now - self._cleared < _CLEAR_SECONDS:
             return
         self._cleared = now
+        self._room.begin_count()
         # Many files take long to look at, and other requests wait for this thread.
-        await asyncio.to_thread(clear_old, self.uploads, self.wall_clock())
-
-    def _check_room(self, headers: dict[str, str]) -> None:
-        said = headers.get("content-length", "")
-        if said.isdigit() and int(said) > UPLOAD_BYTES + _MULTIPART_BYTES:
-            raise RefusedError(413, f"an upload has up to {UPLOAD_BYTES // 1_000_000} MB")
-        if self.uploads is not None and bytes_below(self.uploads) > KEPT_BYTES:
-            raise RefusedError(507, "too much has been uploaded; try again in an hour")
+        self._room.end_count(await asyncio.to_thread(clear_old, self.uploads, self.wall_clock()))
 
 
 def check_address(method: str, path: str) -> None:
     """Raise `RefusedError` for an address that the page does not use."""
     wanted = _OPEN.get(method)
-    if wanted is None or not wanted.fullmatch(path):
+    if wanted is None or not wanted.fullmatch(path) or not _is_path(path):
         raise RefusedError(404, "there is nothing at this address")
     # Gradio would fetch what follows `file=` when it is an address itself.
     if path.startswith(f"{_API}/file=") and "://" in unquote(path):
         raise RefusedError(404, "there is nothing at this address")
+    if path.startswith(f"{_API}/heartbeat/"):
+        check_session(path.rstrip("/").rpartition("/")[2])
 
 
-def check_json(body: bytes) -> None:
-    """Raise `RefusedError` unless a body is JSON as a browser sends it: shallow, of finite numbers.
+def check_json(body: bytes) -> Any:
+    """What a body holds: JSON as a browser sends it, shallow and of finite numbers, else refused.
 
     A file is named by a path on this computer; Gradio would fetch an address in its place.
     """
@@ -181,15 +219,7 @@ def check_json(body: bytes) -> None:
             raise RefusedError(400, "a file is named by where it was uploaded to")
         if isinstance(each, str) and not _is_text(each):
             raise RefusedError(400, "the request holds text that is not Unicode")
-
-
-def _is_address(host: str) -> bool:
-    in_brackets = host.startswith("[") and host.endswith("]")
-    try:
-        version = ipaddress.ip_address(host[1:-1] if in_brackets else host).version
-    except ValueError:
-        return False
-    return in_brackets == (version == 6)
+    return value
 
 
 def _is_remote(path: object) -> bool:
@@ -216,23 +246,74 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _check_origin(headers: dict[str, str]) -> None:
-    """A page of another site must not press buttons here; browsers say whose page it was."""
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+def _check_origin(seen: Scope) -> None:
+    """A page of another site must not press buttons here; browsers say whose page it was.
+
+    Where they say it of every request, nothing but the page itself may be opened from elsewhere.
+    """
+    origin = header(seen, b"origin")
+    try:
+        own = not origin or urlsplit(origin).netloc.lower() == header(seen, b"host").lower()
+    except ValueError:
+        own = False
+    from_elsewhere = header(seen, b"sec-fetch-site") in ("cross-site", "same-site")
+    if not own or (from_elsewhere and seen["path"] != "/"):
         raise RefusedError(403, "this request came from a page of another site")
 
 
+def _is_path(path: str) -> bool:
+    """Whether a file system could hold this, and every part of it."""
+    encoded = path.encode()
+    short = len(encoded) <= _LONGEST_PATH and all(
+        len(part) <= _LONGEST_NAME for part in encoded.split(b"/")
+    )
+    return short and not _CONTROL.search(path)
+
+
+def _as_asked(seen: Scope) -> Scope:
+    """A request without a body, without headers that Gradio would copy into its answer."""
+    headers = [pair for pair in seen["headers"] if pair[0] not in PASSED]
+    wanted = _RANGE.fullmatch(header(seen, b"range"))
+    if not wanted or (wanted[2] and int(wanted[2]) < int(wanted[1])):
+        headers = [pair for pair in headers if pair[0] != b"range"]
+    if not str(seen["path"]).startswith("/logout"):
+        return {**seen, "headers": headers}
+    # Everybody has the same name here, and Gradio would end the sessions of all with that name. Of
+    # a single one it ends what the cookie for https says, so that of http takes its place.
+    cookies = _cookies(seen)
+    for name, value in tuple(cookies.items()):
+        if name.startswith(_UNSECURE):
+            cookies.setdefault(_SECURE + name.removeprefix(_UNSECURE), value)
+    said = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    headers = [pair for pair in headers if pair[0] != b"cookie"]
+    headers.append((b"cookie", said.encode("latin-1")))
+    return {**seen, "headers": headers, "query_string": b"all_session=false"}
+
+
+def _cookies(seen: Scope) -> dict[str, str]:
+    pairs = (each.partition("=") for each in header(seen, b"cookie").split(";"))
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
+
+
+async def _next(receive: Receive, begun: float, most: float) -> MutableMapping[str, Any]:
+    """What comes next of a body that began at `begun`, within `most` seconds for all of it."""
+    left = min(_PIECE_SECONDS, begun + most - time.monotonic())
+    try:
+        return await asyncio.wait_for(receive(), max(0.0, left))
+    except TimeoutError as error:
+        raise RefusedError(408, "the request came too slowly") from error
+
+
 async def _body(receive: Receive, most: int) -> bytes:
-    parts, size = [], 0
+    parts, size, begun = [], 0, time.monotonic()
     while True:
-        message = await receive()
+        message = await _next(receive, begun, _JSON_SECONDS)
         if message["type"] == "http.disconnect":
             raise RefusedError(400, "the request ended early")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise RefusedError(413, f"a request has up to {most // 1_000_000} MB")
+            raise RefusedError(413, f"a request has up to {most / 1_000_000:g} MB")
         if not message.get("more_body", False):
             return b"".join(parts)
 
@@ -247,24 +328,5 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _limited(receive: Receive, most: int) -> Receive:
-    size = 0
-
-    async def counted() -> MutableMapping[str, Any]:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > most:
-            raise RefusedError(413, f"an upload has up to {UPLOAD_BYTES // 1_000_000} MB")
-        return message
-
-    return counted
-
-
-def _with_headers(send: Send) -> Send:
-    async def sent(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *_HEADERS]
-        await send(message)
-
-    return sent
+async def _nothing() -> MutableMapping[str, Any]:
+    return {"type": "http.disconnect"}

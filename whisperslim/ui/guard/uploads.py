@@ -12,6 +12,8 @@ import signal
 import stat
 import tempfile
 import threading
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -59,36 +61,40 @@ def remove_stale(place: Path) -> None:
             _remove_with(folder, descriptor)
 
 
-def bytes_below(folder: Path) -> int:
-    """The sizes of all that lies below `folder`, in bytes."""
-    # A file may be cleared away between being listed and being looked at.
-    return sum(_bytes_of(path) for path in folder.rglob("*"))
+@dataclass(frozen=True)
+class Kept:
+    """What lies in a folder."""
+
+    bytes: int = 0
+    files: int = 0
 
 
-def clear_old(folder: Path, now: float) -> None:
-    """Remove the files below `folder` that lay there for `KEPT_SECONDS` at `now`, a Unix time.
+def clear_old(folder: Path, now: float) -> Kept:
+    """Remove what lay below `folder` for `KEPT_SECONDS` at `now`, a Unix time; what is left.
 
     Gradio clears away by itself only what it has a note of, and an upload that broke off is no
-    part of that.
+    part of that. It makes a folder for each file; those go when they are as old and empty.
     """
-    for path in folder.rglob("*"):
-        # A copy has the time of its original for its last writing, so that says nothing.
-        if not path.is_dir() and now - _changed_at(path, now) > KEPT_SECONDS:
-            path.unlink(missing_ok=True)
+    size = files = 0
+    for root, folders, names in os.walk(folder, topdown=False):
+        for path in (Path(root, name) for name in (*names, *folders)):
+            with suppress(FileNotFoundError):  # gone since it was listed
+                about = path.lstat()
+                # A copy has the time of its original for its last writing: that says nothing.
+                old = now - about.st_ctime > KEPT_SECONDS
+                if stat.S_ISDIR(about.st_mode):
+                    _remove_if_empty(path, old)
+                elif old:
+                    path.unlink()
+                else:
+                    size, files = size + about.st_size, files + 1
+    return Kept(size, files)
 
 
-def _bytes_of(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _changed_at(path: Path, otherwise: float) -> float:
-    try:
-        return path.lstat().st_ctime
-    except FileNotFoundError:
-        return otherwise
+def _remove_if_empty(folder: Path, old: bool) -> None:
+    if old:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
 
 
 def _locked_from_the_start(folder: Path) -> int:

@@ -1,0 +1,99 @@
+"""Which events the page has, and what their values may be."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.ui.guard.refusals import RefusedError
+
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LONGEST_NAME = 200  # characters, of an event or a function
+# What only Gradio's own clients and its batches set; the page sends none of it.
+_NOT_THE_PAGES = ("batched", "event_id", "simple_format", "oauth_token")
+
+
+class CheckedBlocks(gr.Blocks):
+    """A page whose events refuse values that their fields cannot hold, without a traceback.
+
+    Gradio prints one for each such value, and anybody who reaches the page can send them.
+    """
+
+    async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Gradio, with a refusal that the page shows in place of an error in the program."""
+        try:
+            return await super().preprocess_data(*args, **kwargs)
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except (TypeError, ValueError, LookupError, AttributeError, OSError) as error:
+            raise gr.Error(
+                "The page sent a value that its field cannot hold; reload the page.",
+                print_exception=False,
+            ) from error
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of one page by number, and its components by theirs.
+
+    `queued` wait their turn, `direct` are answered at once.
+    """
+
+    queued: frozenset[int]
+    direct: frozenset[int]
+    components: frozenset[int]
+
+    @classmethod
+    def of(cls, blocks: gr.Blocks) -> "Events":
+        """Those of a page that is built."""
+        asked = {number: each for number, each in blocks.fns.items() if each.fn is not None}
+        return cls(
+            frozenset(number for number, each in asked.items() if each.queue is not False),
+            frozenset(number for number, each in asked.items() if each.queue is False),
+            frozenset(blocks.blocks),
+        )
+
+    def check(self, path: str, body: Any) -> None:
+        """Raise `RefusedError` unless a JSON body is what the page sends to the address `path`."""
+        if not isinstance(body, dict):
+            raise RefusedError(422, "the request is no JSON object")
+        action = path.rstrip("/").rpartition("/")[2]
+        if action == "reset":
+            return _check_name(body, "event_id")
+        check_session(body.get("session_hash"))
+        if action == "cancel":
+            _check_name(body, "event_id")
+            return _check_number(body, "fn_index", self.queued | self.direct)
+        if action == "component_server":
+            _check_name(body, "fn_name")
+            return _check_number(body, "component_id", self.components)
+        if any(body.get(name) for name in _NOT_THE_PAGES):
+            raise RefusedError(422, f"the page sends none of: {', '.join(_NOT_THE_PAGES)}")
+        if not isinstance(body.get("data"), list):
+            raise RefusedError(422, "data is no list")
+        if body.get("trigger_id") is not None:
+            _check_number(body, "trigger_id", self.components)
+        return _check_number(body, "fn_index", self.queued if action == "join" else self.direct)
+
+
+def check_session(given: object) -> None:
+    """Raise `RefusedError` unless this can be the name of a page's session."""
+    if not isinstance(given, str) or not _SESSION.fullmatch(given):
+        raise RefusedError(422, "session_hash is up to 64 letters, digits, - or _")
+
+
+def _check_number(body: Mapping[str, Any], name: str, known: frozenset[int]) -> None:
+    given = body.get(name)
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise RefusedError(422, f"{name} is no whole number")
+    if given not in known:
+        raise RefusedError(404, f"there is no such {name}")
+
+
+def _check_name(body: Mapping[str, Any], name: str) -> None:
+    given = body.get(name)
+    if not isinstance(given, str) or not 0 < len(given) <= _LONGEST_NAME:
+        raise RefusedError(422, f"{name} is text of up to {_LONGEST_NAME} characters")

@@ -1,0 +1,78 @@
+"""What a request gets that goes no further, and the one way to answer it."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    # No page of another site may show this one in a frame and borrow its clicks.
+    (
+        b"content-security-policy",
+        b"object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+    ),
+)
+# Gradio copies the request's headers, the cookie of a login among them, into its ranged answers. So
+# no other header of an answer is passed on, and none of these reaches Gradio with such a request.
+PASSED = frozenset(
+    b"accept-ranges allow cache-control content-disposition content-encoding content-length"
+    b" content-range content-type etag last-modified location set-cookie transfer-encoding"
+    b" vary".split()
+)
+
+
+class RefusedError(Exception):
+    """A request that goes no further: its status, and a sentence for whoever made it.
+
+    With `retry_after`, the seconds after which the same request may be let through.
+    """
+
+    def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+
+
+class Answer:
+    """The one answer to a request: Gradio's, or a refusal in its place."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.status: int | None = None
+        self.on_success: Callable[[], bytes] | None = None  # what then is set as a cookie
+        self._scope, self._receive, self._send = scope, receive, send
+        self._refused = False
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Pass Gradio's answer on, unless a refusal has taken its place."""
+        if not self._refused:
+            await self._pass_on(message)
+
+    async def refuse(self, refused: RefusedError) -> None:
+        """Answer with a refusal, where nothing has been answered yet."""
+        self._refused = True
+        if self.status is None:
+            answer = PlainTextResponse(str(refused), refused.status, refused.headers)
+            await answer(self._scope, self._receive, self._pass_on_refusal)
+
+    async def _pass_on(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            kept = [each for each in message.get("headers", []) if each[0].lower() in PASSED]
+            if self.status == 200 and self.on_success is not None:
+                kept.append((b"set-cookie", self.on_success()))
+            message["headers"] = [*kept, *_HEADERS]
+        await self._send(message)
+
+    async def _pass_on_refusal(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            message["headers"] = [*message["headers"], *_HEADERS]
+        await self._send(message)
