@@ -15,7 +15,7 @@ from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule, keep_everything
 from whisperslim.core.store.checkpoint import count_parameters, empty_model
 from whisperslim.core.surgery.gates import masked
-from whisperslim.core.surgery.shrink import cut, resize, zero_elements
+from whisperslim.core.surgery.shrink import cut, resize, set_elements
 from whisperslim.errors import PlanError, UsageError
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.log_mel import log_mel
@@ -181,7 +181,7 @@ def test_zeroing_keeps_every_shape_and_counts_nothing_as_removed(shop: Workshop)
 def test_a_zero_rule_excludes_its_edge() -> None:
     layer = torch.nn.Linear(4, 1, bias=False)
     layer.weight.data = torch.tensor([[-0.25, 0.25, 0.5, 0.75]])
-    zero_elements(layer, {"weight": ZeroRule(centre=0.25, radius=0.5)})
+    set_elements(layer, PruningPlan({}, {"weight": ZeroRule(centre=0.25, radius=0.5)}))
     assert layer.weight.tolist() == [[-0.25, 0.0, 0.0, 0.75]]
 
 

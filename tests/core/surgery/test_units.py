@@ -1,6 +1,7 @@
 """Units that own parts of several halves, of any axis and of buffers: masked, cut, resized."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from torch import nn
 from tests.support.toy_family import CHANNELS, HIDDEN, WIDTH, D, ToyFamily, toy_model
 from whisperslim.core import families
 from whisperslim.core.families import Slice, UnitGroup
-from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.plan.plan import PruningPlan, ZeroRule
 from whisperslim.core.surgery.gates import attach_gates, masked
 from whisperslim.core.surgery.shrink import cut, resize
 from whisperslim.core.surgery.units import as_units, kept_of, zeros_per_unit
+from whisperslim.errors import PlanError
 from whisperslim.methods.shared.units import scale_units, unit_norms
 
 GLU, CONV = "encoder.0.ffn", "encoder.1.conv"
@@ -142,3 +144,68 @@ def test_facts_are_the_group_without_its_place() -> None:
     site = sites(toy_model())[1]
     assert type(site.facts) is UnitGroup
     assert site.facts == UnitGroup("encoder.0.conv", "channels", "encoder", 4, 2, 42, 52)
+
+
+def folded(model: nn.Module, seed: int = 4) -> PruningPlan:
+    """New values for two matrices and a bias no unit owns, and elements of two that go."""
+    generator = torch.Generator().manual_seed(seed)
+    smaller = deepcopy(model)
+    cut(smaller, sites(model), PruningPlan(KEEP))
+
+    def drawn(name: str) -> torch.Tensor:
+        shape = smaller.get_parameter(name).shape
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    folds = ("layers.0.0.out.weight", "layers.1.1.pointwise2.weight", "layers.0.0.out.bias")
+    masks = ("layers.0.0.out.weight", "layers.1.0.pair.weight")
+    return PruningPlan(
+        KEEP,
+        zero={"layers.1.1.pointwise2.weight": ZeroRule(0.0, 0.4)},
+        folds={name: drawn(name) for name in folds},
+        masks={name: drawn(name) > 0 for name in masks},
+    )
+
+
+@torch.no_grad()
+def test_masked_equals_cut_with_folds_masks_and_rules() -> None:
+    model = toy_model()
+    plan, before = folded(model), {n: p.clone() for n, p in model.named_parameters()}
+    smaller = deepcopy(model)
+    cut(smaller, sites(model), plan)
+    with masked(model, sites(model), PruningPlan(KEEP)):
+        plain = model(states())
+    with masked(model, sites(model), plan):
+        wanted = model(states())
+    assert (wanted - smaller(states())).abs().max() < 1e-12
+    assert (wanted - plain).abs().max() > 0.1
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+
+
+def test_the_cut_comes_first_then_folds_then_zeros() -> None:
+    model = toy_model()
+    plan = folded(model)
+    out = plan.folds["layers.0.0.out.weight"].masked_fill(plan.masks["layers.0.0.out.weight"], 0)
+    wide = plan.folds["layers.1.1.pointwise2.weight"]
+    cut(model, sites(model), plan)
+    assert torch.equal(model.layers[0][0].out.weight, out)
+    assert torch.equal(model.layers[0][0].out.bias, plan.folds["layers.0.0.out.bias"])
+    zero = wide.abs() < 0.4
+    assert 0 < zero.sum() < zero.numel(), "the rule is for folded values"
+    assert torch.equal(model.layers[1][1].pointwise2.weight, wide.masked_fill(zero, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": {"layers.0.0.out.weight": torch.zeros(D, HIDDEN)}}, r"needs \[6, 3\]"),
+        ({"folds": {"layers.0.0.out.bias": torch.zeros(D).bool()}}, "of numbers"),
+        ({"masks": {"layers.0.0.out.bias": torch.zeros(D)}}, "of truth values"),
+        ({"folds": {"layers.9.bias": torch.zeros(D)}}, "does not have"),
+    ],
+)
+def test_folds_that_do_not_fit_change_nothing(changes: dict[str, Any], message: str) -> None:
+    model = toy_model()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    with pytest.raises(PlanError, match=message):
+        cut(model, sites(model), PruningPlan(KEEP, **changes))
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())

@@ -11,7 +11,7 @@ from tests.support.tiny_job import TARGET, Workshop, logits, make_workshop, one_
 from whisperslim.core.families import prunable_total
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.surgery.gates import masked
-from whisperslim.core.surgery.shrink import cut, zero_elements
+from whisperslim.core.surgery.shrink import cut, set_elements
 from whisperslim.errors import PlanError
 from whisperslim.events import SparsityMeasured, StepDone
 from whisperslim.methods.base import Target
@@ -76,7 +76,8 @@ def test_settled_gates_are_the_plan_and_thresholds_stand_still(
     gated = logits(speech, batch)
     again.detach()
     by_hand = deepcopy(speech.model)
-    zero_elements(by_hand, {n: r for n, r in plan.zero.items() if n in closed_elements(method)})
+    plan = replace(plan, zero={n: plan.zero[n] for n in closed_elements(method) if n in plan.zero})
+    set_elements(by_hand, plan)
     plain = replace(speech, model=by_hand)
     with masked(by_hand, speech.groups(), plan):
         assert torch.equal(logits(plain, batch), gated)
@@ -99,7 +100,7 @@ def test_what_has_closed_when_gates_settle_is_what_the_plan_zeroes(
     small = deepcopy(model)
     cut(small, groups, replace(plan, zero={}))
     before = sum(int((small.get_parameter(n) == 0).sum()) for n in plan.zero)
-    zero_elements(small, plan.zero)
+    set_elements(small, plan)
     after = sum(int((small.get_parameter(n) == 0).sum()) for n in plan.zero)
     assert before == after == round(TARGET.zeroed * prunable_total(groups))
 
@@ -131,7 +132,7 @@ def test_frozen_layers_are_left_alone(shop: Workshop, tmp_path: Path) -> None:
         if group.stack == "encoder":
             assert plan.keep[group.key] == tuple(range(group.count))
     assert all(".decoder." in name for name in plan.zero)
-    zero_elements(student.model, plan.zero)
+    set_elements(student.model, plan)
     for name, weight in student.model.named_parameters():
         assert torch.equal(weight, before[name]) or ".encoder." not in name
     # The stage that plans loads the model afresh, and freezes nothing.

@@ -12,7 +12,7 @@ from torch import nn
 from tests.support.tiny_job import Workshop, drop_some, make_workshop
 from whisperslim.core.families import Slice, UnitSite
 from whisperslim.core.plan.plan import PruningPlan, keep_everything, plan_below
-from whisperslim.core.surgery.shrink import cut, zero_elements
+from whisperslim.core.surgery.shrink import cut, set_elements
 from whisperslim.core.surgery.units import kept_of, matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
@@ -60,7 +60,7 @@ def test_share_and_constant_of_a_gaussian(
     assert math.erf(k_w / math.sqrt(2)) == pytest.approx(share, abs=1e-3)
     # 200 000 draws: the share's standard error is 0.0011, the constant's below 0.004.
     assert k_w_for_share(model, groups, plan, share) == pytest.approx(k_w, abs=0.012)
-    zero_elements(model, zero_rules(model, groups, plan, k_w))
+    set_elements(model, PruningPlan({}, zero_rules(model, groups, plan, k_w)))
     assert zeroed(model) == pytest.approx(share, abs=0.005)
 
 
@@ -70,7 +70,7 @@ def test_a_share_is_met_within_rounding(share: float, seed: int, mean: float) ->
     weight = mean + torch.randn(20, 30, generator=torch.Generator().manual_seed(seed))
     model, groups = one_matrix(weight)
     plan = with_zeros(model, groups, keep_everything(groups), share)
-    zero_elements(model, plan.zero)
+    set_elements(model, plan)
     # One more or less where the threshold's own rounding falls on an element.
     assert abs(zeroed(model) * 600 - share * 600) <= 1.5
 
@@ -92,7 +92,9 @@ def test_weights_that_are_zero_already_count() -> None:
     weight = torch.randn(40, 50)
     weight[:, :20] = 0.0  # 40 % are
     model, groups = one_matrix(weight)
-    zero_elements(model, with_zeros(model, groups, keep_everything(groups), 0.5).zero)
+    set_elements(
+        model, PruningPlan({}, with_zeros(model, groups, keep_everything(groups), 0.5).zero)
+    )
     assert zeroed(model) == pytest.approx(0.5, abs=0.01)
 
 

@@ -25,7 +25,7 @@ from tests.support.tiny_job import (
 from whisperslim.core.families import UnitGroup, prunable_total
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
-from whisperslim.core.surgery.shrink import cut, zero_elements
+from whisperslim.core.surgery.shrink import cut, set_elements
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.pinching.method import SelfPinching
@@ -102,7 +102,7 @@ def test_shares_are_of_the_whole_model(shop: Workshop, importance: str) -> None:
     # A head of 8 channels is the largest unit.
     assert TARGET.removed <= plan.removed < TARGET.removed + 4 * 8 * D_MODEL / total
     cut(speech.model, groups, replace(plan, zero={}))
-    zero_elements(speech.model, plan.zero)
+    set_elements(speech.model, plan)
     zeros = sum(int((speech.model.get_parameter(name) == 0).sum()) for name in plan.zero)
     assert abs(zeros - TARGET.zeroed * total) <= 1.5
 

@@ -56,11 +56,16 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file under a temporary name in the same folder, flush it to disk, rename it."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """As `write_text_atomically`, of bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

@@ -2,16 +2,19 @@
 
 A sparsity is always a fraction of the prunable weights of the *dense* model; only the removal that
 is asked for may be a share of another cost (`counted_in`). A plan is plain values: it can be stored
-as JSON, compared and printed.
+as JSON, its tensors beside it, compared and printed.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from whisperslim.core.families.base import UnitGroup, prunable_total
 from whisperslim.core.plan.removal_order import DeathOrder, death_order
@@ -22,6 +25,9 @@ Scores = Mapping[str, torch.Tensor]
 comparable across groups."""
 
 
+_KINDS = ("folds", "masks")
+
+
 @dataclass(frozen=True)
 class ZeroRule:
     """Zero the elements `w` of one parameter with `|w - centre| < radius`."""
@@ -30,9 +36,12 @@ class ZeroRule:
     radius: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PruningPlan:
-    """What to keep of each group, and which elements of what is left become zero.
+    """What to keep of each group, and what becomes of the elements that are left.
+
+    Applied in this order: the cut, folds, masks, zero rules. As JSON its tensors are named by a
+    hash alone; `plan.files` stores them beside it.
 
     Attributes:
         keep: Group key -> indices of the units that stay, ascending; none of them: the whole
@@ -40,20 +49,57 @@ class PruningPlan:
         zero: Parameter name -> rule, applied to the weights *after* the cut.
         target: Asked-for share to remove, of prunable weights or of what groups or method count in.
         removed: Share of prunable weights that `keep` removes.
+        folds: Parameter name -> its new values, of its shape after the cut: what is taken over by
+            weights and biases that stay.
+        masks: Parameter name -> bool tensor of its shape after the cut; true elements become zero.
+        compensated: Clips that the folds were fitted on to make up for what goes; 0: none were.
     """
 
     keep: Mapping[str, tuple[int, ...]]
     zero: Mapping[str, ZeroRule] = field(default_factory=dict)
     target: float = 0.0
     removed: float = 0.0
+    folds: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    compensated: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to the bit, tensors included: by their hash."""
+        return self.to_json() == other.to_json() if isinstance(other, PruningPlan) else False
 
     def to_json(self) -> str:
-        """Stable, human-readable JSON."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+        """Stable, human-readable JSON. What a plan does not have is left out, save `zero`."""
+        raw: dict[str, Any] = {
+            "keep": dict(self.keep),
+            "zero": {name: asdict(rule) for name, rule in self.zero.items()},
+            "target": self.target,
+            "removed": self.removed,
+        }
+        if self.compensated:
+            raw["compensated"] = self.compensated
+        if self.folds or self.masks:
+            for kind in _KINDS:
+                raw[kind] = {name: list(t.shape) for name, t in getattr(self, kind).items()}
+            raw["tensors_sha256"] = hashlib.sha256(self.tensor_bytes()).hexdigest()
+        return json.dumps(raw, indent=1, sort_keys=True)
+
+    def tensor_bytes(self) -> bytes:
+        """Folds and masks as the contents of a safetensors file; equal tensors, equal bytes."""
+        tensors = {
+            f"{kind}:{name}": tensor.detach().cpu().contiguous()
+            for kind in _KINDS
+            for name, tensor in getattr(self, kind).items()
+        }
+        return save(tensors)
 
     @staticmethod
-    def from_json(text: str) -> "PruningPlan":
-        """Inverse of `to_json`. Raises `PlanError` when a field is missing or malformed."""
+    def from_json(text: str, tensors: bytes | None = None) -> "PruningPlan":
+        """Inverse of `to_json`, given what `tensor_bytes` gave.
+
+        Raises:
+            PlanError: a field is missing or malformed, or the tensors are missing, or not those
+                that the text names.
+        """
         try:
             raw: dict[str, Any] = json.loads(text)
             keep = {key: tuple(int(i) for i in units) for key, units in raw["keep"].items()}
@@ -61,14 +107,57 @@ class PruningPlan:
                 name: ZeroRule(float(rule["centre"]), float(rule["radius"]))
                 for name, rule in raw["zero"].items()
             }
-            return PruningPlan(keep, zero, float(raw["target"]), float(raw["removed"]))
+            target, removed = float(raw["target"]), float(raw["removed"])
+            shapes = {kind: dict(raw.get(kind, {})) for kind in _KINDS}
+            sha256, clips = raw.get("tensors_sha256"), int(raw.get("compensated", 0))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PlanError(f"this is not a pruning plan: {error}") from error
+        found = _tensors(shapes, sha256, tensors)
+        return PruningPlan(keep, zero, target, removed, found["folds"], found["masks"], clips)
+
+    @staticmethod
+    def units_in(text: str) -> "PruningPlan":
+        """The units of a stored plan alone, to look at: without zeros, folds and masks.
+
+        Raises `PlanError` as `from_json` does.
+        """
+        try:
+            raw = dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise PlanError(f"this is not a pruning plan: {error}") from error
+        known = ("keep", "zero", "target", "removed")
+        bare = PruningPlan.from_json(json.dumps({k: v for k, v in raw.items() if k in known}))
+        return replace(bare, zero={})
 
     def describe(self, groups: Sequence[UnitGroup]) -> str:
         """One line per group: units kept of units present."""
         rows = [f"{g.key:34s} keep {len(self.keep[g.key]):5d} of {g.count:5d}" for g in groups]
         return "\n".join([*rows, f"removed {self.removed:.4f} of the prunable weights"])
+
+
+def _tensors(
+    shapes: Mapping[str, Mapping[str, Any]], sha256: str | None, tensors: bytes | None
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Kind -> name -> tensor, checked against what the text says of them."""
+    if sha256 is None:
+        return {kind: {} for kind in _KINDS}
+    if tensors is None:
+        raise PlanError("the plan's folds and masks are missing: they are kept in a file beside it")
+    if hashlib.sha256(tensors).hexdigest() != sha256:
+        raise PlanError("the plan's folds and masks are damaged, or are another plan's")
+    try:
+        stored = load(tensors)
+    except SafetensorError as error:
+        raise PlanError(f"the plan's folds and masks are damaged: {error}") from error
+    named = {f"{kind}:{name}": own for kind in _KINDS for name, own in shapes[kind].items()}
+    wrong = sorted(
+        key
+        for key in named.keys() | stored.keys()
+        if key not in stored or list(stored[key].shape) != named.get(key)
+    )
+    if wrong:
+        raise PlanError(f"the plan and its tensors disagree on {wrong[:3]}")
+    return {kind: {name: stored[f"{kind}:{name}"] for name in shapes[kind]} for kind in _KINDS}
 
 
 def keep_everything(groups: Sequence[UnitGroup]) -> PruningPlan:

@@ -10,6 +10,8 @@ from torch.utils.hooks import RemovableHandle
 
 from whisperslim.core.families.base import UnitGroup, UnitSite
 from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.surgery.shrink import changed_by, final_values
+from whisperslim.core.surgery.units import kept_of, unit_elements
 
 GateFunction = Callable[[UnitSite, torch.Tensor], torch.Tensor | None]
 """Given a group and the gate module's input with the units' axis moved to the end,
@@ -43,16 +45,39 @@ def attach_output_gates(
 
 @contextmanager
 def masked(model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan) -> Iterator[nn.Module]:
-    """The dense model computing as if the plan's dropped units were gone."""
+    """The dense model computing what the cut one does: units gone, the rest folded and zeroed.
+
+    Weights that the plan changes are swapped, and put back when the block ends.
+    """
     masks = plan_masks(groups, plan)
     gone = [group for group in groups if not plan.keep[group.key]]
     handles = attach_gates(model, groups, lambda group, x: masks[group.key].to(x))
     handles += attach_output_gates(model, gone, lambda group, x: x.new_zeros(()))
+    before = {name: model.get_parameter(name).data for name in changed_by(plan)}
     try:
+        for name in before:
+            parameter = model.get_parameter(name)
+            parameter.data = _dense_values(name, parameter.data, groups, plan)
         yield model
     finally:
+        for name, values in before.items():
+            model.get_parameter(name).data = values
         for handle in handles:
             handle.remove()
+
+
+def _dense_values(
+    name: str, whole: torch.Tensor, groups: Sequence[UnitSite], plan: PruningPlan
+) -> torch.Tensor:
+    """A parameter before the cut whose kept elements are the cut one's."""
+    for group in groups:
+        for part in group.slices:
+            if part.parameter == name:
+                units = plan.keep[group.key]
+                index = unit_elements(part, units, whole.shape[part.dim]).to(whole.device)
+                values = final_values(name, kept_of(whole, part, units), plan)
+                return whole.clone().index_copy_(part.dim, index, values)
+    return final_values(name, whole, plan)
 
 
 def plan_masks(groups: Sequence[UnitGroup], plan: PruningPlan) -> Mapping[str, torch.Tensor]:

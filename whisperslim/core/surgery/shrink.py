@@ -8,14 +8,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from whisperslim.core.families import Slice, UnitGroup, UnitSite, family_of, unlimited
-from whisperslim.core.plan.plan import PruningPlan, ZeroRule
+from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.units import kept_of
 from whisperslim.errors import PlanError
 
 
 @torch.no_grad()
 def cut(model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan) -> None:
-    """Remove the units the plan drops, in place, then zero what its rules name.
+    """Remove the units the plan drops, in place; then fold, mask and zero what it names.
 
     Args:
         model: The model `groups` was read from; its linear layers become narrower.
@@ -28,17 +28,34 @@ def cut(model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan) -> None
     _check_groups(model, groups)
     _check_fit(groups, plan)
     _check_rules(model, plan)
+    _check_tensors(model, groups, plan)
     for group in groups:
         _keep_units(model, group, plan.keep[group.key])
-    zero_elements(model, plan.zero)
+    set_elements(model, plan)
 
 
 @torch.no_grad()
-def zero_elements(model: nn.Module, rules: Mapping[str, ZeroRule]) -> None:
-    """Set elements close to a rule's centre to exactly zero; shapes stay."""
-    for name, rule in rules.items():
+def set_elements(model: nn.Module, plan: PruningPlan) -> None:
+    """Fold, mask and zero what a plan names in a model that is cut, in place; shapes stay."""
+    for name in changed_by(plan):
         weight = model.get_parameter(name)
-        weight[(weight - rule.centre).abs() < rule.radius] = 0.0
+        weight.copy_(final_values(name, weight, plan))
+
+
+def changed_by(plan: PruningPlan) -> tuple[str, ...]:
+    """Parameters of which the plan changes elements that stay."""
+    return tuple(dict.fromkeys([*plan.folds, *plan.masks, *plan.zero]))
+
+
+def final_values(name: str, kept: torch.Tensor, plan: PruningPlan) -> torch.Tensor:
+    """What becomes of a parameter after the cut, `kept`: folded, then masked, then zeroed."""
+    values = plan.folds.get(name, kept).detach().to(kept.device, kept.dtype, copy=True)
+    if name in plan.masks:
+        values.masked_fill_(plan.masks[name].to(kept.device), 0.0)
+    if name in plan.zero:
+        rule = plan.zero[name]
+        values.masked_fill_((values - rule.centre).abs() < rule.radius, 0.0)
+    return values
 
 
 @torch.no_grad()
@@ -102,6 +119,26 @@ def _check_rules(model: nn.Module, plan: PruningPlan) -> None:
     unknown = sorted(set(plan.zero) - set(family_of(model).prunable_weights(model)))
     if unknown:
         raise PlanError(f"the plan zeroes what is no prunable matrix of this model: {unknown[:3]}")
+
+
+def _check_tensors(model: nn.Module, groups: Sequence[UnitSite], plan: PruningPlan) -> None:
+    owners = {part.parameter: (part, group) for group in groups for part in group.slices}
+    gone = {group.gate for group in groups if not plan.keep[group.key]}
+    known = dict(model.named_parameters())
+    for kind, tensors in (("folds", plan.folds), ("masks", plan.masks)):
+        for name, tensor in tensors.items():
+            if name not in known or name.rsplit(".", 1)[0] in gone:
+                raise PlanError(f"the plan's {kind} name {name}, which the cut model does not have")
+            shape = list(known[name].shape)
+            if name in owners:
+                part, group = owners[name]
+                shape[part.dim] = shape[part.dim] // group.count * len(plan.keep[group.key])
+            if list(tensor.shape) != shape or (tensor.dtype == torch.bool) != (kind == "masks"):
+                raise PlanError(
+                    f"the plan's {kind} hold {name} as {tensor.dtype} {list(tensor.shape)}, and "
+                    f"the cut model needs {shape}, of "
+                    f"{'truth values' if kind == 'masks' else 'numbers'}"
+                )
 
 
 def _check_fit(groups: Sequence[UnitGroup], plan: PruningPlan) -> None:

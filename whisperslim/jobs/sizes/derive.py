@@ -7,6 +7,7 @@ from pathlib import Path
 
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import load_model
+from whisperslim.core.plan.files import write_plan
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.errors import RunError
 from whisperslim.jobs.pricing.prices import write_prices
@@ -117,7 +118,7 @@ def _fill(
         shutil.copy2(run.path / name, folder / name)
     _write_terms(folder, tuned, recipe)
     derived = RunDir(folder)
-    write_text_atomically(derived.plan_path, plan.to_json())
+    write_plan(derived.plan_path, plan)
     for name in _KEPT_SCORES:
         if (run.path / "eval" / name).is_file():
             (folder / "eval").mkdir(exist_ok=True)

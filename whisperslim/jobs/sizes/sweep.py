@@ -218,7 +218,7 @@ def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
 def _has_plan(run: RunDir, plan: PruningPlan) -> bool:
     """Whether the same units stay in the run; not, when that cannot be read."""
     try:
-        return PruningPlan.from_json(run.plan_path.read_text("utf-8")).keep == plan.keep
+        return PruningPlan.units_in(run.plan_path.read_text("utf-8")).keep == plan.keep
     except (OSError, PlanError):
         return False
 

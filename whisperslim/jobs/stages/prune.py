@@ -12,6 +12,7 @@ from whisperslim.core.decoding import greedy
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.families import UnitSite, prunable_total
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan.files import read_plan, write_plan
 from whisperslim.core.plan.plan import PruningPlan, check_scores
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.store.checkpoint import (
@@ -24,7 +25,7 @@ from whisperslim.core.store.checkpoint import (
 )
 from whisperslim.core.store.score_map import ScoreMap
 from whisperslim.core.surgery.gates import masked
-from whisperslim.core.surgery.shrink import cut, zero_elements
+from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import CheckpointError, ParityError
 from whisperslim.events import Planned
 from whisperslim.jobs.recipe.target_words import counted_in
@@ -59,7 +60,7 @@ def make_plan(context: StageContext) -> bool:
     score_map = ScoreMap(scores, recipe.method, sha256, method.whole, costs)
     score_map.save(context.run.scores_path)
     write_text_atomically(context.run.path / GROUPS_FILE, describe_groups(groups))
-    write_text_atomically(context.run.plan_path, plan.to_json())
+    write_plan(context.run.plan_path, plan)
     find_facts(context.run)  # so that other sizes can be planned without waiting
     target = recipe.target
     context.emit(
@@ -82,12 +83,11 @@ def shrink(context: StageContext) -> bool:
     """
     tuned = context.load(str(context.tuned_path / "model"))
     groups = tuned.groups()
-    plan = PruningPlan.from_json(context.run.plan_path.read_text("utf-8"))
+    plan = read_plan(context.run.plan_path)
     smaller = dataclasses.replace(tuned, model=deepcopy(tuned.model))
-    cut(smaller.model, groups, dataclasses.replace(plan, zero={}))
+    cut(smaller.model, groups, plan)
     parity = check_parity(context, tuned, smaller, groups, plan)
     write_text_atomically(context.run.path / "parity.json", json.dumps(parity, indent=1))
-    zero_elements(smaller.model, plan.zero)
     record = record_of_cut(context, tuned, smaller)
     save_slim(context.cut_path, smaller.model, record, side_files=tuned.path)
     return True

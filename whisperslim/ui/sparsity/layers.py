@@ -123,7 +123,7 @@ def read_pruned_run(run: RunDir, zeroed: Mapping[str, float]) -> PrunedRun:
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise RunError(f"the run {run.name} is damaged: {error}") from error
     check_scores(scores, groups)
-    plan = PruningPlan.from_json(planned)
+    plan = PruningPlan.units_in(planned)
     _check_fits(run, plan, groups)
     counted = counted_in(run.recipe())
     return PrunedRun(run.name, groups, scores, plan, zeroed, counted, whole, costs)

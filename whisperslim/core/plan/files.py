@@ -1,0 +1,49 @@
+"""A plan on disk: readable JSON, and beside it a safetensors file named by the hash in it."""
+
+import json
+from pathlib import Path
+
+from whisperslim.core.disk.files import write_bytes_atomically, write_text_atomically
+from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.errors import PlanError
+
+_AGAIN = "delete stages/plan.done and stages/shrink.done of the run and resume it to plan again"
+
+
+def write_plan(path: Path, plan: PruningPlan) -> None:
+    """Write a plan in place of an older one; a reader never sees half of it.
+
+    The tensors come first: a JSON file never names what is not there yet.
+    """
+    text = plan.to_json()
+    tensors = _beside(path, text)
+    if tensors is not None:
+        write_bytes_atomically(tensors, plan.tensor_bytes())
+    write_text_atomically(path, text)
+    for old in path.parent.glob(f"{path.stem}-*.safetensors"):
+        if old != tensors:
+            old.unlink(missing_ok=True)
+
+
+def read_plan(path: Path) -> PruningPlan:
+    """The whole plan. Raises `PlanError` when it, or the tensors it names, cannot be used."""
+    try:
+        text = path.read_text("utf-8")
+        beside = _beside(path, text)
+        tensors = beside.read_bytes() if beside is not None and beside.is_file() else None
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{path} cannot be read ({error}); {_AGAIN}") from error
+    try:
+        return PruningPlan.from_json(text, tensors)
+    except PlanError as error:
+        where = f" (in {beside.name})" if beside is not None else ""
+        raise PlanError(f"{path}: {error}{where}; {_AGAIN}") from error
+
+
+def _beside(path: Path, text: str) -> Path | None:
+    """Where the tensors are that a plan's text names; None when it names none."""
+    try:
+        sha256 = json.loads(text).get("tensors_sha256")
+    except (ValueError, AttributeError):
+        return None  # no plan, as reading it will say
+    return path.with_name(f"{path.stem}-{str(sha256)[:16]}.safetensors") if sha256 else None
