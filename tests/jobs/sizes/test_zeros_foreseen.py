@@ -26,8 +26,7 @@ from whisperslim.jobs.sizes.replan import Replan, replan
 from whisperslim.jobs.stages.order import work
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
-from whisperslim.ui.tradeoff import size as tradeoff_size
-from whisperslim.ui.tradeoff import tab as tab_tradeoff
+from whisperslim.ui.tradeoff.size import Size, draw, lay_out_size
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 METHODS = {
@@ -138,9 +137,9 @@ def test_zeros_of_training_are_told_beside_the_slider(tmp_path: Path) -> None:
     fake = make_run(app.runs)
     write_plan(fake, make_groups(), 0.3)
     with gr.Blocks():
-        tab = tab_tradeoff.lay_out_tab()
+        part = lay_out_size()
     for share, told in ((0.0, False), (0.0004, False), (0.45, True)):
         sizes.zeroed_before = share
-        page = tradeoff_size.draw(app, tab.size, fake.name, 0.5, 0.1)[0]
+        page = draw(part, app, Size(fake.name, 0.5, 0.1))[part.tiles]
         assert ("Training has zeroed 45.0 % of the prunable weights already" in page) == told
         assert ("Training has" in page) == told

@@ -26,9 +26,9 @@ from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.parts.forms import FieldInput, read_form
 from whisperslim.ui.sparsity import tab as tab_sparsity
-from whisperslim.ui.tradeoff import size as tradeoff_size
-from whisperslim.ui.tradeoff import tab as tab_tradeoff
+from whisperslim.ui.tradeoff import size
 from whisperslim.ui.tradeoff.charts import caption_lines
+from whisperslim.ui.tradeoff.tab import lay_out_tradeoff
 
 OPERATIONS = "the operations of all heads and FFN units on 5 s of speech"
 FLOPS = {"target.currency": "flops"}
@@ -132,10 +132,10 @@ def test_the_tradeoff_slider_says_of_what(tmp_path: Path) -> None:
     costed, plain = costed_run(app.runs, 0.3), make_run(app.runs, "plain")
     write_plan(plain, GROUPS, 0.3)
     with gr.Blocks():
-        tab = tab_tradeoff.lay_out_tab()
+        tab = lay_out_tradeoff()
     for run, said in ((costed, OPERATIONS), (plain, WEIGHTS)):
-        updates = tradeoff_size.begin(app, tab.size, run.name)
-        assert updates[3]["info"] == f"Share of {said} to cut out."
+        given = size.begin(tab.size, app, run.name)
+        assert given[tab.size.removed]["info"] == f"Share of {said} to cut out."
 
 
 def test_a_curve_says_what_its_targets_are_shares_of() -> None:

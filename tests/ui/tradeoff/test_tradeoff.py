@@ -25,12 +25,12 @@ from whisperslim.jobs.sizes.curve import write_sweep
 from whisperslim.ui.context.cache import ModelCache
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
-from whisperslim.ui.tradeoff import actions as act
-from whisperslim.ui.tradeoff import curve as tradeoff_curve
-from whisperslim.ui.tradeoff import size as tradeoff_size
-from whisperslim.ui.tradeoff import tab as tab_tradeoff
+from whisperslim.ui.tradeoff import actions, curve, size
 from whisperslim.ui.tradeoff.charts import AXES, caption_lines, tradeoff_figure
+from whisperslim.ui.tradeoff.curve import NOTHING_DRAWN, Wanted
 from whisperslim.ui.tradeoff.html import points_tables, prediction_html, size_tiles, sweep_html
+from whisperslim.ui.tradeoff.size import Size
+from whisperslim.ui.tradeoff.tab import TradeoffTab, _problem, lay_out_tradeoff, look
 
 
 @dataclass
@@ -73,9 +73,9 @@ def run(app: AppContext) -> RunDir:
 
 
 @pytest.fixture
-def tab() -> tab_tradeoff.TradeoffTab:
+def tab() -> TradeoffTab:
     with gr.Blocks():
-        return tab_tradeoff.lay_out_tab()
+        return lay_out_tradeoff()
 
 
 def has_curve(run: RunDir, **changes: Any) -> None:
@@ -181,19 +181,19 @@ def test_no_curve_is_an_empty_picture() -> None:
 
 
 def test_slider_stays_within_reach(app: AppContext, run: RunDir, sizes: FakeResizing) -> None:
-    at = act.sizes(app, run.name)
+    at = actions.sizes(app, run.name)
     assert (at.low, at.high) == (0.0, 0.84)
     recipe = run.recipe()
     assert (at.removed, at.zeroed) == (recipe.target.removed, recipe.target.zeroed)
     assert at.recover_steps == recipe.recover.steps
     assert at.targets == "0.2, 0.35, 0.5, 0.65"
     sizes.high = 0.25
-    assert act.sizes(app, run.name).removed <= 0.25
-    assert act.sizes(app, run.name).targets == "0.2"
+    assert actions.sizes(app, run.name).removed <= 0.25
+    assert actions.sizes(app, run.name).targets == "0.2"
 
 
 def test_tiles_hold_size_against_dense(app: AppContext, run: RunDir) -> None:
-    plan, rows = act.planned(app, run.name, 0.5, 0.1)
+    plan, rows = actions.planned(app, run.name, 0.5, 0.1)
     total = prunable_total(make_groups())
     left = sum(len(row.moved) * row.weights_per_unit for row in rows)
     page = size_tiles(plan)
@@ -206,32 +206,34 @@ def test_tiles_hold_size_against_dense(app: AppContext, run: RunDir) -> None:
 
 
 def test_layers_show_the_slider_beside_the_run(
-    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab
+    app: AppContext, run: RunDir, tab: TradeoffTab
 ) -> None:
-    _, pictures, encoder, decoder, problem = tradeoff_size.draw(app, tab.size, run.name, 0.6, 0.0)
-    assert pictures["visible"] and problem == ""
-    for plot in (encoder, decoder):
-        assert "at the slider" in [trace.name for trace in plot["value"].data]
+    part = tab.size
+    given = size.draw(part, app, Size(run.name, 0.6, 0.0))
+    assert given.keys() == set(part.drawn())
+    assert given[part.pictures]["visible"] and given[part.problem] == ""
+    for plot in part.layers:
+        assert "at the slider" in [trace.name for trace in given[plot]["value"].data]
 
 
 @pytest.mark.parametrize(
     ("removed", "zeroed"), [(0.9, 0.0), (None, 0.0), ("0.5", 0.0), (True, 0.0), (0.5, -1)]
 )
 def test_what_cannot_be_planned_is_said_in_place(
-    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab, removed: Any, zeroed: Any
+    app: AppContext, run: RunDir, tab: TradeoffTab, removed: Any, zeroed: Any
 ) -> None:
-    tiles, pictures, *_ = tradeoff_size.draw(app, tab.size, run.name, removed, zeroed)
-    assert "ws-bad" in tiles and not pictures["visible"]
+    given = size.draw(tab.size, app, Size(run.name, removed, zeroed))
+    assert "ws-bad" in given[tab.size.tiles] and not given[tab.size.pictures]["visible"]
 
 
 @pytest.mark.parametrize("name", ["", "../elsewhere", "no-run", None, 3])
 def test_only_runs_of_the_folder_are_resized(app: AppContext, acts: Acts, name: Any) -> None:
     asked: list[Callable[[], object]] = [
-        lambda: act.sizes(app, name),
-        lambda: act.planned(app, name, 0.5, 0.1),
-        lambda: act.start_prediction(app, name, 0.5, 0.1),
-        lambda: act.apply(app, name, 0.5, 0.1, 10),
-        lambda: act.start_sweep(app, name, "0.2", 0),
+        lambda: actions.sizes(app, name),
+        lambda: actions.planned(app, name, 0.5, 0.1),
+        lambda: actions.start_prediction(app, name, 0.5, 0.1),
+        lambda: actions.apply(app, name, 0.5, 0.1, 10),
+        lambda: actions.start_sweep(app, name, "0.2", 0),
     ]
     for ask in asked:
         with pytest.raises(RunError):
@@ -242,7 +244,7 @@ def test_only_runs_of_the_folder_are_resized(app: AppContext, acts: Acts, name: 
 def test_apply_starts_the_derived_run(
     app: AppContext, run: RunDir, acts: Acts, sizes: FakeResizing
 ) -> None:
-    derived = act.apply(app, run.name, 0.5, 0.1, 20)
+    derived = actions.apply(app, run.name, 0.5, 0.1, 20)
     assert sizes.derived == [(run.name, 0.5, 0.1, 20)]
     assert acts.started == [derived.name] and derived.name != run.name
 
@@ -252,7 +254,7 @@ def test_apply_refuses_steps_that_are_none(
     app: AppContext, run: RunDir, acts: Acts, sizes: FakeResizing, steps: Any
 ) -> None:
     with pytest.raises(UsageError, match="steps"):
-        act.apply(app, run.name, 0.5, 0.1, steps)
+        actions.apply(app, run.name, 0.5, 0.1, steps)
     assert sizes.derived == [] and acts.started == []
 
 
@@ -260,7 +262,7 @@ def test_apply_refuses_steps_that_are_none(
 
 
 def test_prediction_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: Acts) -> None:
-    act.start_prediction(app, run.name, 0.5, 0.1)
+    actions.start_prediction(app, run.name, 0.5, 0.1)
     ((name, _, arguments),) = acts.commands
     assert name == run.name
     wanted = ["replan", str(run.path), "--target", "0.5", "--zeroed", "0.1", "--predict"]
@@ -268,7 +270,7 @@ def test_prediction_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: 
 
 
 def test_prediction_out_of_reach_starts_nothing(app: AppContext, run: RunDir, acts: Acts) -> None:
-    assert "0.8437" in tab_tradeoff._problem(lambda: act.start_prediction(app, run.name, 0.9, 0))
+    assert "0.8437" in _problem(lambda: actions.start_prediction(app, run.name, 0.9, 0))
     assert acts.commands == []
 
 
@@ -304,7 +306,7 @@ def test_prediction_tells_how_it_stands() -> None:
     [("0.5, 0.2", [0.2, 0.5]), ("0.2 0.2,0.3,", [0.2, 0.3]), ("0", [0.0]), (".8", [0.8])],
 )
 def test_targets_are_read_from_text(typed: str, found: list[float]) -> None:
-    assert act.parse_targets(typed, 0.0, 0.8) == found
+    assert actions.parse_targets(typed, 0.0, 0.8) == found
 
 
 @pytest.mark.parametrize(
@@ -323,19 +325,19 @@ def test_targets_are_read_from_text(typed: str, found: list[float]) -> None:
 )
 def test_targets_that_will_not_do_are_explained(typed: Any, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
-        act.parse_targets(typed, 0.0, 0.8)
+        actions.parse_targets(typed, 0.0, 0.8)
 
 
 @pytest.mark.parametrize(("high", "largest"), [(0.84376, 0.8437), (0.84379, 0.8437), (0.8, 0.8)])
 def test_the_largest_target_that_is_told_is_one_that_will_do(high: float, largest: float) -> None:
     with pytest.raises(UsageError, match=re.escape(f"this run allows 0 to {largest}")) as refused:
-        act.parse_targets("0.8438", 0.0, high)
+        actions.parse_targets("0.8438", 0.0, high)
     offered = str(refused.value).rpartition(" ")[2]
-    assert float(offered) == largest and act.parse_targets(offered, 0.0, high) == [largest]
+    assert float(offered) == largest and actions.parse_targets(offered, 0.0, high) == [largest]
 
 
 def test_sweep_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: Acts) -> None:
-    act.start_sweep(app, run.name, "0.5, 0.2", 30)
+    actions.start_sweep(app, run.name, "0.5, 0.2", 30)
     ((name, _, arguments),) = acts.commands
     assert name == run.name
     assert arguments == ["sweep", str(run.path), "--targets", "0.2,0.5", "--recover", "30"]
@@ -343,16 +345,16 @@ def test_sweep_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: Acts)
 
 def test_a_run_at_work_is_not_swept(app: AppContext, run: RunDir, acts: Acts) -> None:
     with run.lock(), pytest.raises(UsageError, match="being worked on"):
-        act.start_sweep(app, run.name, "0.5", 0)
+        actions.start_sweep(app, run.name, "0.5", 0)
     assert acts.commands == []
 
 
 def test_layers_of_a_size_show_what_the_slim_model_has_zeroed(app: AppContext, run: RunDir) -> None:
     zeroed = ModelCache(lambda folder: {"encoder.0.ffn": 0.25} if folder.endswith("slim") else {})
-    _, before = act.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
+    _, before = actions.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
     assert {row.zeroed for row in before} == {None}
     finish(run)
-    _, rows = act.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
+    _, rows = actions.planned(replace(app, zeroed=zeroed), run.name, 0.5, 0.1)
     assert [row.zeroed for row in rows if row.key == "encoder.0.ffn"] == [0.25]
 
 
@@ -361,7 +363,7 @@ def test_no_sweep_is_timed_beside_a_run_on_the_same_device(
 ) -> None:
     other = make_run(app.runs, "other")
     with other.lock(), pytest.raises(UsageError, match=f"{other.name} is at work"):
-        act.start_sweep(app, run.name, "0.5", 0)
+        actions.start_sweep(app, run.name, "0.5", 0)
     assert acts.commands == []
 
 
@@ -397,36 +399,35 @@ def test_an_error_after_the_last_target_is_told() -> None:
     assert "Done: 2 of 2" in sweep_html(whole, Background(command, said="no error: all is well"))
 
 
-def test_a_first_curve_joins_the_picture_by_itself(app: AppContext, run: RunDir) -> None:
-    nothing = tradeoff_curve.NOTHING_DRAWN
-    (chooser, none_yet, plot, _), drawn = tradeoff_curve.picture(
-        app, run.name, [], "parameters", nothing
-    )
-    assert not chooser["visible"] and "No curve measured yet" in none_yet["value"]
-    assert not plot["visible"]
+def test_a_first_curve_joins_the_picture_by_itself(
+    app: AppContext, run: RunDir, tab: TradeoffTab
+) -> None:
+    part = tab.curve
+    given, drawn = curve.picture(part, app, run.name, [], "parameters", NOTHING_DRAWN)
+    assert not given[part.shown]["visible"] and not given[part.plot]["visible"]
+    assert "No curve measured yet" in given[part.none_yet]["value"]
     has_curve(run)
-    (chooser, none_yet, plot, _), drawn = tradeoff_curve.picture(
-        app, run.name, [], "parameters", drawn
-    )
-    assert chooser["value"] == [run.name] and not none_yet["visible"]
-    assert len(plot["value"].data) == 1
+    given, drawn = curve.picture(part, app, run.name, [], "parameters", drawn)
+    assert given[part.shown]["value"] == [run.name] and not given[part.none_yet]["visible"]
+    assert len(given[part.plot]["value"].data) == 1
     # Taken out by hand, it stays out.
-    (chooser, none_yet, _, _), _ = tradeoff_curve.picture(app, run.name, [], "bytes", drawn)
-    assert chooser["value"] == [] and "No run chosen" in none_yet["value"]
+    given, _ = curve.picture(part, app, run.name, [], "bytes", drawn)
+    assert given[part.shown]["value"] == []
+    assert "No run chosen" in given[part.none_yet]["value"]
 
 
-def test_picture_is_drawn_again_only_when_it_changed(app: AppContext, run: RunDir) -> None:
+def test_picture_is_drawn_again_only_when_it_changed(
+    app: AppContext, run: RunDir, tab: TradeoffTab
+) -> None:
+    part = tab.curve
     has_curve(run, points=(make_point(0.0),))
     shown = [run.name]
-    first, drawn = tradeoff_curve.picture(
-        app, run.name, shown, "bytes", tradeoff_curve.NOTHING_DRAWN
-    )
-    again, same = tradeoff_curve.picture(app, run.name, shown, "bytes", drawn)
-    assert same == drawn and all(update == gr.skip() for update in again)
-    assert first[2]["value"].data
+    first, drawn = curve.picture(part, app, run.name, shown, "bytes", NOTHING_DRAWN)
+    assert curve.picture(part, app, run.name, shown, "bytes", drawn) == ({}, drawn)
+    assert first[part.plot]["value"].data
     has_curve(run, points=(make_point(0.0), make_point(0.2)))
-    grown, _ = tradeoff_curve.picture(app, run.name, shown, "bytes", drawn)
-    assert len(grown[2]["value"].data[0].x) == 2
+    grown, _ = curve.picture(part, app, run.name, shown, "bytes", drawn)
+    assert len(grown[part.plot]["value"].data[0].x) == 2
 
 
 def test_tables_hold_every_point() -> None:
@@ -438,61 +439,62 @@ def test_tables_hold_every_point() -> None:
 # --- the tab ----------------------------------------------------------------------------------
 
 
-def test_number_of_outputs_is_that_of_the_components(
-    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab
+def test_only_components_that_are_outputs_are_filled(
+    app: AppContext, run: RunDir, tab: TradeoffTab
 ) -> None:
     bare = make_run(app.runs, "bare")
     for name in ("", run.name, bare.name, "gone"):
-        assert len(tradeoff_size.begin(app, tab.size, name)) == len(tab.size.begun())
-        assert len(tradeoff_curve.begin(app, name)) == len(tab.curve.begun())
-        drawn = tradeoff_curve.NOTHING_DRAWN
-        looked = tab_tradeoff.look(app, name, 0.5, 0.1, [], "parameters", drawn)
-        assert len(looked) == len(tab.seen())
+        assert size.begin(tab.size, app, name).keys() <= set(tab.size.begun())
+        assert curve.begin(tab.curve, app, name).keys() <= set(tab.curve.begun())
+        at, wanted = Size(name, 0.5, 0.1), Wanted([], "parameters")
+        looked = look(tab, app, at, wanted, NOTHING_DRAWN)
+        assert looked.keys() == set(tab.seen())
+        again = look(tab, app, at, wanted, looked[tab.drawn])
+        assert tab.curve.plot not in again, "the same curve is not drawn again"
 
 
-def test_an_empty_folder_says_what_to_do(app: AppContext, tab: tab_tradeoff.TradeoffTab) -> None:
-    none_yet, controls, *_ = tradeoff_size.begin(app, tab.size, None)
-    assert "Compress a model first" in none_yet["value"] and not controls["visible"]
-    assert act.resizable_names(app) == []
+def test_an_empty_folder_says_what_to_do(app: AppContext, tab: TradeoffTab) -> None:
+    given = size.begin(tab.size, app, None)
+    assert "Compress a model first" in given[tab.size.none_yet]["value"]
+    assert not given[tab.size.controls]["visible"]
+    assert actions.resizable_names(app) == []
 
 
 def test_page_asks_again_only_while_something_works(
-    app: AppContext, run: RunDir, tab: tab_tradeoff.TradeoffTab, monkeypatch: pytest.MonkeyPatch
+    app: AppContext, run: RunDir, tab: TradeoffTab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def active() -> bool:
-        drawn = tradeoff_curve.NOTHING_DRAWN
-        looked = tab_tradeoff.look(app, run.name, 0.5, 0.1, [], "parameters", drawn)
-        return bool(looked[tab.seen().index(tab.timer)]["active"])
+        at, wanted = Size(run.name, 0.5, 0.1), Wanted([], "parameters")
+        return bool(look(tab, app, at, wanted, NOTHING_DRAWN)[tab.timer]["active"])
 
     def works(name: str) -> None:
         at_work = {name: Background(("x",), running=True)}
         monkeypatch.setattr(background, "look", lambda _, name: at_work.get(name, Background()))
 
     assert not active()
-    works(act.PREDICT)
+    works(actions.PREDICT)
     assert active()
-    works(act.SWEEP)
+    works(actions.SWEEP)
     assert active()
 
 
 # --- with the real work behind it -------------------------------------------------------------
 
 
-def test_a_run_that_prunes_nothing_is_not_offered(
-    tmp_path: Path, tab: tab_tradeoff.TradeoffTab
-) -> None:
+def test_a_run_that_prunes_nothing_is_not_offered(tmp_path: Path, tab: TradeoffTab) -> None:
     plain = plain_run(tmp_path)
     app = AppContext(RunWatch(plain.path.parent))
-    assert act.resizable_names(app) == [] and act.first_choice(app) is None
-    none_yet, controls, *_ = tradeoff_size.begin(app, tab.size, None)
-    assert "method none" in none_yet["value"] and not controls["visible"]
+    assert actions.resizable_names(app) == [] and actions.first_choice(app) is None
+    given = size.begin(tab.size, app, None)
+    assert "method none" in given[tab.size.none_yet]["value"]
+    assert not given[tab.size.controls]["visible"]
     with pytest.raises(UsageError, match="choose a run of another method"):
-        act.sizes(app, plain.name)
+        actions.sizes(app, plain.name)
     other = make_run(app.runs, "other")
     write_plan(other, make_groups(), 0.3)
-    assert act.resizable_names(app) == [other.name]
+    assert actions.resizable_names(app) == [other.name]
     other.scores_path.write_bytes(b"damaged")
-    assert act.resizable_names(app) == [other.name], "chosen, it says that it is damaged"
+    assert actions.resizable_names(app) == [other.name], "chosen, it says that it is damaged"
 
 
 def test_what_the_tab_asks_for_is_what_the_commands_do(tmp_path: Path) -> None:
@@ -503,27 +505,27 @@ def test_what_the_tab_asks_for_is_what_the_commands_do(tmp_path: Path) -> None:
         start=lambda run: 1,
         command=lambda run, name, arguments: asked.append(list(arguments)) or 1,
     )
-    at = act.sizes(app, run.name)
+    at = actions.sizes(app, run.name)
     assert (at.removed, at.zeroed) == (0.4, 0.2) and 0.4 < at.high < 1
-    plan, rows = act.planned(app, run.name, 0.5, 0.1)
+    plan, rows = actions.planned(app, run.name, 0.5, 0.1)
     assert plan.parameters < plan.dense_parameters and len(rows) == len(plan.plan.keep)
-    act.start_prediction(app, run.name, 0.5, 0.1)
-    act.start_sweep(app, run.name, "0.5", 0)
+    actions.start_prediction(app, run.name, 0.5, 0.1)
+    actions.start_sweep(app, run.name, "0.5", 0)
     for arguments in asked:
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 0
-    found, _, _ = act.prediction(app, run.name, 0.5, 0.1)
+    found, _, _ = actions.prediction(app, run.name, 0.5, 0.1)
     assert found is not None and "before any recovery training" in prediction_html(
         found, Background(), []
     )
-    curve, _ = act.sweep_state(app, run.name)
-    assert curve is not None and [point.target for point in curve.points] == [0.0, 0.5]
-    assert "Done: 1 of 1" in sweep_html(curve, Background(tuple(asked[1])))
-    assert len(tradeoff_figure([curve], "latency_seconds").data[0].x) == 2
-    derived = act.apply(app, run.name, 0.6, 0.1, 0)
+    measured, _ = actions.sweep_state(app, run.name)
+    assert measured is not None and [point.target for point in measured.points] == [0.0, 0.5]
+    assert "Done: 1 of 1" in sweep_html(measured, Background(tuple(asked[1])))
+    assert len(tradeoff_figure([measured], "latency_seconds").data[0].x) == 2
+    derived = actions.apply(app, run.name, 0.6, 0.1, 0)
     assert derived.recipe().target.removed == 0.6
-    assert act.first_choice(app) == run.name, "the run trained for itself, not what came of it"
+    assert actions.first_choice(app) == run.name, "the run trained for itself, not what came of it"
 
 
 # --- commands in the background ---------------------------------------------------------------
@@ -564,7 +566,7 @@ def test_a_command_without_a_place_for_its_log_says_so(
     (run.path / taken).parent.mkdir(parents=True, exist_ok=True)
     (run.path / taken).write_text("mine")
     monkeypatch.setattr(background, "detached", lambda *_: pytest.fail("started"))
-    page = tab_tradeoff._problem(lambda: background.start(run, "nap", ["nap"]))
+    page = _problem(lambda: background.start(run, "nap", ["nap"]))
     assert "ws-bad" in page and told in page
 
 

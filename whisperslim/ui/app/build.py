@@ -53,7 +53,7 @@ from whisperslim.ui.runs.tab import (
     look_at_runs,
 )
 from whisperslim.ui.sparsity import tab as tab_sparsity
-from whisperslim.ui.tradeoff import tab as tab_tradeoff
+from whisperslim.ui.tradeoff.tab import connect_tradeoff, lay_out_tradeoff
 
 POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
 _HEADER = (
@@ -95,7 +95,7 @@ def build(
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
                 sparsity = tab_sparsity.lay_out_tab()
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
-                tradeoff = tab_tradeoff.lay_out_tab()
+                tradeoff = lay_out_tradeoff()
             with gr.Tab("Compare", id="compare") as compare_page:
                 own_microphone = microphone.lay_out("compare") if desktop else None
                 compare = lay_out_compare(app)
@@ -112,7 +112,7 @@ def build(
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         connect_try_it(compress.trial, compare, app, blocks, chosen, tabs, refresh)
-        tab_tradeoff.connect(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
+        connect_tradeoff(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
     _show_no_hidden_progress(blocks)
     return blocks
 

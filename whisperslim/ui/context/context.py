@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import gradio as gr
 
@@ -111,8 +111,3 @@ def warn_when_busy(context: AppContext) -> None:
     busy = [run for run, status in context.watch.listed() if status == RunStatus.RUNNING]
     if busy:
         warn(f"{busy[0].name} is at work. A run for the same device waits its turn.")
-
-
-def skips(count: int) -> list[Any]:
-    """`count` outputs left as they are."""
-    return [gr.skip() for _ in range(count)]

@@ -1,10 +1,10 @@
 """The trade-off of size against error, measured at several targets of one or several runs."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeVar
 
 from plotly import graph_objects as go
 
@@ -20,6 +20,8 @@ from whisperslim.ui.parts.quantities import (
     operations,
     percent,
 )
+
+T = TypeVar("T")
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _CAPTION_CHARACTERS = 50  # a line of the caption that a page 390 pixels wide shows whole
@@ -129,7 +131,7 @@ def _timing(way: Mapping[str, Any]) -> str:
 
 def _difference(sweeps: Sequence[Sweep], against: str) -> str:
     """Said when runs were measured in different ways: the figures do not compare then."""
-    ways: dict[str, list[Any]] = {
+    ways: dict[str, Sequence[Any]] = {
         "set": _distinct(sweep.data for sweep in sweeps),
         "number of clips": _distinct(point.n for sweep in sweeps for point in sweep.points),
         "normaliser": _distinct(sweep.normaliser for sweep in sweeps),
@@ -145,7 +147,7 @@ def _difference(sweeps: Sequence[Sweep], against: str) -> str:
     return f"⚠ Not alike: {', '.join(unlike)}. Compare with care." if unlike else ""
 
 
-def _facts(sweeps: Sequence[Sweep], name: str) -> list[Any]:
+def _facts(sweeps: Sequence[Sweep], name: str) -> Sequence[Any]:
     """The different values of one entry of the provenance."""
     found: list[Any] = []
     for sweep in sweeps:
@@ -228,7 +230,7 @@ def _symbols(sweeps: Sequence[Sweep]) -> dict[str, str]:
     return dict(zip(methods, cycle(_SYMBOLS), strict=False))
 
 
-def _distinct(values: Any) -> list[Any]:
+def _distinct(values: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(values))
 
 

@@ -2,22 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.sizes.curve import Sweep
-from whisperslim.ui.context.context import AppContext, skips
+from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.parts.markup import note
-from whisperslim.ui.tradeoff import actions as act
+from whisperslim.ui.parts.updates import Updates
+from whisperslim.ui.tradeoff.actions import sizes, sweep_state, sweeps, swept_names
 from whisperslim.ui.tradeoff.charts import AXES, tradeoff_figure
 from whisperslim.ui.tradeoff.html import NO_CURVE, NONE_CHOSEN, points_tables, sweep_html
 
-Drawn = tuple[tuple[str, ...], str]
-"""Runs with a curve when last looked, and a fingerprint of the picture."""
 
-NOTHING_DRAWN: Drawn = ((), "")
+@dataclass(frozen=True)
+class Drawn:
+    """What a page shows: the runs with a curve when last looked, a fingerprint of the picture."""
+
+    known: tuple[str, ...] = ()
+    picture: str = ""
+
+
+NOTHING_DRAWN = Drawn()
 
 
 @dataclass(frozen=True)
@@ -37,16 +44,24 @@ class CurvePart:
     plot: gr.Plot
     points: gr.HTML
 
-    def picture(self) -> list[Any]:
-        """What `picture` fills."""
-        return [self.shown, self.none_yet, self.plot, self.points]
+    def seen(self) -> list[Block]:
+        """What `progress` and `picture` fill."""
+        return [self.progress, self.stop, self.shown, self.none_yet, self.plot, self.points]
 
-    def begun(self) -> list[Any]:
+    def begun(self) -> list[Block]:
         """What `begin` fills."""
         return [self.measuring, self.targets, self.recover, self.problem]
 
 
-def lay_out_part() -> CurvePart:
+@dataclass(frozen=True)
+class Wanted:
+    """What the picture is to show, as it comes from the page; named as the parts of `CurvePart`."""
+
+    shown: list[str] | None
+    axis: str
+
+
+def lay_out_curve() -> CurvePart:
     """Make the components in the Blocks context now open."""
     gr.HTML('<h3 class="ws-section">Trade-off curve</h3>')
     with gr.Column(visible=False) as measuring:
@@ -93,58 +108,79 @@ def lay_out_part() -> CurvePart:
     return CurvePart(*form, shown, axis, none_yet, plot, points)
 
 
-def begin(context: AppContext, name: str | None) -> list[Any]:
-    """Updates that set the sweep's controls for a run."""
+def begin(part: CurvePart, context: AppContext, name: str | None) -> Updates:
+    """Sets the sweep's controls for a run."""
     try:
-        at = act.sizes(context, name) if name else None
+        at = sizes(context, name) if name else None
     except WhisperSlimError:  # reported beside the run's name, by the upper half
         at = None
     if at is None:
-        return [gr.update(visible=False), *skips(2), ""]
-    return [gr.update(visible=True), at.targets, at.recover_steps, ""]
+        return {part.measuring: gr.update(visible=False), part.problem: ""}
+    return {
+        part.measuring: gr.update(visible=True),
+        part.targets: at.targets,
+        part.recover: at.recover_steps,
+        part.problem: "",
+    }
 
 
-def progress(context: AppContext, name: str | None) -> tuple[list[Any], bool]:
-    """Updates of the progress and the Stop button; and whether a sweep is at work."""
-    if not name:
-        return ["", gr.update(visible=False)], False
-    try:
-        found, command = act.sweep_state(context, name)
-    except WhisperSlimError as error:
-        return [note(str(error), "bad"), gr.update(visible=False)], False
-    return [sweep_html(found, command), gr.update(visible=command.running)], command.running
+def progress(part: CurvePart, context: AppContext, name: str | None) -> tuple[Updates, bool]:
+    """The progress and the Stop button; and whether a sweep is at work."""
+    said, running = "", False
+    if name:
+        try:
+            found, command = sweep_state(context, name)
+            said, running = sweep_html(found, command), command.running
+        except WhisperSlimError as error:
+            said = note(str(error), "bad")
+    return {part.progress: said, part.stop: gr.update(visible=running)}, running
 
 
 def picture(
-    context: AppContext, name: str | None, shown: Sequence[str] | None, against: str, drawn: Drawn
-) -> tuple[list[Any], Drawn]:
-    """Updates of the curve, skipped when it would look the same, and what is drawn then.
+    part: CurvePart,
+    context: AppContext,
+    name: str | None,
+    shown: Sequence[str],
+    against: str,
+    drawn: Drawn,
+) -> tuple[Updates, Drawn]:
+    """The curve, unless it would look the same, and what is drawn then.
 
     A run's first curve joins the picture by itself.
     """
-    known = tuple(act.swept_names(context))
-    wanted = [run for run in shown or [] if run in known]
-    if name in known and name not in drawn[0] and name not in wanted:
+    known = tuple(swept_names(context))
+    wanted = [run for run in shown if run in known]
+    if name in known and name not in drawn.known and name not in wanted:
         wanted.append(str(name))
     try:
-        found = list(act.sweeps(context, wanted).values())
+        found, wrong = list(sweeps(context, wanted).values()), ""
     except WhisperSlimError as error:
         found, wrong = [], str(error)
-    else:
-        wrong = ""
     state = [(sweep.run, sweep.recover_steps, sweep.points) for sweep in found]
-    now = (known, repr((wanted, against, wrong, state)))
-    same = now == (tuple(drawn[0]), drawn[1])
-    return (skips(4) if same else _drawn(known, wanted, found, against, wrong)), now
+    now = Drawn(known, repr((wanted, against, wrong, state)))
+    return ({} if now == drawn else _drawn(part, known, wanted, found, against, wrong)), now
 
 
 def _drawn(
-    known: Sequence[str], wanted: list[str], found: list[Sweep], against: str, wrong: str
-) -> list[Any]:
+    part: CurvePart,
+    known: Sequence[str],
+    wanted: list[str],
+    found: list[Sweep],
+    against: str,
+    wrong: str,
+) -> Updates:
     chooser = gr.update(choices=list(known), value=wanted, visible=bool(known))
     if not found:
         words = note(wrong, "bad") if wrong else NONE_CHOSEN if known else NO_CURVE
-        return [chooser, gr.update(value=words, visible=True), gr.update(visible=False), ""]
-    figure = tradeoff_figure(found, against)
-    plot = gr.update(value=figure, visible=True)
-    return [chooser, gr.update(visible=False), plot, points_tables(found)]
+        return {
+            part.shown: chooser,
+            part.none_yet: gr.update(value=words, visible=True),
+            part.plot: gr.update(visible=False),
+            part.points: "",
+        }
+    return {
+        part.shown: chooser,
+        part.none_yet: gr.update(visible=False),
+        part.plot: gr.update(value=tradeoff_figure(found, against), visible=True),
+        part.points: points_tables(found),
+    }

@@ -1,17 +1,18 @@
 """The upper half of the Trade-off tab: a run at another size, its expected error, and Apply."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.recipe.target_words import WEIGHTS
-from whisperslim.ui.context.context import AppContext, skips
+from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.parts.markup import note
 from whisperslim.ui.parts.quantities import percent
+from whisperslim.ui.parts.updates import Updates
 from whisperslim.ui.sparsity.charts import legend, weights_figure
-from whisperslim.ui.tradeoff import actions as act
+from whisperslim.ui.tradeoff.actions import planned, sizes
 from whisperslim.ui.tradeoff.html import NO_RUN, size_tiles
 
 STACKS = ("encoder", "decoder")
@@ -37,21 +38,29 @@ class SizePart:
     pictures: gr.Column
     layers: tuple[gr.Plot, ...]
 
-    def size(self) -> list[Any]:
-        """What names one size of one run."""
-        return [self.choice, self.removed, self.zeroed]
-
-    def drawn(self) -> list[Any]:
+    def drawn(self) -> list[Block]:
         """What `draw` fills."""
         return [self.tiles, self.pictures, *self.layers, self.problem]
 
-    def begun(self) -> list[Any]:
+    def begun(self) -> list[Block]:
         """What `begin` fills."""
         form = [self.removed, self.zeroed, self.recover]
         return [self.none_yet, self.controls, self.applied, *form, *self.drawn()]
 
 
-def lay_out_part() -> SizePart:
+@dataclass(frozen=True)
+class Size:
+    """A size of a run as it comes from the page, unchecked; named as the parts of `SizePart`.
+
+    `choice` is the name of the run, the others are shares from 0 to 1.
+    """
+
+    choice: str | None
+    removed: object
+    zeroed: object
+
+
+def lay_out_size() -> SizePart:
     """Make the components in the Blocks context now open."""
     choice = gr.Dropdown(
         [],
@@ -89,45 +98,52 @@ def lay_out_part() -> SizePart:
     return SizePart(*form, recover, apply, applied, pictures, layers)
 
 
-def begin(context: AppContext, part: SizePart, name: str | None) -> list[Any]:
-    """Updates that set the controls to a run's own size and draw it."""
-    hidden = gr.update(visible=False)
+def begin(part: SizePart, context: AppContext, name: str | None) -> Updates:
+    """Sets the controls to a run's own size and draws it."""
     if not name:
-        none_yet = gr.update(value=NO_RUN, visible=True)
-        return [none_yet, hidden, "", *skips(4), hidden, *skips(len(part.layers)), ""]
+        return _nothing(part, NO_RUN)
     try:
-        at = act.sizes(context, name)
+        at = sizes(context, name)
     except WhisperSlimError as error:
-        told = gr.update(value=note(str(error), "bad"), visible=True)
-        return [told, hidden, "", *skips(4), hidden, *skips(len(part.layers)), ""]
-    return [
-        hidden,
-        gr.update(visible=True),
-        "",
-        gr.update(
-            minimum=at.low, maximum=at.high, value=at.removed, info=removed_help(at.counted_in)
-        ),
-        at.zeroed,
-        at.recover_steps,
-        *draw(context, part, name, at.removed, at.zeroed),
-    ]
+        return _nothing(part, note(str(error), "bad"))
+    help = removed_help(at.counted_in)
+    removed = gr.update(minimum=at.low, maximum=at.high, value=at.removed, info=help)
+    return {
+        part.none_yet: gr.update(visible=False),
+        part.controls: gr.update(visible=True),
+        part.applied: "",
+        part.removed: removed,
+        part.zeroed: at.zeroed,
+        part.recover: at.recover_steps,
+        **draw(part, context, Size(name, at.removed, at.zeroed)),
+    }
 
 
-def draw(
-    context: AppContext, part: SizePart, name: str | None, removed: object, zeroed: object
-) -> list[Any]:
-    """Updates of the tiles and the layers for a size; words in their place when out of reach."""
+def _nothing(part: SizePart, words: str) -> Updates:
+    hidden = gr.update(visible=False)
+    return {
+        part.none_yet: gr.update(value=words, visible=True),
+        part.controls: hidden,
+        part.pictures: hidden,
+        part.applied: "",
+        part.problem: "",
+    }
+
+
+def draw(part: SizePart, context: AppContext, size: Size) -> Updates:
+    """The tiles and the layers for a size; words in their place when out of reach."""
     try:
-        plan, rows = act.planned(context, name, removed, zeroed)
+        plan, rows = planned(context, size.choice, size.removed, size.zeroed)
     except WhisperSlimError as error:
         hidden = gr.update(visible=False)
-        return [note(str(error), "bad"), hidden, *skips(len(part.layers)), ""]
-    figures = [
-        weights_figure([row for row in rows if row.stack == stack], moved=True) for stack in STACKS
-    ]
-    plots = [gr.update(value=figure, visible=bool(figure.data)) for figure in figures]
+        return {part.tiles: note(str(error), "bad"), part.pictures: hidden, part.problem: ""}
     tiles = size_tiles(plan) + zeros_note(plan.zeroed_before, sum(row.weights for row in rows))
-    return [tiles, gr.update(visible=True), *plots, ""]
+    updates: Updates = {part.tiles: tiles, part.problem: ""}
+    updates[part.pictures] = gr.update(visible=True)
+    for stack, plot in zip(STACKS, part.layers, strict=True):
+        figure = weights_figure([row for row in rows if row.stack == stack], moved=True)
+        updates[plot] = gr.update(value=figure, visible=bool(figure.data))
+    return updates
 
 
 def zeros_note(zeros: int, prunable: int) -> str:

@@ -9,16 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
 
 from whisperslim.errors import WhisperSlimError
-from whisperslim.ui.context.context import AppContext, for_people, skips
+from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.parts.markup import note
-from whisperslim.ui.tradeoff import actions as act
-from whisperslim.ui.tradeoff import curve as tradeoff_curve
-from whisperslim.ui.tradeoff import size as tradeoff_size
-from whisperslim.ui.tradeoff.curve import NOTHING_DRAWN, CurvePart, Drawn
+from whisperslim.ui.parts.updates import Updates, Values, inputs_of, read, unchanged
+from whisperslim.ui.tradeoff import curve, size
+from whisperslim.ui.tradeoff.actions import (
+    apply,
+    first_choice,
+    prediction,
+    resizable_names,
+    start_prediction,
+    start_sweep,
+)
+from whisperslim.ui.tradeoff.curve import NOTHING_DRAWN, CurvePart, Drawn, Wanted, lay_out_curve
 from whisperslim.ui.tradeoff.html import prediction_html
-from whisperslim.ui.tradeoff.size import SizePart
+from whisperslim.ui.tradeoff.size import Size, SizePart, lay_out_size
 
 POLL_SECONDS = 2.0
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -35,57 +44,54 @@ class TradeoffTab:
     drawn: gr.State
     timer: gr.Timer
 
-    def looked_at(self) -> list[Any]:
-        """What `look` reads."""
-        return [*self.size.size(), self.curve.shown, self.curve.axis, self.drawn]
-
-    def seen(self) -> list[Any]:
+    def seen(self) -> list[Block]:
         """What `look` fills."""
-        moving = [self.size.prediction, self.curve.progress, self.curve.stop]
-        return [*moving, *self.curve.picture(), self.timer, self.drawn]
+        return [self.size.prediction, *self.curve.seen(), self.timer, self.drawn]
 
 
-def lay_out_tab() -> TradeoffTab:
+def lay_out_tradeoff() -> TradeoffTab:
     """Make the tab's components in the Blocks context now open."""
     timer = gr.Timer(POLL_SECONDS, active=False)
-    size, curve = tradeoff_size.lay_out_part(), tradeoff_curve.lay_out_part()
-    return TradeoffTab(size, curve, gr.State(""), gr.State(NOTHING_DRAWN), timer)
+    upper, lower = lay_out_size(), lay_out_curve()
+    return TradeoffTab(upper, lower, gr.State(""), gr.State(NOTHING_DRAWN), timer)
 
 
-def look(
-    context: AppContext,
-    name: str | None,
-    removed: object,
-    zeroed: object,
-    shown: list[str] | None,
-    against: str,
-    drawn: Drawn,
-) -> list[Any]:
-    """Updates of all that moves by itself, in the order of `TradeoffTab.seen`."""
-    predicted, predicting = _prediction(context, name, removed, zeroed)
-    progress, sweeping = tradeoff_curve.progress(context, name)
-    picture, now = tradeoff_curve.picture(context, name, shown, against, drawn)
-    timer = gr.update(active=predicting or sweeping)
-    return [predicted, *progress, *picture, timer, now]
+def look(tab: TradeoffTab, context: AppContext, at: Size, wanted: Wanted, drawn: Drawn) -> Updates:
+    """All that moves by itself."""
+    name = at.choice
+    predicted, predicting = _prediction(context, at)
+    progress, sweeping = curve.progress(tab.curve, context, name)
+    shown = wanted.shown or []
+    picture, now = curve.picture(tab.curve, context, name, shown, wanted.axis, drawn)
+    return {
+        tab.size.prediction: predicted,
+        **progress,
+        **picture,
+        tab.timer: gr.update(active=predicting or sweeping),
+        tab.drawn: now,
+    }
 
 
-def connect(
+def connect_tradeoff(
     tab: TradeoffTab,
     context: AppContext,
-    opened: Callable[..., Any],
+    opened: Callable[..., Dependency],
     chosen: gr.State,
     tabs: gr.Tabs,
-    refresh: Callable[[Any], None],
+    refresh: Callable[[Dependency], None],
 ) -> None:
     """Wire the tab. `opened` is the event of its selection; `chosen`, `tabs` and `refresh` are the
     page's way to show a run on the Runs tab."""
 
     @for_people
-    def see(*given: Any) -> list[Any]:
-        return look(context, *given)
+    def see(values: Values) -> Updates:
+        at, wanted = read(Size, tab.size, values), read(Wanted, tab.curve, values)
+        return look(tab, context, at, wanted, values[tab.drawn])
 
-    def then_look(event: Any) -> None:
-        event.then(see, tab.looked_at(), tab.seen(), **_QUIET)
+    looked_at = inputs_of(Size, tab.size) | inputs_of(Wanted, tab.curve) | {tab.drawn}
+
+    def then_look(event: Dependency) -> None:
+        event.then(see, looked_at, tab.seen(), **_QUIET)
 
     _connect_choice(tab, context, opened, then_look)
     _connect_size(tab, context, chosen, tabs, then_look, refresh)
@@ -93,7 +99,7 @@ def connect(
     gr.on(
         [tab.timer.tick, tab.curve.shown.input, tab.curve.axis.input],
         see,
-        tab.looked_at(),
+        looked_at,
         tab.seen(),
         concurrency_id="tradeoff",
         **_QUIET,
@@ -103,23 +109,26 @@ def connect(
 def _connect_choice(
     tab: TradeoffTab,
     context: AppContext,
-    opened: Callable[..., Any],
-    then_look: Callable[..., None],
+    opened: Callable[..., Dependency],
+    then_look: Callable[[Dependency], None],
 ) -> None:
     filled = [tab.laid_out, *tab.size.begun(), *tab.curve.begun()]
 
-    def offer(name: str | None) -> Any:
-        names = act.resizable_names(context)
-        value = name if name in names else act.first_choice(context)
-        return gr.update(choices=names, value=value)
+    def offer(name: str | None) -> Updates:
+        names = resizable_names(context)
+        value = name if name in names else first_choice(context)
+        return {tab.size.choice: gr.update(choices=names, value=value)}
 
-    def begin(name: str | None) -> list[Any]:
-        size = tradeoff_size.begin(context, tab.size, name)
-        return [name or "", *size, *tradeoff_curve.begin(context, name)]
+    def begin(name: str | None) -> Updates:
+        return {
+            tab.laid_out: name or "",
+            **size.begin(tab.size, context, name),
+            **curve.begin(tab.curve, context, name),
+        }
 
-    def arrive(name: str | None, laid_out: str) -> list[Any]:
+    def arrive(name: str | None, laid_out: str) -> Updates:
         # Coming back to the tab leaves the sliders where they were.
-        return skips(len(filled)) if name and name == laid_out else begin(name)
+        return unchanged() if name and name == laid_out else begin(name)
 
     working: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
     working |= {"show_progress_on": [tab.size.none_yet, tab.size.tiles]}
@@ -133,66 +142,65 @@ def _connect_size(
     context: AppContext,
     chosen: gr.State,
     tabs: gr.Tabs,
-    then_look: Callable[..., None],
-    refresh: Callable[[Any], None],
+    then_look: Callable[[Dependency], None],
+    refresh: Callable[[Dependency], None],
 ) -> None:
-    size = tab.size
+    part = tab.size
 
-    def draw(*at: Any) -> list[Any]:
-        return tradeoff_size.draw(context, size, *at)
+    def draw(values: Values) -> Updates:
+        return size.draw(part, context, read(Size, part, values))
 
-    def predict(*at: Any) -> str:
-        return _problem(lambda: act.start_prediction(context, *at))
+    def predict(values: Values) -> str:
+        at = read(Size, part, values)
+        return _problem(lambda: start_prediction(context, at.choice, at.removed, at.zeroed))
 
-    def apply(*given: Any) -> list[Any]:
+    def apply_size(values: Values) -> Updates:
+        at = read(Size, part, values)
         try:
-            run = act.apply(context, *given)
+            run = apply(context, at.choice, at.removed, at.zeroed, values[part.recover])
         except WhisperSlimError as error:
-            return [note(str(error), "bad"), *skips(2)]
-        told = note(f"Started {run.name}; it is on the Runs tab.", "good")
-        return [told, run.name, gr.update(selected="runs")]
+            return {part.applied: note(str(error), "bad")}
+        started = note(f"Started {run.name}; it is on the Runs tab.", "good")
+        return {part.applied: started, chosen: run.name, tabs: gr.update(selected="runs")}
 
     # `release` is the mouse's; keys and typed numbers end in `input` alone. While a thumb is
     # dragged, only the latest position is answered.
     moved = gr.on(
-        [size.removed.input, size.zeroed.input],
+        [part.removed.input, part.zeroed.input],
         draw,
-        size.size(),
-        size.drawn(),
+        inputs_of(Size, part),
+        part.drawn(),
         trigger_mode="always_last",
         concurrency_id="tradeoff",
         **_QUIET,
     )
     then_look(moved)
-    then_look(size.predict.click(predict, size.size(), size.problem, **_ACTING))
-    refresh(
-        size.apply.click(
-            apply, [*size.size(), size.recover], [size.applied, chosen, tabs], **_ACTING
-        )
-    )
+    then_look(part.predict.click(predict, inputs_of(Size, part), part.problem, **_ACTING))
+    asked = inputs_of(Size, part) | {part.recover}
+    refresh(part.apply.click(apply_size, asked, [part.applied, chosen, tabs], **_ACTING))
 
 
-def _connect_curve(tab: TradeoffTab, context: AppContext, then_look: Callable[..., None]) -> None:
-    curve = tab.curve
+def _connect_curve(
+    tab: TradeoffTab, context: AppContext, then_look: Callable[[Dependency], None]
+) -> None:
+    part = tab.curve
 
-    def sweep(*given: Any) -> str:
-        return _problem(lambda: act.start_sweep(context, *given))
+    def sweep(name: object, targets: object, steps: object) -> str:
+        return _problem(lambda: start_sweep(context, name, targets, steps))
 
     def stop(name: str | None) -> str:
         return _problem(lambda: context.stop(context.watch.open(name)))
 
-    asked = [tab.size.choice, curve.targets, curve.recover]
-    then_look(curve.sweep.click(sweep, asked, curve.problem, **_ACTING))
-    then_look(curve.stop.click(stop, tab.size.choice, curve.problem, **_ACTING))
+    asked = [tab.size.choice, part.targets, part.recover]
+    then_look(part.sweep.click(sweep, asked, part.problem, **_ACTING))
+    then_look(part.stop.click(stop, tab.size.choice, part.problem, **_ACTING))
 
 
-def _prediction(
-    context: AppContext, name: str | None, removed: object, zeroed: object
-) -> tuple[str, bool]:
-    if not name:
+def _prediction(context: AppContext, at: Size) -> tuple[str, bool]:
+    if not at.choice:
         return "", False
     try:
-        found, command, asked = act.prediction(context, name, removed, zeroed)
+        found, command, asked = prediction(context, at.choice, at.removed, at.zeroed)
     except WhisperSlimError as error:
         return note(str(error), "bad"), False
     return prediction_html(found, command, asked), command.running
