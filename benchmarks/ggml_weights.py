@@ -14,6 +14,8 @@ import librosa
 import numpy as np
 
 from benchmarks.openai_weights import dimensions, openai_tensors
+from whisperslim.core.families.whisper.decoder import as_whisper
+from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.tokens.vocabulary import bytes_of
 from whisperslim.speech.audio.audio import N_FFT, SAMPLE_RATE
@@ -32,13 +34,13 @@ def write_ggml(speech: SpeechModel, path: Path) -> None:
     sizes = dimensions(speech.model.config)
     with path.open("wb") as file:
         _integers(file, MAGIC, *(sizes[name] for name in _SIZES), _FLOAT16)
-        _write_filters(file, speech.n_mels)
+        _write_filters(file, speech.input_spec.bands)
         tokens = list(_token_bytes(speech))
         _integers(file, len(tokens))
         for token in tokens:
             _integers(file, len(token))
             file.write(token)
-        for name, tensor in openai_tensors(speech.model):
+        for name, tensor in openai_tensors(as_whisper(speech.model)):
             _write_tensor(file, name, tensor.float().cpu().numpy())
 
 
@@ -50,8 +52,9 @@ def _write_filters(file: BinaryIO, n_mels: int) -> None:
 
 def _token_bytes(speech: SpeechModel) -> Iterator[bytes]:
     """Bytes of the text tokens; whisper.cpp knows the control tokens behind them by itself."""
-    by_id = {i: token for token, i in speech.tokens.tokenizer.get_vocab().items()}
-    return (bytes_of(by_id[i]) for i in range(speech.tokens.end))
+    tokens = whisper_tokens(speech.tokens)
+    by_id = {i: token for token, i in tokens.vocabulary().items()}
+    return (bytes_of(by_id[i]) for i in range(tokens.end))
 
 
 def _write_tensor(file: BinaryIO, name: str, values: np.ndarray) -> None:

@@ -159,7 +159,7 @@ def _start(
     )
     source = BatchSource(
         items, folder / "audio", WindowPolicy(), batch_size=len(items), augment=AugmentOptions(),
-        seed=0, n_mels=speech.n_mels,
+        seed=0, input_spec=speech.input_spec,
     )  # fmt: skip
     job = Job(
         name, speech, method, source, options, folder / name, "hi",

@@ -7,7 +7,8 @@ from ctranslate2.converters import TransformersConverter
 
 from benchmarks.ggml_weights import write_ggml
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
-from whisperslim.core.disk.hf_folder import preprocessor_config
+from whisperslim.core.families.whisper.side_files import preprocessor_config
+from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import save_dense
 
@@ -20,7 +21,7 @@ def stock_folder(speech: SpeechModel, work: Path) -> Path:
     if not (folder / "preprocessor_config.json").is_file():
         save_dense(folder, speech.model, side_files=speech.path)
         _complete_generation(speech, folder / "generation_config.json")
-        sizes = {"num_mel_bins": speech.n_mels}
+        sizes = {"num_mel_bins": speech.input_spec.bands}
         text = json.dumps(preprocessor_config(sizes), indent=1)
         write_text_atomically(folder / "preprocessor_config.json", text)
     return folder
@@ -47,8 +48,9 @@ def ggml_file(speech: SpeechModel, work: Path) -> Path:
 
 def _complete_generation(speech: SpeechModel, file: Path) -> None:
     """Name the control tokens, which `generate(language=...)` asks for."""
-    tokens, stored = speech.tokens, json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    known = tokens.tokenizer.get_vocab()
+    tokens = whisper_tokens(speech.tokens)
+    stored = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    known = tokens.vocabulary()
     tasks = {task: known[f"<|{task}|>"] for task in ("transcribe", "translate")}
     languages = {name: i for name, i in known.items() if tokens.start < i < min(tasks.values())}
     complete = {

@@ -144,10 +144,11 @@ def _openai_whisper(system: System, language: str, threads: int) -> Opened:
     from whisper.tokenizer import get_tokenizer
 
     from benchmarks.openai_weights import openai_model
+    from whisperslim.core.families.whisper.decoder import as_whisper
     from whisperslim.core.store.checkpoint import load_dense
 
     torch.set_num_threads(threads)
-    model = openai_model(load_dense(Path(system.path)))
+    model = openai_model(as_whisper(load_dense(Path(system.path))))
     end = get_tokenizer(model.is_multilingual).eot
     firsts: list[_FirstCall] = []
     model.decoder.register_forward_hook(lambda module, given, found: firsts[-1].note())

@@ -56,7 +56,7 @@ def main() -> None:
         augment = AugmentOptions(spec_augment=True, speed=True)
         with BatchSource(
             items, folder / "audio", WindowPolicy(), batch_size=BATCH, augment=augment, seed=0,
-            n_mels=speech.n_mels,
+            input_spec=speech.input_spec,
         ) as source:  # fmt: skip
             method = Plain(PlainOptions(), Target(0.0, 0.0))
             job = Job("bench", speech, method, source, options, folder / "c", "hi", precision)

@@ -17,7 +17,10 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.provenance import median_and_range, provenance, timed, write_result
+from whisperslim.core.families.flavours.attention_decoder import make_targets
+from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.inputs import InputSpec
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.methods.sgl.method import SparseGroupLasso
@@ -26,7 +29,6 @@ from whisperslim.speech.audio.augment import AugmentOptions
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.train.batches import BatchSource
-from whisperslim.train.forward import make_targets
 from whisperslim.train.loop import Job, fit, make_optimizer
 from whisperslim.train.options import TrainOptions
 from whisperslim.train.precision import FP32, Precision, choose_precision
@@ -105,7 +107,7 @@ def _stock(speech: SpeechModel, items: list[Item], folder: Path) -> Callable[[],
 
     def step() -> None:
         batch = source.draw()
-        targets = make_targets(speech.tokens, batch.texts, batch.keys, "hi", 448)
+        targets = make_targets(whisper_tokens(speech.tokens), batch.texts, batch.keys, "hi", 448)
         labels = targets.wanted.masked_fill(~targets.counted, -100)
         out = speech.model(
             input_features=batch.features, decoder_input_ids=targets.inputs, labels=labels
@@ -141,7 +143,7 @@ def _ours(
 def _source(items: list[Item], folder: Path, window: WindowPolicy) -> BatchSource:
     return BatchSource(
         items, folder / "audio", window, batch_size=CLIPS, augment=AugmentOptions(), seed=0,
-        n_mels=80,
+        input_spec=InputSpec(),
     )  # fmt: skip
 
 

@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "whisperslim"
-LEAVES = {"errors", "events", "fields", "offline", "places", "scripts"}
+LEAVES = {"errors", "events", "fields", "inputs", "offline", "places", "scripts"}
 MAY_IMPORT = {
     "errors": set(),
     "events": set(),
+    "inputs": set(),
     "places": set(),
     "offline": set(),
     "scripts": set(),
     "fields": {"errors"},
-    "speech": {"errors", "fields", "places", "scripts"},
+    "speech": {"errors", "fields", "inputs", "places", "scripts"},
     "core": LEAVES,
     "methods": {"core", *LEAVES},
     "engines": {"core", "speech", *LEAVES},

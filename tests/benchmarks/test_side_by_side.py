@@ -209,7 +209,7 @@ def test_ggml_file_read_back(tiny: SpeechModel, tmp_path: Path) -> None:
     assert head[0] == MAGIC and head[1] == config.vocab_size and head[-1] == 1
     assert head[2:4] == (config.max_source_positions, config.d_model)
     bands, bins = struct.unpack_from("<2i", data, 48)
-    assert (bands, bins) == (tiny.n_mels, 201)
+    assert (bands, bins) == (tiny.input_spec.bands, 201)
     place = 56 + 4 * bands * bins
     (tokens,) = struct.unpack_from("<i", data, place)
     place += 4

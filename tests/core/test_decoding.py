@@ -5,9 +5,10 @@ from copy import deepcopy
 import pytest
 import torch
 
+from tests.support.decoding import greedy, greedy_from_states
 from tests.support.tiny import END, START, VOCABULARY
 from tests.support.tiny_job import Workshop, make_workshop
-from whisperslim.core.decoding import DecodingOptions, greedy, greedy_from_states
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel
 
 CONTROL = list(range(END + 1, VOCABULARY))

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.decoding import bounded
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import load_model
 from whisperslim.engines.base import EngineSize, Features, Transcriber, Transcript
 from whisperslim.engines.comparison import compare
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import AudioError, DataError, UsageError
+from whisperslim.inputs import LOG_MEL, InputSpec
 from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.audio.window import Segment, WindowPolicy
 
@@ -29,7 +31,7 @@ class Scripted:
     text: str
     times: list[float]
     log: list[str]
-    n_mels: int = 80
+    input_spec: InputSpec = LOG_MEL
     window_name: str = "fit"
     silent: bool = False
     made: int = 0
@@ -40,10 +42,10 @@ class Scripted:
 
     def features_for(self, audio: np.ndarray) -> Features:
         self.made += 1
-        mel = None if self.silent else np.zeros((self.n_mels, 2), np.float32)
+        mel = None if self.silent else np.zeros((self.input_spec.bands, 2), np.float32)
         seconds = len(audio) / SAMPLE_RATE
         part = Segment(0, len(audio))
-        return Features((part,), (mel,), self.n_mels, self.window_name, seconds, 0.0)
+        return Features((part,), (mel,), self.input_spec, self.window_name, seconds, 0.0)
 
     def transcribe_features(self, features: Features, language: str = "hi") -> Transcript:
         self.log.append(self.name)
@@ -120,7 +122,7 @@ def test_features_are_made_by_one_side_and_shared() -> None:
     assert slim.seen[-1] is dense.seen[-1]
 
 
-@pytest.mark.parametrize("other", [{"n_mels": 128}, {"window_name": "30 s"}])
+@pytest.mark.parametrize("other", [{"input_spec": InputSpec(bands=128)}, {"window_name": "30 s"}])
 def test_features_are_not_shared_when_they_differ(other: dict[str, object]) -> None:
     dense, slim = pair(**other)  # type: ignore[arg-type]
     found = compare(dense, slim, AUDIO)
@@ -189,7 +191,8 @@ def test_two_real_tiny_models(tmp_path: Path) -> None:
     options = DecodingOptions(0.0, 5)
     sides = [
         TorchTranscriber(
-            load_model(str(tiny_model_folder(tmp_path / f"m{seed}", seed))), WindowPolicy(), options
+            bounded(load_model(str(tiny_model_folder(tmp_path / f"m{seed}", seed))), options),
+            WindowPolicy(),
         )
         for seed in (0, 1)
     ]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.decoding import DecodingOptions, greedy
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.base import NO_SPEECH, Features
 from whisperslim.engines.timing.memory import PeakMemory, resident_bytes, weight_bytes
@@ -25,7 +26,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
 
 @pytest.fixture(scope="module")
 def engine(speech: SpeechModel) -> TorchTranscriber:
-    return TorchTranscriber(speech, WindowPolicy(), SHORT)
+    return TorchTranscriber(bounded(speech, SHORT), WindowPolicy())
 
 
 def tone(seconds: float, pitch: float = 300.0) -> np.ndarray:
@@ -57,7 +58,7 @@ def test_one_clip_is_what_the_decoder_gives(speech: SpeechModel, engine: TorchTr
 
 
 def test_thirty_second_window(speech: SpeechModel) -> None:
-    found = TorchTranscriber(speech, WindowPolicy("30s"), SHORT).transcribe(tone(1.0))
+    found = TorchTranscriber(bounded(speech, SHORT), WindowPolicy("30s")).transcribe(tone(1.0))
     assert found.text == by_hand(speech, tone(1.0), 3000)[0]
     assert found.window == "30 s"
 
@@ -92,7 +93,7 @@ def test_silent_part_of_a_long_recording(engine: TorchTranscriber) -> None:
 
 
 def test_note_when_the_bound_on_tokens_is_reached(speech: SpeechModel) -> None:
-    one = TorchTranscriber(speech, WindowPolicy(), DecodingOptions(0.0, 1))
+    one = TorchTranscriber(bounded(speech, DecodingOptions(0.0, 1)), WindowPolicy())
     found = one.transcribe(tone(1.0))
     assert found.tokens == 1
     assert "longest text" in found.note
@@ -101,7 +102,9 @@ def test_note_when_the_bound_on_tokens_is_reached(speech: SpeechModel) -> None:
 def test_features_are_shared_and_their_time_counts(engine: TorchTranscriber) -> None:
     audio = tone(2.0)
     made = engine.features_for(audio)
-    slow = Features(made.segments, made.mels, made.n_mels, made.window, made.audio_seconds, 100.0)
+    slow = Features(
+        made.segments, made.inputs, made.input_spec, made.window, made.audio_seconds, 100.0
+    )
     found = engine.transcribe_features(slow)
     assert found.text == engine.transcribe(audio).text
     assert found.seconds > 100.0
@@ -110,7 +113,7 @@ def test_features_are_shared_and_their_time_counts(engine: TorchTranscriber) -> 
 def test_features_of_another_window_are_refused(
     speech: SpeechModel, engine: TorchTranscriber
 ) -> None:
-    other = TorchTranscriber(speech, WindowPolicy("30s"), SHORT)
+    other = TorchTranscriber(bounded(speech, SHORT), WindowPolicy("30s"))
     with pytest.raises(UsageError, match="30 s"):
         engine.transcribe_features(other.features_for(tone(1.0)))
 
@@ -118,8 +121,8 @@ def test_features_of_another_window_are_refused(
 def test_first_spoken_part(engine: TorchTranscriber) -> None:
     features = engine.features_for(np.concatenate([silence(40.0), tone(10.0)]))
     only = features.first_spoken()
-    assert len(only.segments) == len(only.mels) == 1
-    assert only.mels[0] is not None
+    assert len(only.segments) == len(only.inputs) == 1
+    assert only.inputs[0] is not None
     assert not engine.features_for(silence(1.0)).first_spoken().segments
 
 
@@ -175,4 +178,4 @@ def test_peak_memory_sees_what_is_freed_again() -> None:
 
 def test_half_precision_model_takes_its_features(speech: SpeechModel) -> None:
     half = load_model(str(speech.path), dtype=torch.bfloat16)
-    assert TorchTranscriber(half, WindowPolicy(), SHORT).transcribe(tone(1.0)).tokens > 0
+    assert TorchTranscriber(bounded(half, SHORT), WindowPolicy()).transcribe(tone(1.0)).tokens > 0

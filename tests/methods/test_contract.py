@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.methods.method_rows import ROWS, Row, every_row
+from tests.support.decoding import greedy
 from tests.support.engine_shapes import holds
 from tests.support.tiny import D_MODEL
 from tests.support.tiny_job import (
@@ -26,7 +27,6 @@ from tests.support.tiny_job import (
     weights,
 )
 from whisperslim import methods
-from whisperslim.core.decoding import greedy
 from whisperslim.core.families import UnitGroup, total_price
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import read_plan, write_plan

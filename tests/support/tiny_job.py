@@ -11,12 +11,14 @@ from transformers import WhisperForConditionalGeneration
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim import methods
 from whisperslim.core.families import family_of
+from whisperslim.core.families.flavours.attention_decoder import make_targets
+from whisperslim.core.families.whisper.tokens import load_tokens
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule
 from whisperslim.core.store.checkpoint import SlimRecord, count_parameters, describe_cut, load_dense
 from whisperslim.core.surgery.shrink import cut
-from whisperslim.core.tokens.codec import load_tokens
 from whisperslim.events import Event, StepDone
+from whisperslim.inputs import InputSpec
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.audio.augment import AugmentOptions
@@ -24,7 +26,7 @@ from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.train.batches import BatchSource
-from whisperslim.train.forward import decode_targets, encode_batch, make_targets
+from whisperslim.train.forward import decode_targets, encode_batch
 from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
 
@@ -57,7 +59,7 @@ class Workshop:
             batch_size=batch_size,
             augment=augment or AugmentOptions(),
             seed=7,
-            n_mels=80,
+            input_spec=InputSpec(),
         )
 
     def job(self, checkpoints: Path, method: CompressionMethod, **changes: Any) -> Job:

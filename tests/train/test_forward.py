@@ -9,12 +9,13 @@ from torch.nn import functional as F
 
 from tests.support.tiny import END
 from tests.support.tiny_job import Workshop, make_workshop, one_batch
+from whisperslim.core.families.flavours.attention_decoder import Targets, make_targets
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.trimming import save_trimmed, vocabulary_for
 from whisperslim.errors import DataError, UsageError
-from whisperslim.methods.base import StepOutputs
 from whisperslim.train.distill import Teacher
-from whisperslim.train.forward import Targets, decode_targets, encode_batch, make_targets
+from whisperslim.train.forward import decode_targets, encode_batch
 from whisperslim.train.options import DistillOptions
 
 MARGIN = 1e-6

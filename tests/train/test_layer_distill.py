@@ -22,17 +22,19 @@ from tests.support.tiny_job import (
     stop_before,
     weights,
 )
+from whisperslim.core.families.flavours.attention_decoder import Targets, make_targets
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan, keep_everything
 from whisperslim.core.surgery.gates import attach_gates, masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import UsageError
-from whisperslim.methods.base import StepOutputs, Target
+from whisperslim.methods.base import Target
 from whisperslim.methods.l0.options import L0Options
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train import distill
 from whisperslim.train.distill import Teacher, shares_encoder
-from whisperslim.train.forward import Targets, decode_targets, encode_batch, make_targets
+from whisperslim.train.forward import decode_targets, encode_batch
 from whisperslim.train.layer_distill import (
     LayerWatch,
     SharedMap,

@@ -26,6 +26,7 @@ from whisperslim.events import (
     CheckpointSaved,
     SparsityMeasured,
 )
+from whisperslim.inputs import InputSpec
 from whisperslim.methods.base import Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.methods.sgl.method import SparseGroupLasso
@@ -124,7 +125,7 @@ def equal_clips(folder: Path) -> BatchSource:
     (folder / "manifest.tsv").write_text("\n".join(rows) + "\n", "utf-8")
     return BatchSource(
         load_items(str(folder)), folder / "cache", WindowPolicy(), batch_size=4,
-        augment=AugmentOptions(), seed=1, n_mels=80,
+        augment=AugmentOptions(), seed=1, input_spec=InputSpec(),
     )  # fmt: skip
 
 

@@ -55,11 +55,11 @@ def data(
         print_json(report.to_record())
     else:
         typer.echo("\n".join(report.lines()))
-    if limit is None:
+    if not model:
         announce("whether the texts fit a model was not checked; --model names one to check with")
 
 
-def _limit(model: str, language: str) -> "TextLimit":
+def _limit(model: str, language: str) -> "TextLimit | None":
     from whisperslim.core.fetch.sources import resolve
     from whisperslim.jobs.stages.data import text_limit
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import WhisperForConditionalGeneration
+from transformers import PreTrainedModel
 
 from whisperslim.core.families import Family, UnitSite, family_of
+from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.fetch.sources import ResolvedModel, resolve
 from whisperslim.core.plan.rules import PlanRules
 from whisperslim.core.store.checkpoint import load_dense, load_slim
-from whisperslim.core.tokens.codec import TokenCodec, load_tokens
 from whisperslim.errors import CheckpointError, DeviceError
+from whisperslim.inputs import InputSpec
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,21 @@ class SpeechModel:
 
     name: str
     path: Path
-    model: WhisperForConditionalGeneration
-    tokens: TokenCodec
+    model: PreTrainedModel
+    tokens: Tokens
     family: Family
     info: ResolvedModel
     rules: PlanRules = field(default_factory=PlanRules)
 
     @property
-    def n_mels(self) -> int:
-        """Mel bins the model listens to."""
-        return int(self.model.config.num_mel_bins)
+    def input_spec(self) -> InputSpec:
+        """What the model is given of a recording."""
+        return self.family.input_spec(self.model)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.model.encoder.conv1.weight.device
+        return next(self.model.parameters()).device
 
     def groups(self) -> tuple[UnitSite, ...]:
         """Its removable units, limited and priced by its rules."""
@@ -64,14 +65,15 @@ def load_model(
     load = load_slim if info.kind == "slim" else load_dense
     model = load(info.path, dtype)
     torch.nn.Module.to(model, device)
-    tokens = load_tokens(info.path)
+    family = family_of(model)
+    tokens = family.load_tokens(info.path)
     check_tokens(tokens, int(model.config.vocab_size), info.path)
-    return SpeechModel(name, info.path, model, tokens, family_of(model), info)
+    return SpeechModel(name, info.path, model, tokens, family, info)
 
 
-def check_tokens(tokens: TokenCodec, rows: int, folder: Path) -> None:
+def check_tokens(tokens: Tokens, rows: int, folder: Path) -> None:
     """Raise `CheckpointError` when the tokenizer writes ids that a model of `rows` has not."""
-    highest = max(tokens.tokenizer.get_vocab().values())
+    highest = max(tokens.vocabulary().values())
     if highest >= rows:
         raise CheckpointError(
             f"the tokenizer in {folder} writes ids up to {highest} and the model has {rows} "

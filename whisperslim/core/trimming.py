@@ -76,8 +76,10 @@ def with_vocabulary_of(other: SpeechModel, speech: SpeechModel) -> SpeechModel:
     The given model itself when it does already; otherwise its own weights lose rows, in place.
 
     Raises:
-        UsageError: when it lacks a token that `speech` has.
+        UsageError: when it lacks a token that `speech` has, or its tokens cannot be chosen from.
     """
+    if _rows(other) == _rows(speech) and other.tokens.vocabulary() == speech.tokens.vocabulary():
+        return other
     theirs = read_table(other.tokens, _rows(other))
     ours = read_table(speech.tokens, _rows(speech))
     if theirs.rows == ours.rows and theirs.text == ours.text:

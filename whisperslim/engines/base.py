@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from whisperslim.errors import AudioError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import MAX_AMPLITUDE, SAMPLE_RATE
 from whisperslim.speech.audio.window import Segment
 
@@ -49,27 +50,27 @@ class Features:
 
     Attributes:
         segments: Parts of the recording, in order; what the policy leaves out lies between them.
-        mels: Log-mel `(n_mels, frames)` float32 of each part; None for a silent one.
-        n_mels: Bands.
+        inputs: What a model is given of each part, as `input_spec` says; None for a silent one.
+        input_spec: Which numbers these are.
         window: The policy that chose the lengths, as it describes itself.
         audio_seconds: Length of the recording.
         seconds: Wall time it took to make these.
     """
 
     segments: tuple[Segment, ...]
-    mels: tuple[np.ndarray | None, ...]
-    n_mels: int
+    inputs: tuple[np.ndarray | None, ...]
+    input_spec: InputSpec
     window: str
     audio_seconds: float
     seconds: float
 
     def first_spoken(self) -> "Features":
         """The first part that is not silent, alone; no part at all when there is none."""
-        spoken = [i for i, mel in enumerate(self.mels) if mel is not None][:1]
+        spoken = [i for i, given in enumerate(self.inputs) if given is not None][:1]
         segments = tuple(self.segments[i] for i in spoken)
         seconds = sum(segment.seconds for segment in segments)
-        mels = tuple(self.mels[i] for i in spoken)
-        return Features(segments, mels, self.n_mels, self.window, seconds, 0.0)
+        inputs = tuple(self.inputs[i] for i in spoken)
+        return Features(segments, inputs, self.input_spec, self.window, seconds, 0.0)
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Transcriber(Protocol):
         ...
 
     @property
-    def n_mels(self) -> int:
-        """Bands its features must have."""
+    def input_spec(self) -> InputSpec:
+        """What it is given of a recording."""
         ...
 
     @property
@@ -112,7 +113,7 @@ class Transcriber(Protocol):
         ...
 
     def transcribe_features(self, features: Features, language: str = "hi") -> Transcript:
-        """Transcribe features of this engine, or of one with the same `n_mels` and window.
+        """Transcribe features of this engine, or of one with the same `input_spec` and window.
 
         The time it took to make them counts. Raises `UsageError` for an unknown language, or for
         features made for another window.

@@ -10,6 +10,7 @@ import numpy as np
 from whisperslim.engines.base import Features, Transcriber, Transcript
 from whisperslim.engines.timing.memory import PeakMemory
 from whisperslim.errors import UsageError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import CHUNK_SECONDS, SAMPLE_RATE
 from whisperslim.speech.scoring.wer import WordDifference, score_all_ways, word_differences
 
@@ -138,10 +139,10 @@ def _features(
 ) -> tuple[dict[str, Features], bool]:
     # The first call in a process builds the mel filters, which takes a second or more.
     engines["dense"].features_for(audio[: CHUNK_SECONDS * SAMPLE_RATE])
-    made: dict[tuple[int, str], Features] = {}
+    made: dict[tuple[InputSpec, str], Features] = {}
     found = {}
     for which, engine in engines.items():
-        kind = (engine.n_mels, engine.window_name)
+        kind = (engine.input_spec, engine.window_name)
         if kind not in made:
             made[kind] = engine.features_for(audio)
         found[which] = made[kind]

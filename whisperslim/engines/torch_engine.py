@@ -1,18 +1,18 @@
 """Run a model, whole or cut, in PyTorch."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from whisperslim.core.decoding import DecodingOptions, greedy
 from whisperslim.core.disk.weight_files import weights_bytes
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.timing.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
 
@@ -22,7 +22,6 @@ class TorchTranscriber(WindowedTranscriber):
 
     speech: SpeechModel
     window: WindowPolicy
-    decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
     @property
     def name(self) -> str:
@@ -30,9 +29,9 @@ class TorchTranscriber(WindowedTranscriber):
         return self.speech.name
 
     @property
-    def n_mels(self) -> int:
-        """Bands of its features."""
-        return self.speech.n_mels
+    def input_spec(self) -> InputSpec:
+        """As its family says."""
+        return self.speech.input_spec
 
     def size(self) -> EngineSize:
         """Parameters and bytes; the disk's of the folder the model was loaded from."""
@@ -42,31 +41,32 @@ class TorchTranscriber(WindowedTranscriber):
         return EngineSize(count_parameters(model), weights_bytes(self.speech.path), loaded, in_ram)
 
     def check_language(self, language: str) -> None:
-        """Raise `UsageError` for a language the tokenizer has no token of."""
-        self.speech.tokens.prompt(language)
-
-    def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
-        """As `WindowedTranscriber.hear`, greedily."""
-        speech = self.speech
-        weights = next(speech.model.parameters())
-        started = time.perf_counter()
-        batch = torch.from_numpy(mel)[None].to(speech.device, weights.dtype)
-        firsts: list[float] = []
-        # Ids come back as Python numbers, so a GPU has finished when the clock is read.
-        ids = greedy(
-            speech.model, speech.tokens, batch, [seconds], language, self.decoding,
-            on_first=lambda: firsts.append(time.perf_counter() - started),
-        )[0]  # fmt: skip
-        positions = int(speech.model.config.max_target_positions)
-        limit = self.decoding.limit(seconds, positions, len(speech.tokens.prompt(language)))
-        first = firsts[0] if firsts else None
-        return Heard(speech.tokens.decode(ids), len(ids), len(ids) >= limit, first, tuple(ids))
+        """Raise `UsageError` for a language the model cannot write."""
+        self.speech.tokens.check_language(language)
 
     @torch.no_grad()
-    def encoder_states(self, mel: np.ndarray) -> np.ndarray:
+    def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
+        """As `WindowedTranscriber.hear`, as its family decodes."""
+        speech = self.speech
+        started = time.perf_counter()
+        firsts: list[float] = []
+        # Ids come back as Python numbers, so a GPU has finished when the clock is read.
+        (written,) = speech.family.decode(
+            speech.model, speech.tokens, self._encode(given), [seconds], language,
+            on_first=lambda: firsts.append(time.perf_counter() - started),
+        )  # fmt: skip
+        first = firsts[0] if firsts else None
+        text = speech.tokens.decode(written.ids)
+        return Heard(text, len(written.ids), written.at_limit, first, written.ids)
+
+    @torch.no_grad()
+    def encoder_states(self, given: np.ndarray) -> np.ndarray:
         """As `WindowedTranscriber.encoder_states`."""
+        states: np.ndarray = self._encode(given)[0].float().cpu().numpy()
+        return states
+
+    def _encode(self, given: np.ndarray) -> torch.Tensor:
         speech = self.speech
         weights = next(speech.model.parameters())
-        batch = torch.from_numpy(mel)[None].to(speech.device, weights.dtype)
-        states: np.ndarray = speech.family.encode(speech.model, batch)[0].float().cpu().numpy()
-        return states
+        batch = torch.from_numpy(given)[None].to(speech.device, weights.dtype)
+        return speech.family.encode(speech.model, batch)

@@ -9,8 +9,10 @@ import numpy as np
 
 from whisperslim.engines.base import NO_SPEECH, EngineSize, Features, Transcript, check_audio
 from whisperslim.errors import UsageError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import SAMPLE_RATE, is_silent
 from whisperslim.speech.audio.log_mel import log_mel
+from whisperslim.speech.audio.model_input import model_input
 from whisperslim.speech.audio.window import Segment, WindowPolicy, cut_at_silences
 
 
@@ -50,8 +52,8 @@ class WindowedTranscriber(ABC):
 
     @property
     @abstractmethod
-    def n_mels(self) -> int:
-        """Bands its features must have."""
+    def input_spec(self) -> InputSpec:
+        """What it is given of a recording."""
 
     @abstractmethod
     def size(self) -> EngineSize:
@@ -62,10 +64,10 @@ class WindowedTranscriber(ABC):
         """Raise `UsageError` for a language this model has no token of."""
 
     @abstractmethod
-    def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
-        """Transcribe one segment: log-mel `(n_mels, frames)` float32 of `seconds` of sound."""
+    def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
+        """Transcribe one segment of `seconds` of sound, given as `input_spec` says."""
 
-    def encoder_states(self, mel: np.ndarray) -> np.ndarray | None:
+    def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """What the encoder makes of a segment, `(positions, d_model)` float32.
 
         For checks. None from an engine that does not show it.
@@ -78,14 +80,14 @@ class WindowedTranscriber(ABC):
         return self.window.describe()
 
     def features_for(self, audio: np.ndarray) -> Features:
-        """Log-mel of each part that is not silent. Raises `AudioError` for unusable audio."""
+        """The input of each part that is not silent. Raises `AudioError` for unusable audio."""
         started = time.perf_counter()
         check_audio(audio)
         segments = [self.window.heard_part(audio, part) for part in cut_at_silences(audio)]
-        mels = tuple(self._mel(segment, segment.of(audio)) for segment in segments)
+        inputs = tuple(self._input(segment, segment.of(audio)) for segment in segments)
         seconds = time.perf_counter() - started
         length = len(audio) / SAMPLE_RATE
-        return Features(tuple(segments), mels, self.n_mels, self.window_name, length, seconds)
+        return Features(tuple(segments), inputs, self.input_spec, self.window_name, length, seconds)
 
     def transcribe(self, audio: np.ndarray, language: str = "hi") -> Transcript:
         """As `Transcriber.transcribe`. Times include feature extraction."""
@@ -96,10 +98,10 @@ class WindowedTranscriber(ABC):
         self._check_features(features)
         self.check_language(language)  # an unknown language is refused even for silence
         started = time.perf_counter()
-        pairs = list(zip(features.segments, features.mels, strict=True))
+        pairs = list(zip(features.segments, features.inputs, strict=True))
         parts = [
-            Heard() if mel is None else self.hear(mel, segment.seconds, language)
-            for segment, mel in pairs
+            Heard() if given is None else self.hear(given, segment.seconds, language)
+            for segment, given in pairs
         ]
         seconds = time.perf_counter() - started + features.seconds
         spans = zip(features.segments, parts, strict=True)
@@ -122,28 +124,30 @@ class WindowedTranscriber(ABC):
         for audio in recordings:
             yield self.transcribe(audio, language)
 
-    def _mel(self, segment: Segment, samples: np.ndarray) -> np.ndarray | None:
+    def _input(self, segment: Segment, samples: np.ndarray) -> np.ndarray | None:
         if is_silent(samples):
             return None
-        return log_mel(samples, self.window.frames_for(segment.seconds), n_mels=self.n_mels)
+        frames = self.window.frames_for(segment.seconds)
+        return model_input(samples, frames, self.input_spec, log_mel)
 
     def _check_features(self, features: Features) -> None:
-        if (features.n_mels, features.window) != (self.n_mels, self.window_name):
+        if (features.input_spec, features.window) != (self.input_spec, self.window_name):
             raise UsageError(
-                f"{self.name} takes {self.n_mels} bands in the window {self.window_name}, not "
-                f"{features.n_mels} in {features.window}; make the features with features_for"
+                f"{self.name} takes {self.input_spec.describe()} in the window {self.window_name}, "
+                f"not {features.input_spec.describe()} in {features.window}; make the features "
+                "with features_for"
             )
 
 
 def _first_token(features: Features, parts: list[Heard]) -> float | None:
     """From samples to the first token of the first part with speech."""
-    spoken = [part for part, mel in zip(parts, features.mels, strict=True) if mel is not None]
+    spoken = [part for part, given in zip(parts, features.inputs, strict=True) if given is not None]
     first = spoken[0].first_token_seconds if spoken else None
     return None if first is None else features.seconds + first
 
 
 def _note(features: Features, parts: list[Heard]) -> str:
-    silent = sum(mel is None for mel in features.mels)
+    silent = sum(given is None for given in features.inputs)
     notes = []
     if silent == len(parts):
         notes.append(NO_SPEECH)

@@ -17,25 +17,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from whisperslim.core.families import UnitSite
+    from whisperslim.core.families.hearing import StepOutputs
     from whisperslim.core.plan.plan import PruningPlan, Scores
 
 LossTerms = Mapping[str, "torch.Tensor"]
 """Ordered name -> scalar. The sum is backpropagated; the names go to the log unchanged."""
-
-
-@dataclass(frozen=True)
-class StepOutputs:
-    """What one student forward pass gives a method to work with.
-
-    Attributes:
-        cross_entropy: Mean over target tokens, scalar.
-        logits: At the target tokens only, `(tokens, vocabulary)`.
-        targets: Token ids, `(tokens,)`.
-    """
-
-    cross_entropy: torch.Tensor
-    logits: torch.Tensor
-    targets: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
@@ -40,14 +41,14 @@ class BatchSource:
         batch_size: int,
         augment: AugmentOptions,
         seed: int,
-        n_mels: int,
+        input_spec: InputSpec,
         announce: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._items = list(items)
         self._announce = announce
         self._said: deque[str] = deque()
         self._cache = AudioCache(cache_folder, self._said.append)
-        self._policy, self._seed, self._n_mels = policy, seed, n_mels
+        self._policy, self._seed, self._input_spec = policy, seed, input_spec
         self._augment = Augmenter(augment)
         self._sampler = BucketedSampler(self._cache.durations(self._items), batch_size, seed)
         self._state = self._sampler.state_dict()
@@ -119,5 +120,5 @@ class BatchSource:
             augment=self._augment,
             seed=self._seed,
             epoch=epoch,
-            n_mels=self._n_mels,
+            input_spec=self._input_spec,
         )

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.trimming import with_vocabulary_of
 from whisperslim.errors import UsageError
-from whisperslim.methods.base import LossTerms, StepOutputs
+from whisperslim.methods.base import LossTerms
 from whisperslim.speech.corpus.batching import Batch
-from whisperslim.train.forward import Targets, decode_targets, encode_batch
+from whisperslim.train.forward import decode_targets, encode_batch
 from whisperslim.train.layer_distill import (
     LayerWatch,
     SharedMap,
@@ -43,7 +44,7 @@ class Guidance(Protocol):
         ...
 
     def terms(
-        self, batch: Batch, targets: Targets, states: torch.Tensor, outputs: StepOutputs
+        self, batch: Batch, targets: Any, states: torch.Tensor, outputs: StepOutputs
     ) -> LossTerms:
         """Loss terms after that pass; `states` are the student's encoder states."""
         ...
@@ -62,7 +63,7 @@ class NoTeacher:
         return nullcontext()
 
     def terms(
-        self, batch: Batch, targets: Targets, states: torch.Tensor, outputs: StepOutputs
+        self, batch: Batch, targets: Any, states: torch.Tensor, outputs: StepOutputs
     ) -> LossTerms:
         return {}
 
@@ -89,7 +90,7 @@ class Teacher:
         self._hidden = options.hidden_weight > 0
         self._ours = LayerWatch(student.family.layers(student.model))
         self._theirs = LayerWatch(teacher.family.layers(teacher.model))
-        self._map = SharedMap(int(student.model.config.d_model), student.device)
+        self._map = SharedMap(student.family.width(student.model), student.device)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The shared map, at the weights' own rate, when hidden states count."""
@@ -105,7 +106,7 @@ class Teacher:
         return self._ours.watching() if self._hidden else nullcontext()
 
     def terms(
-        self, batch: Batch, targets: Targets, states: torch.Tensor, outputs: StepOutputs
+        self, batch: Batch, targets: Any, states: torch.Tensor, outputs: StepOutputs
     ) -> LossTerms:
         """`distillation`, and `hidden_encoder` and `hidden_decoder` when hidden states count.
 
@@ -123,8 +124,8 @@ class Teacher:
         return terms
 
     @torch.no_grad()
-    def logits(self, batch: Batch, targets: Targets, student_states: torch.Tensor) -> torch.Tensor:
-        """The teacher's logits at the target tokens, `(tokens, vocabulary)`."""
+    def logits(self, batch: Batch, targets: Any, student_states: torch.Tensor) -> torch.Tensor:
+        """The teacher's logits at the places that count, `(places, vocabulary)`."""
         states = student_states if self._shared() else encode_batch(self._teacher, batch)
         return decode_targets(self._teacher, states, targets).logits
 
@@ -137,23 +138,23 @@ class Teacher:
         return self._same
 
     def loss(self, outputs: StepOutputs, logits: torch.Tensor) -> torch.Tensor:
-        """`weight * T^2 * KL(teacher || student)`, mean over target tokens, both softened by T."""
+        """`weight * T^2 * KL(teacher || student)`, mean over the logits, both softened by T."""
         temperature = self._options.temperature
         wanted = F.log_softmax(logits / temperature, -1)
         found = F.log_softmax(outputs.logits / temperature, -1)
         divergence = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
         return self._options.weight * temperature**2 * divergence
 
-    def _hidden_term(self, stack: str, targets: Targets) -> torch.Tensor:
+    def _hidden_term(self, stack: str, targets: Any) -> torch.Tensor:
         """`hidden_weight` times the mean over pairs of layers; 0 when no layer is left."""
         wanted, found = self._theirs.outputs[stack], self._ours.outputs[stack]
         chosen = evenly_spaced(len(wanted), self._options.hidden_layers)
         pairs = match_layers(chosen, len(wanted), len(found), self._ours.surviving(stack))
-        kind = self._options.hidden_loss
+        kind, counted = self._options.hidden_loss, self._student.family.counted_states
         losses = [
             hidden_loss(
-                kind, self._map(_counted(stack, found[own], targets)),
-                _counted(stack, wanted[layer], targets),
+                kind, self._map(counted(stack, found[own], targets)),
+                counted(stack, wanted[layer], targets),
             )
             for layer, own in pairs
         ]  # fmt: skip
@@ -171,15 +172,15 @@ def shares_encoder(teacher: SpeechModel, student: SpeechModel) -> bool:
 
 
 def _computes_plainly(student: SpeechModel) -> bool:
-    encoder = student.model.model.encoder
+    encoder = student.family.encoder(student.model)
     return not any(parameter.requires_grad for parameter in encoder.parameters()) and not any(
         _is_random(module) or _is_hooked(module) for module in encoder.modules()
     )
 
 
 def _same_weights(teacher: SpeechModel, student: SpeechModel) -> bool:
-    mine = dict(student.model.model.encoder.named_parameters())
-    dense = dict(teacher.model.model.encoder.named_parameters())
+    mine = dict(student.family.encoder(student.model).named_parameters())
+    dense = dict(teacher.family.encoder(teacher.model).named_parameters())
     return mine.keys() == dense.keys() and all(
         parameter.shape == dense[name].shape and torch.equal(parameter, dense[name])
         for name, parameter in mine.items()
@@ -197,17 +198,10 @@ def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
-def _counted(stack: str, states: torch.Tensor, targets: Targets) -> torch.Tensor:
-    """The states that count, `(positions, d_model)`: every frame, and the target tokens' places."""
-    if stack == "decoder":
-        return states[targets.counted.to(states.device)]
-    return states.flatten(0, 1)
-
-
 def _check_width(teacher: SpeechModel, student: SpeechModel) -> None:
-    ours, theirs = student.model.config, teacher.model.config
-    if ours.d_model != theirs.d_model:
+    ours, theirs = (each.family.width(each.model) for each in (student, teacher))
+    if ours != theirs:
         raise UsageError(
-            f"the teacher {teacher.name} is {theirs.d_model} wide and the student {ours.d_model}; "
+            f"the teacher {teacher.name} is {theirs} wide and the student {ours}; "
             "choose a teacher of the student's width, such as the dense model it is made from"
         )

@@ -3,13 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from whisperslim.core.decoding import DecodingOptions, greedy_from_states
 from whisperslim.core.loading import SpeechModel
 from whisperslim.events import Evaluated
 from whisperslim.speech.audio.window import WindowPolicy
@@ -18,7 +17,7 @@ from whisperslim.speech.corpus.batching import Batch, evaluation_batches, make_b
 from whisperslim.speech.corpus.dataset import Item, manifest_hash
 from whisperslim.speech.scoring.significance import wer_interval
 from whisperslim.speech.scoring.wer import Score, score_all_ways
-from whisperslim.train.forward import decode_targets, encode_batch, make_targets
+from whisperslim.train.forward import decode_targets, encode_batch, targets_of
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def evaluate(
     for indices in evaluation_batches(items, durations, policy, batch_size):
         chosen = [items[i] for i in indices]
         batch = make_batch(
-            chosen, [cache.load(item) for item in chosen], policy, n_mels=speech.n_mels
+            chosen, [cache.load(item) for item in chosen], policy, input_spec=speech.input_spec
         )
         hypotheses, loss, tokens = _one_batch(speech, batch, language, set(left_out))
         texts.update(zip(batch.keys, hypotheses, strict=True))
@@ -150,7 +149,7 @@ def evaluate(
         seconds=seconds,
         audio_seconds=sum(durations),
         window=policy.describe(),
-        decoding=DecodingOptions().describe(),
+        decoding=speech.family.describe_decoding(),
         language=language,
         manifest_sha256=manifest_hash(items),
         batch_size=batch_size,
@@ -162,9 +161,12 @@ def evaluate(
 
 
 def _too_long(speech: SpeechModel, items: Sequence[Item], language: str) -> tuple[str, ...]:
-    """Keys of the clips whose texts do not fit the model's positions."""
-    most = int(speech.model.config.max_target_positions)
-    return tuple(i.key for i in items if speech.tokens.positions(i.text, language) > most)
+    """Keys of the clips whose texts are longer than the model can be trained on."""
+    family = speech.family
+    most = family.text_limit(speech.model)
+    if most is None:
+        return ()
+    return tuple(i.key for i in items if family.text_length(speech.tokens, i.text, language) > most)
 
 
 @torch.no_grad()
@@ -174,8 +176,8 @@ def _one_batch(
     """What was heard, the loss summed over target tokens, and how many these are."""
     states = encode_batch(speech, batch)
     loss, tokens = _summed_loss(speech, batch, states, language, left_out)
-    ids = greedy_from_states(speech.model, speech.tokens, states, batch.seconds, language)
-    return [speech.tokens.decode(row) for row in ids], loss, tokens
+    written = speech.family.decode(speech.model, speech.tokens, states, batch.seconds, language)
+    return [speech.tokens.decode(row.ids) for row in written], loss, tokens
 
 
 def _summed_loss(
@@ -184,12 +186,12 @@ def _summed_loss(
     places = [place for place, key in enumerate(batch.keys) if key not in left_out]
     if not places:
         return 0.0, 0
-    targets = make_targets(
-        speech.tokens,
-        [batch.texts[place] for place in places],
-        [batch.keys[place] for place in places],
-        language,
-        int(speech.model.config.max_target_positions),
-    )
+    part = replace(
+        batch,
+        texts=tuple(batch.texts[place] for place in places),
+        keys=tuple(batch.keys[place] for place in places),
+        seconds=tuple(batch.seconds[place] for place in places),
+    )  # the states are there: its features are not looked at
+    targets = targets_of(speech, part, language)
     outputs = decode_targets(speech, states[places], targets)
     return float(outputs.cross_entropy) * len(outputs.targets), len(outputs.targets)

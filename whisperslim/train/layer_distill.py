@@ -24,7 +24,7 @@ class LayerWatch:
     """Keeps what every layer of a model is given and returns, during one forward pass.
 
     Attributes:
-        inputs: Stack -> layer index -> `(batch, positions, d_model)`; likewise `outputs`.
+        inputs: Stack -> layer index -> `(batch, positions, width)`; likewise `outputs`.
     """
 
     def __init__(self, layers: Layers) -> None:
@@ -72,12 +72,12 @@ class SharedMap(nn.Module):
     A plain parameter: `nn.Linear` would draw random numbers that other things are due.
     """
 
-    def __init__(self, d_model: int, device: torch.device) -> None:
+    def __init__(self, width: int, device: torch.device) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.eye(d_model, device=device))
+        self.weight = nn.Parameter(torch.eye(width, device=device))
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """`(..., d_model)` to the same shape, in float32 under autocast too."""
+        """`(..., width)` to the same shape, in float32 under autocast too."""
         with torch.autocast(states.device.type, enabled=False):
             return F.linear(states.float(), self.weight)
 
@@ -124,7 +124,7 @@ def hidden_loss(kind: str, found: torch.Tensor, wanted: torch.Tensor) -> torch.T
     Args:
         kind: `mse`: mean squared difference over the teacher's mean square. `l1_cosine`: mean
             absolute difference over the teacher's, plus 1 - cosine, mean over positions.
-        found: The student's mapped states, `(positions, d_model)`.
+        found: The student's mapped states, `(places, width)`.
         wanted: The teacher's.
     """
     found, wanted = found.float(), wanted.float()

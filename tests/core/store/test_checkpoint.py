@@ -14,6 +14,7 @@ from transformers import WhisperForConditionalGeneration
 from tests.support.tiny import tiny_model
 from tests.support.tiny_job import Workshop, logits, make_workshop, one_batch, parameters, slimmed
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
+from whisperslim.core.families.whisper.tokens import load_tokens
 from whisperslim.core.store.checkpoint import (
     assign_weights,
     load_dense,
@@ -24,7 +25,6 @@ from whisperslim.core.store.checkpoint import (
     save_slim,
     skeleton,
 )
-from whisperslim.core.tokens.codec import load_tokens
 from whisperslim.errors import CheckpointError, UsageError
 
 

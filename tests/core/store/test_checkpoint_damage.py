@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.support.tiny_job import Workshop, make_workshop, slimmed
+from whisperslim.core.families.whisper.tokens import load_tokens
 from whisperslim.core.store.checkpoint import (
     load_dense,
     load_slim,
@@ -17,7 +18,6 @@ from whisperslim.core.store.checkpoint import (
     read_tensors,
     save_slim,
 )
-from whisperslim.core.tokens.codec import load_tokens
 from whisperslim.errors import CheckpointError
 
 
@@ -93,7 +93,7 @@ DAMAGE = {
     "no unit": (recount("encoder.0.ffn", 0), "does not fit its model"),
     "a count in words": (recount("encoder.0.ffn", "ten"), "does not fit its config"),
     "an unknown group": (recount("encoder.9.ffn", 3), "encoder.9.ffn"),
-    "another type": (rejson("config.json", model_type="bert"), "'bert' model, not a Whisper"),
+    "another type": (rejson("config.json", model_type="bert"), "'bert' are not supported"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
     "half a config": (rewrite("config.json", b"{"), "config.json"),
     "a config that is a list": (rewrite("config.json", b"[]"), "config.json"),

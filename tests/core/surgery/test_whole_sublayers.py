@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.decoding import greedy
 from tests.support.tiny import D_MODEL, FFN, HEADS
 from tests.support.tiny_job import Workshop, logits, make_workshop, one_batch, plain, run, slimmed
 from whisperslim.core.cost.cost import cost_of
-from whisperslim.core.decoding import greedy
 from whisperslim.core.families.base import UnitGroup
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything, plan_to_budget, reachable

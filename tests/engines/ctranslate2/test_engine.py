@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from tests.engines.ctranslate2.tiny_ct2 import Keep, cut_to, exported
+from tests.support.decoding import greedy
 from tests.support.tiny import END, START, tiny_model_folder
-from whisperslim.core.decoding import greedy
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.trimming import save_trimmed, vocabulary_for
 from whisperslim.engines.ctranslate2 import engine as ctranslate2_engine
 from whisperslim.engines.ctranslate2.engine import Ct2Transcriber, open_export
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import ExportError, UsageError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
@@ -152,7 +153,7 @@ def test_a_recording_becomes_a_transcript(tiny: SpeechModel, tmp_path: Path) -> 
     found = engine.transcribe(noise(2.0))
     assert (found.text, found.tokens, found.note) == (wanted.text, wanted.tokens, wanted.note)
     assert found.first_token_seconds is None
-    assert (engine.n_mels, engine.name) == (80, "tiny (CTranslate2 float32)")
+    assert (engine.input_spec, engine.name) == (InputSpec(bands=80), "tiny (CTranslate2 float32)")
     # Four bytes a parameter, but for zeros in place of k's bias, settings, and equal norms, which
     # the file has once.
     assert abs(engine.size().bytes_loaded - 4 * engine.size().parameters) < 4096

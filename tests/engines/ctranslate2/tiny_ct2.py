@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from re import fullmatch
 
-from whisperslim.core.decoding import suppression
+from whisperslim.core.families.whisper.decoder import suppression
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.store.checkpoint import count_parameters
@@ -46,7 +46,7 @@ def exported(
         source="tiny",
         source_sha256="",
         parameters=count_parameters(speech.model),
-        n_mels=speech.n_mels,
+        n_mels=speech.input_spec.bands,
         positions=speech.model.config.max_target_positions,
         language="hi",
         suppress=rules.always,

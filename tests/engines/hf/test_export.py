@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from tests.engines.hf.hf_alone import sound
+from tests.support.decoding import greedy
 from tests.support.tiny import END, START, tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
-from whisperslim.core.decoding import DecodingOptions, greedy
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimFeatureExtractor
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything

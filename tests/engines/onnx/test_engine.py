@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
+from tests.support.decoding import greedy
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.decoding import DecodingOptions, greedy, suppression
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
+from whisperslim.core.families.whisper.decoder import suppression
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.surgery.shrink import cut
@@ -37,7 +39,7 @@ def exported(speech: SpeechModel, folder: Path, quantize: str = "none") -> Path:
     written = write(speech, folder, quantize)
     rules = suppression(speech.model, speech.tokens)
     ExportRecord(
-        "onnx", quantize, "tiny", "", 7, speech.n_mels,
+        "onnx", quantize, "tiny", "", 7, speech.input_spec.bands,
         int(speech.model.config.max_target_positions), "hi", rules.always, rules.at_start,
         {name: (folder / name).stat().st_size for name in written.files},
         written.runtime, written.settings,
@@ -74,7 +76,7 @@ def test_same_tokens_as_torch(
     dense = TorchTranscriber(smaller, WindowPolicy(), LONG)
     written: set[int] = set()
     for seconds, pitch in ((1.0, 250.0), (4.2, 700.0), (11.0, 400.0)):
-        mel = dense.features_for(tone(seconds, pitch)).mels[0]
+        mel = dense.features_for(tone(seconds, pitch)).inputs[0]
         assert mel is not None
         wanted = greedy_ids(smaller, mel, seconds)
         heard = engine.hear(mel, seconds, "hi")
@@ -99,7 +101,7 @@ def test_transcript(speech: SpeechModel, folder: Path) -> None:
 
 def test_encoder_states(speech: SpeechModel, folder: Path) -> None:
     engine = opened(folder)
-    mel = engine.features_for(tone(1.5)).mels[0]
+    mel = engine.features_for(tone(1.5)).inputs[0]
     assert mel is not None
     with torch.no_grad():
         wanted = speech.family.encode(speech.model, torch.from_numpy(mel)[None])[0].numpy()
@@ -110,7 +112,7 @@ def test_encoder_states(speech: SpeechModel, folder: Path) -> None:
 
 def test_suppressed_tokens_are_not_written(speech: SpeechModel, folder: Path) -> None:
     engine = opened(folder)
-    mel = engine.features_for(tone(1.5)).mels[0]
+    mel = engine.features_for(tone(1.5)).inputs[0]
     assert mel is not None
     ids = engine.hear(mel, 1.5, "hi").ids
     assert ids
@@ -125,7 +127,7 @@ def test_suppressed_tokens_are_not_written(speech: SpeechModel, folder: Path) ->
 def test_the_end_token_ends(speech: SpeechModel, folder: Path) -> None:
     """With every other token forbidden, the end comes first, and no text with it."""
     engine = opened(folder)
-    mel = engine.features_for(tone(1.0)).mels[0]
+    mel = engine.features_for(tone(1.0)).inputs[0]
     assert mel is not None
     others = tuple(i for i in range(speech.model.config.vocab_size) if i != speech.tokens.end)
     mute = replace(engine.record, suppress=others, suppress_at_start=())
@@ -211,7 +213,7 @@ def test_whisper_base_writes_the_same(tmp_path: Path) -> None:
         wanted = dense.transcribe(audio)
         assert wanted.text
         assert engine.transcribe(audio).text == wanted.text
-        (mel,) = dense.features_for(audio).mels
+        (mel,) = dense.features_for(audio).inputs
         assert mel is not None
         states = engine.encoder_states(mel)
         difference = np.linalg.norm(small.encoder_states(mel) - states)

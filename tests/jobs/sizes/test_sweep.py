@@ -12,12 +12,14 @@ import pytest
 
 from tests.jobs.sizes.test_replan import HEAD, PRUNABLE
 from tests.support.tiny_run import finished_run
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import Features, Transcript
 from whisperslim.engines.timing.latency import measure_latency
 from whisperslim.errors import PlanError, RunError, UsageError
 from whisperslim.events import Event, Progress, StageStarted
+from whisperslim.inputs import InputSpec
 from whisperslim.jobs.process.worker import run_worker
 from whisperslim.jobs.run.folder import RunDir, list_runs
 from whisperslim.jobs.scoring.stored import stored_results
@@ -140,7 +142,9 @@ def test_the_dense_model_is_scored_once_for_all_sizes(
     assert label["hindi-1"]["wer_a"] == pytest.approx(dense[:, 0].sum() / dense[:, 1].sum())
 
 
-@pytest.mark.parametrize("change", ["weights_sha256", "device", "window", "clip", "tsv"])
+@pytest.mark.parametrize(
+    "change", ["weights_sha256", "device", "window", "decoding", "clip", "tsv"]
+)
 def test_other_scores_of_the_dense_model_are_not_reused(
     copied: RunDir, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,18 +152,18 @@ def test_other_scores_of_the_dense_model_are_not_reused(
     source = copied.recipe().data.test[0]
     items, path = load_all(source), copied.eval_path("dense")
     record = json.loads(path.read_text("utf-8"))
-    sha256 = record["weights_sha256"]
-    assert stored_results(context, "dense", sha256, {source: items})
+    sha256, decoding = record["weights_sha256"], DecodingOptions().describe()
+    assert stored_results(context, "dense", sha256, decoding, {source: items})
     if change in record:
         record[change] = "another"
-    elif change == "window":
-        record["sets"][source]["window"] = "another"
+    elif change in ("window", "decoding"):
+        record["sets"][source][change] = "another"
     elif change == "clip":
         items = items[:-1]
     else:
         path.with_suffix(".tsv").unlink()
     path.write_text(json.dumps(record), "utf-8")
-    assert stored_results(context, "dense", sha256, {source: items}) is None
+    assert stored_results(context, "dense", sha256, decoding, {source: items}) is None
 
 
 def test_what_qualifies_the_figures_is_stored(swept: RunDir) -> None:
@@ -291,7 +295,7 @@ def test_without_test_set_the_dev_set_is_scored_and_named(
 class SlowEngine:
     """An engine whose recordings take the seconds it is told."""
 
-    name, n_mels, window_name = "slow", 80, "fit"
+    name, input_spec, window_name = "slow", InputSpec(), "fit"
 
     def __init__(self, seconds: Sequence[float]) -> None:
         self._seconds = iter(seconds)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.tiny import WORDS, tiny_config, write_tone
 from tests.support.tiny_run import finished_run, tiny_recipe
 from tests.support.tiny_tokens import many_tongued_folder
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import load_model
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.core.trimming import save_trimmed, vocabulary_for
@@ -100,7 +101,7 @@ def check_later_uses(context: StageContext, keys: list[str]) -> None:
     sets = context.test_sets()
     assert [item.key for items in sets.values() for item in items] == keys
     sha = load_model(context.recipe.model).info.weights_sha256
-    stored = stored_results(context, "dense", sha, sets)
+    stored = stored_results(context, "dense", sha, DecodingOptions().describe(), sets)
     assert stored is not None
     assert [result.left_out_of_loss for result in stored.values()] == [(keys[0],)]
     path = context.run.path / "data.json"

@@ -23,12 +23,13 @@ from tests.support.tiny_job import (
 )
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.families import UnitGroup
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import PlanError, RecipeError, UsageError
-from whisperslim.methods.base import StepOutputs, Target
+from whisperslim.methods.base import Target
 from whisperslim.methods.l0.masks import L0Masks
 from whisperslim.methods.l0.method import L0Distill, log_odds
 from whisperslim.methods.l0.options import L0Options

@@ -10,9 +10,10 @@ from torch import nn
 
 from tests.support.tiny_job import TARGET, Workshop, cross_entropy, make_workshop, one_batch
 from whisperslim.core.families import Slice, UnitSite, prunable_total
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel
 from whisperslim.errors import RecipeError
-from whisperslim.methods.base import StepOutputs, Target
+from whisperslim.methods.base import Target
 from whisperslim.methods.pinching.control import DensityControl
 from whisperslim.methods.pinching.gates import (
     MaskedWeight,

@@ -8,9 +8,10 @@ import torch
 from tests.methods.method_rows import DEAR_ENCODER
 from tests.support.tiny_job import Workshop, cross_entropy, make_workshop, one_batch
 from whisperslim.core.families import prunable_total, total_price
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.rules import PlanRules
-from whisperslim.methods.base import StepOutputs, Target
+from whisperslim.methods.base import Target
 from whisperslim.methods.pinching.gates import unit_mean_squares
 from whisperslim.methods.pinching.method import SelfPinching
 from whisperslim.methods.pinching.options import SelfPinchingOptions

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import Slice, UnitSite
-from whisperslim.methods.base import StepOutputs
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.methods.sgl.options import SGLOptions
 
 NOTHING = StepOutputs(torch.zeros(()), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))

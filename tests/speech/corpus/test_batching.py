@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from whisperslim.errors import DataError, UsageError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
 from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy
@@ -120,7 +121,8 @@ def test_the_window_is_that_of_the_longest_clip():
     assert batch.seconds == pytest.approx((1.3, 4.9, 2.0), abs=1 / RATE)
     for row, audio in zip(batch.features.numpy(), audios, strict=True):
         np.testing.assert_array_equal(row, reference_log_mel(audio, frames))
-    assert make_batch(items, audios, policy, n_mels=128).features.shape[1] == 128
+    wide = make_batch(items, audios, policy, input_spec=InputSpec(bands=128))
+    assert wide.features.shape[1] == 128
 
 
 def test_a_clip_longer_than_the_window_is_refused_and_not_cut():

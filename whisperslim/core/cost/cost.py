@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import WhisperForConditionalGeneration
+from transformers import PreTrainedModel
 
 from whisperslim.core.cost.flops import WORKLOADS, FlopCount, Workload, count_flops
 from whisperslim.core.cost.report import CostReport, CostRow, WorkloadCost
@@ -36,7 +36,6 @@ from whisperslim.errors import CheckpointError
 __all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
            "expected_size", "inspect_model"]  # fmt: skip
 
-_EMBEDDINGS = "decoder.embeddings"
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -142,7 +141,7 @@ def _read_disk(folder: Path) -> _Disk:
     )
 
 
-def _load(folder: Path, dtype: torch.dtype) -> WhisperForConditionalGeneration:
+def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     load = load_slim if (folder / SLIM_FILE).is_file() else load_dense
     return load(folder, dtype)
 
@@ -173,17 +172,17 @@ def _workload(work: Workload, count: tuple[FlopCount, FlopCount]) -> WorkloadCos
     return WorkloadCost(work.name, work.frames, work.tokens, count[0].total, count[1].total)
 
 
-def count_places(skeleton: WhisperForConditionalGeneration, work: Workload) -> FlopCount:
+def count_places(skeleton: PreTrainedModel, work: Workload) -> FlopCount:
     """Operations of one pass; places are unit group keys and the other rows of a report.
 
     `skeleton` is on the meta device.
     """
-    places: dict[str, list[nn.Module]] = {
-        group.key: _modules_of(skeleton, group) for group in _groups(skeleton)
-    }
+    family, groups = family_of(skeleton), _groups(skeleton)
+    places = {group.key: _modules_of(skeleton, group) for group in groups}
+    owned = {part.parameter.rsplit(".", 1)[0] for group in groups for part in group.slices}
     for name, module in skeleton.named_modules():
-        if isinstance(module, nn.Conv1d) or module is skeleton.get_output_embeddings():
-            places.setdefault(_place(skeleton, name, module), []).append(module)
+        if isinstance(module, (nn.Conv1d, nn.Linear)) and name not in owned:
+            places.setdefault(family.cost_row(skeleton, name), []).append(module)
     return count_flops(skeleton, work, places)
 
 
@@ -235,16 +234,16 @@ def _zeros(live: nn.Module, names: Sequence[str]) -> int:
 
 
 def _other_rows(
-    live: WhisperForConditionalGeneration,
-    dense: WhisperForConditionalGeneration,
+    live: PreTrainedModel,
+    dense: PreTrainedModel,
     flops: tuple[FlopCount, FlopCount],
 ) -> list[CostRow]:
     """What no unit owns, one row for each kind and stack. Norms go with whole sub-layers.
 
-    Of the embedding the units are its tokens.
+    Of one of them the units are the tokens.
     """
     now, before = _unowned(live), _unowned(dense)
-    tokens = {_EMBEDDINGS: (live.config.vocab_size, dense.config.vocab_size)}
+    tokens = {family_of(live).token_row: (live.config.vocab_size, dense.config.vocab_size)}
     return [
         CostRow(
             key, key.split(".")[1], key.split(".")[0], now[key], size - now[key], 0,
@@ -255,25 +254,12 @@ def _other_rows(
     ]  # fmt: skip
 
 
-def _unowned(model: WhisperForConditionalGeneration) -> dict[str, int]:
+def _unowned(model: PreTrainedModel) -> dict[str, int]:
     """Row -> elements of the parameters no unit owns."""
     owned = {part.parameter for group in _groups(model) for part in group.slices}
     sizes: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if name not in owned:
-            owner = name.rsplit(".", 1)[0]
-            key = _place(model, owner, model.get_submodule(owner))
+            key = family_of(model).cost_row(model, name.rsplit(".", 1)[0])
             sizes[key] = sizes.get(key, 0) + parameter.numel()
     return sizes
-
-
-def _place(model: WhisperForConditionalGeneration, name: str, module: nn.Module) -> str:
-    """The row of a module that holds no removable unit: its stack and what it is."""
-    if module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        return _EMBEDDINGS
-    stack = "encoder" if "encoder" in name.split(".") else "decoder"
-    if isinstance(module, nn.Conv1d):
-        return f"{stack}.convolutions"
-    if isinstance(module, nn.Embedding):
-        return f"{stack}.positions"
-    return f"{stack}.norms_and_biases"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
-from transformers import WhisperForConditionalGeneration
+from transformers import PreTrainedModel
 
 from whisperslim.core.families import family_of
 
@@ -47,7 +47,7 @@ class FlopCount:
 
 @torch.no_grad()
 def count_flops(
-    skeleton: WhisperForConditionalGeneration,
+    skeleton: PreTrainedModel,
     workload: Workload,
     places: Mapping[str, Sequence[nn.Module]],
 ) -> FlopCount:
@@ -61,23 +61,8 @@ def count_flops(
     """
     skeleton.set_attn_implementation("eager")
     with FlopCounterMode(display=False) as counter, _attributed(counter, places) as found:
-        _one_pass(skeleton, workload)
+        family_of(skeleton).training_pass(skeleton, workload.frames, workload.tokens)
     return FlopCount(counter.get_total_flops(), found)
-
-
-def _one_pass(model: WhisperForConditionalGeneration, workload: Workload) -> None:
-    frames, tokens = workload.frames, workload.tokens
-    features = torch.zeros(1, model.config.num_mel_bins, frames, device="meta")
-    states = family_of(model).encode(model, features)
-    # With a ready mask transformers has no values to look at, which meta tensors lack.
-    mask = torch.zeros(1, 1, tokens, tokens, device="meta")
-    hidden = model.model.decoder(
-        input_ids=torch.zeros(1, tokens, dtype=torch.long, device="meta"),
-        attention_mask=mask,
-        encoder_hidden_states=states,
-        use_cache=False,
-    ).last_hidden_state
-    model.proj_out(hidden)
 
 
 @contextmanager

@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import WhisperForConditionalGeneration
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from whisperslim.core.cost.flops import WORKLOADS, Workload, count_flops
 from whisperslim.core.families import UnitSite, family_of
@@ -70,7 +68,8 @@ def counted_flops(
     Counted without weights on the architecture before any cut, where operations are linear in the
     units of a place: once in full, and once for every place with half the units of one group.
     """
-    dense = family_of(model).unit_groups(_skeleton(model))
+    family = family_of(model)
+    dense = family.unit_groups(family.skeleton_of(model))
     full = _operations(model, dense, {}, workload)
     costs: dict[str, float] = {}
     for group in dense:
@@ -86,7 +85,7 @@ def measured_latency(
 ) -> dict[str, float]:
     """Seconds per unit: the slope between every sub-layer at full and at half width.
 
-    The encoder runs once and the decoder token by token with its cache, one clip, as in use. Each
+    One clip is run as in use: the encoder once, a decoder token by token with its cache. Each
     figure is the median of `repeats` passes over all layers of the same shape, after one pass that
     is not counted. Other work on the machine shows in it: two measurements differ by some percent,
     more for small sub-layers. A slope that is lost in noise becomes a tenth of the mean per unit.
@@ -110,15 +109,10 @@ def _slope(wide: float, narrow: float, count: int) -> float:
     return max((wide - narrow) / gone, least) if gone else max(wide, least)
 
 
-def _skeleton(model: nn.Module) -> WhisperForConditionalGeneration:
-    with torch.device("meta"):
-        return WhisperForConditionalGeneration(cast(Any, model).config)
-
-
 def _operations(
     model: nn.Module, dense: Sequence[UnitSite], fewer: Mapping[str, int], workload: Workload
 ) -> int:
-    skeleton = _skeleton(model)
+    skeleton = family_of(model).skeleton_of(model)
     resize(skeleton, {group.key: fewer.get(group.key, group.count) for group in dense})
     return count_flops(skeleton, workload, {}).total
 
@@ -130,28 +124,14 @@ def _timed_passes(
     training = model.training
     model.eval()
     try:
-        with _clocks(model, groups) as read:
+        with torch.no_grad(), _clocks(model, groups) as read:
             passes = []
             for _ in range(repeats + 1):
-                _pass_as_in_use(model, workload)
+                family_of(model).pass_in_use(model, workload.frames, workload.tokens)
                 passes.append(read())
     finally:
         model.train(training)
     return passes[1:]
-
-
-@torch.no_grad()
-def _pass_as_in_use(model: nn.Module, workload: Workload) -> None:
-    whisper = cast(WhisperForConditionalGeneration, model)
-    weight = next(model.parameters())
-    shape = (1, whisper.config.num_mel_bins, workload.frames)
-    states = family_of(model).encode(model, weight.new_zeros(shape))
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    ids = torch.zeros(1, 1, dtype=torch.long, device=weight.device)
-    for _ in range(min(workload.tokens, int(whisper.config.max_target_positions))):
-        whisper.model.decoder(
-            input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True
-        )
 
 
 @contextmanager

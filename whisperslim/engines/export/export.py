@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 from safetensors import SafetensorError
 
-from whisperslim.core.decoding import suppression
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.storage import file_sha256
+from whisperslim.core.families.whisper.decoder import check_ends, positions, suppression
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import SLIM_FILE, count_parameters, read_record
 from whisperslim.engines.export.parity import ParityVerdict, check_parity
@@ -131,7 +131,7 @@ def export(
             failed, or the written model is not the same one. Nothing was placed or replaced.
     """
     exporter = check_request(engine, quantize, out, replace)
-    _check_tokenizer(speech)
+    check_ends(speech.model, speech.tokens, speech.path)
     exporter.check(speech, quantize)
     try:
         with renamed_into_place(out) as folder:
@@ -171,22 +171,6 @@ def _check_place(out: Path, replace: bool) -> None:
         )
 
 
-def _check_tokenizer(speech: SpeechModel) -> None:
-    """Raise `ExportError` unless tokenizer and model mean the same by start and end.
-
-    That no id is too large is seen when a model is loaded.
-    """
-    config, tokens = speech.model.config, speech.tokens
-    pairs = (("start", tokens.start, config.decoder_start_token_id),
-             ("end", tokens.end, config.eos_token_id))  # fmt: skip
-    for name, has, wanted in pairs:
-        if isinstance(wanted, int) and has != wanted:
-            raise ExportError(
-                f"the tokenizer in {speech.path} has {has} for the {name} of a text and the model "
-                f"{wanted}: it belongs to another model; copy the right one there"
-            )
-
-
 def _demand(verdict: ParityVerdict, engine: str, out: Path) -> None:
     if not verdict.ok:
         raise ExportError(
@@ -206,8 +190,8 @@ def _record(
         source=source_name(speech),
         source_sha256=speech.info.weights_sha256,
         parameters=count_parameters(speech.model),
-        n_mels=speech.n_mels,
-        positions=int(speech.model.config.max_target_positions),
+        n_mels=speech.input_spec.bands,
+        positions=positions(speech.model),
         language=read_record(speech.path).language if slim else "",
         suppress=rules.always,
         suppress_at_start=rules.at_start,

@@ -261,7 +261,7 @@ def _spoken_parts(own: TorchTranscriber, clips: Sequence[np.ndarray]) -> list[Pa
     parts = []
     for clip in clips:
         features = own.features_for(clip)
-        pairs = zip(features.mels, features.segments, strict=True)
+        pairs = zip(features.inputs, features.segments, strict=True)
         parts += [Part(mel, segment.seconds) for mel, segment in pairs if mel is not None]
     if not parts:
         raise DataError(

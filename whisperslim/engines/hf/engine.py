@@ -9,17 +9,20 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from whisperslim.core.decoding import DecodingOptions, greedy_from_states
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import (
     WhisperForConditionalGeneration,
 )
+from whisperslim.core.families.whisper.hf import encode_as_stored
+from whisperslim.core.families.whisper.model import WhisperFamily
+from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.core.store.checkpoint import WEIGHTS_FILE, count_parameters
-from whisperslim.core.tokens.codec import TokenCodec, load_tokens
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.timing.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
 
@@ -52,9 +55,9 @@ class HfTranscriber(WindowedTranscriber):
         return str(self.folder)
 
     @property
-    def n_mels(self) -> int:
-        """Bands of its features."""
-        return int(self.model.config.num_mel_bins)
+    def input_spec(self) -> InputSpec:
+        """Log-mel features of its bands."""
+        return WhisperFamily().input_spec(self.model)
 
     def size(self) -> EngineSize:
         """Parameters, the weights file, and the weights in memory."""
@@ -66,27 +69,23 @@ class HfTranscriber(WindowedTranscriber):
         """Raise `UsageError` for a language the tokenizer has no token of."""
         self.tokens.prompt(language)
 
-    def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
+    def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, greedily."""
         started = time.perf_counter()
         firsts: list[float] = []
-        ids = greedy_from_states(
-            self.model, self.tokens, self._encode(mel), [seconds], language, self.decoding,
+        (written,) = WhisperFamily(self.decoding).decode(
+            self.model, self.tokens, self._encode(given), [seconds], language,
             on_first=lambda: firsts.append(time.perf_counter() - started),
-        )[0]  # fmt: skip
-        positions = int(self.model.config.max_target_positions)
-        limit = self.decoding.limit(seconds, positions, len(self.tokens.prompt(language)))
+        )  # fmt: skip
         first = firsts[0] if firsts else None
-        return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, first, tuple(ids))
+        text = self.tokens.decode(written.ids)
+        return Heard(text, len(written.ids), written.at_limit, first, written.ids)
 
-    def encoder_states(self, mel: np.ndarray) -> np.ndarray:
+    def encoder_states(self, given: np.ndarray) -> np.ndarray:
         """As `WindowedTranscriber.encoder_states`."""
-        states: np.ndarray = self._encode(mel)[0].numpy()
+        states: np.ndarray = self._encode(given)[0].numpy()
         return states
 
     @torch.no_grad()
-    def _encode(self, mel: np.ndarray) -> torch.Tensor:
-        states: torch.Tensor = self.model.model.encoder(
-            torch.from_numpy(mel)[None]
-        ).last_hidden_state
-        return states
+    def _encode(self, given: np.ndarray) -> torch.Tensor:
+        return encode_as_stored(self.model, torch.from_numpy(given)[None])

@@ -15,17 +15,9 @@ from typing import Any
 
 import torch
 import transformers
-from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from whisperslim.core.decoding import suppression
 from whisperslim.core.families.hf_remote import modeling_whisper_slim as remote
-from whisperslim.core.families.whisper.hf import (
-    CONFIG_CLASS,
-    FEATURES_CLASS,
-    MODEL_CLASS,
-    MODEL_TYPE,
-    layer_lists,
-)
+from whisperslim.core.families.whisper.hf import FEATURES_CLASS, generation_table, model_table
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import (
     SLIM_FILE,
@@ -45,9 +37,6 @@ from whisperslim.speech.audio.window import MIN_WINDOW_SECONDS, WindowPolicy
 REMOTE_FILE = Path(remote.__file__)
 CARD_FILE = "README.md"
 _DTYPES = {"none": torch.float32, "float16": torch.float16}
-_TIED = "proj_out.weight"
-# Of the dense model, and wrong or void for a cut one: head numbers, and an older way to prompt.
-_NOT_OURS = ("alignment_heads", "forced_decoder_ids", "_from_model_config", "prev_sot_token_id")
 
 
 def check(speech: SpeechModel, quantize: str) -> None:
@@ -64,9 +53,10 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     _write_weights(speech, folder / WEIGHTS_FILE, _DTYPES[quantize])
     copy_side_files(speech.path, folder)
     shutil.copyfile(REMOTE_FILE, folder / REMOTE_FILE.name)
+    model, tokens, groups = speech.model, speech.tokens, speech.family.unit_groups(speech.model)
     tables = {
-        "config.json": _config(speech, _DTYPES[quantize]),
-        "generation_config.json": _generation(speech),
+        "config.json": model_table(model, tokens, groups, _DTYPES[quantize], REMOTE_FILE.stem),
+        "generation_config.json": generation_table(model, tokens, tuned_language(speech)),
         "preprocessor_config.json": _preprocessor(speech),
     }
     for name, table in tables.items():
@@ -97,60 +87,9 @@ def _write_weights(speech: SpeechModel, file: Path, dtype: torch.dtype) -> None:
     tensors = {
         name: parameter.detach().to("cpu", dtype).contiguous()
         for name, parameter in speech.model.named_parameters()
-        if name != _TIED
+        if name not in speech.family.tied
     }
     write_tensors(file, tensors, {"format": "pt"})
-
-
-def _config(speech: SpeechModel, dtype: torch.dtype) -> dict[str, Any]:
-    config = speech.model.config
-    module = REMOTE_FILE.stem
-    raw = {key: value for key, value in config.to_dict().items() if key != "_name_or_path"}
-    rules = suppression(speech.model, speech.tokens)
-    return {
-        **raw,
-        **layer_lists(config, speech.family.unit_groups(speech.model)),
-        "model_type": MODEL_TYPE,
-        "architectures": [MODEL_CLASS],
-        "auto_map": {
-            "AutoConfig": f"{module}.{CONFIG_CLASS}",
-            "AutoModelForSpeechSeq2Seq": f"{module}.{MODEL_CLASS}",
-        },
-        "tokenizer_class": "WhisperTokenizer",
-        "dtype": str(dtype).removeprefix("torch."),
-        "suppress_tokens": None,
-        "begin_suppress_tokens": list(rules.at_start),
-    }
-
-
-def _generation(speech: SpeechModel) -> dict[str, Any]:
-    tokens, config = speech.tokens, speech.model.config
-    rules = suppression(speech.model, tokens)
-    vocabulary = tokens.tokenizer.get_vocab()
-    spoken = {f"<|{code}|>" for code in LANGUAGES}
-    tasks = {name: vocabulary.get(f"<|{name}|>") for name in ("transcribe", "translate")}
-    settings: Any = speech.model.generation_config
-    kept = {k: v for k, v in settings.to_diff_dict().items() if k not in _NOT_OURS}
-    language = tuned_language(speech)
-    return {
-        **kept,
-        **({"language": language} if language else {}),
-        "task": "transcribe",
-        "is_multilingual": True,
-        "lang_to_id": {token: vocabulary[token] for token in sorted(spoken & set(vocabulary))},
-        "task_to_id": {name: number for name, number in tasks.items() if number is not None},
-        "no_timestamps_token_id": tokens.no_timestamps,
-        "return_timestamps": False,
-        "suppress_tokens": list(rules.always),
-        "begin_suppress_tokens": list(rules.at_start),
-        "decoder_start_token_id": tokens.start,
-        "eos_token_id": tokens.end,
-        "pad_token_id": config.pad_token_id,
-        # The pipeline's own default would be a search with five beams.
-        "num_beams": 1,
-        "do_sample": False,
-        "max_length": config.max_target_positions,
-    }
 
 
 def _preprocessor(speech: SpeechModel) -> dict[str, Any]:
@@ -159,7 +98,7 @@ def _preprocessor(speech: SpeechModel) -> dict[str, Any]:
         "feature_extractor_type": FEATURES_CLASS,
         "auto_map": {"AutoFeatureExtractor": f"{REMOTE_FILE.stem}.{FEATURES_CLASS}"},
         "processor_class": "WhisperProcessor",
-        "feature_size": speech.n_mels,
+        "feature_size": speech.input_spec.bands,
         "sampling_rate": SAMPLE_RATE,
         "hop_length": HOP_LENGTH,
         "n_fft": N_FFT,

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.whisper.onnx import (
     FEATURES,
     LOGITS,
@@ -20,11 +20,12 @@ from whisperslim.core.families.whisper.onnx import (
     STATES,
     TOKENS,
 )
-from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
 ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
@@ -66,9 +67,9 @@ class OnnxTranscriber(WindowedTranscriber):
         return f"{self.record.source} (ONNX Runtime, {stored})"
 
     @property
-    def n_mels(self) -> int:
-        """Bands of its features."""
-        return self.record.n_mels
+    def input_spec(self) -> InputSpec:
+        """Log-mel features of its bands."""
+        return InputSpec(bands=self.record.n_mels)
 
     def size(self) -> EngineSize:
         """Parameters and bytes of the graphs' files.

@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
+from whisperslim.core.families.whisper.decoder import as_whisper
 from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import copy_side_files
@@ -48,8 +49,9 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """Two graphs and the tokenizer into the existing folder `folder`."""
     many, few = PRECISIONS[quantize]
     encoder, decoder = OnnxBuilder("encoder", many), OnnxBuilder("decoder", few)
-    write_encoder(speech.model, encoder)
-    write_decoder(speech.model, decoder)
+    whisper = as_whisper(speech.model)
+    write_encoder(whisper, encoder)
+    write_decoder(whisper, decoder)
     files = encoder.save(folder / ENCODER_FILE) + decoder.save(folder / DECODER_FILE)
     copy_side_files(speech.path, folder)
     versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
@@ -57,7 +59,7 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
 
 
 def _check_blocks(speech: SpeechModel, precision: Precision) -> None:
-    width = int(speech.model.config.d_model)
+    width = speech.family.width(speech.model)
     if not precision.exact and width % precision.block:
         raise ExportError(
             f"the model is {width} wide; quantised tables need a multiple of {precision.block}: "

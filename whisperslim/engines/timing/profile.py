@@ -113,10 +113,12 @@ def measure_profile(
     places, stacks = place_reductions(groups), stack_reductions(groups)
     reduced = _models(speech, groups, (*places, *stacks), trimmed)
     clip, timings = _clip(), {}
-    full = opened("full", _endless(speech))
+    full = opened("full", _with_constant_output(speech))
     for number, (name, model) in enumerate(reduced):
         progress(number, len(places) + len(stacks) + (trimmed is not None))
-        timings[name] = _in_turn(name, full, opened(name, _endless(model)), clip, repeats)
+        timings[name] = _in_turn(
+            name, full, opened(name, _with_constant_output(model)), clip, repeats
+        )
     prices, lost = _prices(groups, places, timings)
     return Profile(
         engine=engine,
@@ -148,9 +150,9 @@ def _models(
         yield "vocabulary", trimmed
 
 
-def _endless(speech: SpeechModel) -> SpeechModel:
+def _with_constant_output(speech: SpeechModel) -> SpeechModel:
     """A copy that writes one token over and over, and so up to the bound on tokens."""
-    return replace(speech, model=speech.family.endless(speech.model, speech.tokens.end))
+    return replace(speech, model=speech.family.with_constant_output(speech.model, speech.tokens))
 
 
 def _clip() -> np.ndarray:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from whisperslim.core.decoding import DecodingOptions
 from whisperslim.core.disk.weight_files import weights_bytes
+from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import Transcript

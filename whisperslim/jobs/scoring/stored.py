@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whisperslim.core.decoding import DecodingOptions
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.dataset import Item, manifest_hash
 from whisperslim.speech.scoring.wer import score_all_ways
@@ -14,19 +13,24 @@ from whisperslim.train.evaluate import EvalResult
 
 
 def stored_results(
-    context: StageContext, label: str, weights_sha256: str, sets: Mapping[str, Sequence[Item]]
+    context: StageContext,
+    label: str,
+    weights_sha256: str,
+    decoding: str,
+    sets: Mapping[str, Sequence[Item]],
 ) -> dict[str, EvalResult] | None:
     """What an earlier attempt, or the run this one was derived from, wrote under eval/.
 
     The stored texts are compared anew, so scores are those of today's normalisers. Seconds are of
-    the time of the measurement. None when anything that the figures depend on differs, or when
-    the files are not whole: then they are to be measured.
+    the time of the measurement. `decoding` is how texts are read off the model now. None when
+    anything that the figures depend on differs, or when the files are not whole: then they are to
+    be measured.
     """
     path = context.run.eval_path(label)
     try:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
         texts = texts_of(path.with_suffix(".tsv"))
-        return _reused(context, record, texts, weights_sha256, sets)
+        return _reused(context, record, texts, weights_sha256, decoding, sets)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -49,12 +53,14 @@ def _reused(
     record: Mapping[str, Any],
     texts: Sequence[tuple[str, str, str]],
     weights_sha256: str,
+    decoding: str,
     sets: Mapping[str, Sequence[Item]],
 ) -> dict[str, EvalResult] | None:
     same = record["weights_sha256"] == weights_sha256 and record["device"] == context.device
     if not same or list(record["sets"]) != list(sets):
         return None
-    if not all(_same_way(context, record["sets"][name], items) for name, items in sets.items()):
+    stored = record["sets"]
+    if not all(_same_way(context, stored[name], decoding, items) for name, items in sets.items()):
         return None
     keys = [" ".join(item.key.split()) for items in sets.values() for item in items]
     if [key for key, _, _ in texts] != keys:
@@ -66,11 +72,13 @@ def _reused(
     }
 
 
-def _same_way(context: StageContext, stored: Mapping[str, Any], items: Sequence[Item]) -> bool:
+def _same_way(
+    context: StageContext, stored: Mapping[str, Any], decoding: str, items: Sequence[Item]
+) -> bool:
     return (
         stored["manifest_sha256"] == manifest_hash(items)
         and stored["window"] == context.window.describe()
-        and stored["decoding"] == DecodingOptions().describe()
+        and stored["decoding"] == decoding
     )
 
 

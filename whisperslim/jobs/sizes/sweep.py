@@ -6,7 +6,7 @@ What would end a sweep before its first size is found out without beginning one.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from whisperslim.core.decoding import DecodingOptions
+from whisperslim.core.families import family_named
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.engines.timing.latency import LATENCY_NOTE
 from whisperslim.errors import PlanError, RecipeError, RunError, UsageError
@@ -94,7 +94,7 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
         "language": recipe.language,
         "seed": recipe.runtime.seed,
         "export_dtype": recipe.export.dtype,
-        "decoding": DecodingOptions().describe(),
+        "decoding": family_named(tuned.facts.model_type).describe_decoding(),
         "interval": "95 % percentile bootstrap over clips",
         "flops": tuned.facts.workload,
         "latency": {

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from transformers import WhisperForConditionalGeneration
+from torch import nn
 
 from whisperslim.core.cost.cost import count_places
 from whisperslim.core.cost.flops import WORKLOADS
@@ -239,7 +239,7 @@ def _found(weights: Path) -> TunedFacts:
     )
 
 
-def _beside(model: WhisperForConditionalGeneration) -> dict[str, int]:
+def _beside(model: nn.Module) -> dict[str, int]:
     """Take one sub-layer after another out of a skeleton, and see what goes beside its units."""
     found = {}
     for group in _groups(model):
@@ -250,5 +250,5 @@ def _beside(model: WhisperForConditionalGeneration) -> dict[str, int]:
     return found
 
 
-def _groups(model: WhisperForConditionalGeneration) -> tuple[UnitSite, ...]:
+def _groups(model: nn.Module) -> tuple[UnitSite, ...]:
     return family_of(model).unit_groups(model)

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.fetch.sources import resolve
-from whisperslim.core.store.checkpoint import empty_model
-from whisperslim.core.tokens.codec import TokenCodec, load_tokens
+from whisperslim.core.store.checkpoint import empty_model, family_in
 from whisperslim.core.tokens.files import read_table, write_trimmed_files
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.core.tokens.vocabulary import choose as choose_tokens
@@ -35,8 +35,10 @@ from whisperslim.speech.corpus.report import (
 
 def text_limit(
     folder: Path, language: str, vocabulary: VocabularyOptions | None = None
-) -> TextLimit:
+) -> TextLimit | None:
     """The limit of the model in `folder`, with the tokens that `vocabulary` leaves it.
+
+    None: texts may have any length.
 
     A trimmed vocabulary spells what is foreign to its languages byte by byte: at most one token
     for each byte of UTF-8, the space before the text included. Merges are not counted on: they are
@@ -51,21 +53,21 @@ def text_limit(
         CheckpointError: for a damaged folder.
         UsageError: when the model does not know a language.
     """
-    tokens, config = load_tokens(folder), empty_model(folder).config
+    family, model = family_in(folder), empty_model(folder)
+    tokens, most = family.load_tokens(folder), family.text_limit(model)
+    if most is None:
+        return None
     if vocabulary is not None and vocabulary.languages:
-        tokens = _trimmed(folder, tokens, int(config.vocab_size), vocabulary)
-    return TextLimit(
-        count=lambda text: tokens.positions(text, language),
-        positions=int(config.max_target_positions),
-    )
+        tokens = _trimmed(folder, tokens, int(model.config.vocab_size), vocabulary)
+    return TextLimit(count=lambda text: family.text_length(tokens, text, language), positions=most)
 
 
-def _trimmed(folder: Path, tokens: TokenCodec, rows: int, options: VocabularyOptions) -> TokenCodec:
+def _trimmed(folder: Path, tokens: Tokens, rows: int, options: VocabularyOptions) -> Tokens:
     """The tokenizer as stage `vocabulary` will write it, without new tokens."""
     kept = choose_tokens(read_table(tokens, rows), options.languages, options.timestamps)
     with TemporaryDirectory() as place:
         write_trimmed_files(folder, Path(place), tokens, kept)
-        return load_tokens(Path(place))
+        return family_in(folder).load_tokens(Path(place))
 
 
 _SHOWN_PROBLEMS = 10
@@ -111,7 +113,7 @@ def _training_clips(
     return train, dev, report
 
 
-def _limit(context: StageContext) -> TextLimit:
+def _limit(context: StageContext) -> TextLimit | None:
     recipe = context.recipe
     found = resolve(recipe.model, announce=lambda message: context.emit(Notice(message=message)))
     return text_limit(found.path, recipe.language, recipe.vocabulary)

@@ -7,6 +7,7 @@ from typing import Any
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.store.checkpoint import family_in
 from whisperslim.events import Notice
 from whisperslim.jobs.scoring.evaluation import choose
 from whisperslim.jobs.scoring.stored import stored_results
@@ -44,7 +45,8 @@ def _score_dense(context: StageContext, sets: dict[str, list[Item]]) -> dict[str
     """The dense model is the same in every run derived from one: it is scored once."""
     name = context.dense
     found = resolve(name, announce=lambda message: context.emit(Notice(message=message)))
-    stored = stored_results(context, "dense", found.weights_sha256, sets)
+    decoding = family_in(found.path).describe_decoding()
+    stored = stored_results(context, "dense", found.weights_sha256, decoding, sets)
     if stored is None:
         return _score(context, "dense", context.load(name), sets)
     context.emit(Notice(message="the dense model's scores are those of an earlier evaluation"))

@@ -8,9 +8,9 @@ from copy import deepcopy
 
 import torch
 
-from whisperslim.core.decoding import greedy
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.families import UnitSite, prunable_total
+from whisperslim.core.families.hearing import Written
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import read_plan, write_plan
 from whisperslim.core.plan.plan import PruningPlan, check_scores
@@ -34,7 +34,7 @@ from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.train import METHOD_STATE, build_method, calibration
 from whisperslim.methods.base import CompressionMethod
 from whisperslim.speech.corpus.audio_cache import AudioCache
-from whisperslim.speech.corpus.batching import make_batch
+from whisperslim.speech.corpus.batching import Batch, make_batch
 from whisperslim.train.state import state_needed
 
 PARITY_CLIPS = 4
@@ -115,18 +115,19 @@ def check_parity(
     groups: tuple[UnitSite, ...],
     plan: PruningPlan,
 ) -> dict[str, float | int | bool]:
-    """Masked against cut, on real clips: encoder states and greedy tokens."""
+    """Masked against cut, on real clips: encoder states and tokens."""
     items = (context.chosen("dev") or context.chosen("train"))[:PARITY_CLIPS]
     cache = AudioCache(context.audio_cache)
-    batch = make_batch(items, [cache.load(i) for i in items], context.window, n_mels=tuned.n_mels)
+    clips = [cache.load(item) for item in items]
+    batch = make_batch(items, clips, context.window, input_spec=tuned.input_spec)
     features = batch.features.to(tuned.device)
     language = context.recipe.language
     with torch.no_grad(), masked(tuned.model, groups, plan):
         wanted = tuned.family.encode(tuned.model, features)
-        wanted_ids = greedy(tuned.model, tuned.tokens, features, batch.seconds, language)
+        wanted_ids = _written(tuned, wanted, batch, language)
     with torch.no_grad():
         found = smaller.family.encode(smaller.model, features)
-        found_ids = greedy(smaller.model, smaller.tokens, features, batch.seconds, language)
+        found_ids = _written(smaller, found, batch, language)
     difference = float((wanted - found).abs().max() / wanted.abs().max())
     same = wanted_ids == found_ids
     # Not `>`: a difference that is not a number is a difference.
@@ -141,6 +142,12 @@ def check_parity(
         "tolerance": PARITY_TOLERANCE,
         "same_tokens": same,
     }
+
+
+def _written(
+    speech: SpeechModel, states: torch.Tensor, batch: Batch, language: str
+) -> list[Written]:
+    return speech.family.decode(speech.model, speech.tokens, states, batch.seconds, language)
 
 
 def _dev_wer(context: StageContext, tuned: SpeechModel) -> Callable[[PruningPlan], float] | None:

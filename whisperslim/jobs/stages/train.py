@@ -183,7 +183,7 @@ def _batches(
         batch_size=batch_size,
         augment=augment,
         seed=context.recipe.runtime.seed,
-        n_mels=speech.n_mels,
+        input_spec=speech.input_spec,
         announce=context.say_once,
     )
 

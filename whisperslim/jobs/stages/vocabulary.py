@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.tokens.codec import TokenCodec, load_tokens
 from whisperslim.core.tokens.files import read_table
 from whisperslim.core.tokens.merges import with_new_tokens
 from whisperslim.core.tokens.vocabulary import Vocabulary, choose
@@ -33,11 +33,11 @@ def trim_vocabulary(context: StageContext) -> bool:
         context.emit(Notice(message="vocabulary: every token of the model is needed"))
         return True
     save_trimmed(context.trimmed_path, speech, vocabulary, recipe.language)
-    _report(context, vocabulary, speech.tokens, texts)
+    _report(context, vocabulary, speech, texts)
     return True
 
 
-def tokens_per_word(tokens: TokenCodec, texts: Sequence[str]) -> float:
+def tokens_per_word(tokens: Tokens, texts: Sequence[str]) -> float:
     """Text tokens per word between spaces; 0 when there is no word."""
     words = sum(len(text.split()) for text in texts)
     return sum(len(tokens.encode(text)) for text in texts) / words if words else 0.0
@@ -58,11 +58,10 @@ def _vocabulary(context: StageContext, speech: SpeechModel, texts: Sequence[str]
 
 
 def _report(
-    context: StageContext, vocabulary: Vocabulary, before: TokenCodec, texts: Sequence[str]
+    context: StageContext, vocabulary: Vocabulary, before: SpeechModel, texts: Sequence[str]
 ) -> None:
-    per_word = [
-        tokens_per_word(each, texts) for each in (before, load_tokens(context.trimmed_path))
-    ]
+    trimmed = before.family.load_tokens(context.trimmed_path)
+    per_word = [tokens_per_word(each, texts) for each in (before.tokens, trimmed)]
     facts = {
         "tokens": vocabulary.size,
         "dense_tokens": vocabulary.dense_size,

@@ -27,6 +27,7 @@ from torch.utils.hooks import RemovableHandle
 
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.families import UnitSite
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.plan.plan import PruningPlan, Scores, check_target, plan_to_budget
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.surgery.gates import attach_gates, attach_output_gates
@@ -34,7 +35,6 @@ from whisperslim.methods.base import (
     Calibration,
     CompressionMethod,
     LossTerms,
-    StepOutputs,
     Target,
 )
 from whisperslim.methods.l0.masks import L0Masks

@@ -26,11 +26,12 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from whisperslim.core.families import UnitSite
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.plan.plan import PruningPlan, Scores, plan_to_budget
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.surgery.gates import attach_gates
 from whisperslim.core.surgery.units import matrices
-from whisperslim.methods.base import CompressionMethod, LossTerms, StepOutputs, Target
+from whisperslim.methods.base import CompressionMethod, LossTerms, Target
 from whisperslim.methods.pinching.control import DensityControl, UnitWorth
 from whisperslim.methods.pinching.gates import ElementGates, UnitGates, attach_weight_masks
 from whisperslim.methods.pinching.options import SelfPinchingOptions

@@ -31,6 +31,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import UnitSite
+from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.plan.plan import (
     PruningPlan,
     Scores,
@@ -44,7 +45,6 @@ from whisperslim.methods.base import (
     Calibration,
     CompressionMethod,
     LossTerms,
-    StepOutputs,
     Target,
 )
 from whisperslim.methods.sgl.options import SGLOptions

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 
 from whisperslim.errors import DataError, UsageError
+from whisperslim.inputs import LOG_MEL, SAMPLES, InputSpec
 from whisperslim.speech.audio.audio import HOP_LENGTH, SAMPLE_RATE
 from whisperslim.speech.audio.augment import Augmenter, rng_for
+from whisperslim.speech.audio.model_input import model_input
 from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item
@@ -16,8 +18,8 @@ from whisperslim.speech.corpus.dataset import Item
 
 @dataclass(frozen=True)
 class Batch:
-    """`features` is (B, n_mels, frames) float32 log-mel. `seconds` is each clip's own length
-    within the window, after any change of speed."""
+    """`features` is float32: log-mel (B, bands, frames), or samples (B, 160 * frames). `seconds` is
+    each clip's own length within the window, after any change of speed."""
 
     features: torch.Tensor
     texts: tuple[str, ...]
@@ -104,13 +106,13 @@ def make_batch(
     augment: Augmenter | None = None,
     seed: int = 0,
     epoch: int = 0,
-    n_mels: int = 80,
+    input_spec: InputSpec = LOG_MEL,
 ) -> Batch:
     """Features of clips (each (samples,) float32, 16 kHz) in a window fitted to the longest.
 
     With `augment`, which is for training, the variant of a clip depends on (seed, epoch, its key)
-    only, and the window is one of few lengths. Raises `DataError` for a clip the window cannot
-    hold: its end would be dropped unheard.
+    only, and the window is one of few lengths; of samples no bands or frames are masked. Raises
+    `DataError` for a clip the window cannot hold: its end would be dropped unheard.
     """
     if not items or len(items) != len(audios):
         raise UsageError(f"{len(items)} clips with {len(audios)} recordings make no batch")
@@ -121,8 +123,8 @@ def make_batch(
     fitted = policy.frames_for if augment is None else policy.training_frames_for
     frames = fitted(max(seconds))
     _check_fits(items, seconds, frames)
-    features = [reference_log_mel(audio, frames, n_mels=n_mels) for audio in audios]
-    if augment is not None:
+    features = [model_input(audio, frames, input_spec, reference_log_mel) for audio in audios]
+    if augment is not None and input_spec != SAMPLES:
         spoken = [-(-len(audio) // HOP_LENGTH) for audio in audios]
         features = [augment.features(*f) for f in zip(features, rngs, spoken, strict=True)]
     return Batch(

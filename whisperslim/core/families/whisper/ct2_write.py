@@ -20,15 +20,15 @@ from ctranslate2.specs.attention_spec import MultiHeadAttentionSpec
 from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 from ctranslate2.specs.transformer_spec import FeedForwardSpec
 from torch import nn
-from transformers import WhisperForConditionalGeneration
 
+from whisperslim.core.families.whisper.decoder import as_whisper
 from whisperslim.core.families.whisper.model import AbsentAttention, AbsentLayer, AbsentLinear
 
 ACTIVATION = "gelu"  # the exact one; CTranslate2's specification of Whisper has no other
 _STACKS = ("encoder", "decoder")
 
 
-def to_ctranslate2(model: WhisperForConditionalGeneration, heads: Mapping[str, int]) -> WhisperSpec:
+def to_ctranslate2(model: nn.Module, heads: Mapping[str, int]) -> WhisperSpec:
     """All tensors of `model`, copied, in CTranslate2's layout.
 
     Args:
@@ -38,7 +38,7 @@ def to_ctranslate2(model: WhisperForConditionalGeneration, heads: Mapping[str, i
     Returns:
         A specification without vocabulary and settings, not validated yet.
     """
-    whisper: Any = model.model
+    whisper: Any = as_whisper(model).model
     layers = {stack: present_layers(model, stack) for stack in _STACKS}
     spec = WhisperSpec(
         len(layers["encoder"]), heads["encoder"], len(layers["decoder"]), heads["decoder"]

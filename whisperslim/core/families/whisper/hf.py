@@ -1,9 +1,16 @@
-"""A cut Whisper's shapes as a Hugging Face configuration tells them: one list a kind of unit."""
+"""A cut Whisper's settings as a Hugging Face folder has them: one list a kind of unit."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import nn
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
 from whisperslim.core.families.base import UnitGroup
+from whisperslim.core.families.hearing import Tokens
+from whisperslim.core.families.whisper.decoder import as_whisper, suppression
+from whisperslim.core.families.whisper.tokens import whisper_tokens
 
 # Part of the group's key -> name of the list in `hf_remote.modeling_whisper_slim`.
 _LISTS = {
@@ -16,6 +23,8 @@ _LISTS = {
 MODEL_TYPE = "whisper_slim"
 MODEL_CLASS, CONFIG_CLASS = "WhisperForConditionalGeneration", "WhisperSlimConfig"
 FEATURES_CLASS = "WhisperSlimFeatureExtractor"
+# Of the dense model, and wrong or void for a cut one: head numbers, and an older way to prompt.
+_NOT_OURS = ("alignment_heads", "forced_decoder_ids", "_from_model_config", "prev_sot_token_id")
 
 
 def layer_lists(config: Any, groups: Sequence[UnitGroup]) -> dict[str, list[int]]:
@@ -31,3 +40,60 @@ def layer_lists(config: Any, groups: Sequence[UnitGroup]) -> dict[str, list[int]
     if counts:  # a kind of unit that this table does not know would be lost without a word
         raise ValueError(f"no list for the unit groups {sorted(counts)[:3]}")
     return lists
+
+
+def model_table(
+    model: nn.Module, tokens: Tokens, groups: Sequence[UnitGroup], dtype: torch.dtype, module: str
+) -> dict[str, Any]:
+    """`config.json`. `module` is the modelling file that goes with it, without its ending."""
+    config = as_whisper(model).config
+    raw = {key: value for key, value in config.to_dict().items() if key != "_name_or_path"}
+    return {
+        **raw,
+        **layer_lists(config, groups),
+        "model_type": MODEL_TYPE,
+        "architectures": [MODEL_CLASS],
+        "auto_map": {
+            "AutoConfig": f"{module}.{CONFIG_CLASS}",
+            "AutoModelForSpeechSeq2Seq": f"{module}.{MODEL_CLASS}",
+        },
+        "tokenizer_class": "WhisperTokenizer",
+        "dtype": str(dtype).removeprefix("torch."),
+        "suppress_tokens": None,
+        "begin_suppress_tokens": list(suppression(model, tokens).at_start),
+    }
+
+
+def generation_table(model: nn.Module, tokens: Tokens, language: str) -> dict[str, Any]:
+    """`generation_config.json`: greedy, in `language` unless that is empty."""
+    whisper, codec = as_whisper(model), whisper_tokens(tokens)
+    rules, vocabulary = suppression(model, tokens), codec.vocabulary()
+    spoken = {f"<|{code}|>" for code in LANGUAGES}
+    tasks = {name: vocabulary.get(f"<|{name}|>") for name in ("transcribe", "translate")}
+    settings: Any = whisper.generation_config
+    kept = {k: v for k, v in settings.to_diff_dict().items() if k not in _NOT_OURS}
+    return {
+        **kept,
+        **({"language": language} if language else {}),
+        "task": "transcribe",
+        "is_multilingual": True,
+        "lang_to_id": {token: vocabulary[token] for token in sorted(spoken & set(vocabulary))},
+        "task_to_id": {name: number for name, number in tasks.items() if number is not None},
+        "no_timestamps_token_id": codec.no_timestamps,
+        "return_timestamps": False,
+        "suppress_tokens": list(rules.always),
+        "begin_suppress_tokens": list(rules.at_start),
+        "decoder_start_token_id": codec.start,
+        "eos_token_id": codec.end,
+        "pad_token_id": whisper.config.pad_token_id,
+        # The pipeline's own default would be a search with five beams.
+        "num_beams": 1,
+        "do_sample": False,
+        "max_length": whisper.config.max_target_positions,
+    }
+
+
+def encode_as_stored(model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """Encoder states by the encoder's own forward pass, as others run it."""
+    states: torch.Tensor = as_whisper(model).model.encoder(features).last_hidden_state
+    return states

@@ -14,6 +14,10 @@ from torch.nn import functional as F
 from transformers import WhisperForConditionalGeneration
 
 from whisperslim.core.families.base import Group, Slice, UnitSite
+from whisperslim.core.families.hearing import Tokens
+from whisperslim.core.families.whisper.decoder import WhisperDecoder, as_whisper
+from whisperslim.core.families.whisper.folder import WhisperFolder
+from whisperslim.core.families.whisper.tokens import whisper_tokens
 
 
 class AbsentAttention(nn.Module):
@@ -47,7 +51,7 @@ _STACKS = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
 _FFN_NORM = "final_layer_norm"
 
 
-class WhisperFamily:
+class WhisperFamily(WhisperFolder, WhisperDecoder):
     """Attention heads and FFN units of every encoder and decoder layer."""
 
     model_type = "whisper"
@@ -123,7 +127,7 @@ class WhisperFamily:
         Returns:
             States `(batch, frames / 2, d_model)`. At 3000 frames equal to the stock encoder.
         """
-        encoder: Any = _whisper(model).model.encoder
+        encoder: Any = as_whisper(model).model.encoder
         limit = 2 * encoder.max_source_positions
         frames = features.shape[-1]
         if frames % 2 or not 0 < frames <= limit:
@@ -136,26 +140,32 @@ class WhisperFamily:
             hidden = layer(hidden, None)
         return encoder.layer_norm(hidden)
 
+    def encoder(self, model: nn.Module) -> nn.Module:
+        """Convolutions, positions and layers of the encoder."""
+        return as_whisper(model).model.encoder
+
     def layers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
         """The layers of both stacks."""
         return {stack: tuple(_layers(model, stack)) for stack in _STACKS}
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Residual dropout, as in Whisper's own configuration field of that name."""
-        whisper: Any = _whisper(model).model
+        whisper: Any = as_whisper(model).model
         for stack in (whisper.encoder, whisper.decoder):
             stack.dropout = rate
             for layer in stack.layers:
                 layer.dropout = rate
 
     @torch.no_grad()
-    def endless(self, model: nn.Module, end: int) -> WhisperForConditionalGeneration:
+    def with_constant_output(
+        self, model: nn.Module, tokens: Tokens
+    ) -> WhisperForConditionalGeneration:
         """Norm the last states away: they all become the embedding of the longest text token.
 
         No other text token's product with it is larger. The end token might win, and so loses its
         part along it.
         """
-        copy = deepcopy(_whisper(model))
+        copy, end = deepcopy(as_whisper(model)), whisper_tokens(tokens).end
         decoder: Any = copy.model.decoder
         rows = decoder.embed_tokens.weight
         text = rows[:end]
@@ -167,16 +177,12 @@ class WhisperFamily:
 
     def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:
         """Freeze parts for tuning. The sinusoidal encoder positions are frozen always."""
-        whisper: Any = _whisper(model).model
+        whisper: Any = as_whisper(model).model
         if encoder:
             whisper.encoder.requires_grad_(False)
         whisper.encoder.embed_positions.requires_grad_(False)
         if embeddings:
             whisper.decoder.embed_tokens.requires_grad_(False)
-
-
-def _whisper(model: nn.Module) -> WhisperForConditionalGeneration:
-    return cast(WhisperForConditionalGeneration, model)
 
 
 def _layers(model: nn.Module, stack: str) -> nn.ModuleList:

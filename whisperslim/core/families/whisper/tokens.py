@@ -4,7 +4,7 @@ Text is split into words before its bytes become tokens; `WHOLE_WORDS` splits at
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ from typing import Any, cast
 from tokenizers import Regex, pre_tokenizers
 from transformers import WhisperTokenizer
 
+from whisperslim.core.families.hearing import Tokens
 from whisperslim.errors import CheckpointError, UsageError
 
 # GPT-2's pattern, which Whisper has too, with marks counted among letters: Whisper's own splits a
@@ -66,22 +67,42 @@ class TokenCodec:
             raise UsageError(f"this model does not know the language {language!r}; use a code: hi")
         return [self.start, identifier, self.transcribe, self.no_timestamps]
 
+    def check_language(self, language: str) -> None:
+        """Raise `UsageError` for a language there is no token of."""
+        self.prompt(language)
+
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token of the tokenizer; timestamps are missing in some files."""
+        return self.tokenizer.get_vocab()
+
+    def save(self, file: Path) -> None:
+        """Write `tokenizer.json`."""
+        self.tokenizer.backend_tokenizer.save(str(file))
+
+    def layout(self) -> dict[str, Any]:
+        """The contents of `tokenizer.json`."""
+        found: dict[str, Any] = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        return found
+
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone, with the leading space Whisper was trained with."""
         ids = self.tokenizer(f" {text.strip()}", add_special_tokens=False)["input_ids"]
         return cast(list[int], ids)
 
-    def positions(self, text: str, language: str) -> int:
-        """Decoder positions that training on a text takes: the prompt's and its own tokens'.
-
-        The end token is predicted and never read, so it takes none.
-        """
-        return len(self.prompt(language)) + len(self.encode(text))
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; control tokens dropped, broken UTF-8 shown as the replacement mark."""
         text: Any = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return str(text).strip()
+
+
+def whisper_tokens(tokens: Tokens) -> TokenCodec:
+    """The same tokens. Raises `UsageError` unless they are Whisper's."""
+    if not isinstance(tokens, TokenCodec):
+        raise UsageError(
+            "this needs Whisper's byte-level tokens and the model has others: leave "
+            "`vocabulary.languages` empty, and run the model in PyTorch"
+        )
+    return tokens
 
 
 def load_tokens(folder: Path) -> TokenCodec:

@@ -1,0 +1,1 @@
+"""Ways of getting from encoder states to text that several architectures share."""

@@ -1,0 +1,259 @@
+"""A decoder that attends to encoder states and writes one token after another.
+
+Training is one teacher-forced pass, decoding is greedy with a key/value cache, for whole and for
+cut models alike. An architecture says where its decoder is; see the abstract members.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from whisperslim.core.families.hearing import StepOutputs, Tokens, Written
+from whisperslim.errors import DataError
+
+# Hindi costs about 5.2 tokens a word and fast speech has about 4 words a second. A loop that
+# repeats a phrase has no end of its own, so the audio's length bounds it. Our choice.
+TOKENS_PER_SECOND = 25.0
+TOKENS_ALWAYS = 10
+# Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept
+# in memory, for every length that occurs. The padding is never counted. Our choice.
+_LENGTH_STEP = 16
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How text is read off the model. `describe` goes beside every figure."""
+
+    tokens_per_second: float = TOKENS_PER_SECOND
+    tokens_always: int = TOKENS_ALWAYS
+
+    def limit(self, seconds: float, positions: int, prompt: int) -> int:
+        """Most tokens for `seconds` of audio, within the decoder's positions."""
+        wanted = self.tokens_always + int(seconds * self.tokens_per_second)
+        return min(wanted, positions - prompt)
+
+    def describe(self) -> str:
+        """For reports."""
+        return (
+            f"greedy, KV cache, at most {self.tokens_always} + "
+            f"{self.tokens_per_second:g} tokens per second of audio"
+        )
+
+
+class PromptedTokens(Tokens, Protocol):
+    """Tokens whose texts begin with a prompt and close with an end token."""
+
+    @property
+    def end(self) -> int:
+        """Id of the end token."""
+        ...
+
+    def prompt(self, language: str) -> list[int]:
+        """Ids before the text. Raises `UsageError` for an unknown language."""
+        ...
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """Token ids that are never written, and those that are not the first of a transcript."""
+
+    always: tuple[int, ...]
+    at_start: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Decoder inputs and what they should predict.
+
+    Attributes:
+        inputs: `(batch, length)`; padded with the end token to one of few lengths.
+        wanted: `(batch, length)`; the next token at each position.
+        counted: `(batch, length)` bool; true where the next token is text or the end.
+    """
+
+    inputs: torch.Tensor
+    wanted: torch.Tensor
+    counted: torch.Tensor
+
+
+def make_targets(
+    tokens: PromptedTokens, texts: Sequence[str], keys: Sequence[str], language: str, positions: int
+) -> Targets:
+    """Prompt + text + end for each clip; the prompt itself is not learnt.
+
+    Raises:
+        DataError: for a text longer than the decoder's positions.
+    """
+    prompt = tokens.prompt(language)
+    rows = [[*prompt, *tokens.encode(text), tokens.end] for text in texts]
+    for key, row in zip(keys, rows, strict=True):
+        if len(row) > positions + 1:
+            raise DataError(
+                f"clip {key}: its text takes {len(row)} tokens and the model has {positions} "
+                "positions; cut the clip into sentences, or leave it out, and start a new run"
+            )
+    longest = max(len(row) for row in rows)
+    # Never beyond the model's positions, but always room for the longest.
+    width = min(-(-(longest - 1) // _LENGTH_STEP) * _LENGTH_STEP, positions) + 1
+    padded = torch.tensor([row + [tokens.end] * (width - len(row)) for row in rows])
+    place = torch.arange(width - 1)
+    ends = torch.tensor([len(row) for row in rows])[:, None] - 1
+    counted = (place >= len(prompt) - 1) & (place < ends)
+    return Targets(padded[:, :-1], padded[:, 1:], counted)
+
+
+class AttentionDecoder(ABC):
+    """The part of a family that trains and decodes, for architectures of this flavour.
+
+    Attributes:
+        decoding: What bounds a transcript.
+    """
+
+    def __init__(self, decoding: DecodingOptions | None = None) -> None:
+        self.decoding = decoding or DecodingOptions()
+
+    @abstractmethod
+    def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+        """Encoder states of a window."""
+
+    @abstractmethod
+    def no_sound(self, model: nn.Module, frames: int) -> torch.Tensor:
+        """Zeros in the shape of one clip's input, on the model's device."""
+
+    @abstractmethod
+    def run_decoder(
+        self, model: nn.Module, ids: torch.Tensor, states: torch.Tensor, **options: Any
+    ) -> torch.Tensor:
+        """States `(batch, length, width)` of the tokens `ids`, `(batch, length)`.
+
+        `options` are transformers': `use_cache`, and `past_key_values` or `attention_mask`.
+        """
+
+    @abstractmethod
+    def project(self, model: nn.Module, states: torch.Tensor) -> torch.Tensor:
+        """Logits `(..., vocabulary)` of decoder states."""
+
+    @abstractmethod
+    def positions(self, model: nn.Module) -> int:
+        """Most tokens the decoder has positions for, the prompt among them."""
+
+    @abstractmethod
+    def suppression(self, model: nn.Module, tokens: Tokens) -> Suppression:
+        """What is never written."""
+
+    def text_limit(self, model: nn.Module) -> int | None:
+        """The decoder's positions."""
+        return self.positions(model)
+
+    def text_length(self, tokens: Tokens, text: str, language: str) -> int:
+        """Positions of the prompt and the text. The end token is predicted and never read."""
+        return len(cast(PromptedTokens, tokens).prompt(language)) + len(tokens.encode(text))
+
+    def targets(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        texts: Sequence[str],
+        keys: Sequence[str],
+        seconds: Sequence[float],
+        language: str,
+    ) -> Targets:
+        """As `make_targets`; the length of the audio is of no concern."""
+        prompted = cast(PromptedTokens, tokens)
+        return make_targets(prompted, texts, keys, language, self.positions(model))
+
+    def outputs(
+        self, model: nn.Module, states: torch.Tensor, targets: Targets, smoothing: float = 0.0
+    ) -> StepOutputs:
+        """Logits and cross entropy at the counted positions only: padding costs no projection."""
+        device = states.device
+        hidden = self.run_decoder(model, targets.inputs.to(device), states, use_cache=False)
+        counted = targets.counted.to(device)
+        logits = self.project(model, hidden[counted]).float()
+        wanted = targets.wanted.to(device)[counted]
+        loss = F.cross_entropy(logits, wanted, label_smoothing=smoothing)
+        return StepOutputs(loss, logits, wanted)
+
+    def counted_states(self, stack: str, states: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Every frame of the encoder, and the target tokens' places of the decoder."""
+        if stack == "decoder":
+            return states[targets.counted.to(states.device)]
+        return states.flatten(0, 1)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        states: torch.Tensor,
+        seconds: Sequence[float],
+        language: str,
+        on_first: Callable[[], None] = lambda: None,
+    ) -> list[Written]:
+        """The most likely token at each step, for every clip of a batch."""
+        prompted = cast(PromptedTokens, tokens)
+        prompt, positions = prompted.prompt(language), self.positions(model)
+        limits = [self.decoding.limit(s, positions, len(prompt)) for s in seconds]
+        rules = self.suppression(model, tokens)
+        never = torch.tensor(rules.always, dtype=torch.long, device=states.device)
+        # One layer record per decoder layer is made on first use: ragged head counts do not matter.
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        ids = torch.tensor([prompt] * len(limits), device=states.device)
+        found: list[list[int]] = [[] for _ in limits]
+        open_clips = set(range(len(limits)))
+        for step in range(max(limits)):
+            hidden = self.run_decoder(model, ids, states, past_key_values=cache, use_cache=True)
+            logits = self.project(model, hidden[:, -1]).float()
+            logits[:, never] = -torch.inf
+            if step == 0:
+                # As in Whisper: a transcript does not begin with its end, save for nothing to say,
+                # which the no-speech check upstream deals with.
+                logits[:, list(rules.at_start)] = -torch.inf
+            best = logits.argmax(-1).tolist()
+            if step == 0:
+                on_first()
+            _collect(best, found, open_clips, limits, prompted.end)
+            if not open_clips:
+                break
+            ids = torch.tensor(best, device=states.device)[:, None]
+        rows = zip(found, limits, strict=True)
+        return [Written(tuple(row), len(row) >= limit) for row, limit in rows]
+
+    def describe_decoding(self) -> str:
+        """As the options do."""
+        return self.decoding.describe()
+
+    def training_pass(self, model: nn.Module, frames: int, tokens: int) -> None:
+        """One teacher-forced pass, on the meta device."""
+        states = self.encode(model, self.no_sound(model, frames))
+        # With a ready mask transformers has no values to look at, which meta tensors lack.
+        mask = torch.zeros(1, 1, tokens, tokens, device="meta")
+        ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
+        hidden = self.run_decoder(model, ids, states, attention_mask=mask, use_cache=False)
+        self.project(model, hidden)
+
+    def pass_in_use(self, model: nn.Module, frames: int, tokens: int) -> None:
+        """The encoder once and the decoder token by token; without the output projection."""
+        states = self.encode(model, self.no_sound(model, frames))
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        ids = torch.zeros(1, 1, dtype=torch.long, device=states.device)
+        for _ in range(min(tokens, self.positions(model))):
+            self.run_decoder(model, ids, states, past_key_values=cache, use_cache=True)
+
+
+def _collect(
+    best: list[int], found: list[list[int]], open_clips: set[int], limits: list[int], end: int
+) -> None:
+    for clip in list(open_clips):
+        if best[clip] == end:
+            open_clips.discard(clip)
+            continue
+        found[clip].append(best[clip])
+        if len(found[clip]) >= limits[clip]:
+            open_clips.discard(clip)

@@ -1,0 +1,212 @@
+"""What a family does with sound and text: everything about it but its removable units."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from whisperslim.inputs import InputSpec
+
+
+class Tokens(Protocol):
+    """Text to the ids that a model writes, and back."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text alone."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, without control tokens."""
+        ...
+
+    def check_language(self, language: str) -> None:
+        """Raise `UsageError` for a language that cannot be written."""
+        ...
+
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token and its id."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepOutputs:
+    """What one student forward pass gives a method to work with.
+
+    Attributes:
+        cross_entropy: Negative log likelihood of the texts, mean over target tokens; scalar.
+        logits: At the places that count, `(places, vocabulary)`: the target tokens of a decoder,
+            the frames of a model without one.
+        targets: Token ids of the texts, `(tokens,)`.
+    """
+
+    cross_entropy: torch.Tensor
+    logits: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a model wrote for one clip.
+
+    Attributes:
+        ids: Text tokens, without control tokens.
+        at_limit: Whether a bound on their number ended the text, and not the model.
+    """
+
+    ids: tuple[int, ...]
+    at_limit: bool = False
+
+
+class Hearing(Protocol):
+    """How models of one architecture are loaded, trained, and decoded.
+
+    A model is a `PreTrainedModel` of transformers whose configuration has `model_type` and
+    `vocab_size`: how many tokens it writes. What `targets` returns, only the family looks into.
+    """
+
+    @property
+    def tied(self) -> Mapping[str, str]:
+        """Parameter -> the parameter it is another name of, which alone is stored."""
+        ...
+
+    @property
+    def token_row(self) -> str:
+        """Which row of a cost report has the tokens for its units; see `cost_row`."""
+        ...
+
+    # Loading
+
+    def skeleton(self, folder: Path, tokens: int | None = None) -> PreTrainedModel:
+        """The architecture of a model folder before any cut, on the meta device.
+
+        Args:
+            folder: With `config.json`, and whatever else the family keeps beside weights.
+            tokens: Stands in for the vocabulary size of the configuration.
+
+        Raises:
+            CheckpointError: for a missing or damaged file, or settings that are not supported.
+        """
+        ...
+
+    def skeleton_of(self, model: nn.Module) -> PreTrainedModel:
+        """The architecture of a model before any cut, with its present tokens, likewise."""
+        ...
+
+    def load_tokens(self, folder: Path) -> Tokens:
+        """The tokenizer of a model folder. Raises `CheckpointError` when it cannot be used."""
+        ...
+
+    # Sound
+
+    def input_spec(self, model: nn.Module) -> InputSpec:
+        """What the model is given of a recording."""
+        ...
+
+    def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+        """Encoder states `(batch, positions, width)` of a batch of inputs, as `input_spec` says.
+
+        The window has any even number of 10 ms frames up to the model's maximum.
+        """
+        ...
+
+    def encoder(self, model: nn.Module) -> nn.Module:
+        """The module that holds all that makes the encoder states."""
+        ...
+
+    # Training
+
+    def text_limit(self, model: nn.Module) -> int | None:
+        """The longest text to train on, in the measure of `text_length`; None: any length."""
+        ...
+
+    def text_length(self, tokens: Tokens, text: str, language: str) -> int:
+        """What a text takes of `text_limit`. Raises `UsageError` for an unknown language."""
+        ...
+
+    def targets(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        texts: Sequence[str],
+        keys: Sequence[str],
+        seconds: Sequence[float],
+        language: str,
+    ) -> Any:
+        """What the clips of a batch are to become; `seconds` is the length of each one's audio.
+
+        Raises:
+            DataError: for a text over the limit, named by its key.
+        """
+        ...
+
+    def outputs(
+        self, model: nn.Module, states: torch.Tensor, targets: Any, smoothing: float = 0.0
+    ) -> StepOutputs:
+        """Logits and loss, with gradient, of encoder states; `smoothing` is of the labels."""
+        ...
+
+    def width(self, model: nn.Module) -> int:
+        """Channels of the states that layers hand on."""
+        ...
+
+    def counted_states(self, stack: str, states: torch.Tensor, targets: Any) -> torch.Tensor:
+        """Those of a layer's states that count, `(places, width)`, for learning from a teacher.
+
+        `states` is what a layer of `stack` returned, `(batch, positions, width)`.
+        """
+        ...
+
+    # Decoding
+
+    def decode(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        states: torch.Tensor,
+        seconds: Sequence[float],
+        language: str,
+        on_first: Callable[[], None] = lambda: None,
+    ) -> list[Written]:
+        """Read text off encoder states, without gradient.
+
+        Args:
+            model: Whole or cut, in evaluation mode.
+            tokens: Its tokenizer.
+            states: `(batch, positions, width)`.
+            seconds: Length of each clip's audio.
+            language: Language code.
+            on_first: Called once, when the first token of every clip is known.
+        """
+        ...
+
+    def describe_decoding(self) -> str:
+        """How text is read off, for reports: figures depend on it."""
+        ...
+
+    def with_constant_output(self, model: nn.Module, tokens: Tokens) -> Any:
+        """A copy that computes as much and writes one token over and over, up to its limit.
+
+        For comparing times: all such copies of a model write equally much.
+        """
+        ...
+
+    # Costs
+
+    def training_pass(self, model: nn.Module, frames: int, tokens: int) -> None:
+        """Run a skeleton on a window of `frames` and a text of `tokens`, to be counted."""
+        ...
+
+    def pass_in_use(self, model: nn.Module, frames: int, tokens: int) -> None:
+        """Run a model as in use, without gradient, to be timed sub-layer by sub-layer."""
+        ...
+
+    def cost_row(self, model: nn.Module, name: str) -> str:
+        """The row of a cost report for a module that no unit owns: `stack.kind`.
+
+        The sinusoids and convolutions of an encoder, norms, the head.
+        """
+        ...

@@ -1,0 +1,25 @@
+"""What a model is given of a recording, in words that audio and models share."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The numbers that stand for a stretch of sound, as a model wants them.
+
+    Attributes:
+        kind: `log_mel`: Whisper's features, `(bands, frames)`, 100 frames per second; `samples`:
+            the sound itself at 16 kHz, `(160 * frames,)`.
+        bands: Mel bands; 0 for samples.
+    """
+
+    kind: str = "log_mel"
+    bands: int = 80
+
+    def describe(self) -> str:
+        """For messages: "80 mel bands" or "samples"."""
+        return f"{self.bands} mel bands" if self.kind == "log_mel" else self.kind
+
+
+LOG_MEL = InputSpec()
+SAMPLES = InputSpec("samples", 0)
