@@ -21,8 +21,7 @@ def stock_folder(speech: SpeechModel, work: Path) -> Path:
     if not (folder / "preprocessor_config.json").is_file():
         save_dense(folder, speech.model, side_files=speech.path)
         _complete_generation(speech, folder / "generation_config.json")
-        sizes = {"num_mel_bins": speech.input_spec.bands}
-        text = json.dumps(preprocessor_config(sizes), indent=1)
+        text = json.dumps(preprocessor_config(speech.input_spec.bands), indent=1)
         write_text_atomically(folder / "preprocessor_config.json", text)
     return folder
 

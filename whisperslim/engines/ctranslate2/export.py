@@ -81,7 +81,7 @@ def _write_side_files(speech: SpeechModel, folder: Path) -> None:
         whisper_tokens(speech.tokens).save(folder / TOKENIZER_FILE)
     settings = folder / "preprocessor_config.json"
     if not settings.is_file():
-        content = preprocessor_config({"num_mel_bins": speech.input_spec.bands})
+        content = preprocessor_config(speech.input_spec.bands)
         settings.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 

@@ -42,7 +42,7 @@ def write_side_files(
         files = {
             "config.json": model_config(sizes, settings, tokens),
             "generation_config.json": generation_config(sizes, settings, tokens),
-            "preprocessor_config.json": preprocessor_config(sizes),
+            "preprocessor_config.json": preprocessor_config(sizes["num_mel_bins"]),
             "tokenizer_config.json": tokenizer_config(specials),
         }
     except KeyError as error:
@@ -92,12 +92,12 @@ def generation_config(
     }
 
 
-def preprocessor_config(sizes: Mapping[str, int]) -> dict[str, Any]:
+def preprocessor_config(bands: int) -> dict[str, Any]:
     """`preprocessor_config.json`: 30 s of 16 kHz sound, 25 ms windows every 10 ms."""
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",
         "processor_class": "WhisperProcessor",
-        "feature_size": sizes["num_mel_bins"],
+        "feature_size": bands,
         "sampling_rate": _SAMPLING_RATE,
         "hop_length": _HOP,
         "n_fft": 400,
