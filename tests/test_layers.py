@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from whisperslim.engines import registry
+
 PACKAGE = Path(__file__).parents[1] / "whisperslim"
 LEAVES = {"errors", "events", "fields", "inputs", "offline", "places", "scripts"}
 MAY_IMPORT = {
@@ -78,6 +80,8 @@ EXCEPTIONS = {
     # Sizes a slider shows, from `config.json` without torch; families load it.
     ("ui/context/embedding.py", "d_model"),
 }  # fmt: skip
+# Where an engine's name is another thing's too: the kind of an ordinary model folder.
+OTHER_MEANINGS = {("core/fetch/model_folder.py", "hf"), ("core/fetch/hub.py", "hf")}
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:
@@ -238,10 +242,71 @@ def test_what_serves_every_architecture_may_be_named(line: str) -> None:
     assert not list(of_an_architecture(ast.parse(line)))
 
 
+def strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Strings that are not documentation, parts of formatted ones among them."""
+    skipped = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in skipped:
+            yield node.lineno, str(node.value)
+
+
+def usual_engine(tree: ast.Module) -> Iterator[int]:
+    """Lines where `registry.OWN`, a package's name too, can only mean the engine."""
+    for node in ast.walk(tree):
+        values: list[ast.expr | None] = []
+        if isinstance(node, ast.Compare):
+            values = [node.left, *node.comparators]
+        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "engine":
+            values = [node.value]
+        elif isinstance(node, ast.FunctionDef):
+            values = [*node.args.defaults, *node.args.kw_defaults]
+        elif isinstance(node, ast.Call):
+            values = [node.args[0]] if getattr(node.func, "id", "") == "option" else []
+        for value in values:
+            if isinstance(value, ast.Constant) and value.value == registry.OWN:
+                yield value.lineno
+
+
+def engine_names(file: str, tree: ast.Module) -> Iterator[str]:
+    """Where a file names an engine that it should ask the register for."""
+    names = set(registry.exported())
+    for line, value in strings(tree):
+        for word in names & set(re.findall(r"[\w-]+", value)):
+            if (file, word) not in OTHER_MEANINGS:
+                yield f"{file}:{line}: names the engine {word}"
+    yield from (f"{file}:{line}: names {registry.OWN}" for line in usual_engine(tree))
+
+
+def test_only_engines_and_what_families_write_for_them_name_an_engine() -> None:
+    known = (PACKAGE / "engines", PACKAGE / "core" / "families")
+    wrong = [
+        place
+        for path, tree in sources()
+        if not any(folder in path.parents for folder in known)
+        for place in engine_names(path.relative_to(PACKAGE).as_posix(), tree)
+    ]
+    assert not wrong, "ask whisperslim.engines.registry:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["if engine == 'torch': pass", "engine: str = 'torch'", "def f(engine: str = 'torch'): ...",
+     "print('for onnx alone')", "ENGINES = ('ctranslate2',)"],
+)  # fmt: skip
+def test_an_engine_that_is_named_is_found(code: str) -> None:
+    assert list(engine_names("jobs/a.py", ast.parse(code)))
+
+
+def test_packages_and_folders_of_an_engines_name_are_left_alone() -> None:
+    code = "import torch\nversion('torch')\nfacts = {'torch': 1}\n'hf' in kinds"
+    assert not list(engine_names("core/fetch/model_folder.py", ast.parse(code)))
+
+
 def test_importing_the_package_and_asking_for_help_is_light() -> None:
     code = (
         "import sys, whisperslim, whisperslim.cli\n"
-        "heavy = {'torch', 'transformers', 'librosa', 'gradio', 'scipy', 'av'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'librosa', 'gradio', 'scipy', 'av',\n"
+        "         'onnx', 'onnxruntime', 'ctranslate2'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -6,12 +6,14 @@ Leaf module. An options class is a frozen dataclass whose fields are made by `op
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from whisperslim.errors import RecipeError
 
 Scalar = str | int | float | bool
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,32 @@ class FieldSpec:
 
 def option(
     default: Any,
-    help: str,
+    help: str | Callable[[], str],
     *,
     unit: str = "",
     label: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
     step: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = (),
     advanced: bool = True,
 ) -> Any:
-    """Declare a dataclass field together with its `FieldSpec`. Returns what `field` returns."""
-    spec = FieldSpec(help, unit, label, minimum, maximum, step, choices, advanced)
+    """Declare a dataclass field together with its `FieldSpec`. Returns what `field` returns.
+
+    `help` and `choices` may be functions, for what a register knows: they are asked when needed.
+    """
+
+    def spec() -> FieldSpec:
+        now = _asked(help), unit, label, minimum, maximum, step, _asked(choices), advanced
+        return FieldSpec(*now)
+
     return dataclasses.field(default=default, metadata={"spec": spec})
 
 
 def specs(options: Any) -> dict[str, FieldSpec]:
     """The `FieldSpec` of every declared field of an options class or instance, in order."""
-    return {f.name: f.metadata["spec"] for f in dataclasses.fields(options) if "spec" in f.metadata}
+    declared = [f for f in dataclasses.fields(options) if "spec" in f.metadata]
+    return {f.name: f.metadata["spec"]() for f in declared}
 
 
 def problems(options: Any, prefix: str = "") -> dict[str, str]:
@@ -60,7 +70,7 @@ def problems(options: Any, prefix: str = "") -> dict[str, str]:
     for field in dataclasses.fields(options):
         spec = field.metadata.get("spec")
         if spec is not None:
-            message = _problem(getattr(options, field.name), field.default, spec)
+            message = _problem(getattr(options, field.name), field.default, spec())
             if message:
                 found[prefix + field.name] = message
     return found
@@ -71,6 +81,10 @@ def check(options: Any) -> None:
     found = problems(options)
     if found:
         raise RecipeError(found)
+
+
+def _asked(value: _T | Callable[[], _T]) -> _T:
+    return value() if callable(value) else value
 
 
 def _problem(value: Any, default: Any, spec: FieldSpec) -> str:

@@ -35,6 +35,7 @@ from whisperslim.core.plan.rules import PlanRules
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, load_slim, save_slim
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
+from whisperslim.engines import registry
 from whisperslim.errors import UsageError
 from whisperslim.events import Evaluated, Event, SparsityMeasured, Stopped
 from whisperslim.methods.base import CompressionMethod, Target
@@ -60,9 +61,9 @@ def trained(
     return method, job
 
 
-def student_of(row: Row, shop: Workshop, engine: str = "torch") -> SpeechModel:
+def student_of(row: Row, shop: Workshop, engine: str = registry.OWN) -> SpeechModel:
     """The tiny model, its units counted in what the row's target is."""
-    return replace(shop.student(), rules=PlanRules(engine, row.prices))
+    return replace(shop.student(), rules=PlanRules(registry.get(engine).ties, row.prices))
 
 
 def looks(seen: Sequence[Event]) -> dict[int, float | None]:

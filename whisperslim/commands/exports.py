@@ -14,6 +14,8 @@ from whisperslim.commands.terminal import (
     millions,
     print_table,
 )
+from whisperslim.engines import registry
+from whisperslim.engines.registry import listed
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.places import ASSETS
@@ -25,14 +27,16 @@ if TYPE_CHECKING:
     from whisperslim.engines.export.parity import ParityVerdict
     from whisperslim.engines.export.record import ExportRecord
 
+_ENGINES = " ".join(f"{s.name}: {s.words}." for s in registry.specs() if s.exporter)
+
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; a new one.")],
-    engine: Annotated[str, typer.Option(help="ctranslate2, onnx, or hf for transformers.")],
+    engine: Annotated[str, typer.Option(help=_ENGINES)],
     quantize: Annotated[
-        str, typer.Option(help="Weights in the file: none, float16, int8 or int4.")
-    ] = "none",
+        str, typer.Option(help=f"Weights in the file: {listed(registry.precisions())}.")
+    ] = registry.FULL,
     data: Annotated[
         str, typer.Option(help="Recordings for the check; the demo's own when empty.")
     ] = "",
@@ -61,7 +65,7 @@ def export(
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An export for hf.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An export for transformers.")],
     repo_id: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the Hugging Face hub.")],
     yes: Annotated[
         bool, typer.Option("--yes", help="Do it: the upload is not asked about.")
@@ -110,6 +114,6 @@ def _tell(
         ("heard in", verdict.window),
         ("try it", f"whisperslim transcribe --model {out} RECORDING"),
     ]
-    if record.engine == "hf":
+    if registry.get(record.engine).shared:
         rows.append(("share it", f"whisperslim push {out} OWNER/NAME --yes"))
     print_table(("export", str(out)), rows)

@@ -16,6 +16,8 @@ from whisperslim.commands.terminal import (
     print_json,
     print_table,
 )
+from whisperslim.engines import registry
+from whisperslim.engines.registry import listed
 
 if TYPE_CHECKING:
     from whisperslim.core.loading import SpeechModel
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
 def profile(
     engine: Annotated[
-        str, typer.Option(help="Where models will run: torch, ctranslate2 or onnx.")
-    ] = "torch",
+        str, typer.Option(help=f"Where models will run: {listed(registry.profiled())}.")
+    ] = registry.OWN,
     quantize: Annotated[
         str, typer.Option(help="Numbers they compute in: none, or int8 and others an engine has.")
-    ] = "none",
+    ] = registry.FULL,
     model: Annotated[
         str, typer.Option(help="Model whose units are measured: of the width to be pruned.")
     ] = "openai/whisper-base",

@@ -16,6 +16,8 @@ from whisperslim.commands.terminal import (
     print_json,
     print_table,
 )
+from whisperslim.engines import registry
+from whisperslim.engines.registry import listed
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import require_writable, write_text_told
 from whisperslim.jobs.run.folder import LATEST, RunDir, find_run, list_runs
@@ -58,7 +60,7 @@ def replan(
     recover: Recover = None,
     engine: Annotated[
         str,
-        typer.Option(help="Where it will run: torch, ctranslate2, onnx or hf; else as the run."),
+        typer.Option(help=f"Where it will run: {listed(registry.names())}; else as the run."),
     ] = "",
     quantize: Annotated[
         str, typer.Option(help="Numbers it is written in for that engine; else as the run.")

@@ -43,7 +43,7 @@ class SpeechModel:
 
     def groups(self) -> tuple[UnitSite, ...]:
         """Its removable units, limited and priced by its rules."""
-        return self.rules.applied(self.family, self.family.unit_groups(self.model))
+        return self.rules.applied(self.family.unit_groups(self.model))
 
 
 def load_model(

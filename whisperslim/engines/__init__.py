@@ -1,0 +1,15 @@
+"""Engines that models run in. Importing the package registers those that ship with it.
+
+Only what each says of itself is loaded then; a runtime, when a model is written for it or opened.
+"""
+
+from whisperslim.engines.ctranslate2 import spec as ctranslate2
+from whisperslim.engines.hf import spec as hf
+from whisperslim.engines.onnx import spec as onnx
+from whisperslim.engines.registry import register
+from whisperslim.engines.torch_spec import TORCH
+
+register(TORCH)
+register(ctranslate2.SPEC)
+register(onnx.SPEC)
+register(hf.SPEC)

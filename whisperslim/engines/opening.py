@@ -8,15 +8,13 @@ import torch
 from whisperslim.core import matmul
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import load_model
+from whisperslim.engines import registry
 from whisperslim.engines.export.export import TOKENIZER_FILE, load_exporter
 from whisperslim.engines.export.record import EXPORT_FILE, ExportRecord, is_export, read_export
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError
 from whisperslim.speech.audio.window import WindowPolicy
-
-# Files that no model folder has and some export has.
-_RESTS = ("model.bin", "encoder.onnx", "decoder.onnx")
 
 
 def open_transcriber(
@@ -64,7 +62,8 @@ def _check_tokenizer(folder: Path, record: ExportRecord) -> None:
 
 
 def _check_no_rest(folder: Path) -> None:
-    if folder.is_dir() and any((folder / name).is_file() for name in _RESTS):
+    rests = [name for spec in registry.specs() for name in spec.rests]
+    if folder.is_dir() and any((folder / name).is_file() for name in rests):
         raise ExportError(
             f"{folder} has files of an export and no {EXPORT_FILE}: it is half written or half "
             "copied; copy it again, or export the model again"

@@ -12,8 +12,9 @@ from tests.support.tiny import tiny_model
 from whisperslim.core.families import UnitGroup, family_of, total_price, unlimited
 from whisperslim.core.plan.plan import PruningPlan, plan_below, plan_to_budget, reachable
 from whisperslim.core.plan.removal_order import death_order
-from whisperslim.core.plan.rules import ENGINES, PlanRules, constrain, costs_of
+from whisperslim.core.plan.rules import PlanRules, constrain, costs_of
 from whisperslim.core.surgery.shrink import cut
+from whisperslim.engines import registry
 from whisperslim.errors import PlanError
 
 PLACES = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
@@ -131,16 +132,16 @@ def test_what_a_ragged_model_has_too_much_of_goes_whatever_the_target() -> None:
     assert holds(groups, plan_to_budget(scores, groups, 0.5))
 
 
-def test_the_family_knows_what_ctranslate2_ties() -> None:
+def test_the_engine_knows_what_it_ties() -> None:
     model = tiny_model()
-    family, groups = family_of(model), family_of(model).unit_groups(model)
-    limited = constrain(family, groups, "ctranslate2")
+    groups = family_of(model).unit_groups(model)
+    limited = constrain(groups, registry.get("ctranslate2").ties)
     assert {g.tied for g in limited if g.kind == "ffn"} == {""}
     heads = {g.key: g.tied for g in limited if g.kind == "heads"}
     assert len(set(heads.values())) == 2
     assert len({tied for key, tied in heads.items() if key.startswith("decoder")}) == 1
-    for engine in set(ENGINES) - {"ctranslate2"}:
-        assert constrain(family, limited, engine) == groups
+    for engine in set(registry.names()) - {"ctranslate2"}:
+        assert constrain(limited, registry.get(engine).ties) == groups
     assert unlimited(limited) == groups
 
 
@@ -148,7 +149,8 @@ def test_a_cut_minds_neither_limits_nor_prices() -> None:
     model = tiny_model()
     family = family_of(model)
     prices = {g.place: 2.5 for g in family.unit_groups(model)}
-    groups = PlanRules("ctranslate2", prices).applied(family, family.unit_groups(model))
+    ties = registry.get("ctranslate2").ties
+    groups = PlanRules(ties, prices).applied(family.unit_groups(model))
     scores = {g.key: torch.arange(float(g.count)) for g in groups}
     plan = plan_to_budget(scores, groups, 0.5)
     cut(model, groups, plan)
@@ -161,7 +163,7 @@ def test_prices_are_what_a_target_is_a_share_of() -> None:
     family = family_of(model)
     free = family.unit_groups(model)
     prices = {g.place: 3.0 if g.kind == "heads" else 0.5 for g in free}
-    groups = PlanRules("torch", prices).applied(family, free)
+    groups = PlanRules(prices=prices).applied(free)
     assert total_price(groups) == 6 * 4 * 3.0 + 4 * 48 * 0.5
     scores = {g.key: torch.arange(float(g.count)) + 100 * (g.kind == "heads") for g in groups}
     plan = plan_to_budget(scores, groups, 0.25)  # 42 of 168: 84 FFN units
@@ -171,4 +173,4 @@ def test_prices_are_what_a_target_is_a_share_of() -> None:
         g.count * g.weights_per_unit for g in free
     )
     with pytest.raises(PlanError, match=r"no price of a unit of encoder\.ffn"):
-        PlanRules("torch", {**prices, "encoder.ffn": 0.0}).applied(family, free)
+        PlanRules(prices={**prices, "encoder.ffn": 0.0}).applied(free)

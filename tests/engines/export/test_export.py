@@ -1,5 +1,6 @@
 """Exports: what is written, what is refused, and that nothing is overwritten."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.engines.export import fake_exporter
 from tests.support.tiny import END, START, VOCABULARY, tiny_model_folder
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.engines import registry
 from whisperslim.engines.export import export as exporting
 from whisperslim.engines.export import parity, parity_child
 from whisperslim.engines.export.export import export
@@ -27,10 +29,16 @@ def tone(seconds: float = 1.0, pitch: float = 300.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * pitch * time)).astype(np.float32)
 
 
+def disguise(monkeypatch: pytest.MonkeyPatch, engine: str, exporter: str) -> None:
+    """Let another module write and open an engine's exports."""
+    spec = dataclasses.replace(registry.get(engine), exporter=exporter)
+    monkeypatch.setitem(registry._ENGINES, engine, spec)
+
+
 @pytest.fixture(autouse=True)
 def fake_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine "onnx" is the fake one, and the child's work is done in this process."""
-    monkeypatch.setitem(exporting.EXPORTERS, "onnx", "tests.engines.export.fake_exporter")
+    disguise(monkeypatch, "onnx", "tests.engines.export.fake_exporter")
     monkeypatch.setattr(parity, "run_child", lambda exchange, timeout: parity_child.main(exchange))
 
 
@@ -173,9 +181,7 @@ def test_unknown_engines_and_quantisations(speech: SpeechModel, tmp_path: Path) 
 def test_a_missing_package_is_named_with_its_cure(
     speech: SpeechModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        exporting.EXPORTERS, "ctranslate2", "tests.engines.export.needs_what_is_not_there"
-    )
+    disguise(monkeypatch, "ctranslate2", "tests.engines.export.needs_what_is_not_there")
     with pytest.raises(ExportError, match="pip install ctranslate2"):
         export(speech, "ctranslate2", "none", tmp_path / "o", [tone()], "hi", WINDOW)
     assert "tests.engines.export.needs_what_is_not_there" not in sys.modules
@@ -234,7 +240,7 @@ def test_an_export_with_another_tokenizer(exported: Path) -> None:
 
 
 def test_an_export_without_its_runtime(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(exporting.EXPORTERS, "onnx", "tests.engines.export.needs_what_is_not_there")
+    disguise(monkeypatch, "onnx", "tests.engines.export.needs_what_is_not_there")
     assert "pip install onnx" in refused(exported)
 
 

@@ -184,7 +184,7 @@ def test_half_precision_is_half_the_bytes(
 
 
 def test_integers_are_refused(ragged: SpeechModel, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="--quantize none or float16"):
+    with pytest.raises(ExportError, match="choose one of: none, float16"):
         write(ragged, tmp_path / "out", "int8")
 
 

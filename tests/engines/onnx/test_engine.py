@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
-from tests.support.decoding import greedy
+from tests.support.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.whisper.decoder import suppression
@@ -73,7 +73,7 @@ def test_same_tokens_as_torch(
 ) -> None:
     smaller = replace(speech, model=model_with(keeps))
     engine = opened(exported(smaller, tmp_path / "export"))
-    dense = TorchTranscriber(smaller, WindowPolicy(), LONG)
+    dense = TorchTranscriber(bounded(smaller, LONG), WindowPolicy())
     written: set[int] = set()
     for seconds, pitch in ((1.0, 250.0), (4.2, 700.0), (11.0, 400.0)):
         mel = dense.features_for(tone(seconds, pitch)).inputs[0]
@@ -89,7 +89,7 @@ def test_same_tokens_as_torch(
 
 def test_transcript(speech: SpeechModel, folder: Path) -> None:
     audio = tone(2.3)
-    wanted = TorchTranscriber(speech, WindowPolicy(), LONG).transcribe(audio)
+    wanted = TorchTranscriber(bounded(speech, LONG), WindowPolicy()).transcribe(audio)
     found = opened(folder).transcribe(audio)
     assert wanted.text
     assert (found.text, found.tokens, found.segments) == (
@@ -205,7 +205,7 @@ def test_whisper_base_writes_the_same(tmp_path: Path) -> None:
     }
     cut(speech.model, speech.groups(), replace(plan, keep={**plan.keep, **gone}))
     options = DecodingOptions()
-    dense = TorchTranscriber(speech, WindowPolicy(), options)
+    dense = TorchTranscriber(bounded(speech, options), WindowPolicy())
     engine = opened(exported(speech, tmp_path / "none"), options)
     small = opened(exported(speech, tmp_path / "int8", "int8"), options)
     for clip in ("demo_000.ogg", "demo_001.ogg"):

@@ -107,13 +107,11 @@ class Family(Hearing, Protocol):
     """One architecture. The only place where its module names may appear."""
 
     model_type: str
+    engines: tuple[str, ...]
+    """Engines whose exporters know how to write this family."""
 
     def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
         """Every group of removable units and where it is, encoder first, in layer order."""
-        ...
-
-    def limited(self, groups: Sequence[Group], engine: str) -> tuple[Group, ...]:
-        """`groups` with the labels `tied` that the shapes `engine` can hold need."""
         ...
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:

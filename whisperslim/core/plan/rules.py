@@ -1,19 +1,19 @@
-"""What a plan must heed besides scores: the shapes an engine can hold, and what units count for."""
+"""What a plan must heed besides scores: which units leave together, and what units count for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from whisperslim.errors import PlanError
 
 if TYPE_CHECKING:  # torch; recipes need the names below, and do without it
-    from whisperslim.core.families.base import Family, Group, UnitGroup
-
-ENGINES = ("torch", "ctranslate2", "onnx", "hf")
-"""Where a model can run; those that hold every shape among them."""
+    from whisperslim.core.families.base import Group, UnitGroup
 
 CURRENCIES = ("weights", "flops", "latency")
 """What a removal target can be a share of."""
+
+Ties = Callable[["UnitGroup"], str]
+"""The label `tied` of a group, by what the place where a model is to run can hold."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class PlanRules:
     """Limits and prices of a model's groups.
 
     Attributes:
-        engine: One of `ENGINES`.
+        ties: Of the engine that the model is planned for; None: it holds every shape.
         prices: Place -> cost of one unit, positive; None: its prunable weights.
     """
 
-    engine: str = "torch"
+    ties: Ties | None = None
     prices: Mapping[str, float] | None = None
 
-    def applied(self, family: "Family", groups: Sequence["Group"]) -> tuple["Group", ...]:
+    def applied(self, groups: Sequence["Group"]) -> tuple["Group", ...]:
         """`groups` with labels and prices. Raises `PlanError` when a place has no price."""
-        limited = family.limited(groups, self.engine)
+        limited = constrain(groups, self.ties)
         prices = self.prices
         if prices is None:
             return limited
@@ -40,10 +40,9 @@ class PlanRules:
         return tuple(replace(group, price=float(prices[group.place])) for group in limited)
 
 
-def constrain(family: "Family", groups: Sequence["Group"], engine: str) -> tuple["Group", ...]:
-    """`groups` tied as `engine` needs them; prices stay."""
-    free = [replace(group, tied="") for group in groups]
-    return family.limited(free, engine)
+def constrain(groups: Sequence["Group"], ties: Ties | None) -> tuple["Group", ...]:
+    """`groups` tied by `ties` and by nothing else; prices stay."""
+    return tuple(replace(group, tied="" if ties is None else ties(group)) for group in groups)
 
 
 def costs_of(groups: Sequence["UnitGroup"]) -> dict[str, float] | None:

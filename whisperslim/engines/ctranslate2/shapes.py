@@ -8,6 +8,7 @@ feed-forward blocks is fine, and so are absent layers and sub-layers.
 from collections.abc import Mapping, Sequence
 
 from whisperslim.core.families import UnitGroup
+from whisperslim.engines import registry
 from whisperslim.errors import ExportError
 
 _STACKS = ("encoder", "decoder")
@@ -29,12 +30,16 @@ def heads_per_stack(groups: Sequence[UnitGroup]) -> dict[str, int]:
             "CTranslate2 holds one number of heads for the encoder and one for the decoder: "
             + "; ".join(ragged)
             + ". Prune with the recipe's engine set to ctranslate2, which keeps to such plans, or "
-            "export to another engine: onnx and hf hold any numbers"
+            f"export to another engine: {' and '.join(_free())} hold any numbers"
         )
     empty = [stack for stack, found in counts.items() if not found]
     if empty:
         raise ExportError(f"no attention is left in the {empty[0]}; keep one layer that has some")
     return {stack: next(iter(found.values())) for stack, found in counts.items()}
+
+
+def _free() -> list[str]:
+    return [spec.name for spec in registry.specs() if spec.exporter and spec.ties is None]
 
 
 def _counts(groups: Sequence[UnitGroup], stack: str) -> dict[str, int]:

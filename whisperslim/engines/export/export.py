@@ -18,22 +18,13 @@ from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.families.whisper.decoder import check_ends, positions, suppression
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import SLIM_FILE, count_parameters, read_record
+from whisperslim.engines import registry
 from whisperslim.engines.export.parity import ParityVerdict, check_parity
-from whisperslim.engines.export.record import ENGINES, QUANTISATIONS, ExportRecord, is_export
+from whisperslim.engines.export.record import ExportRecord, is_export
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.speech.audio.window import WindowPolicy
 
-EXPORTERS = {
-    "ctranslate2": "whisperslim.engines.ctranslate2.export",
-    "onnx": "whisperslim.engines.onnx.export",
-    "hf": "whisperslim.engines.hf.export",
-}
-_INSTALL = {
-    "ctranslate2": "pip install ctranslate2",
-    "onnx": "pip install onnx onnxruntime",
-    "hf": "pip install transformers",
-}
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -54,7 +45,7 @@ class Written:
 
 
 class Exporter(Protocol):
-    """What a module named in `EXPORTERS` offers. It imports its runtime at its top.
+    """What the module named by `EngineSpec.exporter` offers. It imports its runtime at its top.
 
     An engine that can should fill `Heard.ids` and override `encoder_states`: the parity check
     then compares tokens and numbers, and otherwise texts alone.
@@ -79,28 +70,40 @@ def load_exporter(engine: str) -> Exporter:
     """The exporter of an engine.
 
     Raises:
-        UsageError: there is no such engine.
+        UsageError: there is no such engine, or nothing is exported to it.
         ExportError: a package it needs is missing or broken; the message says what to install.
     """
-    if engine not in EXPORTERS:
-        raise UsageError(f"{engine!r} is no engine; choose one of: {', '.join(ENGINES)}")
+    if engine not in registry.exported():
+        known = ", ".join(registry.exported())
+        raise UsageError(f"{engine!r} is no engine to export to; choose one of: {known}")
+    spec = registry.get(engine)
     try:
-        return cast(Exporter, importlib.import_module(EXPORTERS[engine]))
+        return cast(Exporter, importlib.import_module(spec.exporter))
     except ImportError as error:
         raise ExportError(
-            f"the engine {engine} cannot be used here: {error}; install it with "
-            f"`{_INSTALL[engine]}`"
+            f"the engine {engine} cannot be used here: {error}; install it with `{spec.install}`"
         ) from error
 
 
 def check_request(engine: str, quantize: str, out: Path, replace: bool) -> Exporter:
     """All that can be refused before a model is loaded. Raises as `export`."""
-    if quantize not in QUANTISATIONS:
-        known = ", ".join(QUANTISATIONS)
-        raise UsageError(f"{quantize!r} is no quantisation; choose one of: {known}")
+    if quantize not in registry.precisions():
+        known = ", ".join(registry.precisions())
+        raise UsageError(f"{quantize!r} is no quantization; choose one of: {known}")
     exporter = load_exporter(engine)
+    check_precision(engine, quantize)
     _check_place(out, replace)
     return exporter
+
+
+def check_precision(engine: str, quantize: str) -> None:
+    """Raise `ExportError` when an engine has no such precision; the message says which it has."""
+    spec = registry.get(engine)
+    if quantize not in spec.precisions:
+        raise ExportError(
+            f"{spec.title} has no quantization {quantize!r}; choose one of: "
+            f"{', '.join(spec.precisions)}"
+        )
 
 
 def export(
@@ -117,8 +120,8 @@ def export(
 
     Args:
         speech: The model, in float32.
-        engine: One of `ENGINES`.
-        quantize: One of `QUANTISATIONS`; not every engine has every one.
+        engine: One of `registry.exported()`.
+        quantize: One of the engine's precisions.
         out: A place where nothing is yet.
         clips: Recordings, mono float32 at 16 kHz, that both forms must hear alike.
         language: Spoken in them.
@@ -126,11 +129,13 @@ def export(
         replace: An export at `out` gives way to the new one; nothing but an export ever does.
 
     Raises:
-        UsageError: an unknown engine or quantisation.
-        ExportError: the engine cannot hold the model exactly, a package is missing, the runtime
-            failed, or the written model is not the same one. Nothing was placed or replaced.
+        UsageError: an unknown engine or quantization.
+        ExportError: the engine cannot hold the family, the shapes or the precision, a package is
+            missing, the runtime failed, or the written model is not the same one. Nothing was
+            placed or replaced.
     """
     exporter = check_request(engine, quantize, out, replace)
+    _check_family(speech, engine)
     check_ends(speech.model, speech.tokens, speech.path)
     exporter.check(speech, quantize)
     try:
@@ -168,6 +173,16 @@ def _check_place(out: Path, replace: bool) -> None:
         raise ExportError(
             f"{out} holds an export already; give another folder, or ask for it to be replaced "
             "(--force)"
+        )
+
+
+def _check_family(speech: SpeechModel, engine: str) -> None:
+    spec, family = registry.get(engine), speech.family
+    if spec.by_family and engine not in family.engines:
+        able = ", ".join(family.engines) or "no engine yet"
+        raise ExportError(
+            f"{spec.title} cannot be given a model of type {family.model_type}, which can be "
+            f"written for: {able}"
         )
 
 

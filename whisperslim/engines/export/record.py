@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.disk.untrusted import json_of, typed, typed_fields
+from whisperslim.engines import registry
 from whisperslim.errors import ExportError
 
 FORMAT = 1
 EXPORT_FILE, PARITY_FILE = "export.json", "parity.json"
-ENGINES = ("ctranslate2", "onnx", "hf")
-QUANTISATIONS = ("none", "float16", "int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class ExportRecord:
     """The contents of `export.json`.
 
     Attributes:
-        engine: One of `ENGINES`.
-        quantize: One of `QUANTISATIONS`.
+        engine: One of `registry.exported()`.
+        quantize: One of `registry.precisions()`.
         source: Name of the exported model.
         source_sha256: Of its weights file, in hexadecimal.
         parameters: Its parameters, tied ones counted once.
@@ -102,8 +101,9 @@ _NESTED = ("suppress", "suppress_at_start", "files", "runtime", "settings")
 def _parsed(raw: dict[str, Any]) -> ExportRecord:
     """A record of the disk, every type checked: somebody may have sent the folder."""
     plain = typed_fields(ExportRecord, raw, but=_NESTED)
-    if plain["engine"] not in ENGINES or plain["quantize"] not in QUANTISATIONS:
-        raise ValueError("its engine or quantisation is unknown")
+    known = registry.exported(), registry.precisions()
+    if plain["engine"] not in known[0] or plain["quantize"] not in known[1]:
+        raise ValueError("its engine or quantization is unknown")
     tokens = {
         name: tuple(typed(token, int) for token in typed(raw[name], list))
         for name in ("suppress", "suppress_at_start")

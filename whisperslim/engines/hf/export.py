@@ -30,32 +30,26 @@ from whisperslim.engines.export.export import Written
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.hf.engine import HfTranscriber
 from whisperslim.engines.hf.model_card import model_card
-from whisperslim.errors import ExportError
 from whisperslim.speech.audio.audio import CHUNK_SECONDS, HOP_LENGTH, N_FFT, SAMPLE_RATE
 from whisperslim.speech.audio.window import MIN_WINDOW_SECONDS, WindowPolicy
 
 REMOTE_FILE = Path(remote.__file__)
 CARD_FILE = "README.md"
-_DTYPES = {"none": torch.float32, "float16": torch.float16}
+DTYPES = {"none": torch.float32, "float16": torch.float16}
 
 
 def check(speech: SpeechModel, quantize: str) -> None:
-    """Raise `ExportError` for anything but whole and half precision; every shape is possible."""
-    if quantize not in _DTYPES:
-        raise ExportError(
-            f"a Hugging Face folder holds floating point weights, not {quantize}; use --quantize "
-            f"{' or '.join(_DTYPES)}, or another engine"
-        )
+    """Every shape is possible."""
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """Everything that transformers needs, and the model card."""
-    _write_weights(speech, folder / WEIGHTS_FILE, _DTYPES[quantize])
+    _write_weights(speech, folder / WEIGHTS_FILE, DTYPES[quantize])
     copy_side_files(speech.path, folder)
     shutil.copyfile(REMOTE_FILE, folder / REMOTE_FILE.name)
     model, tokens, groups = speech.model, speech.tokens, speech.family.unit_groups(speech.model)
     tables = {
-        "config.json": model_table(model, tokens, groups, _DTYPES[quantize], REMOTE_FILE.stem),
+        "config.json": model_table(model, tokens, groups, DTYPES[quantize], REMOTE_FILE.stem),
         "generation_config.json": generation_table(model, tokens, tuned_language(speech)),
         "preprocessor_config.json": _preprocessor(speech),
     }

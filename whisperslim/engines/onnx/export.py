@@ -21,7 +21,7 @@ PRECISIONS = {
     "int8": (Precision(8, 8, many=True), Precision(8, 8)),
     "int4": (Precision(4, 8, many=True), Precision(4, 8)),
 }
-"""Quantisation -> of the encoder, which has many positions at a time, and of the decoder."""
+"""Quantization -> of the encoder, which has many positions at a time, and of the decoder."""
 
 # The first with products of 8-bit blocks on the processor.
 _LEAST_RUNTIME = (1, 22)
@@ -32,10 +32,6 @@ def check(speech: SpeechModel, quantize: str) -> None:
 
     Every cut can be held: each layer has its own number of heads and FFN units, or none.
     """
-    if quantize not in PRECISIONS:
-        raise ExportError(
-            f"ONNX Runtime has no quantisation {quantize!r}; choose one of: {', '.join(PRECISIONS)}"
-        )
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if version < _LEAST_RUNTIME:
         raise ExportError(

@@ -16,6 +16,8 @@ import numpy as np
 from whisperslim.core.cost.flops import WORKLOADS
 from whisperslim.core.families import UnitGroup, UnitSite
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan.rules import constrain
+from whisperslim.engines import registry
 from whisperslim.engines.base import Transcriber
 from whisperslim.engines.timing.reductions import Reduction, place_reductions, stack_reductions
 from whisperslim.errors import PlanError, UsageError
@@ -109,7 +111,7 @@ def measure_profile(
     """
     if repeats < 1:
         raise UsageError(f"{repeats} repeats: at least one is needed to take a time")
-    groups = speech.family.limited(speech.family.unit_groups(speech.model), engine)
+    groups = constrain(speech.family.unit_groups(speech.model), registry.get(engine).ties)
     places, stacks = place_reductions(groups), stack_reductions(groups)
     reduced = _models(speech, groups, (*places, *stacks), trimmed)
     clip, timings = _clip(), {}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from whisperslim.core.loading import SpeechModel
+from whisperslim.engines import registry
 from whisperslim.engines.base import Transcriber
 from whisperslim.engines.export.export import export
 from whisperslim.engines.opening import open_transcriber
@@ -23,15 +24,15 @@ def trial_opener(
     """How to get a loaded model into an engine, for `measure_profile`.
 
     Args:
-        engine: `torch`, or one that models are exported to.
-        quantize: As `export` takes it; torch has `none` alone.
+        engine: One of `registry.names()`.
+        quantize: One of its precisions.
         folder: Exports go there; the caller removes it.
         window: They listen in.
         threads: Of the processor; 0 leaves it to the engine.
     """
 
     def opened(name: str, speech: SpeechModel) -> Transcriber:
-        if engine == "torch":
+        if engine == registry.OWN:
             if threads:
                 torch.set_num_threads(threads)
             return TorchTranscriber(speech, window)

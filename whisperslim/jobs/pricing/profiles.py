@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.families import UnitGroup
-from whisperslim.core.plan.rules import ENGINES
-from whisperslim.engines.export.record import QUANTISATIONS
+from whisperslim.engines import registry
 from whisperslim.engines.timing.profile import Profile
 from whisperslim.errors import PlanError, UsageError
 from whisperslim.jobs.run.disk import require_writable, write_text_told
@@ -21,8 +20,6 @@ from whisperslim.jobs.run.environment import describe
 from whisperslim.places import cache_root
 
 FORMAT = 1
-# A folder for transformers runs in PyTorch.
-_RUNS_IN = {"hf": "torch"}
 
 
 def profile_path(engine: str) -> Path:
@@ -58,9 +55,9 @@ def find_profile(engine: str, quantize: str, groups: Sequence[UnitGroup]) -> Pro
     Raises:
         PlanError: there is none on this machine; the message has the command that makes one.
     """
-    runs_in = _RUNS_IN.get(engine, engine)
+    runs_in = registry.get(engine).runs_in or engine
     # In PyTorch a model computes in float32, however it is stored.
-    numbers = "none" if runs_in == "torch" else quantize
+    numbers = registry.FULL if runs_in == registry.OWN else quantize
     path = profile_path(runs_in)
     for profile in _read(path):
         if profile.quantize == numbers and profile.fits(groups):
@@ -74,13 +71,11 @@ def find_profile(engine: str, quantize: str, groups: Sequence[UnitGroup]) -> Pro
 
 def check_profiled(engine: str, quantize: str) -> None:
     """Raise `UsageError` unless an engine with these numbers can be measured."""
-    if engine in _RUNS_IN:
-        raise UsageError(f"{engine} runs in {_RUNS_IN[engine]}; profile that")
-    if engine not in ENGINES:
-        known = ", ".join(name for name in ENGINES if name not in _RUNS_IN)
-        raise UsageError(f"{engine!r} is no engine; choose one of: {known}")
-    if quantize not in QUANTISATIONS or (engine == "torch" and quantize != "none"):
-        known = "none" if engine == "torch" else ", ".join(QUANTISATIONS)
+    spec = registry.get(engine)
+    if spec.runs_in:
+        raise UsageError(f"{engine} runs in {spec.runs_in}; profile that")
+    if quantize not in spec.precisions:
+        known = ", ".join(spec.precisions)
         raise UsageError(f"{engine} has no {quantize!r}; choose one of: {known}")
 
 

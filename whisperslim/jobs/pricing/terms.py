@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from whisperslim.core.plan.rules import CURRENCIES, ENGINES
-from whisperslim.engines.export.record import QUANTISATIONS
+from whisperslim.core.plan.rules import CURRENCIES
+from whisperslim.engines import registry
 from whisperslim.errors import UsageError
 from whisperslim.jobs.recipe.recipe import Recipe
 
@@ -30,7 +30,11 @@ class Terms:
     currency: str = ""
 
     def __post_init__(self) -> None:
-        known = {"engine": ENGINES, "quantize": QUANTISATIONS, "currency": CURRENCIES}
+        known = {
+            "engine": registry.names(),
+            "quantize": registry.precisions(),
+            "currency": CURRENCIES,
+        }
         for name, choices in known.items():
             value = getattr(self, name)
             if value and value not in choices:
@@ -41,8 +45,8 @@ class Terms:
         found: dict[str, Any] = {}
         if self.engine:
             found["export.engine"] = self.engine
-            if self.engine == "torch":
-                found["export.quantize"] = "none"  # nothing is written for it
+            if not registry.get(self.engine).exporter:
+                found["export.quantize"] = registry.FULL  # nothing is written for it
         if self.quantize:
             found["export.quantize"] = self.quantize
         if self.currency:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from whisperslim.core.plan.rules import CURRENCIES, ENGINES
-from whisperslim.engines.export.record import QUANTISATIONS
+from whisperslim.core.plan.rules import CURRENCIES
+from whisperslim.engines import registry
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option, problems
 
@@ -104,32 +104,37 @@ class ExportOptions:
         "float16", "Number format of the saved weights.", choices=("float16", "float32")
     )
     engine: str = option(
-        "torch",
-        "Where will it run? The model gets a shape that this can hold, and is written for it. "
-        "torch: PyTorch, any shape. onnx: ONNX Runtime, any shape, the fastest here on CPUs. "
-        "ctranslate2: what faster-whisper runs in; every layer of a stack keeps the same number of "
-        "heads. hf: a folder that transformers loads by itself.",
+        registry.OWN,
+        lambda: (
+            "Where will it run? The model gets a shape that this can hold, and is written for it. "
+            + registry.help_text()
+        ),
         label="Where will it run?",
-        choices=ENGINES,
+        choices=registry.names,
         advanced=False,
     )
     quantize: str = option(
-        "none",
+        registry.FULL,
         "Numbers of the model written for that engine: none keeps float32, float16 has two bytes "
         "each, int8 one, int4 half a byte. Not every engine has every one.",
         label="Quantisation",
-        choices=QUANTISATIONS,
+        choices=registry.precisions,
     )
 
     def __post_init__(self) -> None:
         found = problems(self)
-        if not found and self.engine == "torch" and self.quantize != "none":
+        if not found and self.quantize != registry.FULL and not self.is_written:
             found["quantize"] = (
-                f"nothing is written for engine torch, so there is nothing to store as "
+                f"nothing is written for engine {self.engine}, so there is nothing to store as "
                 f"{self.quantize}; choose another engine, or none"
             )
         if found:
             raise RecipeError(found)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether an export is made, beside the slim folder."""
+        return bool(registry.get(self.engine).exporter)
 
 
 @dataclass(frozen=True)

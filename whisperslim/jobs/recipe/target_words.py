@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from whisperslim.engines import registry
+
 if TYPE_CHECKING:
     from whisperslim.jobs.recipe.recipe import Recipe
 
@@ -16,7 +18,10 @@ def counted_in(recipe: "Recipe") -> str:
 
 
 def words_for(
-    currency: str, own: str = "parameters", engine: str = "torch", quantize: str = "none"
+    currency: str,
+    own: str = "parameters",
+    engine: str = registry.OWN,
+    quantize: str = registry.FULL,
 ) -> str:
     """As `counted_in`, of a recipe's values.
 
@@ -29,9 +34,9 @@ def words_for(
     if "flops" in (own, currency):
         return "the operations of all heads and FFN units on 5 s of speech"
     if own == "latency":
-        return _time("torch, by the run itself")
+        return _time(f"{registry.OWN}, by the run itself")
     if currency == "latency":
-        return _time(engine if quantize == "none" else f"{engine}, {quantize}")
+        return _time(engine if quantize == registry.FULL else f"{engine}, {quantize}")
     return WEIGHTS
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from whisperslim.core.disk.weight_files import weight_files
+from whisperslim.engines import registry
 from whisperslim.errors import RunError, SourceError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def room_needed(run: "RunDir") -> RoomNeeded | None:
     ]
     # tuned, cut and slim always; trimmed, prepared and an export when the recipe has them.
     copies = 3 + trims + bool(_section(recipe, "prepare").get("steps"))
-    copies += _section(recipe, "export").get("engine") != "torch"
+    copies += _section(recipe, "export").get("engine") != registry.OWN
     return RoomNeeded(max(checkpoints, default=0), copies * every * _FLOAT_BYTES)
 
 

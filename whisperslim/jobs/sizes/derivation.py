@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.engines import registry
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.folder import RunDir
 
@@ -30,7 +31,7 @@ class Derivation:
     removed: float
     zeroed: float
     recover_steps: int
-    engine: str = "torch"
+    engine: str = registry.OWN
     quantize: str = "none"
     currency: str = "weights"
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from whisperslim.core.families import family_named
 from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.engines import registry
 from whisperslim.engines.timing.latency import LATENCY_NOTE
 from whisperslim.errors import PlanError, RecipeError, RunError, UsageError
 from whisperslim.events import Event, Notice, Progress
@@ -86,7 +87,7 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
     context = StageContext(tuned.run, recipe, lambda event: None)
     # Named where it is not the usual: curves of older versions go on.
     named = {"runs in": recipe.export.engine, "counted in": counted_in(recipe)}
-    usual = {"runs in": "torch", "counted in": WEIGHTS}
+    usual = {"runs in": registry.OWN, "counted in": WEIGHTS}
     facts = {
         **dict(named.items() - usual.items()),
         "weights_sha256": tuned.scores.weights_sha256,

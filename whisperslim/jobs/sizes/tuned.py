@@ -12,7 +12,7 @@ from torch import nn
 
 from whisperslim.core.cost.cost import count_places
 from whisperslim.core.cost.flops import WORKLOADS
-from whisperslim.core.families import UnitGroup, UnitSite, family_named, family_of, prunable_total
+from whisperslim.core.families import UnitGroup, UnitSite, family_of, prunable_total
 from whisperslim.core.fetch.model_folder import weights_sha256
 from whisperslim.core.plan.plan import PruningPlan, check_scores, reachable
 from whisperslim.core.plan.rules import constrain
@@ -26,6 +26,7 @@ from whisperslim.core.store.checkpoint import (
 )
 from whisperslim.core.store.score_map import ScoreMap
 from whisperslim.core.surgery.units import zeros_per_unit
+from whisperslim.engines import registry
 from whisperslim.errors import RunError
 from whisperslim.jobs.pricing.terms import Terms, unit_costs_for
 from whisperslim.jobs.recipe.recipe import Recipe, with_values
@@ -107,8 +108,7 @@ class TunedRun:
 
         Fit for planning; a cut needs those of the loaded model.
         """
-        family = family_named(self.facts.model_type)
-        return constrain(family, self.facts.groups, self.recipe.export.engine)
+        return constrain(self.facts.groups, registry.get(self.recipe.export.engine).ties)
 
     def zeros_left(self, plan: PruningPlan) -> int:
         """Elements in what `plan` keeps that are zero as tuned."""

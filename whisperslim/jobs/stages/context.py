@@ -13,6 +13,7 @@ import torch
 
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.rules import PlanRules
+from whisperslim.engines import registry
 from whisperslim.errors import DataError, DeviceError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.pricing.prices import run_prices
@@ -114,7 +115,7 @@ class StageContext:
             name, device=self.device, announce=lambda message: self.emit(Notice(message=message))
         )
         prices = run_prices(self.run, self.recipe, found)
-        return replace(found, rules=PlanRules(self.recipe.export.engine, prices))
+        return replace(found, rules=PlanRules(registry.get(self.recipe.export.engine).ties, prices))
 
     def say_once(self, message: str) -> None:
         """A notice, unless this run has given the same one before."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whisperslim.engines.export.export import export, load_exporter
+from whisperslim.engines.export.export import check_precision, export, load_exporter
 from whisperslim.events import Notice
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.audio_cache import AudioCache
@@ -14,16 +14,20 @@ CHECKED_CLIPS = 4
 
 
 def check_engine(context: StageContext) -> None:
-    """Raise `ExportError` before any training when the engine's package is missing here."""
-    engine = context.recipe.export.engine
-    if engine != "torch":
-        load_exporter(engine)
+    """Raise `ExportError` before any training.
+
+    The engine's package is missing here, or the engine has no such precision.
+    """
+    wanted = context.recipe.export
+    if wanted.is_written:
+        load_exporter(wanted.engine)
+        check_precision(wanted.engine, wanted.quantize)
 
 
 def write_export(context: StageContext) -> bool:
-    """`export/<engine>/`, checked against the slim model; nothing for engine torch."""
+    """`export/<engine>/`, checked against the slim model; nothing where that itself runs."""
     wanted = context.recipe.export
-    if wanted.engine == "torch":
+    if not wanted.is_written:
         return True
     out = context.run.path / "export" / wanted.engine
     record = export(

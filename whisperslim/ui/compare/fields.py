@@ -7,13 +7,13 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
+from whisperslim.engines import registry
 from whisperslim.ui.compare import live_text
 from whisperslim.ui.compare.folder_panel import BatchFields, lay_out_panel
 from whisperslim.ui.context import saved_file
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
 from whisperslim.ui.context.saved_file import SaveButton
-from whisperslim.ui.context.side_choice import TORCH
-from whisperslim.ui.context.sides import DENSE_ENGINES, WINDOWS
+from whisperslim.ui.context.sides import WINDOWS, dense_engines
 from whisperslim.ui.parts.demo_clips import demo_clips
 from whisperslim.ui.parts.markup import empty
 
@@ -211,8 +211,8 @@ def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
             **_MODEL_FIELD,
         )
         engine = gr.Dropdown(
-            [(words, key) for key, (_, _, words) in DENSE_ENGINES.items()],
-            value=TORCH,
+            [(each.words, key) for key, each in dense_engines().items()],
+            value=registry.OWN,
             label="Runs in",
             info="What people use.",
             elem_id="dense-engine",

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from whisperslim.engines import registry
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
 from whisperslim.ui.compare import folder_panel, results
 from whisperslim.ui.compare.fields import (
@@ -23,8 +24,14 @@ from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.record import Compared, compared_from
 from whisperslim.ui.context.choices import dense_choices, slim_choices
 from whisperslim.ui.context.context import AppContext, for_people
-from whisperslim.ui.context.side_choice import TORCH, SideChoice
-from whisperslim.ui.context.sides import dense_side, fairness, slim_options, slim_side
+from whisperslim.ui.context.side_choice import SideChoice
+from whisperslim.ui.context.sides import (
+    dense_engines,
+    dense_side,
+    fairness,
+    slim_options,
+    slim_side,
+)
 from whisperslim.ui.parts.demo_clips import demo_clip
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates, Values, inputs_of, read, unchanged
@@ -38,10 +45,6 @@ _START = f"""(...given) => {{
 }}"""
 _STOP = "() => { window.whisperSlimLive?.stop(); return []; }"
 _CLEAR = "() => { window.whisperSlimLive?.clear(); return []; }"
-_DENSE_MADE = (
-    "Dense model in CTranslate2, the engine of faster-whisper: made and checked when it is first "
-    "used, which takes a minute or two; then it stays in the cache."
-)
 
 
 def connect_compare(
@@ -246,13 +249,24 @@ def engine_updates(
 
 def engine_note(context: AppContext, slim: object, key: object, dense_engine: object) -> str:
     """What is worth knowing of the engines chosen, as HTML."""
-    lines = [_DENSE_MADE] if dense_engine != TORCH else []
+    lines = dense_note(dense_engine)
     try:
         found = [option for option in slim_options(context, slim) if option.key == key]
     except WhisperSlimError:
         found = []
     lines += [f"Slim model in {option.label}: {option.parity}." for option in found]
     return "".join(f'<p class="ws-small">{text(line)}</p>' for line in lines)
+
+
+def dense_note(key: object) -> list[str]:
+    """What is worth knowing of the engine of the dense side: one that must be made takes time."""
+    chosen = dense_engines().get(key) if isinstance(key, str) else None
+    if chosen is None or not registry.get(chosen.engine).exporter:
+        return []
+    return [
+        f"Dense model in {chosen.words}: made and checked when it is first used, which takes a "
+        "minute or two; then it stays in the cache."
+    ]
 
 
 def spoken_language(language: object) -> str:

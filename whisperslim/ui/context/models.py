@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from whisperslim.engines.export.record import EXPORT_FILE, is_export
+from whisperslim.engines.registry import OWN
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.places import cache_root
 from whisperslim.ui.context.cache import ModelCache
@@ -105,7 +106,7 @@ class Listening:
             resolve(side.path, offline=True)
         except SourceError:
             return False
-        return side.engine == "torch"
+        return side.engine == OWN
 
     def get_ready(self, side: "SideChoice", language: str) -> None:
         """Load a model in the lane unless it is loaded. Does not wait.
@@ -194,7 +195,7 @@ def transcriber(side: "SideChoice") -> "Transcriber":
     from whisperslim.engines.opening import open_transcriber
     from whisperslim.speech.audio.window import parse_window
 
-    made = side.engine != "torch" and not is_export(Path(side.path))
+    made = side.engine != OWN and not is_export(Path(side.path))
     return open_transcriber(str(_made(side)) if made else side.path, parse_window(side.window))
 
 

@@ -2,13 +2,7 @@
 
 from dataclasses import dataclass
 
-TORCH = "torch"
-_NAMES = {
-    TORCH: "PyTorch",
-    "ctranslate2": "CTranslate2",
-    "onnx": "ONNX Runtime",
-    "hf": "transformers folder",
-}
+from whisperslim.engines import registry
 
 
 @dataclass(frozen=True)
@@ -18,20 +12,21 @@ class SideChoice:
     Attributes:
         path: What `open_transcriber` takes: a model's name or folder, or an export's folder.
         window: `fit` or `30s`.
-        engine: `torch`, or the engine of an export; one that is made of `path` when it is none.
+        engine: `registry.OWN`, or the engine of an export; one that is made of `path` when it is
+            none.
         quantize: Of that engine.
     """
 
     path: str
     window: str = "fit"
-    engine: str = TORCH
-    quantize: str = "none"
+    engine: str = registry.OWN
+    quantize: str = registry.FULL
 
     @property
     def runs_in(self) -> str:
         """Engine and precision in words."""
-        precision = "fp32" if self.quantize == "none" else self.quantize
-        return f"{_NAMES.get(self.engine, self.engine)} {precision}"
+        precision = "fp32" if self.quantize == registry.FULL else self.quantize
+        return f"{registry.title(self.engine)} {precision}"
 
     @property
     def hears_in(self) -> str:

@@ -4,23 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisperslim.core.disk.untrusted import json_of, typed
+from whisperslim.engines import registry
 from whisperslim.engines.export.record import PARITY_FILE, is_export, read_export
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.ui.context.choices import chosen_model
 from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.context.side_choice import TORCH, SideChoice
+from whisperslim.ui.context.side_choice import SideChoice
 
 WINDOWS = {"30s": "30 s (standard)", "fit": "fitted"}
-# Value in the form -> (engine, quantisation, words).
-DENSE_ENGINES = {
-    TORCH: (TORCH, "none", "transformers, fp32"),
-    "ctranslate2-none": ("ctranslate2", "none", "faster-whisper, fp32"),
-    "ctranslate2-int8": ("ctranslate2", "int8", "faster-whisper, int8"),
-}
-# The first that a run has is offered first. By the times of benchmarks/side_by_side.py, except that
-# int4, a little faster yet, comes after int8, which keeps closer to the model.
-_FASTEST_FIRST = (("onnx", "int8"), ("onnx", "int4"), ("ctranslate2", "int8"), ("onnx", "none"),
-                  ("ctranslate2", "none"), (TORCH, "none"), ("hf", "none"))  # fmt: skip
+_LAST = 1_000  # in the list of engines
 
 
 @dataclass(frozen=True)
@@ -37,15 +29,40 @@ class EngineOption:
         return self.side.runs_in
 
 
+@dataclass(frozen=True)
+class DenseEngine:
+    """One way a dense model can be run, and the name people know it by."""
+
+    engine: str
+    quantize: str
+    words: str
+
+    @property
+    def key(self) -> str:
+        """Its value in the form."""
+        made = registry.get(self.engine).exporter
+        return f"{self.engine}-{self.quantize}" if made else self.engine
+
+
+def dense_engines() -> dict[str, DenseEngine]:
+    """Value in the form -> what a dense model can be run in, to compare a slim one with."""
+    known = [
+        DenseEngine(spec.name, quantize, words)
+        for spec in registry.specs()
+        for quantize, words in spec.dense.items()
+    ]
+    return {each.key: each for each in known}
+
+
 def dense_side(context: AppContext, name: object, engine: object, window: object) -> SideChoice:
     """The dense side of a form. Raises `SourceError` or `UsageError`."""
     path = chosen_model(context, name)
     if is_export(Path(path)):
         return _of_export(Path(path), _window(window)).side
-    if not isinstance(engine, str) or engine not in DENSE_ENGINES:
+    chosen = dense_engines().get(engine) if isinstance(engine, str) else None
+    if chosen is None:
         raise UsageError(f"{engine!r} is no engine of the dense side; choose one from the list")
-    which, quantize, _ = DENSE_ENGINES[engine]
-    return SideChoice(path, _window(window), which, quantize)
+    return SideChoice(path, _window(window), chosen.engine, chosen.quantize)
 
 
 def slim_side(context: AppContext, name: object, key: object) -> SideChoice:
@@ -71,7 +88,8 @@ def slim_options(context: AppContext, name: object) -> list[EngineOption]:
     folder = Path(chosen_model(context, name))
     if is_export(folder):
         return [_of_export(folder, "fit")]
-    own = EngineOption(TORCH, SideChoice(str(folder)), "the slim model itself, not an export")
+    itself = SideChoice(str(folder))
+    own = EngineOption(registry.OWN, itself, "the slim model itself, not an export")
     options = [own, *_exports_beside(folder)]
     return sorted(options, key=lambda option: _rank(option.side))
 
@@ -128,8 +146,7 @@ def _parity(folder: Path) -> str:
 
 
 def _rank(side: SideChoice) -> int:
-    pair = (side.engine, side.quantize)
-    return _FASTEST_FIRST.index(pair) if pair in _FASTEST_FIRST else len(_FASTEST_FIRST)
+    return registry.get(side.engine).ranks.get(side.quantize, _LAST)
 
 
 def _window(window: object) -> str:

@@ -5,7 +5,6 @@ Where a sub-layer or a layer was taken out, a module stands that holds no tensor
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import WhisperForConditionalGeneration
 
-from whisperslim.core.families.base import Group, Slice, UnitSite
+from whisperslim.core.families.base import Slice, UnitSite
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.families.whisper.decoder import WhisperDecoder, as_whisper
 from whisperslim.core.families.whisper.folder import WhisperFolder
@@ -55,6 +54,7 @@ class WhisperFamily(WhisperFolder, WhisperDecoder):
     """Attention heads and FFN units of every encoder and decoder layer."""
 
     model_type = "whisper"
+    engines: tuple[str, ...] = ("ctranslate2", "onnx", "hf")
 
     def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
         """One `heads` group per attention module and one `ffn` group per layer, those present."""
@@ -68,23 +68,6 @@ class WhisperFamily(WhisperFolder, WhisperDecoder):
                 if _has_ffn(layer):
                     groups.append(_ffn_group(model, stack, index, prefix))
         return tuple(groups)
-
-    def limited(self, groups: Sequence[Group], engine: str) -> tuple[Group, ...]:
-        """CTranslate2 has one number of heads for each stack.
-
-        Its file has a single `num_heads`, which the decoder's self- and cross-attention share.
-        FFN widths are free, and what is absent costs next to nothing. The other engines hold
-        every shape.
-        """
-        if engine != "ctranslate2":
-            return tuple(groups)
-        return tuple(
-            replace(
-                group,
-                tied=f"{group.stack}.heads" if group.kind == "heads" else "",
-            )
-            for group in groups
-        )
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:
         """The matrices of q, k, v, out, fc1 and fc2; embeddings, convolutions and norms are not."""

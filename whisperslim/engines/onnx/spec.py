@@ -1,0 +1,17 @@
+"""ONNX Runtime, as the register knows it."""
+
+from whisperslim.engines.registry import FULL, EngineSpec
+
+SPEC = EngineSpec(
+    name="onnx",
+    title="ONNX Runtime",
+    words="ONNX Runtime, the fastest here on CPUs",
+    precisions=(FULL, "int8", "int4"),
+    exporter="whisperslim.engines.onnx.export",
+    install="pip install onnx onnxruntime",
+    by_family=True,
+    rests=("encoder.onnx", "decoder.onnx"),
+    # By the times of benchmarks/side_by_side.py, except that int4, a little faster yet, comes after
+    # int8, which keeps closer to the model.
+    ranks={"int8": 1, "int4": 2, FULL: 4},
+)
