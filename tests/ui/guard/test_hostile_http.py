@@ -243,7 +243,7 @@ JOIN = {"data": [], "session_hash": "s", "fn_index": 0, "trigger_id": None}
     [{"fn_index": -1}, {"fn_index": 10**6}, {"fn_index": 1.5}, {"fn_index": "0"},
      {"fn_index": True}, {"fn_index": None}, {"session_hash": ""}, {"session_hash": "x" * 5000},
      {"session_hash": None}, {"session_hash": "a b"}, {"data": {}}, {"batched": True},
-     {"trigger_id": "x"}, {"trigger_id": -1}, {"event_id": "x"}],
+     {"trigger_id": "x"}, {"event_id": "x"}],
 )  # fmt: skip
 def test_what_is_no_event_of_the_page_is_refused(app: Open, spoilt: dict[str, Any]) -> None:
     for path in ("queue/join", "run/predict"):
@@ -269,3 +269,12 @@ def test_no_address_and_no_header_makes_an_error(
         assert answer.status_code < 500
         answer.read()
     assert "Traceback" not in log.getvalue()
+
+
+def test_a_page_that_loads_is_its_own_trigger(app: Open) -> None:
+    loads = [each for each in app.blocks.fns.values() if (app.blocks._id, "load") in each.targets]
+    for each in loads:
+        body = {**JOIN, "fn_index": each._id, "trigger_id": app.blocks._id,
+                "data": [None] * len(each.inputs)}  # fmt: skip
+        assert app.client.post(f"{API}/queue/join", json=body).status_code == 200
+    assert loads
