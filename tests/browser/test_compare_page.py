@@ -115,6 +115,17 @@ def test_a_page_is_saved_that_stands_alone(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#comparison")).to_contain_text("Nothing compared yet")
 
 
+def test_only_buttons_that_do_something_are_seen(page: Page) -> None:
+    choose_clip(page)
+    for _ in range(2):
+        page.locator("#compare").click()
+        expect(page.locator("#comparison .ws-transcript")).to_have_count(2, timeout=PATIENCE)
+        expect(page.locator("#save-page")).to_be_visible()
+        expect(page.get_by_text("Download", exact=True).locator("visible=true")).to_have_count(0)
+        page.locator("#delete-comparison").click()
+        expect(page.locator("#save-page")).to_be_hidden()
+
+
 def test_a_whole_folder(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
     choose_clip(page)
     page.get_by_text("Compare on a whole folder").click()

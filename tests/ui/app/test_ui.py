@@ -84,6 +84,7 @@ def test_errors_reach_people_escaped_and_without_traceback() -> None:
         for_people(fails)()
     assert caught.value.message == "no &lt;b&gt;run&lt;/b&gt;<br>second line"
     assert caught.value.print_exception is False
+    assert caught.value.duration, "the box closes by itself"
 
 
 @pytest.mark.parametrize(

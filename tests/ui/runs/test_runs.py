@@ -13,13 +13,14 @@ from tests.support.fake_runs import finish, make_groups, make_run, write_events,
 from whisperslim import events
 from whisperslim.core.families.base import prunable_total
 from whisperslim.errors import RunError
+from whisperslim.jobs.process.queue import Turn
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.jobs.run.view import RunView, fold
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.run_watch import log_tail
 from whisperslim.ui.parts.charts import loss_figure, wer_figure
-from whisperslim.ui.runs.card import done_share, run_card, scores_table
+from whisperslim.ui.runs.card import done_share, run_card, run_label, scores_table
 from whisperslim.ui.runs.tab import (
     NOTHING_DRAWN,
     RunsTab,
@@ -126,6 +127,17 @@ def test_card_tells_the_end_and_escapes_it(app: AppContext) -> None:
     card = run_card(run, status, app.watch.view(run))
     assert status == RunStatus.FAILED
     assert "&lt;script&gt;" in card and "<script>" not in card
+
+
+def test_a_run_out_of_the_queue_is_not_started(app: AppContext) -> None:
+    run = make_run(app.runs)
+    status = app.watch.status(run)
+    assert status == RunStatus.QUEUED
+    for page in (run_label(run, status), run_card(run, status, RunView())):
+        assert "not started" in page and "queued" not in page
+    turn = Turn(place=2, behind="another")
+    assert run_label(run, status, place=2).endswith("waits, place 2")
+    assert "waits, place 2" in run_card(run, status, RunView(), turn)
 
 
 def test_progress_is_of_the_stage_at_work() -> None:

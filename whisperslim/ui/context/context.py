@@ -23,6 +23,7 @@ from whisperslim.ui.parts.markup import text
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_ERROR_SECONDS = 20.0  # our choice: the longest of our sentences can be read in it
 DENSE_MODELS = ("openai/whisper-base",)
 TONES = {
     RunStatus.RUNNING: "busy",
@@ -98,7 +99,9 @@ def for_people(handler: Callable[P, R]) -> Callable[P, R]:
 def shown_error(message: str) -> gr.Error:
     """An error box. The box renders HTML, so the message is escaped."""
     lines = text(message).replace("\n", "<br>")
-    return gr.Error(lines, duration=None, print_exception=False, title="That did not work")
+    return gr.Error(
+        lines, duration=_ERROR_SECONDS, print_exception=False, title="That did not work"
+    )
 
 
 def warn(message: str) -> None:

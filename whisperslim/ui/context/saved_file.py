@@ -23,8 +23,10 @@ def lay_out(label: str, elem_id: str, **looks: Any) -> SaveButton:
     """Make both in the Blocks context now open; `looks` are those of the one to be seen."""
     button = gr.Button(label, elem_id=elem_id, **looks)
     # A button in the browser can only fetch a file that is there already. So this one is in the
-    # page but not to be seen, and a script presses it when the file is written.
-    return SaveButton(button, gr.DownloadButton(visible="hidden", elem_id=f"{elem_id}-file"))
+    # page but not to be seen, and a script presses it when the file is written. By a class: one
+    # that is "hidden" by its own property is seen once the row around it was hidden and shown.
+    file = gr.DownloadButton(elem_id=f"{elem_id}-file", elem_classes=["ws-file"])
+    return SaveButton(button, file)
 
 
 def connect(save: SaveButton, write: Callable[..., Path], given: Any) -> None:

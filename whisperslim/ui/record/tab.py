@@ -43,6 +43,10 @@ _NO_MICROPHONE = note(
     "or over https; or upload a recording of each sentence.",
     "wait ws-mic-note",
 )
+_FILLED_IN = "Training and test recordings are filled in."
+_NO_TEST_YET = (
+    "Training recordings are filled in. There is none for testing yet: every fifth sentence is one."
+)
 _SUPPLIED, _OWN = "The supplied Hindi sentences", "My own text file"
 
 
@@ -237,7 +241,7 @@ def connect_record(
     @for_people
     def use(name: object) -> Updates:
         train, test = sources(desk.open(name))
-        gr.Info("Training and test recordings are filled in.", title="Compress")
+        gr.Info(_FILLED_IN if test else _NO_TEST_YET, title="Compress")
         return {
             filled["data.train"]: train,
             filled["data.test"]: test,

@@ -33,7 +33,7 @@ _ENDINGS = {
 def run_label(run: RunDir, status: RunStatus, view: RunView | None = None, place: int = 0) -> str:
     """One line for a list of runs. `place` is the run's in the queue, 0 when it does not wait."""
     share = done_share(view) if view and status == RunStatus.RUNNING else None
-    state = f"{status} {percent(share, 0)}" if share is not None else str(status)
+    state = f"{status} {percent(share, 0)}" if share is not None else _status_words(status)
     if place:
         state = f"waits, place {place}"
     resized = " · resized" if (run.path / MARKER).is_file() else ""
@@ -114,7 +114,12 @@ def _head(run: RunDir, status: RunStatus, turn: Turn) -> str:
 
 
 def _state(status: RunStatus) -> str:
-    return pill(status, TONES[status])
+    return pill(_status_words(status), TONES[status])
+
+
+def _status_words(status: RunStatus) -> str:
+    """A status where the queue is not spoken of: a run may have left it, or never been in it."""
+    return "not started" if status == RunStatus.QUEUED else str(status)
 
 
 def _waiting(turn: Turn) -> str:
