@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 PORT ?= 7860
 
-.PHONY: demo test check install install-dev clean
+.PHONY: demo test check fuzz install install-dev clean
 
 # Install, fetch Whisper-base, compress it with the quick preset on the demo corpus, open the app.
 demo: install
@@ -22,6 +22,11 @@ check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# As the tests do, with many more requests made up: CASES of them.
+CASES ?= 20000
+fuzz: install-dev
+	WHISPERSLIM_FUZZ=$(CASES) $(BIN)/python -m pytest tests/ui/guard/test_fuzz_http.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -37,24 +37,16 @@ class CheckedBlocks(gr.Blocks):
 
 @dataclass(frozen=True)
 class Events:
-    """The events of one page by number, and its components by theirs.
+    """The events of one page by number, and its components by theirs."""
 
-    `queued` wait their turn, `direct` are answered at once.
-    """
-
-    queued: frozenset[int]
-    direct: frozenset[int]
+    numbers: frozenset[int]
     components: frozenset[int]
 
     @classmethod
     def of(cls, blocks: gr.Blocks) -> "Events":
-        """Those of a page that is built."""
-        asked = {number: each for number, each in blocks.fns.items() if each.fn is not None}
-        return cls(
-            frozenset(number for number, each in asked.items() if each.queue is not False),
-            frozenset(number for number, each in asked.items() if each.queue is False),
-            frozenset(blocks.blocks),
-        )
+        """Those of a page that is built. An event that is a script alone never comes here."""
+        asked = (number for number, each in blocks.fns.items() if each.fn is not None)
+        return cls(frozenset(asked), frozenset(blocks.blocks))
 
     def check(self, path: str, body: Any) -> None:
         """Raise `RefusedError` unless a JSON body is what the page sends to the address `path`."""
@@ -66,7 +58,7 @@ class Events:
         check_session(body.get("session_hash"))
         if action == "cancel":
             _check_name(body, "event_id")
-            return _check_number(body, "fn_index", self.queued | self.direct)
+            return _check_number(body, "fn_index", self.numbers)
         if action == "component_server":
             _check_name(body, "fn_name")
             return _check_number(body, "component_id", self.components)
@@ -77,7 +69,7 @@ class Events:
         # A page that loads is a trigger of its own and no component, so any number will do.
         if body.get("trigger_id") is not None:
             _check_number(body, "trigger_id")
-        return _check_number(body, "fn_index", self.queued if action == "join" else self.direct)
+        return _check_number(body, "fn_index", self.numbers)
 
 
 def check_session(given: object) -> None:
