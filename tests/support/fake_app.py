@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.fake_sizes import FakeResizing
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.context.cache import ModelCache
 from whisperslim.ui.context.context import AppContext
@@ -29,4 +30,4 @@ def fake_app(runs: Path, acts: Acts) -> AppContext:
     """A context over `runs`: 1000 parameters in every model, a quarter of one group zeroed."""
     sizes = ModelCache(lambda name: ModelSize(1000, 600))
     zeros = ModelCache(lambda path: {"encoder.0.ffn": 0.25})
-    return AppContext(RunWatch(runs), acts.start, acts.stop, sizes, zeros)
+    return AppContext(RunWatch(runs), acts.start, acts.stop, sizes, zeros, resizing=FakeResizing())

@@ -1,19 +1,19 @@
 """Run folders as a worker would leave them, written by hand: no training, no model."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from whisperslim import events
 from whisperslim.core.families.base import UnitGroup
 from whisperslim.core.plan.plan import plan_to_budget
+from whisperslim.core.store.score_map import ScoreMap
 from whisperslim.jobs.recipe.recipe import load_recipe, with_values
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.planned import GROUPS_FILE, describe_groups
 
 STAGES = ("data", "prepare", "tune", "plan", "shrink", "recover", "evaluate")
 
@@ -51,14 +51,17 @@ def write_events(run: RunDir, *, until: str = "end", steps: int = 60) -> None:
     run.log_path.write_text("preparing\nstep 1\rstep 2\r\x1b[32mstep 3\x1b[0m\n", "utf-8")
 
 
-def write_plan(run: RunDir, groups: tuple[UnitGroup, ...], target: float = 0.3) -> None:
+def write_plan(
+    run: RunDir,
+    groups: tuple[UnitGroup, ...],
+    target: float = 0.3,
+    costs: Mapping[str, float] | None = None,
+) -> None:
     """What stage `plan` leaves: scores, groups and the plan."""
-    names = ("key", "kind", "stack", "count", "width", "weights_per_unit", "parameters_per_unit")
-    records = [{name: getattr(group, name) for name in names} for group in groups]
     scores = make_scores(groups)
-    (run.path / "groups.json").write_text(json.dumps(records), "utf-8")
-    save_file(scores, run.scores_path)
-    run.plan_path.write_text(plan_to_budget(scores, groups, target).to_json(), "utf-8")
+    (run.path / GROUPS_FILE).write_text(describe_groups(groups), "utf-8")
+    ScoreMap(scores, "sgl", "00", whole=False, costs=costs).save(run.scores_path)
+    run.plan_path.write_text(plan_to_budget(scores, groups, target, costs=costs).to_json(), "utf-8")
 
 
 def finish(run: RunDir) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 
 from tests.support.fake_runs import make_run
 from whisperslim.core.families.base import prunable_total
+from whisperslim.core.plan.plan import plan_to_budget
+from whisperslim.core.store.score_map import ScoreMap
 from whisperslim.errors import PlanError
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.curve import Sweep, SweepPoint
+from whisperslim.jobs.sizes.planned import read_planned
 from whisperslim.jobs.sizes.predict import Prediction
 from whisperslim.jobs.sizes.replan import Replan
 from whisperslim.ui.context.models import Resizing
-from whisperslim.ui.sparsity.layers import read_pruned_run
 
 FIXED = 500_000  # parameters of the fake model that cannot be pruned
 
@@ -28,13 +30,13 @@ class FakeResizing(Resizing):
     def replan(self, run: RunDir, removed: float, zeroed: float) -> Replan:
         if removed > self.high:
             raise PlanError(f"{removed} cannot be met: 0 to {self.high}")
-        pruned = read_pruned_run(run, {})
-        plan = pruned.replanned(removed)
-        total = prunable_total(pruned.groups)
+        planned, scores = read_planned(run), ScoreMap.load(run.scores_path)
+        plan = plan_to_budget(scores.scores, planned.groups, removed, costs=scores.costs)
+        total = prunable_total(planned.groups)
         left = FIXED + total - round(plan.removed * total)
         return Replan(
             plan=plan,
-            counted_in=pruned.counted_in,
+            counted_in=planned.counted_in,
             parameters=left,
             dense_parameters=FIXED + total,
             removed=FIXED + total - left,

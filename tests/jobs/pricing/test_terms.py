@@ -26,10 +26,13 @@ from whisperslim.jobs.process.worker import run_worker
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.derive import derive, read_derivation
+from whisperslim.jobs.sizes.planned import read_planned
 from whisperslim.jobs.sizes.replan import replan
 from whisperslim.jobs.sizes.tuned import open_tuned
 from whisperslim.jobs.stages import export as stage_export
-from whisperslim.ui.sparsity.layers import read_pruned_run
+from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.sparsity import tab as tab_sparsity
 
 CT2 = Terms("ctranslate2")
 
@@ -108,8 +111,9 @@ def test_the_derived_recipe_records_the_engine_and_the_run_writes_for_it(
     assert holds(left, PruningPlan({g.key: tuple(range(g.count)) for g in left}))
     # Sizes of the derived run keep to the engine in turn, and so does the app's slider.
     assert replan(derived, 0.4).plan.keep == replan(run, 0.4, None, CT2).plan.keep
-    shown = read_pruned_run(derived, {})
-    assert shown.replanned(0.4).keep == replan(derived, 0.4).plan.keep
+    planned, app = read_planned(derived), AppContext(RunWatch(derived.path.parent))
+    shown = tab_sparsity.moved_plan(app, derived, planned, 0.4)
+    assert shown and shown.keep == replan(derived, 0.4).plan.keep
     back = derive(derived, 0.6, 0.0, 0, Terms("torch")).recipe()
     assert (back.export.engine, back.export.quantize) == ("torch", "none")
 

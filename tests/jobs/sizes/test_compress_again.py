@@ -20,10 +20,9 @@ from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.report.sparsity import sparsity_frames
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.derive import derive
+from whisperslim.jobs.sizes.planned import read_planned
 from whisperslim.jobs.sizes.replan import replan
 from whisperslim.jobs.stages.order import work
-from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.sparsity import tab as tab_sparsity
 from whisperslim.ui.sparsity.story import kept_shares, replay_html
 
@@ -91,15 +90,15 @@ def test_a_model_cut_again_can_take_any_size(folder: Path, first: RunDir) -> Non
 
 def test_a_model_cut_again_is_not_called_dense(folder: Path, first: RunDir) -> None:
     again = finished_run(folder, model=str(first.slim_path), name="named")
-    app = AppContext(RunWatch(again.path.parent))
-    pruned = tab_sparsity.pruned_run(app, again.name)
+    planned = read_planned(again)
     before = prunable_total(load_model(str(first.slim_path)).groups())
     left = prunable_total(load_model(str(again.path)).groups())
     assert left < before < PRUNABLE
-    summary, legend, *figures, page = tab_sparsity.drawings(pruned, 0.5, moved=True)
+    another = replan(again, 0.5, 0.0).plan
+    summary, legend, *figures, page = tab_sparsity.drawings(planned, {}, another)
     assert f"before this run <b>{before / 1e3:.1f} k prunable weights</b>" in summary
     assert f"slim <b>{left / 1e3:.1f} k, {100 * (1 - left / before):.1f} % removed</b>" in summary
-    replay = replay_html(sparsity_frames(again, kept_shares(pruned)))
+    replay = replay_html(sparsity_frames(again, kept_shares(planned)))
     names = [trace.name for figure in figures for trace in figure["value"].data]
     assert "before this run" in names and "of what was there before this run" in page
     for words in (summary, legend, page, replay):

@@ -365,7 +365,7 @@ def test_operations_of_a_unit_by_hand(shop: Workshop) -> None:
 
 def test_parameters_of_a_unit_are_its_prunable_weights(shop: Workshop) -> None:
     speech = shop.student()
-    found = unit_costs(speech.model, speech.groups(), "parameters")
+    found = unit_costs(speech.model, speech.groups(), "weights")
     assert found["encoder.0.self_attn.heads"] == 4 * D_MODEL * HEAD
     assert found["decoder.1.ffn"] == 2 * D_MODEL
 
@@ -386,7 +386,7 @@ def test_latency_is_measured_and_changes_nothing(shop: Workshop) -> None:
 
 def test_an_unknown_currency_is_refused(shop: Workshop) -> None:
     speech = shop.student()
-    with pytest.raises(UsageError, match=r"'rupees'; choose one of parameters, flops, latency"):
+    with pytest.raises(UsageError, match=r"'rupees'; choose one of weights, flops, latency"):
         unit_costs(speech.model, speech.groups(), "rupees")
 
 

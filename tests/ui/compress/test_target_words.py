@@ -1,25 +1,24 @@
 """What a removal target counts is said wherever it is asked for or shown."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
-from safetensors.torch import save_file
 
 from tests.support.fake_app import Acts, fake_app
-from tests.support.fake_runs import make_groups, make_run, make_scores, write_plan
+from tests.support.fake_runs import make_groups, make_run, write_plan
 from tests.support.fake_sizes import FakeResizing, make_sweep
 from whisperslim import events
-from whisperslim.core.plan.plan import check_target, plan_to_budget
+from whisperslim.core.plan.counting import NOT_OWN, OF_WEIGHTS, Counting
+from whisperslim.core.plan.plan import check_target
 from whisperslim.errors import PlanError
 from whisperslim.jobs.pricing.terms import Terms
 from whisperslim.jobs.recipe.recipe import load_recipe, with_values
-from whisperslim.jobs.recipe.target_words import WEIGHTS, counted_in, words_for
 from whisperslim.jobs.run.console import line_for
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.planned import read_planned
 from whisperslim.ui.compress.form import lay_out
 from whisperslim.ui.compress.tab import forecast_of
 from whisperslim.ui.context.context import AppContext
@@ -48,18 +47,14 @@ def app(tmp_path: Path) -> AppContext:
 def costed_run(runs: Path, target: float) -> RunDir:
     """A run whose target is a share of operations, as `COSTS` has them."""
     run = make_run(runs, "costed", **FLOPS)
-    write_plan(run, GROUPS)
-    scores = make_scores(GROUPS)
-    save_file(scores, run.scores_path, metadata={"costs": json.dumps(COSTS)})
-    plan = plan_to_budget(scores, GROUPS, target, costs=COSTS)
-    run.plan_path.write_text(plan.to_json(), "utf-8")
+    write_plan(run, GROUPS, target, COSTS)
     return run
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, WEIGHTS),
+        ({}, OF_WEIGHTS),
         (FLOPS, OPERATIONS),
         (OWN_FLOPS, OPERATIONS),
         ({**OWN_FLOPS, **FLOPS}, OPERATIONS),
@@ -74,17 +69,17 @@ def costed_run(runs: Path, target: float) -> RunDir:
     ],
 )
 def test_a_recipe_says_what_its_target_counts(values: Mapping[str, Any], said: str) -> None:
-    assert counted_in(with_values(load_recipe("quick-demo"), values)) == said
+    assert with_values(load_recipe("quick-demo"), values).counting.words == said
 
 
 def test_times_of_another_engine_take_the_place_of_the_methods_own() -> None:
     own = {**OWN_FLOPS, "method.currency": "latency", "target.currency": "latency"}
     recipe = with_values(load_recipe("quick-demo"), own)
     moved = with_values(recipe, Terms("onnx").values(recipe))
-    assert counted_in(recipe).endswith("torch, by the run itself")
-    assert counted_in(moved).endswith("measured in onnx")
+    assert recipe.counting.words.endswith("torch, by the run itself")
+    assert moved.counting.words.endswith("measured in onnx")
     flops = with_values(load_recipe("quick-demo"), OWN_FLOPS)
-    assert counted_in(with_values(flops, Terms("onnx").values(flops))) == OPERATIONS
+    assert with_values(flops, Terms("onnx").values(flops)).counting.words == OPERATIONS
 
 
 def test_a_target_out_of_reach_is_not_told_as_weights() -> None:
@@ -109,19 +104,22 @@ def test_the_sparsity_slider_stands_at_the_target_and_says_of_what(app: AppConte
         tab_sparsity.connect(tab_sparsity.lay_out_tab(), app, [])
     show = next(fn.fn for fn in blocks.fns.values() if fn.fn and fn.fn.__name__ == "show")
     slider, *_ = show(run.name)
-    pruned = tab_sparsity.pruned_run(app, run.name)
+    planned = read_planned(run)
     assert slider["value"] == 0.3 and f"share of {OPERATIONS}" in slider["info"]
-    assert abs(pruned.plan.removed - 0.3) > 0.02, "a share of weights would be another number"
-    page = tab_sparsity.drawings(pruned, 0.3, moved=False)[0]
+    assert abs(planned.plan.removed - 0.3) > 0.02, "a share of weights would be another number"
+    page = tab_sparsity.drawings(planned, {})[0]
     assert f"target <b>30.0 % of {OPERATIONS}</b>" in page
 
 
 def test_the_sparsity_slider_plans_in_what_it_says(app: AppContext) -> None:
-    pruned = tab_sparsity.pruned_run(app, costed_run(app.runs, 0.3).name)
-    kept = pruned.replanned(0.6).keep
+    run = costed_run(app.runs, 0.3)
+    planned = read_planned(run)
+    another = tab_sparsity.moved_plan(app, run, planned, 0.6)
+    assert another is not None
+    kept = another.keep
     gone = sum((group.count - len(kept[group.key])) * COSTS[group.key] for group in GROUPS)
     assert 0.6 <= gone / TOTAL < 0.6 + DEAREST / TOTAL
-    page = tab_sparsity.drawings(pruned, 0.6, moved=True)[0]
+    page = tab_sparsity.drawings(planned, {}, another)[0]
     weights = sum(group.count * group.weights_per_unit for group in GROUPS)
     left = sum(len(kept[group.key]) * group.weights_per_unit for group in GROUPS)
     assert f"{100 * (1 - left / weights):.1f} % removed" in page and "target <b>60.0 %" in page
@@ -133,7 +131,7 @@ def test_the_tradeoff_slider_says_of_what(tmp_path: Path) -> None:
     write_plan(plain, GROUPS, 0.3)
     with gr.Blocks():
         tab = lay_out_tradeoff()
-    for run, said in ((costed, OPERATIONS), (plain, WEIGHTS)):
+    for run, said in ((costed, OPERATIONS), (plain, OF_WEIGHTS)):
         given = size.begin(tab.size, app, run.name)
         assert given[tab.size.removed]["info"] == f"Share of {said} to cut out."
 
@@ -190,6 +188,6 @@ def test_the_forecast_keeps_what_is_known(app: AppContext, fields: list[FieldInp
     # A quarter of the 44,040,192 prunable weights.
     assert "72.6 M → ?" in page and "Zeroed: 11.0 M of the 44.0 M prunable weights" in page
     assert "before the run has planned" in page
-    assert words_for("latency", engine="onnx") in forecast(
+    assert Counting.of("latency", NOT_OWN, "onnx", "none").words in forecast(
         app, fields, target__currency="latency", export__engine="onnx"
     )

@@ -15,6 +15,7 @@ from tests.support.fake_runs import make_groups, make_run, write_events, write_p
 from whisperslim.errors import AudioError, RunError, UsageError, WhisperSlimError
 from whisperslim.jobs.recipe.recipe import from_mapping, load_recipe, with_values
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.planned import is_planned, read_planned
 from whisperslim.places import ASSETS
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.corpus.dataset import load_items
@@ -25,7 +26,7 @@ from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.guard.folders import Folders, refused_paths
 from whisperslim.ui.guard.requests import RefusedError, check_address, check_json
 from whisperslim.ui.runs.tab import NOTHING_DRAWN, lay_out_runs, look_at_runs
-from whisperslim.ui.sparsity.layers import is_pruned, read_pruned_run
+from whisperslim.ui.sparsity import tab as tab_sparsity
 
 many = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -267,10 +268,17 @@ def test_a_run_that_somebody_sent_is_shown_or_told(
         tab = lay_out_runs()
     try:
         look_at_runs(tab, app, run.name, NOTHING_DRAWN)
-        if is_pruned(run):
-            for_people(read_pruned_run)(run, {})
+        if is_planned(run):
+            for_people(show_planned)(app, run)
     except (gr.Error, RunError) as error:
         assert "Traceback" not in str(error)
+
+
+def show_planned(app: AppContext, run: RunDir) -> None:
+    """As the Sparsity tab does."""
+    planned = read_planned(run)
+    tab_sparsity.slider_for(app, run, planned)
+    tab_sparsity.drawings(planned, {})
 
 
 def spoil(run: RunDir, name: str, content: bytes, as_folder: bool) -> None:

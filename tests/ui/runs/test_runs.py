@@ -17,8 +17,9 @@ from whisperslim.jobs.process.queue import Turn
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.jobs.run.view import RunView, fold
+from whisperslim.jobs.sizes.planned import read_planned
 from whisperslim.ui.context.context import AppContext, for_people
-from whisperslim.ui.context.run_watch import log_tail
+from whisperslim.ui.context.run_watch import RunWatch, log_tail
 from whisperslim.ui.parts.charts import loss_figure, wer_figure
 from whisperslim.ui.runs.card import done_share, run_card, run_label, scores_table
 from whisperslim.ui.runs.tab import (
@@ -31,7 +32,7 @@ from whisperslim.ui.runs.tab import (
 )
 from whisperslim.ui.sparsity import tab as tab_sparsity
 from whisperslim.ui.sparsity.charts import heads_figure, weights_figure
-from whisperslim.ui.sparsity.layers import LayerRow
+from whisperslim.ui.sparsity.layers import LayerRow, layer_rows
 
 
 @pytest.fixture
@@ -201,25 +202,28 @@ def test_slider_plans_anew_from_the_saved_scores(app: AppContext) -> None:
     groups = make_groups()
     run = make_run(app.runs)
     write_plan(run, groups, 0.3)
-    pruned = tab_sparsity.pruned_run(app, run.name)
+    planned = read_planned(run)
     kept = {}
     for target in (0.0, 0.3, 0.6):
-        rows = pruned.rows(pruned.replanned(target))
+        another = tab_sparsity.moved_plan(app, run, planned, target)
+        assert (another is None) == (target == 0.3)
+        rows = layer_rows(planned, {}, another or planned.plan)
         left = sum(len(row.moved) * row.weights_per_unit for row in rows)
         gone = 1 - left / prunable_total(groups)
         # At most one unit too many; the heaviest weighs 2000.
         assert target <= gone + 1e-9 <= target + 2000 / prunable_total(groups) + 1e-9
         kept[target] = {row.key: set(row.moved) for row in rows}
     assert all(kept[0.6][key] <= kept[0.3][key] <= kept[0.0][key] for key in kept[0.0])
-    assert {row.key: set(row.kept) for row in pruned.rows(pruned.plan)} == kept[0.3]
 
 
 def test_drawings_show_units_of_run_and_slider(app: AppContext) -> None:
     run = make_run(app.runs)
     write_plan(run, make_groups(), 0.3)
-    pruned = tab_sparsity.pruned_run(app, run.name)
-    rows = pruned.rows(pruned.replanned(0.6))
-    *_, page = tab_sparsity.drawings(pruned, 0.6, moved=True)
+    planned = read_planned(run)
+    another = tab_sparsity.moved_plan(app, run, planned, 0.6)
+    assert another is not None
+    rows = layer_rows(planned, {}, another)
+    *_, page = tab_sparsity.drawings(planned, {}, another)
     for row in rows:
         line = re.search(rf"{row.stack} {row.name}</td>(.*?)</tr>", page)
         assert line is not None
@@ -231,17 +235,29 @@ def test_zeroed_weights_are_a_column_of_their_own(app: AppContext) -> None:
     run = make_run(app.runs)
     write_plan(run, make_groups(), 0.3)
     finish(run)
-    rows = tab_sparsity.pruned_run(app, run.name)
-    assert [row.zeroed for row in rows.rows(rows.plan) if row.key == "encoder.0.ffn"] == [0.25]
+    planned = read_planned(run)
+    rows = layer_rows(planned, app.zeroed_in(run), planned.plan)
+    assert [row.zeroed for row in rows if row.key == "encoder.0.ffn"] == [0.25]
 
 
-@pytest.mark.parametrize("spoil", ["plan.json", "groups.json", "scores.safetensors"])
+@pytest.mark.parametrize("spoil", ["plan.json", "groups.json"])
 def test_a_damaged_run_is_explained(app: AppContext, spoil: str) -> None:
     run = make_run(app.runs)
     write_plan(run, make_groups())
     (run.path / spoil).write_text("{}" if spoil == "plan.json" else "nonsense")
     with pytest.raises(gr.Error, match=r"damaged|not a pruning plan"):
-        for_people(tab_sparsity.pruned_run)(app, run.name)
+        for_people(read_planned)(run)
+
+
+def test_without_readable_scores_the_slider_stays_still_and_says_why(tmp_path: Path) -> None:
+    app = AppContext(RunWatch(tmp_path / "runs"))
+    run = make_run(app.runs)
+    write_plan(run, make_groups(), 0.3)
+    run.mark_done("plan")
+    run.scores_path.write_text("nonsense")
+    slider = tab_sparsity.slider_for(app, run, read_planned(run))
+    assert not slider["interactive"] and slider["value"] == 0.3
+    assert "missing or damaged" in slider["info"]
 
 
 def test_a_run_without_plan_is_not_offered(app: AppContext) -> None:

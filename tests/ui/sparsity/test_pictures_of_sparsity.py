@@ -15,11 +15,11 @@ from whisperslim.jobs.report.bytes import ByteStep, WeightsFile, byte_steps, den
 from whisperslim.jobs.report.sparsity import MOST_FRAMES, sparsity_frames, thinned
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.planned import read_planned
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.sparsity import story as sparsity_story
 from whisperslim.ui.sparsity import tab as tab_sparsity
-from whisperslim.ui.sparsity.layers import read_pruned_run
 from whisperslim.ui.sparsity.story import byte_figure, bytes_words, percent_words, replay_html
 
 HEADS, FFN = "encoder.0.self_attn.heads", "encoder.0.ffn"
@@ -198,7 +198,7 @@ def test_the_story_of_a_run(run: RunDir) -> None:
 def test_kept_shares_are_those_of_the_plan(run: RunDir) -> None:
     groups = make_groups()
     write_plan(run, groups, 0.3)
-    pruned = read_pruned_run(run, {})
+    pruned = read_planned(run)
     kept = sparsity_story.kept_shares(pruned)
     left = sum(kept[group.key] * group.count * group.weights_per_unit for group in groups)
     every = sum(group.count * group.weights_per_unit for group in groups)

@@ -17,11 +17,11 @@ from torch import nn
 
 from whisperslim.core.cost.flops import WORKLOADS, Workload, count_flops
 from whisperslim.core.families import UnitSite, family_of
+from whisperslim.core.plan.counting import CURRENCIES, FLOPS, LATENCY, WEIGHTS
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut, resize
 from whisperslim.errors import UsageError
 
-CURRENCIES = ("parameters", "flops", "latency")
 # A slope lost in the noise of the clock may come out as nothing or less. A unit then costs this
 # share of the mean time per unit. Our choice.
 _LEAST_SHARE = 0.1
@@ -42,7 +42,7 @@ def unit_costs(
     Args:
         model: The model `groups` was read from; it is not changed.
         groups: Every unit group of `model`.
-        currency: `parameters`: weights of prunable matrices. `flops`: operations of one
+        currency: `weights`: of prunable matrices. `flops`: operations of one
             teacher-forced pass of `workload`, attention scores included. `latency`: seconds of
             this machine, on the model's device; noisy, see `measured_latency`.
         workload: How many encoder positions and decoder tokens operations and seconds are for.
@@ -51,11 +51,11 @@ def unit_costs(
     Raises:
         UsageError: for another currency.
     """
-    if currency == "parameters":
+    if currency == WEIGHTS:
         return {group.key: float(group.weights_per_unit) for group in groups}
-    if currency == "flops":
+    if currency == FLOPS:
         return counted_flops(model, groups, workload)
-    if currency == "latency":
+    if currency == LATENCY:
         return measured_latency(model, groups, workload, repeats)
     raise UsageError(f"unknown currency {currency!r}; choose one of {', '.join(CURRENCIES)}")
 

@@ -1,7 +1,7 @@
 """Which units stay and which weights become zero: decided here, applied by `shrink`.
 
 A sparsity is always a fraction of the prunable weights of the *dense* model; only the removal that
-is asked for may be a share of another cost (`counted_in`). A plan is plain values: it can be stored
+is asked for may be a share of another cost (`counting`). A plan is plain values: it can be stored
 as JSON, its tensors beside it, compared and printed.
 """
 
@@ -183,7 +183,7 @@ def reachable(
     return 1.0 - sum(floor.values()) / _total_cost(groups, price)
 
 
-def counted_in(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None = None) -> str:
+def share_of(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None = None) -> str:
     """What a removal target is a share of, in words; arguments as of `reachable`."""
     price = _prices(groups, costs)
     if all(price[group.key] == group.weights_per_unit for group in groups):
@@ -200,7 +200,7 @@ def check_target(
     """Raise `PlanError` with the reachable range when `target` cannot be met."""
     limit = reachable(groups, whole, costs)
     if not 0.0 <= target <= limit:
-        raise _out_of_reach(target, limit, whole, counted_in(groups, costs))
+        raise _out_of_reach(target, limit, whole, share_of(groups, costs))
 
 
 def _out_of_reach(target: float, limit: float, whole: bool, counted: str) -> PlanError:
@@ -261,7 +261,7 @@ def plan_to_budget(
     dropped = int((gone < needed - slack).sum()) + 1 if needed > 0 else 0
     if dropped > len(gone):
         limit = float(gone[-1]) / _total_cost(groups, price)
-        raise _out_of_reach(target, limit, whole, counted_in(groups, costs))
+        raise _out_of_reach(target, limit, whole, share_of(groups, costs))
     dropped = max(dropped, _forced(order))
     return _without(groups, order, order.rank < dropped, target)
 

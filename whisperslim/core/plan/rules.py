@@ -9,9 +9,6 @@ from whisperslim.errors import PlanError
 if TYPE_CHECKING:  # torch; recipes need the names below, and do without it
     from whisperslim.core.families.base import Group, UnitGroup
 
-CURRENCIES = ("weights", "flops", "latency")
-"""What a removal target can be a share of."""
-
 Ties = Callable[["UnitGroup"], str]
 """The label `tied` of a group, by what the place where a model is to run can hold."""
 

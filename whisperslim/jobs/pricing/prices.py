@@ -1,13 +1,17 @@
 """What a run's removal target is a share of: the price of a unit in every place, found once."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan.counting import FLOPS, WEIGHTS
 from whisperslim.errors import RunError
 from whisperslim.jobs.pricing.profiles import find_profile
+from whisperslim.jobs.pricing.terms import Terms
 from whisperslim.jobs.recipe.recipe import Recipe
 from whisperslim.jobs.run.folder import RunDir
 
@@ -23,11 +27,13 @@ def run_prices(run: RunDir, recipe: Recipe, speech: SpeechModel) -> dict[str, fl
         PlanError: latency is asked for, and there is no profile of the engine on this machine.
         RunError: what was kept cannot be read.
     """
-    if recipe.target.currency == "weights":
+    if recipe.target.currency == WEIGHTS:
         return None
     path = run.path / PRICES_FILE
     if not path.is_file():
-        write_prices(run.path, _found(recipe, speech))
+        groups = speech.groups()
+        costs = _unit_costs(recipe, groups, lambda: unit_costs(speech.model, groups, FLOPS))
+        write_prices(run.path, {group.place: costs[group.key] for group in groups})
     try:
         return {place: float(price) for place, price in json.loads(path.read_text("utf-8")).items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -42,10 +48,37 @@ def write_prices(folder: Path, prices: dict[str, float]) -> None:
     write_text_atomically(folder / PRICES_FILE, json.dumps(prices, indent=1))
 
 
-def _found(recipe: Recipe, speech: SpeechModel) -> dict[str, float]:
-    groups = speech.groups()
-    if recipe.target.currency == "flops":
-        costs = unit_costs(speech.model, groups, "flops")
-        return {group.place: costs[group.key] for group in groups}
+def costs_under(
+    terms: Terms,
+    recipe: Recipe,
+    groups: Sequence[UnitGroup],
+    own: Mapping[str, float] | None,
+    flops: Mapping[str, int],
+) -> Mapping[str, float] | None:
+    """Group key -> cost of one unit, for another size of a run; None: prunable weights.
+
+    Args:
+        terms: What is asked for.
+        recipe: The run's, with `terms` in it.
+        groups: Of the tuned model.
+        own: Costs the run's own target was counted in; they stay where `terms` say nothing.
+        flops: Group key -> operations of one unit.
+
+    Raises:
+        PlanError: latency is asked for and was not measured in that engine on this machine.
+    """
+    if not terms.currency and not terms.timed_anew(recipe):
+        return own
+    if recipe.target.currency == WEIGHTS:
+        return None
+    return _unit_costs(recipe, groups, lambda: {key: float(n) for key, n in flops.items()})
+
+
+def _unit_costs(
+    recipe: Recipe, groups: Sequence[UnitGroup], flops: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """Group key -> cost of one unit, in operations or seconds as the target is counted."""
+    if recipe.target.currency == FLOPS:
+        return flops()
     profile = find_profile(recipe.export.engine, recipe.export.quantize, groups)
-    return {group.place: profile.seconds_per_unit[group.place] for group in groups}
+    return {group.key: profile.seconds_per_unit[group.place] for group in groups}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim import methods
+from whisperslim.core.plan.counting import NOT_OWN, WEIGHTS, Counting
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.errors import RecipeError
 from whisperslim.fields import FieldSpec, option, problems, specs
@@ -43,8 +44,8 @@ def between_sections(recipe: "Recipe") -> dict[str, str]:
     if recipe.method == "none" and (recipe.target.removed or recipe.target.zeroed):
         found["target.removed"] = "method none prunes nothing; set removed and zeroed to 0"
     found |= _training_problems(recipe)
-    own, currency = getattr(recipe.options, "currency", "parameters"), recipe.target.currency
-    if own != "parameters" and currency not in ("weights", own):
+    own, currency = recipe.own_currency, recipe.target.currency
+    if own != NOT_OWN and currency not in (WEIGHTS, own):
         found["target.currency"] = (
             f"is {currency}, and the method's own is {own}; leave one of them at its default"
         )
@@ -187,6 +188,17 @@ class Recipe:
         found = {**problems(self), **between_sections(self)}
         if found:
             raise RecipeError(found)
+
+    @property
+    def own_currency(self) -> str:
+        """What the method itself counts in: one of `OWN_CURRENCIES`."""
+        return str(getattr(self.options, "currency", NOT_OWN))
+
+    @property
+    def counting(self) -> Counting:
+        """What `target.removed` is a share of."""
+        engine, quantize = self.export.engine, self.export.quantize
+        return Counting.of(self.target.currency, self.own_currency, engine, quantize)
 
 
 # Section name -> what its missing keys are filled up from.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from whisperslim.core.plan.rules import CURRENCIES
+from whisperslim.core.plan.counting import CURRENCIES, WEIGHTS, WORKLOAD
 from whisperslim.engines import registry
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option, problems
@@ -79,10 +79,10 @@ class TargetOptions:
     )
 
     currency: str = option(
-        "weights",
-        "What `removed` is a share of. weights: prunable weights. flops: operations on 5 s of "
-        "speech. latency: time of the units in the engine it will run in, as `whisperslim profile` "
-        "has measured it on this machine.",
+        WEIGHTS,
+        "What `removed` is a share of. weights: prunable weights. flops: operations on "
+        f"{WORKLOAD}. latency: time of the units in the engine it will run in, as "
+        "`whisperslim profile` has measured it on this machine.",
         label="Counted in",
         choices=CURRENCIES,
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.errors import RunError
-from whisperslim.jobs.recipe.target_words import WEIGHTS
 from whisperslim.jobs.run.folder import RunDir
 
 
@@ -73,7 +73,7 @@ class Sweep:
     @property
     def counted_in(self) -> str:
         """What the targets are shares of, in words."""
-        return str(self.provenance.get("counted in", WEIGHTS))
+        return str(self.provenance.get("counted in", OF_WEIGHTS))
 
 
 def read_sweep(run: RunDir) -> Sweep | None:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.plan.counting import WEIGHTS
 from whisperslim.engines import registry
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.folder import RunDir
@@ -33,7 +34,7 @@ class Derivation:
     recover_steps: int
     engine: str = registry.OWN
     quantize: str = "none"
-    currency: str = "weights"
+    currency: str = WEIGHTS
 
 
 def read_derivation(run: RunDir) -> Derivation | None:

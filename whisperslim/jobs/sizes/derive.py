@@ -7,6 +7,7 @@ from pathlib import Path
 
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
 from whisperslim.core.loading import load_model
+from whisperslim.core.plan.counting import WEIGHTS
 from whisperslim.core.plan.files import write_plan
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.errors import RunError
@@ -16,14 +17,9 @@ from whisperslim.jobs.recipe.recipe import Recipe, to_yaml, with_values
 from whisperslim.jobs.run import environment
 from whisperslim.jobs.run.folder import RunDir, new_run_folder
 from whisperslim.jobs.sizes.derivation import Derivation, read_derivation, write_derivation
+from whisperslim.jobs.sizes.planned import GROUPS_FILE, describe_groups
 from whisperslim.jobs.sizes.replan import plan_for
-from whisperslim.jobs.sizes.tuned import (
-    FACTS_FILE,
-    GROUPS_FILE,
-    TunedRun,
-    describe_groups,
-    open_tuned,
-)
+from whisperslim.jobs.sizes.tuned import FACTS_FILE, TunedRun, open_tuned
 from whisperslim.methods.sgl.two_pass import with_zeros
 
 __all__ = ["Derivation", "derivation_of", "derive", "read_derivation", "zeros_for"]
@@ -134,7 +130,7 @@ def _write_terms(folder: Path, tuned: TunedRun, recipe: Recipe) -> None:
     derived = RunDir(folder)
     replace(tuned.scores, costs=tuned.costs).save(derived.scores_path)
     write_text_atomically(folder / GROUPS_FILE, describe_groups(tuned.groups))
-    if recipe.target.currency != "weights" and tuned.costs is not None:
+    if recipe.target.currency != WEIGHTS and tuned.costs is not None:
         write_prices(folder, {group.place: tuned.costs[group.key] for group in tuned.groups})
 
 

@@ -9,7 +9,6 @@ from whisperslim.core.plan.plan import PruningPlan, plan_to_budget
 from whisperslim.core.store.checkpoint import EXPORT_DTYPES
 from whisperslim.errors import PlanError
 from whisperslim.jobs.pricing.terms import Terms
-from whisperslim.jobs.recipe.target_words import counted_in
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.tuned import TunedRun, open_tuned
 
@@ -58,8 +57,8 @@ def replan(
 
     Args:
         run: A run whose stage `plan` is done.
-        removed: Share to cut out of what the run, or else the terms, count a target in: see
-            `target_words.counted_in`.
+        removed: Share to cut out of what the terms, or else the run, count a target in: see
+            `Counting`.
         zeroed: Share to set to zero where it stands, what is zero as tuned counted in; None is what
             the run's recipe says.
         terms: Another engine or currency than the run's.
@@ -80,7 +79,7 @@ def replan(
     zeros = max(round(recipe.target.zeroed * prunable_total(tuned.groups)), before)
     return Replan(
         plan=plan,
-        counted_in=counted_in(recipe),
+        counted_in=recipe.counting.words,
         parameters=parameters,
         dense_parameters=facts.dense_parameters,
         removed=facts.dense_parameters - parameters,
@@ -106,7 +105,7 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
     if not low <= removed <= high:
         raise PlanError(
             f"a removal target of {removed:g} cannot be met: {tuned.run.name} allows {low:g} to "
-            f"{rounded_down(high):.4f} of {counted_in(tuned.recipe)}"
+            f"{rounded_down(high):.4f} of {tuned.recipe.counting.words}"
         )
     share = tuned.recipe_for(removed, zeroed).target.zeroed
     scores = tuned.scores

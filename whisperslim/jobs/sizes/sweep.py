@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from whisperslim.core.families import family_named
+from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.engines import registry
 from whisperslim.engines.timing.latency import LATENCY_NOTE
 from whisperslim.errors import PlanError, RecipeError, RunError, UsageError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.process.worker import run_worker, signals_ask_to_stop
-from whisperslim.jobs.recipe.target_words import WEIGHTS, counted_in
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.jobs.run.folder import RunDir, list_runs, looks_like_run
 from whisperslim.jobs.sizes.curve import Sweep, SweepPoint, read_sweep, write_sweep
@@ -86,8 +86,8 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
     recipe = tuned.recipe
     context = StageContext(tuned.run, recipe, lambda event: None)
     # Named where it is not the usual: curves of older versions go on.
-    named = {"runs in": recipe.export.engine, "counted in": counted_in(recipe)}
-    usual = {"runs in": registry.OWN, "counted in": WEIGHTS}
+    named = {"runs in": recipe.export.engine, "counted in": recipe.counting.words}
+    usual = {"runs in": registry.OWN, "counted in": OF_WEIGHTS}
     facts = {
         **dict(named.items() - usual.items()),
         "weights_sha256": tuned.scores.weights_sha256,

@@ -28,13 +28,14 @@ from whisperslim.core.store.score_map import ScoreMap
 from whisperslim.core.surgery.units import zeros_per_unit
 from whisperslim.engines import registry
 from whisperslim.errors import RunError
-from whisperslim.jobs.pricing.terms import Terms, unit_costs_for
+from whisperslim.jobs.pricing.prices import costs_under
+from whisperslim.jobs.pricing.terms import Terms
 from whisperslim.jobs.recipe.recipe import Recipe, with_values
 from whisperslim.jobs.recipe.sections import MOST_PRUNED
 from whisperslim.jobs.run.disk import write_text_told
 from whisperslim.jobs.run.folder import RunDir
 
-FACTS_FILE, GROUPS_FILE = "tuned.json", "groups.json"
+FACTS_FILE = "tuned.json"
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,6 @@ def tuned_folder(run: RunDir) -> Path:
     return run.path / "tuned" / "model"
 
 
-def describe_groups(groups: Sequence[UnitGroup]) -> str:
-    """The contents of `groups.json`: what there is to plan with, for whoever draws it."""
-    names = ("key", "kind", "stack", "count", "width", "weights_per_unit", "parameters_per_unit",
-             "tied")  # fmt: skip
-    return json.dumps([{name: getattr(g, name) for name in names} for g in groups], indent=1)
-
-
 def open_tuned(run: RunDir, terms: Terms | None = None) -> TunedRun:
     """The tuned model of a run and its score map, checked against each other.
 
@@ -175,7 +169,7 @@ def open_tuned(run: RunDir, terms: Terms | None = None) -> TunedRun:
     check_scores(scores.scores, facts.groups)
     terms, recipe = terms or Terms(), run.recipe()
     recipe = with_values(recipe, terms.values(recipe))
-    costs = unit_costs_for(terms, recipe, facts.groups, scores.costs, facts.flops_per_unit)
+    costs = costs_under(terms, recipe, facts.groups, scores.costs, facts.flops_per_unit)
     return TunedRun(run, recipe, scores, facts, costs)
 
 

@@ -28,8 +28,8 @@ from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import CheckpointError, ParityError
 from whisperslim.events import Planned
-from whisperslim.jobs.recipe.target_words import counted_in
-from whisperslim.jobs.sizes.tuned import GROUPS_FILE, describe_groups, find_facts
+from whisperslim.jobs.sizes.planned import GROUPS_FILE, describe_groups
+from whisperslim.jobs.sizes.tuned import find_facts
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.train import METHOD_STATE, build_method, calibration
 from whisperslim.methods.base import CompressionMethod
@@ -69,7 +69,7 @@ def make_plan(context: StageContext) -> bool:
             zeroed=_zeroed_share(tuned, groups, plan),
             target_removed=target.removed,
             target_zeroed=target.zeroed,
-            target_of=counted_in(recipe),
+            target_of=recipe.counting.words,
         )
     )
     return True

@@ -28,6 +28,7 @@ from torch.utils.hooks import RemovableHandle
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.families import UnitSite
 from whisperslim.core.families.hearing import StepOutputs
+from whisperslim.core.plan.counting import NOT_OWN
 from whisperslim.core.plan.plan import PruningPlan, Scores, check_target, plan_to_budget
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.surgery.gates import attach_gates, attach_output_gates
@@ -65,8 +66,8 @@ class L0Distill(CompressionMethod):
 
     @property
     def costs(self) -> Mapping[str, float] | None:
-        """Cost of one unit of each group in the chosen currency; None for parameters."""
-        own = self._options.currency != "parameters"
+        """Cost of one unit of each group in the chosen currency; None for weights."""
+        own = self._options.currency != NOT_OWN
         return self._costs if own else costs_of(self._groups)
 
     def attach(self, model: nn.Module, groups: Sequence[UnitSite], total_steps: int) -> None:
@@ -196,7 +197,7 @@ class L0Distill(CompressionMethod):
 
     def _found_costs(self, model: nn.Module) -> dict[str, float]:
         """In the method's own currency, or by the groups' prices when it says nothing."""
-        if self._options.currency == "parameters":
+        if self._options.currency == NOT_OWN:
             return {group.key: group.unit_price for group in self._groups}
         return unit_costs(model, self._groups, self._options.currency)
 

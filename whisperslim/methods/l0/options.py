@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from whisperslim.core.plan.counting import NOT_OWN, OWN_CURRENCIES, WORKLOAD
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option
 
@@ -13,10 +14,10 @@ class L0Options:
     """What carries a mask, what the target is counted in, and how hard it is pressed for."""
 
     currency: str = option(
-        "parameters",
+        NOT_OWN,
         "What the removal target is a share of. parameters: prunable weights. flops: operations on "
-        "5 s of speech. latency: time measured on this machine, which is noisy.",
-        choices=("parameters", "flops", "latency"),
+        f"{WORKLOAD}. latency: time measured on this machine, which is noisy.",
+        choices=OWN_CURRENCIES,
         advanced=False,
     )
     sublayers: bool = option(

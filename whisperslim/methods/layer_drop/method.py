@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from whisperslim.core.families import UnitGroup, total_price
-from whisperslim.core.plan.plan import counted_in
+from whisperslim.core.plan.plan import share_of
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.layer_drop.options import LayerDropOptions
@@ -62,7 +62,7 @@ class LayerDrop(MaskedPruning):
                 return keep
         raise PlanError(
             f"a removal target of {self._target.removed:g} cannot be met: dropping layers reaches "
-            f"0 to {reached:.4f} of {counted_in(self._groups)}, with {_in_words(keep)} kept"
+            f"0 to {reached:.4f} of {share_of(self._groups)}, with {_in_words(keep)} kept"
             f"{frozen_note(self._frozen)}; lower the target or keep fewer layers"
         )
 

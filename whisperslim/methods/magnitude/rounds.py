@@ -20,9 +20,9 @@ from whisperslim.core.plan.plan import (
     PruningPlan,
     Scores,
     ZeroRule,
-    counted_in,
     plan_to_budget,
     reachable,
+    share_of,
 )
 from whisperslim.core.plan.removal_order import death_order
 from whisperslim.core.plan.rules import costs_of
@@ -240,7 +240,7 @@ class MaskedPruning(CompressionMethod):
         if not 0.0 <= aim.removed <= limit:
             raise PlanError(
                 f"a removal target of {aim.removed:g} cannot be met: 0 to {limit:.4f} of "
-                f"{counted_in(self._groups)} can go{frozen_note(self._frozen)}; choose a target "
+                f"{share_of(self._groups)} can go{frozen_note(self._frozen)}; choose a target "
                 "within"
             )
         left = most_left(self._groups, tuned, aim.removed)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import Slice, UnitSite, prunable_total, total_price
-from whisperslim.core.plan.plan import PruningPlan, Scores, ZeroRule, counted_in
+from whisperslim.core.plan.plan import PruningPlan, Scores, ZeroRule, share_of
 from whisperslim.core.surgery.gates import plan_masks
 from whisperslim.core.surgery.units import kept_of, matrices
 from whisperslim.errors import PlanError
@@ -54,7 +54,7 @@ def check_reach(
     if not 0.0 <= target.removed <= removable:
         raise PlanError(
             f"a removal target of {target.removed} cannot be met: the groups being trained allow "
-            f"0 to {removable:.4f} of {counted_in(groups)}{frozen}"
+            f"0 to {removable:.4f} of {share_of(groups)}{frozen}"
         )
     # `floor` of every matrix stays.
     limit = max(0.0, (1 - floor) * room_for_zeros(groups, gated, target.removed))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families import UnitGroup, UnitSite, prunable_total, total_price
-from whisperslim.core.plan.plan import Scores, counted_in, reachable
+from whisperslim.core.plan.plan import Scores, reachable, share_of
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.shared.units import unit_norms
@@ -105,7 +105,7 @@ def check_within_tuned(
     if not 0.0 <= target.removed <= limit:
         raise PlanError(
             f"a removal target of {target.removed:g} cannot be met: 0 to {limit:.4f} of "
-            f"{counted_in(groups)} can go, for one head and one FFN unit of every kind stay in "
+            f"{share_of(groups)} can go, for one head and one FFN unit of every kind stay in "
             f"every layer{note}; choose a target within"
         )
     check_zeroed(target, groups, tuned, note=note)

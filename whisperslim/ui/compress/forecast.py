@@ -1,7 +1,7 @@
 """How big the model will be: arithmetic on the target alone, no weight is touched."""
 
 from whisperslim.core.plan.arithmetic import ExpectedSize, expected_size
-from whisperslim.jobs.recipe.target_words import WEIGHTS
+from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.ui.context.models import ModelSize
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.quantities import megabytes, millions, percent
@@ -55,7 +55,7 @@ def unplanned_html(
     )
 
 
-def unknown_html(removed: float, zeroed: float, reason: str, counted: str = WEIGHTS) -> str:
+def unknown_html(removed: float, zeroed: float, reason: str, counted: str = OF_WEIGHTS) -> str:
     """What can be said when the model's own size is not known."""
     return (
         f'<div class="ws-card"><div class="ws-big">−{percent(removed, 0)}</div>'

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
+from whisperslim.core.plan.counting import NOT_OWN, OF_WEIGHTS, Counting
 from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
-from whisperslim.jobs.recipe.target_words import WEIGHTS, words_for
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.compress.check import Marked, marked_now, recipe_of
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
@@ -108,9 +108,9 @@ def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -
 
 def forecast_of(context: AppContext, values: Mapping[str, Any]) -> str:
     """The expected size for a form's values by dotted name, as HTML."""
-    counted = words_for(
+    counting = Counting.of(
         values["target.currency"],
-        values.get("method.currency", "parameters"),
+        values.get("method.currency", NOT_OWN),
         values["export.engine"],
         values["export.quantize"],
     )
@@ -122,7 +122,7 @@ def forecast_of(context: AppContext, values: Mapping[str, Any]) -> str:
         values["export.dtype"],
         values["vocabulary.languages"],
         values["vocabulary.timestamps"],
-        counted,
+        counting.words,
     )
 
 
@@ -134,7 +134,7 @@ def forecast(
     dtype: str,
     languages: Sequence[str] = (),
     timestamps: bool = False,
-    counted: str = WEIGHTS,
+    counted: str = OF_WEIGHTS,
 ) -> str:
     """The expected size as HTML; without the model's own size where that cannot be had.
 
@@ -143,7 +143,7 @@ def forecast(
     try:
         size = _size(context, str(model))
         tokens, note = _tokens(context, str(model), languages, timestamps)
-        if counted != WEIGHTS:
+        if counted != OF_WEIGHTS:
             return unplanned_html(size, float(removed), float(zeroed), counted, tokens, note)
         return forecast_html(size, float(removed), float(zeroed), dtype, tokens, note)
     except WhisperSlimError as error:

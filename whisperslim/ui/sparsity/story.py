@@ -17,6 +17,7 @@ from plotly import graph_objects as go
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.report.sparsity import BEFORE, CUT, Frame, sparsity_frames
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.planned import PlannedRun, read_planned
 from whisperslim.ui.context.cache import ModelCache
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.models import load_libraries
@@ -25,7 +26,7 @@ from whisperslim.ui.parts.markup import note, text
 from whisperslim.ui.parts.quantities import megabytes
 from whisperslim.ui.parts.theme import ASSETS
 from whisperslim.ui.runs.gauges import STACKS, spot
-from whisperslim.ui.sparsity.layers import BEFORE_WORDS, PrunedRun, read_pruned_run
+from whisperslim.ui.sparsity.layers import BEFORE_WORDS
 
 if TYPE_CHECKING:  # torch
     from whisperslim.jobs.report.bytes import ByteStep
@@ -207,8 +208,8 @@ def connect(
         if not name:
             return ["", *_no_bytes("")]
         run = context.watch.open(name)
-        pruned = read_pruned_run(run, {})
-        return [replay_html(sparsity_frames(run, kept_shares(pruned))), *_bytes(run, measured)]
+        frames = sparsity_frames(run, kept_shares(read_planned(run)))
+        return [replay_html(frames), *_bytes(run, measured)]
 
     before.then(
         tell,
@@ -220,7 +221,7 @@ def connect(
     )
 
 
-def kept_shares(run: PrunedRun) -> dict[str, float]:
+def kept_shares(run: PlannedRun) -> dict[str, float]:
     """Group key -> share of its units that the run's plan keeps."""
     return {group.key: len(run.plan.keep[group.key]) / group.count for group in run.groups}
 

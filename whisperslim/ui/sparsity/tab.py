@@ -1,25 +1,26 @@
 """The Sparsity tab: what a run took out of every layer, and what another target would take."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from plotly import graph_objects as go
 
-from whisperslim.jobs.recipe.target_words import WEIGHTS
+from whisperslim.core.plan.counting import OF_WEIGHTS
+from whisperslim.errors import WhisperSlimError
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes.planned import PlannedRun, is_planned, read_planned
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.parts.markup import empty, number, table, text, words
 from whisperslim.ui.parts.quantities import millions, percent
 from whisperslim.ui.sparsity import story as sparsity_story
 from whisperslim.ui.sparsity.charts import heads_figure, legend, weights_figure
-from whisperslim.ui.sparsity.layers import (
-    BEFORE_WORDS,
-    LayerRow,
-    PrunedRun,
-    is_pruned,
-    read_pruned_run,
-)
+from whisperslim.ui.sparsity.layers import BEFORE_WORDS, LayerRow, layer_rows
+
+if TYPE_CHECKING:  # torch
+    from whisperslim.core.plan.plan import PruningPlan
 
 _NOTHING = empty(
     "No pruned run yet",
@@ -69,7 +70,7 @@ def lay_out_tab() -> SparsityTab:
             min_width=280,
             label="Target, planned anew",
             elem_id="sparsity-target",
-            info=target_help(WEIGHTS),
+            info=target_help(OF_WEIGHTS),
         )
     summary = gr.HTML(_NOTHING, elem_id="sparsity-summary")
     with gr.Column(visible=False) as pictures:
@@ -101,15 +102,17 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
     def show(name: str | None) -> list[Any]:
         if not name:
             return [gr.skip(), gr.update(visible=False), _NOTHING, *[gr.skip()] * 6]
-        run = pruned_run(context, name)
-        help, at = target_help(run.counted_in), _own_target(run)
-        slider = gr.update(maximum=_floor(run.limit()), value=at, info=help, interactive=True)
-        return [slider, gr.update(visible=True), *drawings(run, run.plan.target, moved=False)]
+        run = context.watch.open(name)
+        planned = read_planned(run)
+        pictures = drawings(planned, context.zeroed_in(run))
+        return [slider_for(context, run, planned), gr.update(visible=True), *pictures]
 
     @for_people
     def move(name: str | None, target: float) -> list[Any]:
-        run = pruned_run(context, name)
-        return drawings(run, target, moved=abs(target - _own_target(run)) > _STEP / 2)
+        run = context.watch.open(name)
+        planned = read_planned(run)
+        another = moved_plan(context, run, planned, target)
+        return drawings(planned, context.zeroed_in(run), another)
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(list(opened), offer, tab.choice, tab.choice, **quiet)
@@ -142,21 +145,37 @@ def target_help(counted: str) -> str:
 
 def pruned_names(context: AppContext) -> list[str]:
     """Runs that have a plan, newest first."""
-    return [run.name for run, _ in context.watch.listed() if is_pruned(run)]
+    return [run.name for run, _ in context.watch.listed() if is_planned(run)]
 
 
-def pruned_run(context: AppContext, name: object) -> PrunedRun:
-    """A run's groups, scores and plan. Raises `RunError` when the name is not one of a run."""
-    run = context.watch.open(name)
-    return read_pruned_run(run, context.zeroed_in(run))
+def slider_for(context: AppContext, run: RunDir, planned: PlannedRun) -> Any:
+    """The slider at the run's own target; still, with the reason, when no other can be planned."""
+    at = _floor(planned.plan.target)
+    try:
+        _, high = context.resizing.reachable_range(run)
+    except WhisperSlimError as error:
+        return gr.update(value=at, info=str(error), interactive=False)
+    help = target_help(planned.counted_in)
+    return gr.update(maximum=_floor(high), value=at, info=help, interactive=True)
 
 
-def drawings(run: PrunedRun, target: float, *, moved: bool) -> list[Any]:
-    """Summary, legend, four figures and the table. Raises `PlanError` when out of reach."""
-    plan = run.replanned(target) if moved else run.plan
-    rows = run.rows(plan)
+def moved_plan(
+    context: AppContext, run: RunDir, planned: PlannedRun, target: float
+) -> "PruningPlan | None":
+    """The plan at the slider; None where it stands for the run's own. Raises `PlanError`."""
+    if abs(target - _floor(planned.plan.target)) < _STEP / 2:
+        return None
+    return context.resizing.replan(run, target, 0.0).plan
+
+
+def drawings(
+    planned: PlannedRun, zeroed: Mapping[str, float], another: "PruningPlan | None" = None
+) -> list[Any]:
+    """Summary, legend, four figures and the table, of the run's plan or beside another."""
+    plan, moved = another or planned.plan, another is not None
+    rows = layer_rows(planned, zeroed, plan)
     return [
-        _summary(rows, f"{percent(plan.target)} of {run.counted_in}", moved=moved),
+        _summary(rows, f"{percent(plan.target)} of {planned.counted_in}", moved=moved),
         legend(moved=moved),
         *(_figure(weights_figure(part, moved=moved)) for part in _by_stack(rows)),
         *(_figure(heads_figure(part)) for part in _by_stack(rows)),
@@ -214,10 +233,6 @@ def _figure(figure: go.Figure) -> Any:
     return gr.update(value=figure, visible=bool(figure.data))
 
 
-def _own_target(run: PrunedRun) -> float:
-    """Where the slider stands for the run's own plan."""
-    return min(round(run.plan.target, 2), _floor(run.limit()))
-
-
-def _floor(limit: float) -> float:
-    return round(int(limit / _STEP) * _STEP, 2)
+def _floor(share: float) -> float:
+    """A stop of the slider, never beyond `share`."""
+    return math.floor(share / _STEP + 1e-9) / round(1 / _STEP)

@@ -9,13 +9,13 @@ from whisperslim.core.plan.arithmetic import rounded_down
 from whisperslim.errors import UsageError
 from whisperslim.jobs.process import background, queue
 from whisperslim.jobs.process.background import Background
-from whisperslim.jobs.recipe.target_words import counted_in
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.curve import Sweep, curve_path, read_sweep
 from whisperslim.jobs.sizes.derivation import MARKER
+from whisperslim.jobs.sizes.planned import is_planned, read_planned
 from whisperslim.ui.context.context import AppContext, warn_when_busy
 from whisperslim.ui.context.limits import check_commands, check_runs
-from whisperslim.ui.sparsity.layers import LayerRow, is_pruned, read_pruned_run
+from whisperslim.ui.sparsity.layers import LayerRow, layer_rows
 
 if TYPE_CHECKING:  # plain values, but their modules load torch
     from whisperslim.jobs.sizes.predict import Prediction
@@ -47,7 +47,7 @@ class Sizes:
 
 def resizable_names(context: AppContext) -> list[str]:
     """Runs whose score map another size can be planned from, newest first."""
-    listed = [run for run, _ in context.watch.listed() if is_pruned(run)]
+    listed = [run for run, _ in context.watch.listed() if is_planned(run)]
     return [run.name for run in listed if _scored_by(run) != _NO_METHOD]
 
 
@@ -79,7 +79,7 @@ def sizes(context: AppContext, name: object) -> Sizes:
     removed = min(max(recipe.target.removed, low), high)
     first = ", ".join(f"{target:g}" for target in _FIRST_TARGETS if low <= target <= high)
     zeroed, steps = recipe.target.zeroed, recipe.recover.steps
-    return Sizes(low, high, removed, zeroed, steps, first, counted_in(recipe))
+    return Sizes(low, high, removed, zeroed, steps, first, recipe.counting.words)
 
 
 def planned(
@@ -88,7 +88,7 @@ def planned(
     """A run at another size, and its layers beside those of the run's own plan."""
     run = context.watch.open(name)
     plan = context.resizing.replan(run, *_shares(removed, zeroed))
-    return plan, read_pruned_run(run, context.zeroed_in(run)).rows(plan.plan)
+    return plan, layer_rows(read_planned(run), context.zeroed_in(run), plan.plan)
 
 
 def predict_arguments(run: RunDir, removed: object, zeroed: object) -> list[str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.blocks import Block
 
+from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.errors import WhisperSlimError
-from whisperslim.jobs.recipe.target_words import WEIGHTS
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.parts.markup import note
 from whisperslim.ui.parts.quantities import percent
@@ -72,7 +72,7 @@ def lay_out_size() -> SizePart:
     none_yet = gr.HTML(NO_RUN, elem_id="tradeoff-none")
     with gr.Row(visible=False, equal_height=False) as controls:
         with gr.Column(min_width=320):
-            removed = _share("Removed", removed_help(WEIGHTS))
+            removed = _share("Removed", removed_help(OF_WEIGHTS))
             zeroed = _share("Zeroed", "Share of the prunable weights to be zero where it stands.")
             tiles = gr.HTML("", elem_id="tradeoff-tiles")
         with gr.Column(min_width=320):
