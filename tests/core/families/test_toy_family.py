@@ -1,5 +1,6 @@
 """A newcomer's family: one file and one registration; everything else works with it as it is."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.core.families.toy_ctc import (
 )
 from tests.support.tiny import tiny_corpus
 from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, weights
+from tests.support.tiny_run import tiny_recipe
 from whisperslim.core import families
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import Workload
@@ -31,8 +33,13 @@ from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
+from whisperslim.core.trimming import vocabulary_for
+from whisperslim.engines.export.export import export
 from whisperslim.engines.torch_engine import TorchTranscriber
-from whisperslim.errors import UsageError
+from whisperslim.errors import ExportError, UsageError
+from whisperslim.jobs.recipe.recipe import from_mapping
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.stages.order import work
 from whisperslim.methods.base import CompressionMethod
 from whisperslim.methods.magnitude.options import OneShotOptions
 from whisperslim.methods.plain import PlainOptions
@@ -238,3 +245,25 @@ def test_copies_that_are_timed_write_equally_much(speech: SpeechModel) -> None:
     tone = 0.3 * np.sin(np.arange(16_000, dtype=np.float32) / 8)
     heard = TorchTranscriber(replace(speech, model=constant), WindowPolicy()).transcribe(tone)
     assert heard.tokens == 1
+
+
+def test_a_whole_run_goes_through(folder: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(
+        tmp_path, model=str(folder / "model"), vocabulary={"languages": []},
+        method={"name": "sgl", "lambda_group_encoder": 5.0},
+        recover={"steps": 2, "evaluate_every": 0},
+    )  # fmt: skip
+    run = RunDir.create(tmp_path / "runs", from_mapping(recipe))
+    work(run, lambda event: None)
+    assert run.stage_done("shrink") and run.stage_done("recover") and run.stage_done("evaluate")
+    slim = load_model(str(run.path))
+    assert sum(group.count for group in slim.groups()) < LAYERS * INNER
+    record = json.loads(run.eval_path("slim").read_text("utf-8"))
+    assert {each["decoding"] for each in record["sets"].values()} == {"greedy CTC"}
+
+
+def test_what_is_of_whisper_alone_is_refused(speech: SpeechModel, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"toy_ctc.*no engine yet"):
+        export(speech, "onnx", "none", tmp_path / "out", [], "hi", WindowPolicy())
+    with pytest.raises(UsageError, match=r"`vocabulary.languages` empty"):
+        vocabulary_for(speech, ["hi"])

@@ -20,7 +20,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tests.support.tiny import WORDS
 from whisperslim.core.families import Slice, UnitSite
-from whisperslim.core.families.base import Group
 from whisperslim.core.families.hearing import StepOutputs, Written
 from whisperslim.errors import CheckpointError
 from whisperslim.inputs import SAMPLES, InputSpec
@@ -109,6 +108,7 @@ class ToyTargets:
 
 class ToyFamily:
     model_type = "toy_ctc"
+    engines: tuple[str, ...] = ()
     tied: Mapping[str, str] = {}
     token_row = "encoder.head"
 
@@ -209,9 +209,6 @@ class ToyFamily:
             for place, layer in enumerate(model.encoder.layers)
             if isinstance(layer, ToyLayer)
         )
-
-    def limited(self, groups: Sequence[Group], engine: str) -> tuple[Group, ...]:
-        return tuple(groups)
 
     def prunable_weights(self, model: Any) -> dict[str, str]:
         parts = [part for group in self.unit_groups(model) for part in group.slices]

@@ -10,14 +10,15 @@ class CostRow:
 
     Attributes:
         key: A unit group's key, or `encoder.positions` and the like for what cannot be removed.
-        kind: `heads`, `ffn`, `embeddings`, `positions`, `convolutions` or `norms_and_biases`.
+        kind: `heads`, `ffn`, or what its family calls the rest: `embeddings`, `positions`,
+            `convolutions`, `norms_and_biases`.
         stack: `encoder` or `decoder`.
         parameters: Elements present, biases included. The output projection is the token
             embedding under another name and is not counted again.
         removed: Elements of the dense model that are gone, biases included.
         zeroed: Elements present that are exactly zero; of prunable matrices only.
-        units, units_dense: Removable units now and in the dense model, and of the embedding its
-            tokens; 0 where there are none.
+        units, units_dense: Removable units now and in the dense model, and of the row of
+            embeddings, or of the head, its tokens; 0 where there are none.
         flops, flops_dense: Operations of the first workload, now and in the dense model. The
             output projection's are in the row of the embedding.
     """
