@@ -95,13 +95,15 @@ def test_a_model_cut_again_is_not_called_dense(folder: Path, first: RunDir) -> N
     left = prunable_total(load_model(str(again.path)).groups())
     assert left < before < PRUNABLE
     another = replan(again, 0.5, 0.0).plan
-    summary, legend, *figures, page = tab_sparsity.drawings(planned, {}, another)
+    shown = tab_sparsity.drawings(planned, {}, another)
+    summary, page = shown.summary, shown.table
     assert f"before this run <b>{before / 1e3:.1f} k prunable weights</b>" in summary
     assert f"slim <b>{left / 1e3:.1f} k, {100 * (1 - left / before):.1f} % removed</b>" in summary
     replay = replay_html(sparsity_frames(again, kept_shares(planned)))
-    names = [trace.name for figure in figures for trace in figure["value"].data]
+    figures = (*shown.weights, *shown.heads)
+    names = [trace.name for figure in figures for trace in figure.data]
     assert "before this run" in names and "of what was there before this run" in page
-    for words in (summary, legend, page, replay):
+    for words in (summary, shown.legend, page, replay):
         assert "before this run" in words and "dense" not in words
     assert "dense" not in names
 

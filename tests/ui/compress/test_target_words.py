@@ -101,13 +101,16 @@ def test_the_console_tells_a_target_and_what_it_is_of() -> None:
 def test_the_sparsity_slider_stands_at_the_target_and_says_of_what(app: AppContext) -> None:
     run = costed_run(app.runs, 0.3)
     with gr.Blocks() as blocks:
-        tab_sparsity.connect(tab_sparsity.lay_out_tab(), app, [])
+        tab = tab_sparsity.lay_out_sparsity()
+        tab_sparsity.connect_sparsity(tab, app, [])
     show = next(fn.fn for fn in blocks.fns.values() if fn.fn and fn.fn.__name__ == "show")
-    slider, *_ = show(run.name)
+    given = show(run.name)
+    assert given.keys() == {tab.slider, tab.pictures, *tab.drawn()}
+    slider = given[tab.slider]
     planned = read_planned(run)
     assert slider["value"] == 0.3 and f"share of {OPERATIONS}" in slider["info"]
     assert abs(planned.plan.removed - 0.3) > 0.02, "a share of weights would be another number"
-    page = tab_sparsity.drawings(planned, {})[0]
+    page = tab_sparsity.drawings(planned, {}).summary
     assert f"target <b>30.0 % of {OPERATIONS}</b>" in page
 
 
@@ -119,7 +122,7 @@ def test_the_sparsity_slider_plans_in_what_it_says(app: AppContext) -> None:
     kept = another.keep
     gone = sum((group.count - len(kept[group.key])) * COSTS[group.key] for group in GROUPS)
     assert 0.6 <= gone / TOTAL < 0.6 + DEAREST / TOTAL
-    page = tab_sparsity.drawings(planned, {}, another)[0]
+    page = tab_sparsity.drawings(planned, {}, another).summary
     weights = sum(group.count * group.weights_per_unit for group in GROUPS)
     left = sum(len(kept[group.key]) * group.weights_per_unit for group in GROUPS)
     assert f"{100 * (1 - left / weights):.1f} % removed" in page and "target <b>60.0 %" in page

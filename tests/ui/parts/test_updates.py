@@ -14,7 +14,6 @@ from tests.test_layers import PACKAGE, sources
 from whisperslim.ui.parts.updates import Updates, inputs_of, read, unchanged
 
 BY_POSITION = ("list[Any]", "tuple[Any, ...]", "list[object]", "tuple[object, ...]")
-STILL_BY_POSITION = "sparsity"
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,9 @@ def test_values_are_read_by_name(page: Page) -> None:
 
 
 def nodes() -> Iterator[tuple[Path, Any]]:
-    """Every part of the app's source, but for the tab that still counts."""
+    """Every part of the app's source."""
     for path, tree in sources():
-        if PACKAGE / "ui" in path.parents and path.parent.name != STILL_BY_POSITION:
+        if PACKAGE / "ui" in path.parents:
             yield from ((path, node) for node in ast.walk(tree))
 
 
@@ -107,6 +106,5 @@ def test_modules_go_by_their_own_names() -> None:
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("whisperslim.ui")
         for alias in node.names
         if alias.asname is not None and alias.name.islower()
-        if STILL_BY_POSITION not in str(node.module)
     ]
     assert not wrong, "\n".join(wrong)

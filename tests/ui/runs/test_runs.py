@@ -223,7 +223,7 @@ def test_drawings_show_units_of_run_and_slider(app: AppContext) -> None:
     another = tab_sparsity.moved_plan(app, run, planned, 0.6)
     assert another is not None
     rows = layer_rows(planned, {}, another)
-    *_, page = tab_sparsity.drawings(planned, {}, another)
+    page = tab_sparsity.drawings(planned, {}, another).table
     for row in rows:
         line = re.search(rf"{row.stack} {row.name}</td>(.*?)</tr>", page)
         assert line is not None

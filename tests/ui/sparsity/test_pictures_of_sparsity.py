@@ -18,9 +18,9 @@ from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.planned import read_planned
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
-from whisperslim.ui.sparsity import story as sparsity_story
-from whisperslim.ui.sparsity import tab as tab_sparsity
+from whisperslim.ui.sparsity import story
 from whisperslim.ui.sparsity.story import byte_figure, bytes_words, percent_words, replay_html
+from whisperslim.ui.sparsity.tab import lay_out_sparsity
 
 HEADS, FFN = "encoder.0.self_attn.heads", "encoder.0.ffn"
 
@@ -183,14 +183,16 @@ def test_the_story_of_a_run(run: RunDir) -> None:
     (run.slim_path / "model.safetensors").write_bytes(b"")
     context = AppContext(RunWatch(run.path.parent))
     with gr.Blocks() as blocks:
-        tab = tab_sparsity.lay_out_tab()
+        tab = lay_out_sparsity()
         event = tab.choice.change(lambda: None)
-        sparsity_story.connect(tab.story, context, tab.choice, event, measure=lambda path: STEPS)
+        story.connect_story(tab.story, context, tab.choice, event, measure=lambda path: STEPS)
     tell = list(blocks.fns.values())[-1].fn
-    replay, title, said, picture = tell(run.name)
-    assert "after the cut" in replay and "69 %" in said
-    assert title["visible"] and picture["visible"]
-    assert [part["visible"] for part in (tell("")[1], tell("")[3])] == [False, False]
+    part = tab.story
+    given, nothing = tell(run.name), tell("")
+    assert given.keys() == nothing.keys() == set(part.outputs())
+    assert "after the cut" in given[part.replay] and "69 %" in given[part.said]
+    for each in (part.title, part.waterfall):
+        assert given[each]["visible"] and not nothing[each]["visible"]
     with pytest.raises(gr.Error):
         tell("../elsewhere")
 
@@ -199,7 +201,7 @@ def test_kept_shares_are_those_of_the_plan(run: RunDir) -> None:
     groups = make_groups()
     write_plan(run, groups, 0.3)
     pruned = read_planned(run)
-    kept = sparsity_story.kept_shares(pruned)
+    kept = story.kept_shares(pruned)
     left = sum(kept[group.key] * group.count * group.weights_per_unit for group in groups)
     every = sum(group.count * group.weights_per_unit for group in groups)
     assert 1 - left / every == pytest.approx(pruned.plan.removed)

@@ -52,7 +52,7 @@ from whisperslim.ui.runs.tab import (
     lay_out_runs,
     look_at_runs,
 )
-from whisperslim.ui.sparsity import tab as tab_sparsity
+from whisperslim.ui.sparsity.tab import connect_sparsity, lay_out_sparsity
 from whisperslim.ui.tradeoff.tab import connect_tradeoff, lay_out_tradeoff
 
 POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
@@ -93,7 +93,7 @@ def build(
             with gr.Tab("Runs", id="runs"):
                 runs = lay_out_runs()
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
-                sparsity = tab_sparsity.lay_out_tab()
+                sparsity = lay_out_sparsity()
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
                 tradeoff = lay_out_tradeoff()
             with gr.Tab("Compare", id="compare") as compare_page:
@@ -102,7 +102,7 @@ def build(
             with gr.Tab("Record", id="record"):
                 record = lay_out_record(desktop=desktop)
         connect_compress(compress, app, blocks)
-        tab_sparsity.connect(sparsity, app, [sparsity_page.select])
+        connect_sparsity(sparsity, app, [sparsity_page.select])
         connect_compare(compare, app, [compare_page.select], compare_page.select)
         if own_microphone is not None:
             recorder = ComputerMicrophone(MAX_SECONDS)

@@ -9,9 +9,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
 from plotly import graph_objects as go
 
 from whisperslim.errors import WhisperSlimError
@@ -25,6 +27,7 @@ from whisperslim.ui.parts.charts import GREY, figure
 from whisperslim.ui.parts.markup import note, text
 from whisperslim.ui.parts.quantities import megabytes
 from whisperslim.ui.parts.theme import ASSETS
+from whisperslim.ui.parts.updates import Updates
 from whisperslim.ui.runs.gauges import STACKS, spot
 from whisperslim.ui.sparsity.layers import BEFORE_WORDS
 
@@ -168,12 +171,12 @@ class SparsityStory:
     said: gr.HTML
     waterfall: gr.Plot
 
-    def outputs(self) -> list[Any]:
+    def outputs(self) -> list[Block]:
         """What one run fills."""
         return [self.replay, self.title, self.said, self.waterfall]
 
 
-def lay_out() -> SparsityStory:
+def lay_out_story() -> SparsityStory:
     """Make the components in the Blocks context now open."""
     replay = gr.HTML("", js_on_load=SCRIPT.read_text("utf-8"), elem_id="replay")
     title = gr.HTML('<h3 class="ws-section">Where the bytes went</h3>', visible=False)
@@ -182,7 +185,7 @@ def lay_out() -> SparsityStory:
     return SparsityStory(replay, title, said, waterfall)
 
 
-def byte_steps(path: str) -> Any:
+def byte_steps(path: str) -> "Sequence[ByteStep]":
     """As `jobs.report.bytes.run_byte_steps`, which brings torch."""
     load_libraries()
     from whisperslim.jobs.report.bytes import run_byte_steps
@@ -190,12 +193,12 @@ def byte_steps(path: str) -> Any:
     return run_byte_steps(RunDir(Path(path)))
 
 
-def connect(
+def connect_story(
     story: SparsityStory,
     context: AppContext,
     choice: gr.Dropdown,
-    before: Any,
-    measure: Callable[[str], Any] = byte_steps,
+    before: Dependency,
+    measure: "Callable[[str], Sequence[ByteStep]]" = byte_steps,
 ) -> None:
     """Wire it to the choice of a run, after the event `before`: the pictures above come first.
 
@@ -204,12 +207,12 @@ def connect(
     measured = ModelCache(measure, capacity=16)
 
     @for_people
-    def tell(name: str | None) -> list[Any]:
+    def tell(name: str | None) -> Updates:
         if not name:
-            return ["", *_no_bytes("")]
+            return {story.replay: "", **_no_bytes(story)}
         run = context.watch.open(name)
         frames = sparsity_frames(run, kept_shares(read_planned(run)))
-        return [replay_html(frames), *_bytes(run, measured)]
+        return {story.replay: replay_html(frames), **_bytes(story, run, measured)}
 
     before.then(
         tell,
@@ -226,18 +229,23 @@ def kept_shares(run: PlannedRun) -> dict[str, float]:
     return {group.key: len(run.plan.keep[group.key]) / group.count for group in run.groups}
 
 
-def _bytes(run: RunDir, measured: ModelCache) -> list[Any]:
+def _bytes(
+    story: SparsityStory, run: RunDir, measured: "ModelCache[str, Sequence[ByteStep]]"
+) -> Updates:
     weights = run.slim_path / "model.safetensors"
     if not weights.is_file():
-        return _no_bytes("")
+        return _no_bytes(story)
     try:
         steps = measured.get(str(run.path), str(weights.stat().st_mtime_ns))
     except WhisperSlimError as error:  # the pictures above are right all the same
-        return _no_bytes(note(f"The model's files cannot be read: {error}", "bad"))
-    said = f'<p class="ws-lead">{text(bytes_words(steps))}</p>'
-    shown = gr.update(value=byte_figure(steps), visible=True)
-    return [gr.update(visible=True), said, shown]
+        return _no_bytes(story, note(f"The model's files cannot be read: {error}", "bad"))
+    return {
+        story.title: gr.update(visible=True),
+        story.said: f'<p class="ws-lead">{text(bytes_words(steps))}</p>',
+        story.waterfall: gr.update(value=byte_figure(steps), visible=True),
+    }
 
 
-def _no_bytes(said: str) -> list[Any]:
-    return [gr.update(visible=False), said, gr.update(visible=False)]
+def _no_bytes(story: SparsityStory, said: str = "") -> Updates:
+    hidden = gr.update(visible=False)
+    return {story.title: hidden, story.said: said, story.waterfall: hidden}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.blocks import Block
 from plotly import graph_objects as go
 
 from whisperslim.core.plan.counting import OF_WEIGHTS
@@ -15,9 +16,10 @@ from whisperslim.jobs.sizes.planned import PlannedRun, is_planned, read_planned
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.parts.markup import empty, number, table, text, words
 from whisperslim.ui.parts.quantities import millions, percent
-from whisperslim.ui.sparsity import story as sparsity_story
+from whisperslim.ui.parts.updates import Updates
 from whisperslim.ui.sparsity.charts import heads_figure, legend, weights_figure
 from whisperslim.ui.sparsity.layers import BEFORE_WORDS, LayerRow, layer_rows
+from whisperslim.ui.sparsity.story import SparsityStory, connect_story, lay_out_story
 
 if TYPE_CHECKING:  # torch
     from whisperslim.core.plan.plan import PruningPlan
@@ -26,7 +28,7 @@ _NOTHING = empty(
     "No pruned run yet",
     "A run appears here once it has decided what to cut, at the end of its stage plan.",
 )
-_STACKS = ("encoder", "decoder")
+STACKS = ("encoder", "decoder")
 # Finer than the eye can tell, coarser than one unit of a small model.
 _STEP = 0.01
 
@@ -43,14 +45,25 @@ class SparsityTab:
     heads: tuple[gr.Plot, ...]
     pictures: gr.Column
     table: gr.HTML
-    story: sparsity_story.SparsityStory
+    story: SparsityStory
 
-    def drawn(self) -> list[Any]:
-        """What both handlers draw."""
+    def drawn(self) -> list[Block]:
+        """What `updates` fills."""
         return [self.summary, self.legend, *self.weights, *self.heads, self.table]
 
 
-def lay_out_tab() -> SparsityTab:
+@dataclass(frozen=True)
+class Drawings:
+    """A run's layers on the page: HTML, and a figure for each of `STACKS`."""
+
+    summary: str
+    legend: str
+    weights: tuple[go.Figure, ...]
+    heads: tuple[go.Figure, ...]
+    table: str
+
+
+def lay_out_sparsity() -> SparsityTab:
     """Make the tab's components in the Blocks context now open."""
     with gr.Row(equal_height=True):
         choice = gr.Dropdown(
@@ -78,41 +91,44 @@ def lay_out_tab() -> SparsityTab:
         with gr.Row():
             weights = tuple(
                 gr.Plot(label=f"Weights of the {stack}", min_width=340, elem_id=f"weights-{stack}")
-                for stack in _STACKS
+                for stack in STACKS
             )
         with gr.Row():
             heads = tuple(
                 gr.Plot(label=f"Heads of the {stack}", min_width=340, elem_id=f"heads-{stack}")
-                for stack in _STACKS
+                for stack in STACKS
             )
-        story = sparsity_story.lay_out()
+        story = lay_out_story()
         rows = gr.HTML("", elem_id="sparsity-table")
     return SparsityTab(choice, slider, summary, key, weights, heads, pictures, rows, story)
 
 
-def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> None:
+def connect_sparsity(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> None:
     """Wire the tab. `opened` are the events on which the list of runs is read again."""
 
-    def offer(chosen: str | None) -> Any:
+    def offer(chosen: str | None) -> Updates:
         names = pruned_names(context)
         value = chosen if chosen in names else next(iter(names), None)
-        return gr.update(choices=names, value=value)
+        return {tab.choice: gr.update(choices=names, value=value)}
 
     @for_people
-    def show(name: str | None) -> list[Any]:
+    def show(name: str | None) -> Updates:
         if not name:
-            return [gr.skip(), gr.update(visible=False), _NOTHING, *[gr.skip()] * 6]
+            return {tab.pictures: gr.update(visible=False), tab.summary: _NOTHING}
         run = context.watch.open(name)
         planned = read_planned(run)
-        pictures = drawings(planned, context.zeroed_in(run))
-        return [slider_for(context, run, planned), gr.update(visible=True), *pictures]
+        return {
+            tab.slider: slider_for(context, run, planned),
+            tab.pictures: gr.update(visible=True),
+            **updates(tab, drawings(planned, context.zeroed_in(run))),
+        }
 
     @for_people
-    def move(name: str | None, target: float) -> list[Any]:
+    def move(name: str | None, target: float) -> Updates:
         run = context.watch.open(name)
         planned = read_planned(run)
         another = moved_plan(context, run, planned, target)
-        return drawings(planned, context.zeroed_in(run), another)
+        return updates(tab, drawings(planned, context.zeroed_in(run), another))
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(list(opened), offer, tab.choice, tab.choice, **quiet)
@@ -124,7 +140,7 @@ def connect(tab: SparsityTab, context: AppContext, opened: Sequence[Any]) -> Non
         api_visibility="private",
         show_progress_on=[tab.summary],
     )
-    sparsity_story.connect(tab.story, context, tab.choice, pictures)
+    connect_story(tab.story, context, tab.choice, pictures)
     tab.slider.input(
         move,
         [tab.choice, tab.slider],
@@ -170,17 +186,26 @@ def moved_plan(
 
 def drawings(
     planned: PlannedRun, zeroed: Mapping[str, float], another: "PruningPlan | None" = None
-) -> list[Any]:
+) -> Drawings:
     """Summary, legend, four figures and the table, of the run's plan or beside another."""
     plan, moved = another or planned.plan, another is not None
     rows = layer_rows(planned, zeroed, plan)
-    return [
-        _summary(rows, f"{percent(plan.target)} of {planned.counted_in}", moved=moved),
-        legend(moved=moved),
-        *(_figure(weights_figure(part, moved=moved)) for part in _by_stack(rows)),
-        *(_figure(heads_figure(part)) for part in _by_stack(rows)),
-        rows_table(rows, moved=moved),
-    ]
+    return Drawings(
+        summary=_summary(rows, f"{percent(plan.target)} of {planned.counted_in}", moved=moved),
+        legend=legend(moved=moved),
+        weights=tuple(weights_figure(part, moved=moved) for part in _by_stack(rows)),
+        heads=tuple(heads_figure(part) for part in _by_stack(rows)),
+        table=rows_table(rows, moved=moved),
+    )
+
+
+def updates(tab: SparsityTab, drawn: Drawings) -> Updates:
+    """The drawings on the page; a stack without layers to show has no figure."""
+    given: Updates = {tab.summary: drawn.summary, tab.legend: drawn.legend, tab.table: drawn.table}
+    plots, figures = (*tab.weights, *tab.heads), (*drawn.weights, *drawn.heads)
+    for plot, figure in zip(plots, figures, strict=True):
+        given[plot] = gr.update(value=figure, visible=bool(figure.data))
+    return given
 
 
 def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
@@ -226,11 +251,7 @@ def _left(weights: int, before: int) -> str:
 
 
 def _by_stack(rows: Sequence[LayerRow]) -> list[list[LayerRow]]:
-    return [[row for row in rows if row.stack == stack] for stack in _STACKS]
-
-
-def _figure(figure: go.Figure) -> Any:
-    return gr.update(value=figure, visible=bool(figure.data))
+    return [[row for row in rows if row.stack == stack] for stack in STACKS]
 
 
 def _floor(share: float) -> float:
