@@ -125,13 +125,13 @@ def work_in_foreground(run: RunDir, *, stdout_taken: bool = False) -> None:
 
 
 def _record(run: RunDir) -> dict[str, Any]:
-    found, _ = read_events(run.events_path)
-    view = fold(RunView(), found)
+    view = fold(RunView(), read_events(run.events_path)[0])
+    status = run.status()
     dense, slim = view.latest("dense"), view.latest("recovered") or view.latest("slim")
     return {
         "name": run.name,
         "path": str(run.path),
-        "status": run.status().value,
+        "status": status.value,
         "place": queue.place(run),
         "stage": view.stage,
         "step": view.step.step if view.step else None,
@@ -141,7 +141,7 @@ def _record(run: RunDir) -> dict[str, Any]:
         "wer_dense": dense.wer if dense else None,
         "wer_slim": slim.wer if slim else None,
         "slim": view.slim or None,
-        "error": view.error,
+        "error": run.damage() if status == RunStatus.DAMAGED else view.error,
     }
 
 
@@ -153,7 +153,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _where(record: dict[str, Any]) -> str:
-    if record["status"] == RunStatus.FAILED:
+    if record["status"] in (RunStatus.FAILED, RunStatus.DAMAGED):
         return str(record["error"])
     if record["status"] == RunStatus.FINISHED:
         return f"took {duration(record['seconds'])}"

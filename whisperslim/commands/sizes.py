@@ -144,10 +144,10 @@ def sweep(
 def _find(name: str, runs_folder: Path) -> RunDir:
     if name != LATEST:
         return find_run(name, runs_folder)
-    from whisperslim.jobs.sizes.derivation import read_derivation
+    from whisperslim.jobs.sizes.derivation import is_derived
 
-    own = [run for run in list_runs(runs_folder) if read_derivation(run) is None]
-    return own[0] if own else find_run(name, runs_folder)
+    own = [run for run in list_runs(runs_folder) if not is_derived(run)]
+    return find_run(str(own[0].path) if own else name, runs_folder)
 
 
 def _numbers(text: str) -> list[float]:

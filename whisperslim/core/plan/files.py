@@ -1,12 +1,14 @@
 """A plan on disk: readable JSON, and beside it a safetensors file named by the hash in it."""
 
-import json
 from pathlib import Path
 
 from whisperslim.core.disk.files import write_bytes_atomically, write_text_atomically
+from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, json_of, read_plain, typed
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.errors import PlanError
 
+# Folds are new values of some matrices: never more than a whole large model has.
+_MOST_TENSOR_BYTES = 8_000_000_000
 _AGAIN = "delete stages/plan.done and stages/shrink.done of the run and resume it to plan again"
 
 
@@ -28,9 +30,10 @@ def write_plan(path: Path, plan: PruningPlan) -> None:
 def read_plan(path: Path) -> PruningPlan:
     """The whole plan. Raises `PlanError` when it, or the tensors it names, cannot be used."""
     try:
-        text = path.read_text("utf-8")
+        text = read_plain(path, MOST_JSON_BYTES).decode("utf-8")
         beside = _beside(path, text)
-        tensors = beside.read_bytes() if beside is not None and beside.is_file() else None
+        found = beside is not None and beside.exists()
+        tensors = read_plain(beside, _MOST_TENSOR_BYTES) if beside is not None and found else None
     except (OSError, ValueError) as error:
         raise PlanError(f"{path} cannot be read ({error}); {_AGAIN}") from error
     try:
@@ -40,10 +43,18 @@ def read_plan(path: Path) -> PruningPlan:
         raise PlanError(f"{path}: {error}{where}; {_AGAIN}") from error
 
 
+def read_units(path: Path) -> PruningPlan:
+    """The units of a plan alone, as `PruningPlan.units_in`. Raises `PlanError` as `read_plan`."""
+    try:
+        return PruningPlan.units_in(read_plain(path, MOST_JSON_BYTES).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{path} cannot be read ({error}); {_AGAIN}") from error
+
+
 def _beside(path: Path, text: str) -> Path | None:
     """Where the tensors are that a plan's text names; None when it names none."""
     try:
-        sha256 = json.loads(text).get("tensors_sha256")
-    except (ValueError, AttributeError):
+        sha256 = typed(json_of(text.encode()), dict).get("tensors_sha256")
+    except ValueError:
         return None  # no plan, as reading it will say
     return path.with_name(f"{path.stem}-{str(sha256)[:16]}.safetensors") if sha256 else None

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from whisperslim.core.disk.untrusted import json_of, typed
 from whisperslim.core.families.base import UnitGroup, prunable_total
 from whisperslim.core.plan.removal_order import DeathOrder, death_order
 from whisperslim.errors import PlanError
@@ -101,16 +102,16 @@ class PruningPlan:
                 that the text names.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
+            raw = typed(json_of(text.encode()), dict)
             keep = {key: tuple(int(i) for i in units) for key, units in raw["keep"].items()}
             zero = {
                 name: ZeroRule(float(rule["centre"]), float(rule["radius"]))
                 for name, rule in raw["zero"].items()
             }
-            target, removed = float(raw["target"]), float(raw["removed"])
+            target, removed = typed(raw["target"], float), typed(raw["removed"], float)
             shapes = {kind: dict(raw.get(kind, {})) for kind in _KINDS}
             sha256, clips = raw.get("tensors_sha256"), int(raw.get("compensated", 0))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise PlanError(f"this is not a pruning plan: {error}") from error
         found = _tensors(shapes, sha256, tensors)
         return PruningPlan(keep, zero, target, removed, found["folds"], found["masks"], clips)
@@ -122,8 +123,8 @@ class PruningPlan:
         Raises `PlanError` as `from_json` does.
         """
         try:
-            raw = dict(json.loads(text))
-        except (ValueError, TypeError) as error:
+            raw = typed(json_of(text.encode()), dict)
+        except ValueError as error:
             raise PlanError(f"this is not a pruning plan: {error}") from error
         known = ("keep", "zero", "target", "removed")
         bare = PruningPlan.from_json(json.dumps({k: v for k, v in raw.items() if k in known}))

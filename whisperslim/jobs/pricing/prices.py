@@ -6,6 +6,7 @@ from pathlib import Path
 
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.disk.untrusted import fitting, read_json
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.counting import FLOPS, WEIGHTS
@@ -30,13 +31,14 @@ def run_prices(run: RunDir, recipe: Recipe, speech: SpeechModel) -> dict[str, fl
     if recipe.target.currency == WEIGHTS:
         return None
     path = run.path / PRICES_FILE
-    if not path.is_file():
+    if not path.exists():
         groups = speech.groups()
         costs = _unit_costs(recipe, groups, lambda: unit_costs(speech.model, groups, FLOPS))
         write_prices(run.path, {group.place: costs[group.key] for group in groups})
     try:
-        return {place: float(price) for place, price in json.loads(path.read_text("utf-8")).items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        found: dict[str, float] = fitting(read_json(path), dict[str, float])
+        return found
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); put it back, or start the run anew: without it "
             "the target means something else"

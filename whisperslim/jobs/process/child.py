@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import psutil
 
+from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.jobs.run.folder import RunDir
@@ -38,7 +39,9 @@ def start_worker(run: RunDir) -> int:
     """
     if is_alive(run):
         raise RunError(f"the run {run.name} is being worked on already")
-    with storage_told(run.path), run.log_path.open("ab") as log:
+    run.check_links()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with storage_told(run.path), open_plain(run.log_path, flags) as log:
         child = detached(worker_command(run), log)
     _wait_until_held(run, child)
     collect(child)
@@ -121,7 +124,12 @@ def _wait_until_held(run: RunDir, child: subprocess.Popen[bytes]) -> None:
 
 
 def _log_tail(run: RunDir) -> str:
-    return run.log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+    try:
+        with open_plain(run.log_path) as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_TAIL_BYTES))
+            return log.read(_LOG_TAIL_BYTES).decode(errors="replace").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _kill(pid: int) -> None:

@@ -6,6 +6,7 @@ the app and ends when nobody waits. Runs of other runs folders are not seen, and
 a terminal, with `compress` or `resume`, is served at once: that run counts as at work here.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -16,11 +17,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from whisperslim import events
+from whisperslim.core.disk.untrusted import foreign_part, open_plain, read_json, read_yaml
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.run.disk import storage_told, write_text_told
@@ -91,7 +90,7 @@ def stop_or_leave(run: RunDir, force: bool = False) -> Stopping:
 def waiting(runs: Path) -> tuple[str, ...]:
     """Names of the runs that wait, the next one first. A damaged list counts as empty."""
     try:
-        found = json.loads((runs / _FOLDER / "order.json").read_text("utf-8"))
+        found = read_json(runs / _FOLDER / "order.json", runs)
     except (OSError, ValueError):
         return ()
     # A folder may have been deleted, and the file may be anybody's: names alone, of runs there.
@@ -126,9 +125,8 @@ def at_work_on_its_device(run: RunDir) -> RunDir | None:
 def device_of(run: RunDir) -> str:
     """`cpu` or `cuda`, as the run's recipe names it; found without loading torch."""
     try:
-        recipe: Any = yaml.safe_load((run.path / "recipe.yaml").read_text("utf-8"))
-        named = recipe["runtime"]["device"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        named = read_yaml(run.path / "recipe.yaml")["runtime"]["device"]
+    except (OSError, ValueError, KeyError, TypeError):
         named = "auto"
     return named if named in ("cpu", "cuda") else _found_device()
 
@@ -137,7 +135,8 @@ def see_to(runs: Path) -> None:
     """Make sure that somebody begins the runs that wait. Costs next to nothing when none does."""
     if not waiting(runs) or _keeper_at_work(runs):
         return
-    with storage_told(runs), (runs / _FOLDER / "log.txt").open("wb") as log:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with storage_told(runs), open_plain(_made(runs) / "log.txt", flags) as log:
         command = process.own_command("queue", "--keep", "--runs", str(runs))
         process.collect(process.detached(command, log))
 
@@ -176,7 +175,8 @@ def _begin_next(runs: Path, held: _Order) -> None:
     for name in held.names:
         run = RunDir(runs / name)
         before = held.names[: held.names.index(name)]
-        if run.status() in (RunStatus.RUNNING, RunStatus.FINISHED):
+        # One that is damaged has not even a log that could be written to: the list says why.
+        if run.status() in (RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.DAMAGED):
             held.write([other for other in held.names if other != name])
         elif not _in_the_way(run, before):
             _begin(run)
@@ -215,6 +215,8 @@ def _made(runs: Path) -> Path:
     folder = runs / _FOLDER
     with storage_told(runs):
         folder.mkdir(parents=True, exist_ok=True)
+        if (found := foreign_part(runs / _FOLDER)) or folder.is_symlink():
+            raise OSError(errno.ELOOP, "a link", str(found or folder))
     return folder
 
 

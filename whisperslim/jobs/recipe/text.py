@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from whisperslim.core.disk.untrusted import MOST_YAML_BYTES, read_plain, yaml_of
 from whisperslim.errors import RecipeError
 
 _TRUTH = {"true": True, "false": False}
@@ -36,11 +37,14 @@ def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 
 
-def from_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises `RecipeError` when it is anything else."""
+def from_yaml(path: Path, *, links: bool = True) -> dict[str, Any]:
+    """The mapping in a YAML file, which may be reached through `links`.
+
+    Raises `RecipeError` when it is anything else.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_plain(path.resolve() if links else path, MOST_YAML_BYTES).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise RecipeError({str(path): f"cannot be read: {error}"}) from error
     return parse_yaml(text, str(path))
 
@@ -48,9 +52,8 @@ def from_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, called: str) -> dict[str, Any]:
     """The mapping in YAML text, `called` so in messages. Raises `RecipeError` for anything else."""
     try:
-        loaded = yaml.load(text, Loader=_StrictLoader)
-    # A date or a number that cannot be is a ValueError of Python's own.
-    except (yaml.YAMLError, ValueError) as error:
+        loaded = yaml_of(text, _StrictLoader)
+    except ValueError as error:
         raise RecipeError({called: f"not valid YAML: {error}"}) from error
     if not isinstance(loaded, dict):
         raise RecipeError({called: "is not a recipe; expected sections such as `data:`"})
@@ -135,8 +138,8 @@ def _typed_list(text: str) -> tuple[str, ...]:
 def _yaml_list(text: str) -> Any:
     try:
         # The base loader leaves every entry the text it is: `no` and `1` may be names of folders.
-        return yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError:
+        return yaml_of(text, yaml.BaseLoader)
+    except ValueError:
         return None
 
 

@@ -4,7 +4,6 @@ It is made from the run's folder alone, at any time. A part whose file is not th
 one whose file is damaged says so.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from whisperslim import __version__
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, read_json, read_plain
 from whisperslim.jobs.report.html import (
     document,
     facts,
@@ -38,7 +38,8 @@ _LICENCES = (
     "The demo corpus in assets/demo_hi is synthetic speech under Apache-2.0, as WhisperSlim is. "
     "Licences of other data and models are not known to the program that wrote this report."
 )
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError)
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError,
+            ArithmeticError)  # fmt: skip
 
 
 def write_report(run: RunDir, path: Path) -> None:
@@ -61,7 +62,7 @@ def report(run: RunDir) -> str:
         "Stages": lambda: _stages(view),
         "Notices": lambda: _notices(view),
         "Environment": lambda: _environment(run),
-        "Recipe": lambda: f"<pre>{text((run.path / 'recipe.yaml').read_text('utf-8'))}</pre>",
+        "Recipe": lambda: f"<pre>{text(_text(run.path / 'recipe.yaml'))}</pre>",
         "Licences": lambda: paragraph(_LICENCES),
     }
     body = "".join(section(title, _whole(make)) for title, make in parts.items())
@@ -210,7 +211,7 @@ def _examples(run: RunDir) -> str:
 
 def _texts(path: Path) -> dict[str, tuple[str, str]]:
     """Key -> reference and hypothesis; empty when the model was not scored."""
-    lines = path.read_text("utf-8").splitlines()[1:] if path.is_file() else []
+    lines = _text(path).splitlines()[1:] if path.is_file() else []
     rows = [line.split("\t") for line in lines]
     return {key: (reference, heard) for key, reference, heard in rows}
 
@@ -254,8 +255,12 @@ def _environment(run: RunDir) -> str:
     )
 
 
+def _text(path: Path) -> str:
+    return read_plain(path, MOST_JSON_BYTES).decode("utf-8")
+
+
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
+    return read_json(path)
 
 
 def _percent(share: float | None) -> str:

@@ -13,6 +13,7 @@ _FULL = "the disk is full; make room on it"
 _FORBIDDEN = "it may not be written to; make the folder writable, or choose another one"
 _NO_FOLDER = "a file stands where a folder is to be; choose another place, or move the file away"
 _NO_FILE = "a folder stands where a file is to be; choose another name, or move the folder away"
+_LINK = "it is a link, and may lead anywhere; delete it, or put a copy of the file in its place"
 _REFUSALS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -23,6 +24,7 @@ _REFUSALS = {
     errno.EEXIST: _NO_FOLDER,
     errno.ENOTDIR: _NO_FOLDER,
     errno.EISDIR: _NO_FILE,
+    errno.ELOOP: _LINK,
 }
 _LAST_WORDS_BYTES = 1 << 18
 

@@ -15,6 +15,7 @@ import psutil
 
 from whisperslim import __version__
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.disk.untrusted import fitting, read_json
 from whisperslim.errors import RunError
 from whisperslim.jobs.recipe.sections import DataOptions
 from whisperslim.places import PACKAGE_PARENT
@@ -56,11 +57,18 @@ def add_facts(path: Path, facts: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The record so far; empty before the first attempt."""
-    if not path.is_file():
+    """The record so far; empty before the first attempt. Raises `RunError` when it is damaged."""
+    try:
+        record = read_json(path)
+        _check(record)
+    except FileNotFoundError:
         return {}
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}); put it back, or start a new run: it says which data "
+            "the run began with"
+        ) from error
+    return dict(record)
 
 
 def describe() -> dict[str, Any]:
@@ -105,6 +113,13 @@ def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
             f"{', '.join(changed)} changed since the run began, so it cannot be continued; "
             "put the old list of clips back, or start a new run"
         )
+
+
+def _check(record: Any) -> None:
+    """Raise `ValueError` when what is read of the record is not what is written there."""
+    fitting(record, dict[str, Any])
+    fitting(record.get("attempts", []), list[dict[str, Any]])
+    fitting(record.get("data", {}), dict[str, dict[str, Any]])
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:

@@ -11,10 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from whisperslim import events
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.disk.untrusted import foreign_part, open_plain, read_yaml
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.jobs.run.eventlog import last_event
@@ -86,7 +85,7 @@ class RunDir:
         from whisperslim.jobs.recipe.text import from_yaml
 
         try:
-            return from_mapping(from_yaml(self.path / "recipe.yaml"))
+            return from_mapping(from_yaml(self.path / "recipe.yaml", links=False))
         except RecipeError as error:
             raise RunError(f"the run {self.name} is damaged: {error}") from error
 
@@ -130,6 +129,37 @@ class RunDir:
         """Put a stage's marker: the very last thing a stage does."""
         write_text_atomically(self._marker(name), f"{datetime.now(UTC).isoformat()}\n")
 
+    def damage(self) -> str:
+        """Why nothing can be done with the run, in words; "" when nothing speaks against it."""
+        try:
+            self.check_links()
+            recipe = read_yaml(self.path / "recipe.yaml", self.path)
+        except RunError as error:
+            return str(error)
+        except (OSError, ValueError) as error:
+            return f"its recipe.yaml cannot be read: {error}"
+        return "" if isinstance(recipe, dict) else "its recipe.yaml is no recipe"
+
+    def check_links(self) -> None:
+        """Raise `RunError` when anything at any depth of the folder is a link or no plain file.
+
+        Whoever opens a run that somebody sent would read, empty or write over what a link leads
+        to, and wait for ever for a pipe. Runs of another size share files by second names of them.
+        """
+        try:
+            found = foreign_part(self.path)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"the run {self.name} cannot be looked through ({error}); make its folders "
+                "readable, or copy the run again"
+            ) from error
+        if found is not None:
+            raise RunError(
+                f"the run {self.name} is damaged: its {found.relative_to(self.path)} is a link, "
+                "which leads out of the run, or no plain file; put a copy of the file in its "
+                "place, or delete it"
+            )
+
     def request_stop(self) -> None:
         """Ask the worker to stop in good order. It looks after each step."""
         self._stop_path.touch()
@@ -144,38 +174,37 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Hold the run for this process; the system lets go of it however the process ends.
 
-        Raises `RunError` when another process works on the run.
+        Raises `RunError` when another process works on the run, or the run holds a link.
         """
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
+        self.check_links()
+        with open_plain(self._lock_path, os.O_RDWR | os.O_CREAT) as file:
+            descriptor = file.fileno()
             self._acquire(descriptor)
             # Old requests are not for this worker; only then is the process known to others.
             self.clear_stop()
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             yield
-        finally:
-            os.close(descriptor)
 
     def worker_pid(self) -> int | None:
         """Process that holds the run, or None when nobody does."""
-        if not self._lock_path.is_file():
-            return None
-        descriptor = os.open(self._lock_path, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = os.pread(descriptor, 32, 0).decode()
-            return int(text) if text.isdigit() else None
-        finally:
-            os.close(descriptor)
+            file = open_plain(self._lock_path)
+        except (OSError, ValueError):  # there is none, or what stands there is no lock of ours
+            return None
+        with file:
+            try:
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read(32)
+                return int(text) if text.isdigit() else None
         return None
 
     def status(self) -> RunStatus:
         """From the files alone: who holds the lock, and what the last event was."""
         if self.worker_pid() is not None:
             return RunStatus.RUNNING
-        if not self._recipe_readable():
+        if self.damage():
             return RunStatus.DAMAGED
         last = last_event(self.events_path)
         # A worker's last word is one of the endings; any other last event means it had none.
@@ -205,13 +234,6 @@ class RunDir:
                     ) from error
                 time.sleep(0.05)
 
-    def _recipe_readable(self) -> bool:
-        try:
-            text = (self.path / "recipe.yaml").read_text(encoding="utf-8")
-            return isinstance(yaml.safe_load(text), dict)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            return False
-
 
 def list_runs(runs: Path) -> list[RunDir]:
     """The runs in a folder, newest first; damaged ones too, whose status says so."""
@@ -226,13 +248,16 @@ def list_runs(runs: Path) -> list[RunDir]:
 def find_run(name: str, runs: Path) -> RunDir:
     """The run at a path, of that name in `runs`, or the newest there, called `latest`.
 
-    Raises `RunError` naming the newest ones.
+    Raises `RunError` naming the newest ones, or when the run holds a link.
     """
     if name == LATEST and (found := list_runs(runs)):
+        found[0].check_links()
         return found[0]
     for path in (Path(name).expanduser(), runs / name):
         if looks_like_run(path):
-            return RunDir(path)
+            run = RunDir(path)
+            run.check_links()
+            return run
     newest = ", ".join(run.name for run in list_runs(runs)[:5]) or "none"
     raise RunError(f"no run {name!r}, neither as a path nor in {runs}; newest there: {newest}")
 

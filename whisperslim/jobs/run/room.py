@@ -4,16 +4,14 @@ The estimate is arithmetic on the model's own files. It is on the safe side: fro
 than the embedding, and what cutting saves, are not taken off.
 """
 
-import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from whisperslim.core.disk.untrusted import fitting, json_of, read_json, read_yaml
 from whisperslim.core.disk.weight_files import weight_files
 from whisperslim.engines import registry
 from whisperslim.errors import RunError, SourceError
@@ -29,6 +27,7 @@ _SMALL_FILES = 20_000_000
 # Under this nothing is begun, whatever the model: it is room for the last words of a failing run.
 _ALWAYS = 50_000_000
 # Section of the recipe -> the stage whose checkpoints it describes.
+_MOST_STEPS = 10**9
 _STAGES = {"prepare": "prepare", "train": "tune", "recover": "recover"}
 
 
@@ -60,7 +59,7 @@ def require_room_for(run: "RunDir") -> None:
 
 def room_needed(run: "RunDir") -> RoomNeeded | None:
     """What a whole run writes at most; None when its model's size is not known yet."""
-    recipe = _mapping(run.path / "recipe.yaml")
+    recipe = _mapping(lambda: read_yaml(run.path / "recipe.yaml"))
     found = model_parameters(str(recipe.get("model", "")))
     if found is None:
         return None
@@ -87,7 +86,9 @@ def model_parameters(model: str) -> tuple[int, int] | None:
     """
     for folder in _folders(model):
         shapes = _shapes(folder)
-        vocabulary = _mapping(folder / "config.json").get("vocab_size")
+        # A model of the hub library's cache is links.
+        config = _mapping(lambda: read_json((folder / "config.json").resolve()))  # noqa: B023
+        vocabulary = config.get("vocab_size")
         if shapes:
             sizes = [math.prod(shape) for shape in shapes]
             tables = [math.prod(s) for s in shapes if len(s) == 2 and s[0] == vocabulary]
@@ -123,9 +124,9 @@ def _detail(needed: RoomNeeded | None) -> str:
 
 
 def _stage_checkpoints(stage: Mapping[str, Any], every: int, embedding: int) -> int:
-    steps, rhythm = int(stage.get("steps", 0)), max(1, int(stage.get("checkpoint_every", 1)))
+    steps, rhythm = _whole(stage, "steps", 0), max(1, _whole(stage, "checkpoint_every", 1))
     # The new one is written before the oldest goes.
-    count = min(int(stage.get("keep_checkpoints", 1)) + 1, math.ceil(steps / rhythm))
+    count = min(_whole(stage, "keep_checkpoints", 1) + 1, math.ceil(steps / rhythm))
     trained = every - (embedding if stage.get("freeze_embeddings") else 0)
     values = every + _MOMENTS * trained + bool(stage.get("average")) * trained
     best = every if stage.get("take") == "best" and steps else 0
@@ -133,7 +134,10 @@ def _stage_checkpoints(stage: Mapping[str, Any], every: int, embedding: int) -> 
 
 
 def _folders(model: str) -> Iterator[Path]:
-    path = Path(model).expanduser()
+    try:
+        path = Path(model).expanduser()
+    except RuntimeError:  # of a user who is not there
+        return
     if path.is_dir():
         yield from (path, path / "slim")
     elif "/" in model:
@@ -149,19 +153,26 @@ def _shapes(folder: Path) -> list[list[int]]:
         for file in weight_files(folder):
             with file.open("rb") as opened:
                 length = int.from_bytes(opened.read(8), "little")
-                head = json.loads(opened.read(min(length, 1 << 24)))
-            found += [head[name]["shape"] for name in head if name != "__metadata__"]
+                head = json_of(opened.read(min(length, 1 << 24)))
+            shapes = [head[name]["shape"] for name in head if name != "__metadata__"]
+            found += fitting(shapes, list[list[int]])
     except (OSError, ValueError, KeyError, TypeError, SourceError):
         return []
     return found
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def _mapping(read: Callable[[], Any]) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        found = read()
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _whole(stage: Mapping[str, Any], name: str, default: int) -> int:
+    """A count of the recipe, which may not have been checked yet."""
+    found = stage.get(name, default)
+    return found if type(found) is int and 0 <= found < _MOST_STEPS else default
 
 
 def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """What is to be seen of a run at this moment, folded from its events. Drawn by app and terminal."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
@@ -11,6 +12,8 @@ from whisperslim.events import Event
 MOST_POINTS = 1000  # per series: more than a chart has pixels for
 MOST_NOTICES = 200
 MOST_GAUGE_POINTS = 150  # per group: a big model has hundreds of groups, each with its own curve
+# More than any run has: what somebody's events name beyond these is passed over.
+_MOST_STAGES, _MOST_SERIES, _MOST_GROUPS = 50, 100, 2000
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Series:
     def with_point(self, step: int, value: float) -> "Series":
         """With one more point. Points at or after `step` go: a resumed run does them again."""
         if self.steps and step <= self.steps[-1]:
-            keep = sum(known < step for known in self.steps)
+            keep = bisect_left(self.steps, step)
             steps, values = (*self.steps[:keep], step), (*self.values[:keep], value)
             return replace(self, steps=steps, values=values, skipped=0)
         if self.steps and self.skipped + 1 < self.stride:
@@ -125,7 +128,8 @@ def _apply(event: Event, view: RunView) -> RunView:
 def _(event: events.RunStarted, view: RunView) -> RunView:
     # One that still runs was killed, some time after its last word.
     known = {stage.name: stage for stage in _running_becomes(view, "waiting", view.updated_at)}
-    stages = tuple(_begun_again(known.get(name, StageView(name))) for name in event.stages)
+    names = event.stages[:_MOST_STAGES]
+    stages = tuple(_begun_again(known.get(name, StageView(name))) for name in names)
     return replace(
         _idle(view), state="running", name=event.name, pid=event.pid, stages=stages, error=None
     )
@@ -159,7 +163,8 @@ def _(event: events.StepDone, view: RunView) -> RunView:
     losses = dict(view.losses)
     for term, value in event.losses.items():
         name = f"{event.stage}/{term}"
-        losses[name] = losses.get(name, Series()).with_point(event.step, value)
+        if name in losses or len(losses) < _MOST_SERIES:
+            losses[name] = losses.get(name, Series()).with_point(event.step, value)
     left = (event.total - event.step) * event.seconds_per_step
     return replace(view, step=event, losses=losses, progress=None, eta_seconds=left)
 
@@ -169,13 +174,16 @@ def _(event: events.SparsityMeasured, view: RunView) -> RunView:
     gauges = dict(view.gauges)
     for quantity in event.gauges:
         name = f"{event.stage}/{quantity}"
-        gauges[name] = _moved(gauges.get(name), quantity, event)
+        if name in gauges or len(gauges) < _MOST_SERIES:
+            gauges[name] = _moved(gauges.get(name), quantity, event)
     return replace(view, sparsity=event, gauges=gauges)
 
 
 @_apply.register
 def _(event: events.Evaluated, view: RunView) -> RunView:
     name = f"{event.stage}/{event.label}/{event.data}"
+    if name not in view.evaluations and len(view.evaluations) >= _MOST_SERIES:
+        return view
     before = [score for score in view.evaluations.get(name, ()) if score.step < event.step]
     kept = (*before, event)[-MOST_POINTS:]
     return replace(view, evaluations={**view.evaluations, name: kept})
@@ -220,8 +228,9 @@ def _moved(before: GaugeView | None, quantity: str, event: events.SparsityMeasur
     latest = event.gauges[quantity]
     curves = dict(before.curves) if before else {}
     for key, value in latest.items():
-        curve = curves.get(key, Series(limit=MOST_GAUGE_POINTS))
-        curves[key] = curve.with_point(event.step, value)
+        if key in curves or len(curves) < _MOST_GROUPS:
+            curve = curves.get(key, Series(limit=MOST_GAUGE_POINTS))
+            curves[key] = curve.with_point(event.step, value)
     return GaugeView(event.stage, quantity, event.step, latest, curves)
 
 
@@ -231,7 +240,7 @@ def _idle(view: RunView) -> RunView:
 
 def _stage(view: RunView, name: str, **changes: Any) -> tuple[StageView, ...]:
     if name not in [stage.name for stage in view.stages]:
-        return (*view.stages, StageView(name, **changes))
+        return (*view.stages, StageView(name, **changes))[:_MOST_STAGES]
     return tuple(
         replace(stage, **changes) if stage.name == name else stage for stage in view.stages
     )

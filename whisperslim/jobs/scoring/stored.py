@@ -1,11 +1,11 @@
 """Scores that need not be measured again: of the same weights, on the same clips, the same way."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, read_json, read_plain, typed
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.dataset import Item, manifest_hash
 from whisperslim.speech.scoring.wer import score_all_ways
@@ -28,10 +28,10 @@ def stored_results(
     """
     path = context.run.eval_path(label)
     try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        record: dict[str, Any] = typed(read_json(path), dict)
         texts = texts_of(path.with_suffix(".tsv"))
         return _reused(context, record, texts, weights_sha256, decoding, sets)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -40,7 +40,8 @@ def texts_of(path: Path) -> list[tuple[str, str, str]]:
 
     Raises `OSError` or `ValueError` when it is missing or damaged.
     """
-    lines = path.read_text("utf-8").removesuffix("\n").split("\n")[1:]
+    text = read_plain(path, MOST_JSON_BYTES).decode("utf-8")
+    lines = text.removesuffix("\n").split("\n")[1:]
     rows = []
     for line in lines:
         key, reference, hypothesis = line.split("\t")

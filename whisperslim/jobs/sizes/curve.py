@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.disk.untrusted import read_json, record_of
 from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.folder import RunDir
@@ -82,10 +83,9 @@ def read_sweep(run: RunDir) -> Sweep | None:
     if not path.is_file():
         return None
     try:
-        raw = json.loads(path.read_text("utf-8"))
-        points = tuple(SweepPoint(**point) for point in raw.pop("points"))
-        return Sweep(points=points, **raw)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        found: Sweep = record_of(Sweep, read_json(path))
+        return found
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); delete it and sweep again: what was derived stays"
         ) from error

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.disk.untrusted import read_json, record_of
 from whisperslim.core.plan.counting import WEIGHTS
 from whisperslim.engines import registry
 from whisperslim.errors import RunError
@@ -40,14 +41,20 @@ class Derivation:
 def read_derivation(run: RunDir) -> Derivation | None:
     """Where a run was derived from; None when it was not. Raises `RunError` when damaged."""
     path = run.path / MARKER
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        return Derivation(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        found: Derivation = record_of(Derivation, read_json(path))
+        return found
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); delete the run and derive it again"
         ) from error
+
+
+def is_derived(run: RunDir) -> bool:
+    """Whether a run was derived from another, as far as can be read without opening it."""
+    return (run.path / MARKER).exists()
 
 
 def write_derivation(folder: Path, derivation: Derivation) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisperslim.core.disk.untrusted import read_json
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.folder import RunDir
 
@@ -55,16 +56,15 @@ def read_planned(run: RunDir) -> PlannedRun:
         PlanError: the plan is none.
         RecipeError: the recipe is none.
     """
-    from whisperslim.core.plan.plan import PruningPlan
+    from whisperslim.core.plan.files import read_units
 
     if not is_planned(run):
         raise RunError(f"the run {run.name} has no plan yet; it has one after its stage `plan`")
     try:
-        groups = _groups(json.loads(_groups_path(run).read_text("utf-8")))
-        planned = run.plan_path.read_text("utf-8")
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        groups = _groups(read_json(_groups_path(run)))
+    except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:
         raise RunError(f"the run {run.name} is damaged: {error}") from error
-    plan = PruningPlan.units_in(planned)
+    plan = read_units(run.plan_path)
     missing = [group.key for group in groups if group.key not in plan.keep]
     if missing:
         raise RunError(f"the run {run.name} is damaged: its plan lacks {', '.join(missing)}")

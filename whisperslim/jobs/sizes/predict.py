@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from whisperslim.core.disk.untrusted import read_json, record_of
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut
@@ -108,8 +109,8 @@ def stored_prediction(
     if not path.is_file():
         return None
     try:
-        found = Prediction(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        found: Prediction = record_of(Prediction, read_json(path, run.path))
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); delete it and predict again") from error
     return found if found.weights_sha256 == tuned.scores.weights_sha256 else None
 

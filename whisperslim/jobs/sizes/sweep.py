@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from whisperslim.core.families import family_named
 from whisperslim.core.plan.counting import OF_WEIGHTS
+from whisperslim.core.plan.files import read_units
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.engines import registry
 from whisperslim.engines.timing.latency import LATENCY_NOTE
@@ -17,7 +18,8 @@ from whisperslim.jobs.process.worker import run_worker, signals_ask_to_stop
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.jobs.run.folder import RunDir, list_runs, looks_like_run
 from whisperslim.jobs.sizes.curve import Sweep, SweepPoint, read_sweep, write_sweep
-from whisperslim.jobs.sizes.derive import derivation_of, derive, read_derivation
+from whisperslim.jobs.sizes.derivation import Derivation, read_derivation
+from whisperslim.jobs.sizes.derive import derivation_of, derive
 from whisperslim.jobs.sizes.measure import (
     LATENCY_PASSES,
     data_name,
@@ -211,7 +213,7 @@ def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
     plan = plan_for(tuned, target, zeroed)
     wanted = derivation_of(tuned, tuned.recipe_for(target, zeroed, found.recover_steps))
     for other in list_runs(tuned.run.path.parent):
-        if read_derivation(other) == wanted and _has_plan(other, plan):
+        if _is_derived(other, wanted) and _has_plan(other, plan):
             return other
     return derive(tuned.run, target, zeroed, found.recover_steps)
 
@@ -219,8 +221,16 @@ def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
 def _has_plan(run: RunDir, plan: PruningPlan) -> bool:
     """Whether the same units stay in the run; not, when that cannot be read."""
     try:
-        return PruningPlan.units_in(run.plan_path.read_text("utf-8")).keep == plan.keep
-    except (OSError, PlanError):
+        return read_units(run.plan_path).keep == plan.keep
+    except PlanError:
+        return False
+
+
+def _is_derived(run: RunDir, wanted: Derivation) -> bool:
+    """Whether a run was derived as `wanted` says; not, when it cannot be read."""
+    try:
+        return read_derivation(run) == wanted
+    except RunError:
         return False
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from whisperslim.core.cost.cost import count_places
 from whisperslim.core.cost.flops import WORKLOADS
+from whisperslim.core.disk.untrusted import read_json, record_of, typed
 from whisperslim.core.families import UnitGroup, UnitSite, family_of, prunable_total
 from whisperslim.core.fetch.model_folder import weights_sha256
 from whisperslim.core.plan.plan import PruningPlan, check_scores, reachable
@@ -197,12 +198,12 @@ def _read(path: Path) -> TunedFacts | None:
     if not path.is_file():
         return None
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        raw = typed(read_json(path), dict)
         if "zeros_per_unit" not in raw:  # of an older version
             return None
-        groups = tuple(UnitGroup(**group) for group in raw.pop("groups"))
-        return TunedFacts(groups=groups, **raw)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        found: TunedFacts = record_of(TunedFacts, raw)
+        return found
+    except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{path} cannot be read ({error}); delete it, it is made again") from error
 
 

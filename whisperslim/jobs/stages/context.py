@@ -1,6 +1,5 @@
 """What every stage is given, and what several of them need."""
 
-import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from whisperslim.core.disk.untrusted import fitting, read_json, typed
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.rules import PlanRules
 from whisperslim.engines import registry
-from whisperslim.errors import DataError, DeviceError
+from whisperslim.errors import DataError, DeviceError, RunError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.pricing.prices import run_prices
 from whisperslim.jobs.recipe.recipe import Recipe
@@ -175,10 +175,24 @@ class StageContext:
         """
         data = self.recipe.data
         sources = data.test if part == "test" else (*data.train, *data.dev)
-        chosen = json.loads((self.run.path / "data.json").read_text("utf-8"))["chosen"]
+        chosen = self._chosen_keys()
         if part == "test" and part not in chosen:
             return [item for source in sources for item in self.clips(source)]
         return self._found(chosen[part], sources)
+
+    def _chosen_keys(self) -> dict[str, list[str]]:
+        path = self.run.path / "data.json"
+        try:
+            record = typed(read_json(path), dict)
+            found: dict[str, list[str]] = fitting(record["chosen"], dict[str, list[str]])
+            for part in ("train", "dev"):
+                found[part]
+            return found
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"{path} is missing or damaged ({error}); delete stages/data.done of the run and "
+                "resume it to examine the data again"
+            ) from error
 
     def test_sets(self) -> dict[str, list[Item]]:
         """Test source -> its clips among the chosen ones, in the order of the recipe."""

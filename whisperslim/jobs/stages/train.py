@@ -8,6 +8,7 @@ import torch
 from whisperslim import methods
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.loading import SpeechModel
+from whisperslim.core.plan.files import read_plan
 from whisperslim.core.store.checkpoint import EXPORT_DTYPES, read_record, save_dense, save_slim
 from whisperslim.errors import RunError
 from whisperslim.events import Evaluated, Stopped
@@ -79,7 +80,7 @@ def recover(context: StageContext) -> bool:
         dtype=EXPORT_DTYPES[recipe.export.dtype],
         extra={
             "recipe.yaml": to_yaml(recipe),
-            "plan.json": context.run.plan_path.read_text("utf-8"),
+            "plan.json": read_plan(context.run.plan_path).to_json(),
         },
     )
     return True

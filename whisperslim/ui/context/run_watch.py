@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import queue
 from whisperslim.jobs.process.queue import Turn
@@ -25,7 +26,7 @@ class RunWatch:
 
     runs: Path
     _known: dict[Path, tuple[int, RunView]] = field(default_factory=dict)
-    _statuses: dict[Path, tuple[tuple[int, ...], RunStatus]] = field(default_factory=dict)
+    _statuses: dict[Path, tuple[tuple[int, ...], RunStatus, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def listed(self) -> list[tuple[RunDir, RunStatus]]:
@@ -47,11 +48,17 @@ class RunWatch:
         state = (*_stamp(run.events_path), *_stamp(run.path / "recipe.yaml"))
         known = self._statuses.get(run.path)
         if known is None or known[0] != state:
-            known = (state, run.status())
+            status = run.status()
+            known = (state, status, run.damage() if status == RunStatus.DAMAGED else "")
             # A worker may have taken the run meanwhile: what it does now is not to be kept.
-            if known[1] != RunStatus.RUNNING:
+            if status != RunStatus.RUNNING:
                 self._statuses[run.path] = known
         return known[1]
+
+    def damage(self, run: RunDir) -> str:
+        """Why a run can only be listed, in words; "" when it is whole or at work."""
+        damaged = self.status(run) == RunStatus.DAMAGED
+        return self._statuses[run.path][2] if damaged else ""
 
     def open(self, name: object) -> RunDir:
         """The run of that name directly under the runs folder.
@@ -63,8 +70,9 @@ class RunWatch:
         path = self.runs / name
         if path.is_symlink() or not looks_like_run(path):
             raise RunError(f"there is no run {name!r} any more; choose one from the list")
-        _check_links(path, self.runs)
-        return RunDir(path)
+        run = RunDir(path)
+        run.check_links()
+        return run
 
     def view(self, run: RunDir) -> RunView:
         """The state of a run as its events tell it now."""
@@ -84,24 +92,14 @@ def _is_name(name: str) -> bool:
     return len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
 
 
-def _check_links(path: Path, runs: Path) -> None:
-    """Runs of another size share models with the one they come from; no link leads further.
-
-    Raises `RunError`: a run that somebody sent could show any file of this computer as its log.
-    """
-    inside = runs.resolve()
-    for part in path.iterdir():
-        if part.is_symlink() and not part.resolve().is_relative_to(inside):
-            raise RunError(f"the run {path.name} is damaged: its {part.name} leads out of the runs")
-
-
 def log_tail(run: RunDir) -> str:
     """The end of a run's log, without the terminal's control characters."""
-    if not run.log_path.is_file():
+    try:
+        with open_plain(run.log_path) as file:
+            file.seek(max(0, _size(run.log_path) - LOG_TAIL_BYTES))
+            raw = file.read(LOG_TAIL_BYTES).decode("utf-8", errors="replace")
+    except (OSError, ValueError):  # there is none, or it leads elsewhere
         return ""
-    with run.log_path.open("rb") as file:
-        file.seek(max(0, _size(run.log_path) - LOG_TAIL_BYTES))
-        raw = file.read().decode("utf-8", errors="replace")
     return plain(raw)
 
 

@@ -26,7 +26,7 @@ _ENDINGS = {
     RunStatus.QUEUED: "Not begun yet.",
     RunStatus.STOPPED: "Stopped on request.",
     RunStatus.DIED: "The worker is gone without a word, as after a power cut.",
-    RunStatus.DAMAGED: "The folder's recipe cannot be read; this run cannot go on.",
+    RunStatus.DAMAGED: "This run cannot go on: ",
 }
 
 
@@ -68,8 +68,10 @@ def resume_label(run: RunDir, view: RunView) -> str:
     return f"Resume {point.words}" if point.stage else "Start"
 
 
-def no_run() -> str:
-    """Where a run would be shown."""
+def no_run(why: str = "") -> str:
+    """Where a run would be shown, or `why` the chosen one cannot be."""
+    if why:
+        return empty("This run cannot be opened", why)
     return empty("No run chosen", "Start one on the Compress tab; it appears here and stays.")
 
 
@@ -207,7 +209,7 @@ def _stopping(run: RunDir, view: RunView) -> str:
 
 def _how_to_go_on(run: RunDir, status: RunStatus, view: RunView) -> str:
     if status == RunStatus.DAMAGED:
-        return ""
+        return run.damage()
     point = resume_point(run, [stage.name for stage in view.stages])
     return f" It goes on {point.words}." if point.stage else " Start begins it."
 

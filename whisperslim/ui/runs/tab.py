@@ -154,9 +154,10 @@ def look_at_runs(
     choices, run = _choices(context), _opened(context, chosen)
     updates: Updates = {}
     if run is None:
-        now = _without_run(choices, chosen)
+        why = _why_not(context, chosen)
+        now = _without_run(choices, chosen, why)
         if now.run != drawn.run:
-            updates |= _nothing(tab)
+            updates |= _nothing(tab, why)
     else:
         status, view, turn = _state(context, run)
         now = _drawn(choices, run, status, view, turn)
@@ -177,7 +178,7 @@ def glance_at_runs(context: AppContext, chosen: str) -> Drawn:
     """What `look_at_runs` would have drawn."""
     choices, run = _choices(context), _opened(context, chosen)
     if run is None:
-        return _without_run(choices, chosen)
+        return _without_run(choices, chosen, _why_not(context, chosen))
     return _drawn(choices, run, *_state(context, run))
 
 
@@ -219,12 +220,18 @@ def _opened(context: AppContext, chosen: str) -> RunDir | None:
         return None
 
 
+def _why_not(context: AppContext, chosen: str) -> str:
+    """Why a run of the list cannot be opened; "" for a name that is not of the list."""
+    found = [run for run, _ in context.watch.listed() if run.name == chosen]
+    return context.watch.damage(found[0]) if found else ""
+
+
 def _state(context: AppContext, run: RunDir) -> tuple[RunStatus, RunView, Turn]:
     return context.watch.status(run), context.watch.view(run), context.watch.turn(run)
 
 
-def _without_run(choices: list[tuple[str, str]], chosen: str) -> Drawn:
-    return Drawn(repr((choices, chosen)), _NO_RUN)
+def _without_run(choices: list[tuple[str, str]], chosen: str, why: str) -> Drawn:
+    return Drawn(repr((choices, chosen)), f"{_NO_RUN} {chosen} {why}" if why else _NO_RUN)
 
 
 def _drawn(
@@ -289,8 +296,8 @@ def _gauges(tab: RunsTab, view: RunView) -> Updates:
     return updates
 
 
-def _nothing(tab: RunsTab) -> Updates:
+def _nothing(tab: RunsTab, why: str) -> Updates:
     hidden = gr.update(visible=False)
     parts = (tab.stop, tab.proceed, tab.report.button, tab.curves, tab.gauged)
-    texts: Updates = {tab.card: no_run(), tab.scores: "", tab.notices: "", tab.log: log_html("")}
+    texts: Updates = {tab.card: no_run(why), tab.scores: "", tab.notices: "", tab.log: log_html("")}
     return {**texts, **dict.fromkeys(parts, hidden)}
