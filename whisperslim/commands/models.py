@@ -21,8 +21,11 @@ from whisperslim.commands.terminal import (
 from whisperslim.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from whisperslim.engines.base import Transcriber
     from whisperslim.engines.comparison import Comparison, Side, SideScores
+    from whisperslim.jobs.scoring.origin import TrainingClips
 
 MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
@@ -69,12 +72,14 @@ def evaluate(
             progress=progress, announce=announce, skip_problems=skip_problems,
         )  # fmt: skip
     _print_record(evaluation.to_record())  # first, so that a full disk does not cost the figures
-    if evaluation.result.loss_note:
-        typer.echo(evaluation.result.loss_note)
+    for note in evaluation.notes():
+        typer.echo(note)
     if out is not None:
         evaluation.write_record(out)
     if against is not None:
-        typer.echo(f"against {against}: {evaluation.against(against).verdict}")
+        verdict = evaluation.against(against)
+        for line in (f"against {against}: {verdict.sentence}", *verdict.notes):
+            typer.echo(line)
 
 
 def transcribe(
@@ -106,9 +111,15 @@ def transcribe(
 
 
 def compare(
-    dense: Annotated[str, typer.Option(help="The model compression started from.")],
     slim: Annotated[str, typer.Option(help="The compressed model, or its run's slim folder.")],
     files: Files,
+    dense: Annotated[
+        str,
+        typer.Option(
+            help="What to compare with; when left out, the model that the slim one was made from. "
+            "A hub id is that model as it comes."
+        ),
+    ] = "",
     language: Language = "hi",
     window: Window = "fit",
     reference: Annotated[
@@ -120,20 +131,26 @@ def compare(
     if reference and len(files) > 1:
         raise UsageError("--reference is the text of one recording; give one FILE with it")
     from whisperslim.engines.comparison import compare as compare_sides
+    from whisperslim.jobs.scoring.origin import made_from, training_clips
     from whisperslim.speech.audio.audio import decode
 
+    dense = dense or made_from(slim)
     sides = _transcriber(dense, window), _transcriber(slim, window)
     found = [
         compare_sides(*sides, decode(file), language=language, reference=reference or None)
         for file in files
     ]
+    clips = {name: training_clips(name) for name in (dense, slim)}
+    judged = [
+        _judge(file, each, (dense, slim), clips) for file, each in zip(files, found, strict=True)
+    ]
     if as_json:
-        named = zip(files, found, strict=True)
-        print_json([{"file": str(file), **side.to_record()} for file, side in named])
+        rows = zip(files, found, judged, strict=True)
+        print_json([{"file": str(file), **each.to_record(), **more} for file, each, more in rows])
         return
-    for file, comparison in zip(files, found, strict=True):
+    for file, comparison, more in zip(files, found, judged, strict=True):
         typer.echo(str(file))
-        _print_comparison(comparison)
+        _print_comparison(comparison, more)
 
 
 def inspect(
@@ -215,20 +232,61 @@ def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:.2%}"
 
 
-def _print_comparison(comparison: "Comparison") -> None:
+def _judge(
+    file: Path,
+    comparison: "Comparison",
+    models: tuple[str, str],
+    clips: "Mapping[str, TrainingClips]",
+) -> dict[str, Any]:
+    """The verdict, and what each side is: plain values. `clips` are those that trained a model."""
+    from whisperslim.jobs.scoring.origin import TRAINED, described
+    from whisperslim.speech.scoring.verdict import faster, judge_sides
+
+    sides = {"dense": comparison.dense, "slim": comparison.slim}
+    texts = {role: side.transcript.text for role, side in sides.items()}
+    verdict = judge_sides(texts, comparison.reference, comparison.language)
+    named = dict(zip(sides, models, strict=True))
+    trained = [f"{role}: {TRAINED}." for role, name in named.items() if clips[name].holds(file)]
+    seconds = [side.transcript.seconds for side in sides.values()]
+    return {
+        "models": {role: described(name) for role, name in named.items()},
+        "runs_in": {role: _runs_in(name) for role, name in named.items()},
+        "verdict": verdict.sentence,
+        "winner": verdict.winner,
+        "notes": [*verdict.notes, *trained],
+        "speed": f"slim: {faster(*seconds)}",
+    }
+
+
+def _runs_in(model: str) -> str:
+    """Engine and precision in words."""
+    from whisperslim.engines.export.record import is_export, read_export
+
+    folder = Path(model).expanduser()
+    if not is_export(folder):
+        return "PyTorch fp32"
+    record = read_export(folder)
+    return f"{record.engine} {record.quantize.replace('none', 'fp32')}"
+
+
+def _print_comparison(comparison: "Comparison", judged: dict[str, Any]) -> None:
     scores = comparison.scores or {}
     rows = [
-        _side_row(which, side, scores.get(which, {}))
+        _side_row(which, side, judged["runs_in"][which], scores.get(which, {}))
         for which, side in (("dense", comparison.dense), ("slim", comparison.slim))
     ]
-    print_table(("", "text", "seconds", "size", "WER"), rows)
+    print_table(("", "text", "runs in", "window", "seconds", "size", "WER"), rows)
     changed = [step for step in comparison.differences if step.kind != "equal"]
     words = ", ".join(f"{step.reference or '-'} → {step.hypothesis or '-'}" for step in changed)
     typer.echo(f"words that differ, dense → slim: {words or 'none'}")
+    lines = [f"{role}: {said}" for role, said in judged["models"].items()]
+    for line in (*lines, judged["speed"], judged["verdict"], *judged["notes"]):
+        if line:
+            typer.echo(line)
 
 
-def _side_row(which: str, side: "Side", scores: "SideScores") -> tuple[str, ...]:
+def _side_row(which: str, side: "Side", runs_in: str, scores: "SideScores") -> tuple[str, ...]:
     rates = ", ".join(f"{_percent(rates[0])} ({name})" for name, rates in scores.items())
     heard = side.transcript
     size = megabytes(side.bytes_on_disk)
-    return which, heard.text, f"{heard.seconds:.2f}", size, rates or "-"
+    return which, heard.text, runs_in, heard.window, f"{heard.seconds:.2f}", size, rates or "-"

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import Batch, evaluation_batches, make_batch
 from whisperslim.speech.corpus.dataset import Item, manifest_hash
 from whisperslim.speech.scoring.significance import wer_interval
+from whisperslim.speech.scoring.verdict import SetJudgement, judge_set
 from whisperslim.speech.scoring.wer import Score, score_all_ways
 from whisperslim.train.forward import decode_targets, encode_batch, targets_of
 
@@ -58,6 +60,11 @@ class EvalResult:
         """The score in the language's own normaliser, which comes last."""
         return list(self.scores.values())[-1]
 
+    @cached_property
+    def judged(self) -> SetJudgement:
+        """Scripts and loops of the texts, and their score after transliteration."""
+        return judge_set(self.references, self.hypotheses, self.language)
+
     @property
     def loss_note(self) -> str:
         """What the loss is without, as a sentence; empty when it is of every clip."""
@@ -85,7 +92,7 @@ class EvalResult:
         record = {**{name: getattr(self, name) for name in names}, "loss": self._finite_loss()}
         if self.left_out_of_loss:
             record["left_out_of_loss"] = list(self.left_out_of_loss)
-        return {**record, "scores": scores}
+        return {**record, "scores": scores, "judged": self.judged.to_record()}
 
     def event(self, stage: str, label: str, step: int = 0) -> Evaluated:
         """The headline's figures for a run's log."""

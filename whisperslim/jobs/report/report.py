@@ -12,6 +12,7 @@ from typing import Any
 from whisperslim import __version__
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, read_json, read_plain
+from whisperslim.errors import DataError
 from whisperslim.jobs.report.html import (
     document,
     facts,
@@ -28,9 +29,9 @@ from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.run.room import megabytes
 from whisperslim.jobs.run.view import RunView, Series, fold
+from whisperslim.jobs.scoring.run_verdict import language_of, run_verdicts, texts_by_key
+from whisperslim.speech.scoring.verdict import judge_sides
 
-# The one that judges; the others are shown for comparison.
-_JUDGE = "hindi-1"
 _EXAMPLES = 10
 _LICENCES = (
     "The slim weights derive from the model the run began with, whose licence goes on to hold, and "
@@ -38,8 +39,10 @@ _LICENCES = (
     "The demo corpus in assets/demo_hi is synthetic speech under Apache-2.0, as WhisperSlim is. "
     "Licences of other data and models are not known to the program that wrote this report."
 )
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError,
-            ArithmeticError)  # fmt: skip
+_DAMAGED = (
+    KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, ArithmeticError,
+    StopIteration, DataError,
+)  # fmt: skip
 
 
 def write_report(run: RunDir, path: Path) -> None:
@@ -104,15 +107,11 @@ def _result(run: RunDir, view: RunView) -> str:
 
 
 def _verdicts(run: RunDir) -> str:
-    path = run.eval_path("difference")
-    if not path.is_file():
-        return ""
-    lines = [
-        f"Slim against dense on {_short(data)}: {ways[_JUDGE]['verdict']}, by {_JUDGE}."
-        for data, ways in _read(path).items()
-        if _JUDGE in ways
-    ]
-    return "".join(paragraph(line) for line in lines)
+    shown = ""
+    for data, verdict in run_verdicts(run).items():
+        shown += paragraph(f"On {_short(data)}: {verdict.sentence}")
+        shown += "".join(paragraph(note, dim=True) for note in verdict.notes)
+    return shown
 
 
 def _training(view: RunView) -> str:
@@ -201,19 +200,14 @@ def _score_row(
 
 
 def _examples(run: RunDir) -> str:
-    dense, slim = (_texts(run.eval_path(label).with_suffix(".tsv")) for label in ("dense", "slim"))
-    rows = [
-        (reference, dense.get(key, ("", "–"))[1], heard)
-        for key, (reference, heard) in list(slim.items())[:_EXAMPLES]
-    ]
-    return table(("reference", "dense", "slim"), rows)
-
-
-def _texts(path: Path) -> dict[str, tuple[str, str]]:
-    """Key -> reference and hypothesis; empty when the model was not scored."""
-    lines = _text(path).splitlines()[1:] if path.is_file() else []
-    rows = [line.split("\t") for line in lines]
-    return {key: (reference, heard) for key, reference, heard in rows}
+    texts = {role: texts_by_key(run, role) for role in ("dense", "slim")}
+    language = language_of(run) if texts["slim"] else ""
+    rows = []
+    for key, (reference, heard) in list(texts["slim"].items())[:_EXAMPLES]:
+        dense = texts["dense"].get(key, ("", ""))[1]
+        notes = judge_sides({"dense": dense, "slim": heard}, reference, language).notes
+        rows.append((reference, dense or "–", heard, " ".join(notes)))
+    return table(("reference", "dense", "slim", "to know"), rows)
 
 
 def _data(run: RunDir) -> str:

@@ -26,13 +26,14 @@ from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import DataError, UsageError
 from whisperslim.jobs.run.disk import require_writable, write_text_told
 from whisperslim.jobs.run.environment import describe
+from whisperslim.jobs.scoring.origin import training_clips
 from whisperslim.jobs.scoring.stored import texts_of
 from whisperslim.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy, hearing_window, parse_window
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item, load_items, manifest_hash, parse_source
 from whisperslim.speech.corpus.report import UNUSABLE, examine, usable
-from whisperslim.speech.scoring.significance import Significance, compare
+from whisperslim.speech.scoring.verdict import Verdict, judge_set, set_verdict
 from whisperslim.speech.scoring.wer import score_all_ways
 from whisperslim.train.evaluate import EvalResult, evaluate
 
@@ -123,21 +124,34 @@ class Evaluation:
         result: Scores and texts.
         provenance: Model, weights hash, machine, versions, subset: plain values.
         skipped: Unusable clips left out: key -> reason.
+        trained_on: Keys of clips that the model was trained on.
     """
 
     result: EvalResult
     provenance: dict[str, Any]
     skipped: dict[str, str]
+    trained_on: tuple[str, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON. `wer` and `cer` are those of the language's own normaliser."""
         normaliser, score = list(self.result.scores.items())[-1]
         record = self.result.to_record()
         headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser}
-        return {**self.provenance, **record, **headline, "skipped": self.skipped}
+        more = {"skipped": self.skipped, "trained_on": list(self.trained_on)}
+        return {**self.provenance, **record, **headline, **more}
 
-    def against(self, path: Path) -> Significance:
-        """This model's WER against that of an earlier record, clip by clip on the same set.
+    def notes(self) -> list[str]:
+        """What must be known to read the figures, as sentences."""
+        found = [f"{note[:1].upper()}{note[1:]}." for note in self.result.judged.notes()]
+        if self.trained_on:
+            found.append(
+                f"{len(self.trained_on)} of {self.result.n} clips were used to train the model: "
+                "the figures say nothing of speech it has not heard."
+            )
+        return [*found, self.result.loss_note] if self.result.loss_note else found
+
+    def against(self, path: Path) -> Verdict:
+        """This model against an earlier record, by the rules of `speech.scoring.verdict`.
 
         Raises `UsageError` for a file that `write_record` did not write, or of other clips.
         """
@@ -147,9 +161,8 @@ class Evaluation:
                 f"{path} is of other clips than these: a difference is taken clip by clip; score "
                 "both models with the same --data, --split, --limit and --skip-problems"
             )
-        language = self.result.language
-        (*_, before) = score_all_ways(references, hypotheses, language).values()
-        return compare(before, self.result.headline)
+        before = judge_set(references, hypotheses, self.result.language)
+        return set_verdict(before, self.result.judged, ("the earlier", "this"))
 
     def write_record(self, path: Path) -> None:
         """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv.
@@ -238,7 +251,11 @@ def evaluate_model(
         result = evaluate(speech, items, batch_size=batch_size, **asked)
         origin = _origin(speech)
     taken = {"split": parse_source(source)[1] or ALL_CLIPS}
-    return Evaluation(result, {**origin, **taken, **_circumstances(limit, seed)}, skipped)
+    clips = training_clips(model)
+    trained_on = tuple(item.key for item in items if clips.holds(item.path))
+    return Evaluation(
+        result, {**origin, **taken, **_circumstances(limit, seed)}, skipped, trained_on
+    )
 
 
 def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:

@@ -169,6 +169,23 @@ def clip_verdict(sides: Mapping[str, ClipJudgement]) -> Verdict:
     return Verdict("", f"No winner: {facts}; {why}.", notes)
 
 
+def judge_sides(texts: Mapping[str, str], reference: str | None, language: str) -> Verdict:
+    """The verdict on what each side wrote of one clip, by the side's name.
+
+    Without a reference nobody wins; scripts and loops are still said.
+    """
+    if reference and for_language(language)(reference).split():
+        return clip_verdict(
+            {name: judge_clip(reference, text, language) for name, text in texts.items()}
+        )
+    notes = []
+    for name, text in texts.items():
+        loop = find_loop(text)
+        found = (writing_note(text, language), loop.describe() if loop else "")
+        notes += [f"{name}: {note}." for note in found if note]
+    return Verdict("", "", tuple(notes))
+
+
 def _counted(judged: ClipJudgement) -> str:
     wrong = _plural(judged.errors, "word error")
     if judged.transliterated is None:

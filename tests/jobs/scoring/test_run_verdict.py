@@ -1,0 +1,90 @@
+"""A finished run is judged from its own files, and a model's origin is found from its place."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_runs import make_run
+from whisperslim.errors import UsageError
+from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.scoring.origin import described, made_from, training_clips
+from whisperslim.jobs.scoring.run_verdict import run_verdicts
+from whisperslim.speech.corpus.dataset import load_items
+
+DEMO = Path(__file__).parents[3] / "assets" / "demo_hi"
+SAID = "मैं मोहन के साथ गेंद खेलने जा रहा हूँ"
+URDU = "میں موحن کے ساتھ گیند کھیلنے جارہا ہوں"
+WRONG = "कुछ और ही लिखा गया है यहाँ पर"
+
+
+def scored(run: RunDir, dense: str, slim: str, clips: int = 30) -> None:
+    """What stage `evaluate` leaves of one set of equal clips."""
+    folder = run.eval_path("slim").parent
+    folder.mkdir()
+    for label, heard in (("dense", dense), ("slim", slim)):
+        record = {"sets": {"corpus#test": {"language": "hi"}}}
+        run.eval_path(label).write_text(json.dumps(record), "utf-8")
+        rows = [f"corpus#test:{i}\t{SAID}\t{heard}" for i in range(clips)]
+        lines = ["key\treference\thypothesis", *rows]
+        run.eval_path(label).with_suffix(".tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    run.eval_path("difference").write_text(json.dumps({"corpus#test": {}}), "utf-8")
+
+
+def test_a_dense_model_that_heard_all_in_urdu_script_does_not_lose(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    scored(run, URDU, SAID.replace("साथ", "साट").replace("गेंद", "खेंद"))
+    (verdict,) = run_verdicts(run).values()
+    assert verdict.winner == ""
+    assert any("Arabic" in note for note in verdict.notes)
+
+
+def test_neither_is_right_where_both_fail(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    scored(run, WRONG, WRONG + " फिर")
+    (verdict,) = run_verdicts(run).values()
+    assert verdict.winner == "" and verdict.sentence.startswith("Neither is right")
+
+
+def test_a_plain_difference_has_a_winner(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    scored(run, SAID.replace("गेंद", "चाँद").replace("साथ", "पास"), SAID)
+    (verdict,) = run_verdicts(run).values()
+    assert verdict.winner == "slim"
+
+
+def test_a_run_without_scores_has_no_verdict(tmp_path: Path) -> None:
+    assert run_verdicts(make_run(tmp_path / "runs")) == {}
+
+
+def test_the_dense_side_is_the_model_that_the_slim_one_was_made_from(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs", model="openai/whisper-base")
+    slim = run.path / "slim"
+    slim.mkdir()
+    export = run.path / "export" / "onnx-int8"
+    export.mkdir(parents=True)
+    assert made_from(str(slim)) == made_from(str(export)) == "openai/whisper-base"
+    prepared = run.path / "prepared"
+    prepared.mkdir()
+    (prepared / "config.json").write_text("{}")
+    assert made_from(str(slim)) == str(prepared)
+    assert described(str(slim)) == f"{slim}, made by run {run.name}"
+    assert described("openai/whisper-base") == "openai/whisper-base, as it comes"
+    with pytest.raises(UsageError, match="--dense"):
+        made_from(str(tmp_path))
+
+
+def test_a_clip_that_trained_a_model_is_found_by_its_bytes(tmp_path: Path) -> None:
+    source = f"{DEMO}#train"
+    run = make_run(tmp_path / "runs", **{"data.train": [source]})
+    first, second, *_ = load_items(source)
+    trained, other = first.path, second.path
+    record = {"chosen": {"train": [f"{source}:{first.key}"]}}
+    (run.path / "data.json").write_text(json.dumps(record), "utf-8")
+    clips = training_clips(str(run.path / "slim"))
+    copy = tmp_path / "renamed.ogg"
+    shutil.copy(trained, copy)
+    assert clips.holds(trained) and clips.holds(copy)
+    assert not clips.holds(other)
+    assert not training_clips("openai/whisper-base").holds(trained)

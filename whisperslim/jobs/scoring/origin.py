@@ -1,0 +1,129 @@
+"""Where a model comes from: its run, the dense model it was made from, its training clips.
+
+Loads neither torch nor a model.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from whisperslim.core.disk.storage import file_sha256
+from whisperslim.core.disk.untrusted import read_json
+from whisperslim.errors import DataError, RecipeError, UsageError
+from whisperslim.jobs.recipe.text import from_yaml
+from whisperslim.jobs.run.folder import RunDir, looks_like_run
+from whisperslim.speech.corpus.dataset import load_items
+
+PREPARED = "prepared"
+_MODELS = ("slim", PREPARED, "tuned", "cut")
+TRAINED = "this clip was used to train it"
+
+
+def run_of(model: str) -> RunDir | None:
+    """The run that a model folder, or an export of it, belongs to; None when there is none."""
+    folder = Path(model).expanduser().absolute()
+    if looks_like_run(folder):
+        return RunDir(folder)
+    if folder.name in _MODELS and looks_like_run(folder.parent):
+        return RunDir(folder.parent)
+    in_exports = folder.parent.name == "export" and looks_like_run(folder.parent.parent)
+    return RunDir(folder.parent.parent) if in_exports else None
+
+
+def made_from(slim: str) -> str:
+    """The dense model that a run's slim model, or an export of it, was made from.
+
+    Tuned for the run where the recipe asks for that, else the recipe's own model: what the run's
+    scores compare with. Raises `UsageError` when that is not known.
+    """
+    run = run_of(slim)
+    if run is not None:
+        if (run.path / PREPARED / "config.json").is_file():
+            return str(run.path / PREPARED)
+        named = _recipe(run).get("model")
+        if isinstance(named, str) and named:
+            return named
+    raise UsageError(
+        f"{slim} is not in a run's folder, so the dense model it was made from is not known; name "
+        "that with --dense"
+    )
+
+
+def described(model: str) -> str:
+    """A model by what became of it: tuned for a run, made by a run, or as it comes."""
+    run = run_of(model)
+    if run is None:
+        return f"{model}, as it comes"
+    if Path(model).name == PREPARED:
+        return f"the dense model, tuned in run {run.name}"
+    return f"{model}, made by run {run.name}"
+
+
+def _recipe(run: RunDir) -> dict[str, Any]:
+    try:
+        return from_yaml(run.path / "recipe.yaml")
+    except RecipeError:
+        return {}
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """The recordings a model was trained on, found again by their bytes.
+
+    A copy under another name is recognised, a recording decoded and saved anew is not. `files` are
+    those that are still there; data sets of the hub are not among them.
+    """
+
+    files: tuple[Path, ...] = ()
+    _digests: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def _by_size(self) -> dict[int, list[Path]]:
+        found: dict[int, list[Path]] = defaultdict(list)
+        for file in self.files:
+            if file.is_file():
+                found[file.stat().st_size].append(file)
+        return found
+
+    def holds(self, recording: Path) -> bool:
+        """Whether the file is one of them. Only files of its size are read."""
+        if not recording.is_file():
+            return False
+        alike = self._by_size.get(recording.stat().st_size, [])
+        return bool(alike) and file_sha256(recording) in map(self._digest, alike)
+
+    def _digest(self, file: Path) -> str:
+        if file not in self._digests:
+            self._digests[file] = file_sha256(file)
+        return self._digests[file]
+
+
+def training_clips(model: str) -> TrainingClips:
+    """Those of the run that made `model`; none for a model of no run, or of a damaged one."""
+    run = run_of(model)
+    if run is None:
+        return TrainingClips()
+    try:
+        record = read_json(run.path / "data.json", run.path)
+        keys = {str(key) for key in record["chosen"]["train"]}
+        data = _recipe(run).get("data")
+        sources = data.get("train", []) if isinstance(data, dict) else []
+        return TrainingClips(tuple(_files(sources, keys)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return TrainingClips()
+
+
+def _files(sources: list[str], keys: set[str]) -> list[Path]:
+    found = []
+    for source in sources:
+        if source.startswith("hub:"):  # listing it would fetch it
+            continue
+        try:
+            items = load_items(source)
+        except (DataError, UsageError):  # gone since
+            continue
+        # As `stages.context.load_all` names them.
+        found += [item.path for item in items if f"{source}:{item.key}" in keys]
+    return found
