@@ -51,6 +51,7 @@ class Row:
         target: What the plan must meet.
         unit_of_plan: Most weights by which the plan may overshoot; 0: those of the largest unit.
         prices: What the removal is counted in, as `PlanRules` has it; None: weights.
+        calibrates: Whether it needs clean clips before the first step.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Row:
     target: Target = field(default=TARGET)
     unit_of_plan: int = 0
     prices: Mapping[str, float] | None = None
+    calibrates: bool = False
 
 
 def sgl(**changes: Any) -> tuple[SGLOptions, SGLOptions]:

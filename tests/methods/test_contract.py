@@ -41,6 +41,7 @@ from whisperslim.events import Evaluated, Event, SparsityMeasured, Stopped
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.audio.augment import AugmentOptions
+from whisperslim.train.calibration import CleanClips
 from whisperslim.train.loop import Job
 from whisperslim.train.state import STATE_FILE, STUDENT_FILE, list_checkpoints
 
@@ -56,9 +57,14 @@ def trained(
     """A method that has worked on a student, and the job it did."""
     options = row.strong if strong else row.gentle
     method = build(row.name, options, row.target)
-    job = shop.job(folder, method, **{"student": student_of(row, shop), **changes})
+    given = {"student": student_of(row, shop), **changes}
+    job = shop.job(folder, method, **given, calibration=calibration(row, shop, given["student"]))
     run(job)
     return method, job
+
+
+def calibration(row: Row, shop: Workshop, student: SpeechModel) -> CleanClips | None:
+    return CleanClips(student, shop.batches, "hi") if row.calibrates else None
 
 
 def student_of(row: Row, shop: Workshop, engine: str = registry.OWN) -> SpeechModel:
@@ -238,6 +244,7 @@ def thorough(shop: Workshop, row: Row, checkpoints: Path, **changes: Any) -> Job
         build(row.name, row.strong or row.gentle, row.target),
         **{
             "student": student,
+            "calibration": calibration(row, shop, student),
             "batches": shop.batches(3, augment),
             "evaluate": look,
             "steps": 6,

@@ -20,6 +20,7 @@ from whisperslim.methods.sgl.method import SparseGroupLasso
 from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.methods.shared.units import unit_norms
 from whisperslim.train.calibration import CleanClips
+from whisperslim.train.forward import encode_batch
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +76,45 @@ def test_measuring_changes_nothing(shop: Workshop) -> None:
     wanted = [name for name, p in speech.model.named_parameters() if p.requires_grad]
     before, state = weights(speech), torch.get_rng_state()
     clean(shop, speech).information(speech.groups(), 8)
+    clean(shop, speech).moments(speech.groups(), 8)
     assert same(weights(speech), before) and torch.equal(state, torch.get_rng_state())
     assert speech.model.training
     assert wanted == [name for name, p in speech.model.named_parameters() if p.requires_grad]
     assert all(p.grad is None for p in speech.model.parameters())
     assert not any(module._forward_pre_hooks for module in speech.model.modules())
+
+
+def test_moments_count_the_decoder_where_text_or_its_end_is_predicted(shop: Workshop) -> None:
+    """One clip at a time and without padding, from the last token of the prompt on."""
+    speech = shop.student()
+    groups = [g for g in speech.groups() if g.key == "decoder.1.ffn"]
+    found = clean(shop, speech).moments(groups, 8)["decoder.1.ffn"]
+    seen: list[torch.Tensor] = []
+    module = speech.model.get_submodule(groups[0].gate)
+    handle = module.register_forward_pre_hook(lambda m, given: seen.append(given[0][0]))
+    supply = shop.batches(4)
+    for batch in (supply.draw(), supply.draw()):
+        states = encode_batch(speech, batch)
+        for index, text in enumerate(batch.texts):
+            ids = [*speech.tokens.prompt("hi"), *speech.tokens.encode(text)]
+            with torch.no_grad():
+                speech.model.model.decoder(
+                    input_ids=torch.tensor([ids]), encoder_hidden_states=states[[index]]
+                )
+    handle.remove()
+    first = len(speech.tokens.prompt("hi")) - 1
+    rows = torch.cat([states[first:] for states in seen]).double()
+    assert found.count == len(rows)
+    torch.testing.assert_close(found.mean, rows.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.square, rows.T @ rows / len(rows), rtol=1e-4, atol=1e-5)
+
+
+def test_moments_of_the_encoder_count_every_position(shop: Workshop) -> None:
+    speech = shop.student()
+    groups = [g for g in speech.groups() if g.key == "encoder.0.self_attn.heads"]
+    supply = shop.batches(4)
+    positions = sum(4 * supply.draw().features.shape[-1] // 2 for _ in range(2))
+    assert clean(shop, speech).moments(groups, 8)[groups[0].key].count == positions
 
 
 def test_it_stops_at_the_number_of_clips_and_at_the_end_of_the_set(shop: Workshop) -> None:

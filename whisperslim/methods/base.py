@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from whisperslim.core.families import UnitSite
     from whisperslim.core.families.hearing import StepOutputs
     from whisperslim.core.plan.plan import PruningPlan, Scores
+    from whisperslim.core.surgery.moments import Moments
 
 LossTerms = Mapping[str, "torch.Tensor"]
 """Ordered name -> scalar. The sum is backpropagated; the names go to the log unchanged."""
@@ -49,13 +50,24 @@ class Calibration(Protocol):
         """
         ...
 
+    def moments(self, groups: Sequence[UnitSite], clips: int) -> Mapping[str, Moments]:
+        """First and second moments of what goes into each group's gate module, by group key.
+
+        Over clips as of `information`, in float32, and over the positions that the family counts
+        for learning from a teacher (`counted_states`): of Whisper's encoder all, for the decoder
+        attends to the silence that fills a batch up as well; of its decoder those that something
+        is predicted at.
+        """
+        ...
+
 
 class CompressionMethod(ABC):
     """One way of finding out what a model can do without. A method overrides what it needs.
 
     The loop calls `attach`, `calibrate` before the first step, and per optimizer step: forward (the
     method acts through hooks), `loss_terms`, backward, optimizer, `after_step`, and `hold_zeros`
-    where weights are averaged. After training: `calibrate` once more, `scores`, and `plan`.
+    where weights are averaged. After training: `calibrate` once more, `scores`, and `plan`. With
+    no steps at all (`train.steps: 0`) a method may do all of its work in `calibrate`.
     """
 
     whole: bool = False

@@ -1,11 +1,15 @@
 """What methods measure outside of training, on clean clips of the training data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
 
 from whisperslim.core.families import UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import Scores
+from whisperslim.core.surgery.moments import Moments, MomentWatch
 from whisperslim.errors import DataError
 from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.speech.corpus.batching import Batch
@@ -38,39 +42,68 @@ class CleanClips:
         Raises:
             DataError: when no clips are asked for.
         """
-        if clips < 1:
-            raise DataError(f"information on {clips} clips was asked for; 1 is the least")
-        model, fisher = self.speech.model, FisherGates(decay=1.0)
+        fisher = FisherGates(decay=1.0)
+        fisher.active = True
+        with self._still():
+            fisher.attach(self.speech.model, groups)
+            try:
+                self._each(clips, lambda batch: self._loss_gradients(batch, fisher))
+            finally:
+                fisher.detach()
+        return dict(fisher.information)
+
+    def moments(self, groups: Sequence[UnitSite], clips: int) -> Mapping[str, Moments]:
+        """Moments of what goes into the gate modules, in float32 without gradient.
+
+        Raises:
+            DataError: when no clips are asked for.
+        """
+        watch = MomentWatch(groups)
+        with self._still(), torch.no_grad():
+            watch.attach(self.speech.model)
+            try:
+                self._each(clips, lambda batch: self._watched_pass(batch, watch))
+            finally:
+                watch.detach()
+        return watch.moments()
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """The model in evaluation mode, none of its parameters with a gradient."""
+        model = self.speech.model
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         training = model.training
         model.eval()
-        model.requires_grad_(False)  # only the gates' gradients are wanted
-        fisher.attach(model, groups)
-        fisher.active = True
+        model.requires_grad_(False)
         try:
-            self._measure(fisher, clips)
+            yield
         finally:
-            fisher.detach()
             for parameter in trained:
                 parameter.requires_grad_(True)
             model.train(training)
-        return dict(fisher.information)
 
-    def _measure(self, fisher: FisherGates, clips: int) -> None:
+    def _each(self, clips: int, measure: Callable[[Batch], None]) -> None:
+        if clips < 1:
+            raise DataError(f"a measurement on {clips} clips was asked for; 1 is the least")
         done = 0
         with self.open() as batches:
             for _ in range(batches.batches_per_epoch):
                 batch = batches.draw()
-                self._loss_gradients(batch)
-                fisher.collect()
+                measure(batch)
                 done += len(batch.keys)
                 self.progress(min(done, clips), clips)
                 if done >= clips:
                     return
 
-    def _loss_gradients(self, batch: Batch) -> None:
+    def _watched_pass(self, batch: Batch, watch: MomentWatch) -> None:
+        family, targets = self.speech.family, targets_of(self.speech, batch, self.language)
+        watch.counted = lambda stack, states: family.counted_states(stack, states, targets)
+        decode_targets(self.speech, encode_batch(self.speech, batch), targets)
+
+    def _loss_gradients(self, batch: Batch, fisher: FisherGates) -> None:
         speech = self.speech
         targets = targets_of(speech, batch, self.language)
         with self.precision.autocast(speech.device):
             outputs = decode_targets(speech, encode_batch(speech, batch), targets)
         outputs.cross_entropy.backward()
+        fisher.collect()

@@ -22,6 +22,7 @@ from whisperslim.jobs.recipe.sections import (
     DataOptions,
     ExportOptions,
     RuntimeOptions,
+    ShrinkOptions,
     TargetOptions,
 )
 from whisperslim.jobs.recipe.text import coerce, flatten, from_yaml, parse_overrides, plain, to_text
@@ -138,6 +139,7 @@ __all__ = [
     "ExportOptions",
     "Recipe",
     "RuntimeOptions",
+    "ShrinkOptions",
     "TargetOptions",
     "dotted_defaults",
     "dotted_specs",
@@ -176,6 +178,7 @@ class Recipe:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     prepare: TrainOptions = PREPARE_DEFAULTS
     train: TrainOptions = field(default_factory=TrainOptions)
+    shrink: ShrinkOptions = field(default_factory=ShrinkOptions)
     recover: TrainOptions = RECOVER_DEFAULTS
     distill: DistillOptions = field(default_factory=DistillOptions)
     evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
@@ -209,6 +212,7 @@ _SECTIONS: dict[str, Any] = {
     "augment": AugmentOptions(),
     "prepare": PREPARE_DEFAULTS,
     "train": TrainOptions(),
+    "shrink": ShrinkOptions(),
     "recover": RECOVER_DEFAULTS,
     "distill": DistillOptions(),
     "evaluate": EvaluateOptions(),

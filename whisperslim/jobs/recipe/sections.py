@@ -97,6 +97,34 @@ class TargetOptions:
 
 
 @dataclass(frozen=True)
+class ShrinkOptions:
+    """What happens at the cut besides cutting."""
+
+    compensate: bool = option(
+        True,
+        "Fit the weights and biases that stay to what the cut takes away, by least squares on "
+        "training clips: recovery starts from a better model, for about a minute.",
+        label="Make up for the cut",
+    )
+    compensate_clips: int = option(
+        64,
+        "Training clips they are fitted on, without augmentation; all there are if those are "
+        "fewer.",
+        unit="clips",
+        minimum=1,
+        maximum=100_000,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def clips(self) -> int:
+        """Clips to fit on; 0 when nothing is to be fitted."""
+        return self.compensate_clips if self.compensate else 0
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """What the slim folder holds, and where the model is to run."""
 

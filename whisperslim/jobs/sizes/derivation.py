@@ -26,6 +26,7 @@ class Derivation:
         engine: Where it will run.
         quantize: Numbers it is written in there.
         currency: What `removed` is a share of, as the recipe says.
+        compensated: Clips that what stays is fitted on at the cut; 0: on none.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Derivation:
     engine: str = registry.OWN
     quantize: str = "none"
     currency: str = WEIGHTS
+    compensated: int = 0
 
 
 def read_derivation(run: RunDir) -> Derivation | None:

@@ -79,6 +79,7 @@ def derivation_of(tuned: TunedRun, recipe: Recipe) -> Derivation:
         engine=recipe.export.engine,
         quantize=recipe.export.quantize,
         currency=recipe.target.currency,
+        compensated=recipe.shrink.clips,
     )
 
 

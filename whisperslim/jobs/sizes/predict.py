@@ -15,6 +15,7 @@ from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.scoring.evaluation import choose
 from whisperslim.jobs.sizes.replan import plan_for
 from whisperslim.jobs.sizes.tuned import TunedRun, open_tuned
+from whisperslim.jobs.stages.compensation import compensate
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.methods.sgl.two_pass import with_zeros
 from whisperslim.speech.corpus.dataset import Item
@@ -33,6 +34,7 @@ class Prediction:
         data: Which clips, in words.
         normaliser, window, language, decoding: What the figures depend on.
         weights_sha256: Of the tuned weights that were cut.
+        compensated: Clips that what stays was to be fitted on; 0: on none.
         seconds: Wall time, loading included.
     """
 
@@ -50,6 +52,7 @@ class Prediction:
     decoding: str
     weights_sha256: str
     seconds: float
+    compensated: int = 0
 
 
 def predict(
@@ -87,6 +90,7 @@ def predict(
         decoding=result.decoding,
         weights_sha256=tuned.scores.weights_sha256,
         seconds=time.perf_counter() - started,
+        compensated=recipe.shrink.clips,
     )
 
 
@@ -99,7 +103,8 @@ def store_prediction(run: RunDir, found: Prediction) -> None:
 def stored_prediction(
     run: RunDir, removed: float, zeroed: float | None = None
 ) -> Prediction | None:
-    """What is stored for these targets; None when nothing, or of other tuned weights.
+    """What is stored for these targets; None when nothing, of other tuned weights, or
+    with another `shrink`.
 
     Raises `RunError` when the file is damaged, and as `open_tuned` does.
     """
@@ -112,7 +117,8 @@ def stored_prediction(
         found: Prediction = record_of(Prediction, read_json(path, run.path))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); delete it and predict again") from error
-    return found if found.weights_sha256 == tuned.scores.weights_sha256 else None
+    same = found.weights_sha256 == tuned.scores.weights_sha256
+    return found if same and found.compensated == recipe.shrink.clips else None
 
 
 def _path(run: RunDir, removed: float, zeroed: float) -> Path:
@@ -135,5 +141,6 @@ def _cut(context: StageContext, tuned: TunedRun, plan: PruningPlan) -> SpeechMod
     groups, share = loaded.groups(), context.recipe.target.zeroed
     if tuned.lacks_zeros(plan, share):
         plan = with_zeros(loaded.model, groups, plan, share)
+    plan = compensate(context, "prediction", loaded, groups, plan)
     cut(loaded.model, groups, plan)
     return loaded

@@ -89,7 +89,8 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
     context = StageContext(tuned.run, recipe, lambda event: None)
     # Named where it is not the usual: curves of older versions go on.
     named = {"runs in": recipe.export.engine, "counted in": recipe.counting.words}
-    usual = {"runs in": registry.OWN, "counted in": OF_WEIGHTS}
+    named["clips fitted on at the cut"] = str(recipe.shrink.clips)
+    usual = {"runs in": registry.OWN, "counted in": OF_WEIGHTS, "clips fitted on at the cut": "0"}
     facts = {
         **dict(named.items() - usual.items()),
         "weights_sha256": tuned.scores.weights_sha256,

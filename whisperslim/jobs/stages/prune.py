@@ -30,6 +30,7 @@ from whisperslim.errors import CheckpointError, ParityError
 from whisperslim.events import Planned
 from whisperslim.jobs.sizes.planned import GROUPS_FILE, describe_groups
 from whisperslim.jobs.sizes.tuned import find_facts
+from whisperslim.jobs.stages.compensation import compensate
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.train import METHOD_STATE, build_method, calibration
 from whisperslim.methods.base import CompressionMethod
@@ -84,6 +85,10 @@ def shrink(context: StageContext) -> bool:
     tuned = context.load(str(context.tuned_path / "model"))
     groups = tuned.groups()
     plan = read_plan(context.run.plan_path)
+    fitted = compensate(context, "shrink", tuned, groups, plan)
+    if fitted is not plan:
+        write_plan(context.run.plan_path, fitted)  # what was really done to the model
+        plan = fitted
     smaller = dataclasses.replace(tuned, model=deepcopy(tuned.model))
     cut(smaller.model, groups, plan)
     parity = check_parity(context, tuned, smaller, groups, plan)

@@ -159,15 +159,17 @@ def _train(
     return True
 
 
-def calibration(context: StageContext, stage: str, speech: SpeechModel) -> CleanClips:
-    """The training clips, as they are, for what a method measures on `speech`."""
+def calibration(
+    context: StageContext, stage: str, speech: SpeechModel, what: str = "importance"
+) -> CleanClips:
+    """The training clips, as they are, for what is measured of `what` on `speech`."""
     size = min(_CLEAN_BATCH, context.recipe.train.batch_size)
     return CleanClips(
         speech,
         lambda: _batches(context, speech, size, AugmentOptions()),
         context.recipe.language,
         context.precision,
-        context.progress(stage, "clips measured for importance"),
+        context.progress(stage, f"clips measured for {what}"),
     )
 
 

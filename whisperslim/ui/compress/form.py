@@ -23,6 +23,7 @@ _TITLES = {
     "data": "Recordings",
     "prepare": "Tuning before compression",
     "train": "Training",
+    "shrink": "At the cut",
     "recover": "Recovery after the cut",
     "distill": "Learning from a teacher",
     "augment": "Varied recordings",
