@@ -11,6 +11,7 @@ from tests.engines import toy
 from tests.support.tiny import tiny_model_folder
 from tests.support.tiny_run import finished_run
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.plan.files import read_plan
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.engines import registry
@@ -90,7 +91,7 @@ def test_a_run_keeps_to_the_shapes_it_can_hold(tmp_path: Path) -> None:
     run = finished_run(
         tmp_path, target={"removed": 0.4, "zeroed": 0.0}, export={"engine": "toy"}
     )  # fmt: skip
-    plan = PruningPlan.from_json(run.plan_path.read_text("utf-8"))
+    plan = read_plan(run.plan_path)
     for stack in ("encoder", "decoder"):
         widths = {len(plan.keep[f"{stack}.{layer}.ffn"]) for layer in (0, 1)}
         assert len(widths - {0}) == 1

@@ -12,6 +12,7 @@ from tests.support.engine_shapes import holds
 from tests.support.tiny_run import finished_run, tiny_recipe
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.plan.files import read_plan
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.store.score_map import ScoreMap
 from whisperslim.engines.export import export as exporting
@@ -198,7 +199,7 @@ def test_a_whole_run_for_ctranslate2_counted_in_operations(
         export={"engine": "ctranslate2"},
     )
     tuned = open_tuned(run)
-    plan = PruningPlan.from_json(run.plan_path.read_text("utf-8"))
+    plan = read_plan(run.plan_path)
     assert holds(tuned.groups, plan)
     costs = tuned.facts.flops_per_unit
     total = sum(g.count * costs[g.key] for g in tuned.groups)

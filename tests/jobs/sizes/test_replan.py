@@ -18,7 +18,7 @@ from whisperslim.core.cost.flops import WORKLOADS, count_flops
 from whisperslim.core.families import prunable_total
 from whisperslim.core.fetch import model_folder
 from whisperslim.core.loading import load_model
-from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.plan.files import read_plan
 from whisperslim.core.store import checkpoint
 from whisperslim.core.store.checkpoint import count_parameters, read_tensors, skeleton
 from whisperslim.core.store.score_map import ScoreMap
@@ -102,7 +102,7 @@ def test_a_score_map_belongs_to_one_set_of_weights() -> None:
 
 
 def test_the_runs_own_target_gives_the_runs_own_plan(run: RunDir) -> None:
-    stored = PruningPlan.from_json(run.plan_path.read_text("utf-8"))
+    stored = read_plan(run.plan_path)
     found = replan(run, 0.4)
     assert found.plan.keep == stored.keep and found.plan.removed == stored.removed
     assert found.zeroed == round(0.2 * PRUNABLE)
@@ -233,7 +233,7 @@ def test_a_derived_run_is_an_ordinary_run(run: RunDir) -> None:
 def test_the_derived_model_is_the_tuned_one_cut(run: RunDir) -> None:
     derived = derive(run, 0.5, 0.15, 0)
     assert run_worker(derived) == 0
-    plan = PruningPlan.from_json(derived.plan_path.read_text("utf-8"))
+    plan = read_plan(derived.plan_path)
     tuned = load_file(run.path / "tuned" / "model" / "model.safetensors")
     slim = read_tensors(derived.slim_path / "model.safetensors")
     name = "model.encoder.layers.0.fc1.weight"
@@ -359,7 +359,7 @@ def test_another_size_is_counted_in_the_methods_own_currency(
     stored = ScoreMap.load(run.scores_path)
     assert stored.costs is not None
     # The same target gives the run's own plan back, which weights as currency would not.
-    assert replan(run, 0.3).plan.keep == PruningPlan.from_json(run.plan_path.read_text()).keep
+    assert replan(run, 0.3).plan.keep == read_plan(run.plan_path).keep
     groups = {group.key: group for group in open_tuned(run).groups}
     total = sum(group.count * stored.costs[key] for key, group in groups.items())
     kept = replan(run, 0.5).plan.keep

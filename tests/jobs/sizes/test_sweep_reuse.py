@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.support.tiny_run import finished_run, tiny_recipe
-from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.plan.files import read_plan
 from whisperslim.jobs.pricing.terms import Terms
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
@@ -37,11 +37,11 @@ def test_a_size_counted_in_another_currency_is_made_anew(tmp_path: Path) -> None
     work(run, lambda event: None)
     by_weights = derive(run, 0.6, 0.0, 0, Terms(currency="weights"))
     own = replan(run, 0.6, 0.0).plan
-    assert PruningPlan.from_json(by_weights.plan_path.read_text("utf-8")).keep != own.keep
+    assert read_plan(by_weights.plan_path).keep != own.keep
     point = sweep(run, [0.6], 0).points[-1]
     assert point.run != by_weights.name
     made = RunDir(run.path.parent / point.run)
-    assert PruningPlan.from_json(made.plan_path.read_text("utf-8")).keep == own.keep
+    assert read_plan(made.plan_path).keep == own.keep
 
 
 def test_a_derived_run_without_its_plan_is_not_taken(tmp_path: Path) -> None:
