@@ -111,7 +111,10 @@ def test_compare_of_a_model_with_itself_finds_no_difference(folders: tuple[Path,
     text = run(*sides, "--reference", "नमस्ते पानी")
     assert "words that differ, dense → slim: none" in text and "hindi-1" in text
     (record,) = json.loads(run(*sides, "--json"))
-    assert record["scores"] is None
+    assert record["scores"] is None and record["winner"] == ""
+    assert record["runs_in"]["dense"] == record["runs_in"]["slim"]
+    assert f"dense: {model}, as it comes" in text
+    assert CliRunner().invoke(app, ["compare", "--slim", str(model), clip]).exit_code != 0
     assert record["dense"]["transcript"]["text"] == record["slim"]["transcript"]["text"]
 
 

@@ -81,6 +81,30 @@ def test_a_score_without_its_label_goes_by_its_file(run: RunDir) -> None:
     assert "slim-dev" in page and "damaged" not in page
 
 
+def test_the_verdict_is_by_what_was_heard(run: RunDir) -> None:
+    """The texts of an older run, whose own verdict went by the words as written."""
+    said = "मैं मोहन के साथ गेंद खेलने जा रहा हूँ।"
+    texts = {
+        "dense": "میں موحن کے ساتھ گیند کھیلنے جارہا ہوں",
+        "slim": "मैं मोहन के साट गेंद खेंद खेंडने जारा हो।",
+    }
+    run.eval_path("slim").parent.mkdir(parents=True)
+    for label, heard in texts.items():
+        rows = [f"/data#test:clip {i}\t{said}\t{heard}" for i in range(20)]
+        lines = "\n".join(["key\treference\thypothesis", *rows]) + "\n"
+        run.eval_path(label).with_suffix(".tsv").write_text(lines, "utf-8")
+        run.eval_path(label).write_text(
+            json.dumps({"sets": {"x": {"language": "hi", "scores": {}}}})
+        )
+    run.eval_path("difference").write_text(json.dumps({"/data#test": {}}))
+    page = report(run)
+    assert "On data#test: WER as written dense 100.0%, slim 55.6%" in page
+    assert "by what was heard, dense heard more" in page
+    assert "20 of 20 transcripts are not in the script of what was said" in page
+    assert page.count("dense: written in Arabic (Urdu) script") == 10, "each example has it"
+    assert "damaged" not in page
+
+
 def test_a_report_needs_and_does_nothing(run: RunDir) -> None:
     page = report(run)
     assert "<script" not in page and "&lt;script&gt;" in page

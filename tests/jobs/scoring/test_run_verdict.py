@@ -88,3 +88,25 @@ def test_a_clip_that_trained_a_model_is_found_by_its_bytes(tmp_path: Path) -> No
     assert clips.holds(trained) and clips.holds(copy)
     assert not clips.holds(other)
     assert not training_clips("openai/whisper-base").holds(trained)
+
+
+@pytest.mark.parametrize(
+    "content", ["no JSON", "[]", '{"chosen": {}}', '{"chosen": {"train": 3}}', None]
+)
+def test_a_damaged_record_of_the_data_names_no_clip(tmp_path: Path, content: str | None) -> None:
+    run = make_run(tmp_path / "runs", **{"data.train": [f"{DEMO}#train", "hub:a/b"]})
+    if content is not None:
+        (run.path / "data.json").write_text(content, "utf-8")
+    assert not training_clips(str(run.path / "slim")).files
+
+
+def test_a_clip_as_long_as_one_that_trained_is_another(tmp_path: Path) -> None:
+    source = f"{DEMO}#train"
+    run = make_run(tmp_path / "runs", **{"data.train": [source]})
+    clip = load_items(source)[0]
+    record = {"chosen": {"train": [f"{source}:{clip.key}"]}}
+    (run.path / "data.json").write_text(json.dumps(record), "utf-8")
+    sound = bytearray(clip.path.read_bytes())
+    sound[-1] ^= 1
+    (tmp_path / "other.ogg").write_bytes(sound)
+    assert not training_clips(str(run.path / "slim")).holds(tmp_path / "other.ogg")
