@@ -8,8 +8,8 @@ import torch
 from tests.support.decoding import greedy, greedy_from_states
 from tests.support.tiny import END, START, VOCABULARY
 from tests.support.tiny_job import Workshop, make_workshop
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel
+from whisperslim.exported.bounds import DecodingOptions
 
 CONTROL = list(range(END + 1, VOCABULARY))
 

@@ -10,12 +10,12 @@ import pytest
 
 from tests.support.decoding import bounded
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import load_model
 from whisperslim.engines.base import EngineSize, Features, Transcriber, Transcript
 from whisperslim.engines.comparison import compare
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import AudioError, DataError, UsageError
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.inputs import LOG_MEL, InputSpec
 from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.audio.window import Segment, WindowPolicy

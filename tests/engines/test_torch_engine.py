@@ -6,12 +6,12 @@ import torch
 
 from tests.support.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.base import NO_SPEECH, Features
 from whisperslim.engines.timing.memory import PeakMemory, resident_bytes, weight_bytes
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import AudioError, UsageError
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy

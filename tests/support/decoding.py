@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from transformers import PreTrainedModel
 
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.families.whisper.model import WhisperFamily
 from whisperslim.core.loading import SpeechModel
+from whisperslim.exported.bounds import DecodingOptions
 
 
 def greedy(

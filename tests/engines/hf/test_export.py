@@ -17,7 +17,6 @@ from tests.engines.hf.hf_alone import sound
 from tests.support.decoding import greedy
 from tests.support.tiny import END, START, tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimFeatureExtractor
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything
@@ -30,6 +29,7 @@ from whisperslim.engines.export.record import read_export
 from whisperslim.engines.hf import export as hf_export
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.errors import ExportError
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 

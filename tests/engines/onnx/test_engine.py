@@ -11,7 +11,6 @@ import torch
 from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
 from tests.support.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.whisper.decoder import suppression
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import keep_everything
@@ -22,6 +21,7 @@ from whisperslim.engines.onnx.export import write
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import Heard
 from whisperslim.errors import CheckpointError, ExportError, UsageError
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 from whisperslim.speech.audio.window import WindowPolicy
 

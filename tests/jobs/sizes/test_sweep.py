@@ -12,13 +12,13 @@ import pytest
 
 from tests.jobs.sizes.test_replan import HEAD, PRUNABLE
 from tests.support.tiny_run import finished_run
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import Features, Transcript
 from whisperslim.engines.timing.latency import measure_latency
 from whisperslim.errors import PlanError, RunError, UsageError
 from whisperslim.events import Event, Progress, StageStarted
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.inputs import InputSpec
 from whisperslim.jobs.process.worker import run_worker
 from whisperslim.jobs.run.folder import RunDir, list_runs

@@ -10,12 +10,12 @@ import pytest
 from tests.support.tiny import WORDS, tiny_config, write_tone
 from tests.support.tiny_run import finished_run, tiny_recipe
 from tests.support.tiny_tokens import many_tongued_folder
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import load_model
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.core.trimming import save_trimmed, vocabulary_for
 from whisperslim.errors import DataError
 from whisperslim.events import Event, Notice
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.scoring.evaluation import evaluate_model

@@ -8,12 +8,12 @@ import ctranslate2
 import numpy as np
 import psutil
 
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 

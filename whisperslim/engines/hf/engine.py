@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import (
     WhisperForConditionalGeneration,
 )
@@ -22,6 +21,7 @@ from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.timing.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 

@@ -10,8 +10,14 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
-from whisperslim.core.families.whisper.onnx import (
+from whisperslim.engines.base import EngineSize
+from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import ExportError
+from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.exported.names import (
+    DECODER_FILE,
+    ENCODER_FILE,
     FEATURES,
     LOGITS,
     PAST,
@@ -20,15 +26,10 @@ from whisperslim.core.families.whisper.onnx import (
     STATES,
     TOKENS,
 )
-from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
-from whisperslim.engines.base import EngineSize
-from whisperslim.engines.export.record import ExportRecord
-from whisperslim.engines.windowed import Heard, WindowedTranscriber
-from whisperslim.errors import ExportError
+from whisperslim.exported.tokens import PromptTokens, read_tokens
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
-ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
 # The runtime's errors have no common base of their own.
 _REFUSALS = (
     runtime.EPFail, runtime.Fail, runtime.InvalidArgument, runtime.InvalidGraph,
@@ -55,7 +56,7 @@ class OnnxTranscriber(WindowedTranscriber):
 
     record: ExportRecord
     window: WindowPolicy
-    tokens: TokenCodec
+    tokens: PromptTokens
     encoder: onnxruntime.InferenceSession
     decoder: onnxruntime.InferenceSession
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
@@ -162,7 +163,7 @@ def open_export(
         ExportError: a graph is damaged, or needs a later ONNX Runtime.
         CheckpointError: the tokenizer cannot be read.
     """
-    tokens = load_tokens(folder)
+    tokens = read_tokens(folder)
     encoder = _session(folder / ENCODER_FILE, record, threads)
     decoder = _session(folder / DECODER_FILE, record, threads)
     return OnnxTranscriber(record, window, tokens, encoder, decoder)

@@ -10,9 +10,10 @@ from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import copy_side_files
 from whisperslim.engines.export.export import Written
-from whisperslim.engines.onnx.engine import DECODER_FILE, ENCODER_FILE, open_export
+from whisperslim.engines.onnx.engine import open_export
 from whisperslim.engines.onnx.graph import OnnxBuilder, Precision
 from whisperslim.errors import ExportError
+from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE
 
 __all__ = ["check", "open_export", "write"]
 

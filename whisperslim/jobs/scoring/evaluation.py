@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from whisperslim.core.disk.weight_files import weights_bytes
-from whisperslim.core.families.flavours.attention_decoder import DecodingOptions
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import Transcript
@@ -24,6 +23,7 @@ from whisperslim.engines.export.record import is_export, read_export
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import DataError, UsageError
+from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.jobs.run.disk import require_writable, write_text_told
 from whisperslim.jobs.run.environment import describe
 from whisperslim.jobs.scoring.origin import training_clips

@@ -16,34 +16,11 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from whisperslim.core.families.hearing import StepOutputs, Tokens, Written
 from whisperslim.errors import DataError
+from whisperslim.exported.bounds import DecodingOptions
 
-# Hindi costs about 5.2 tokens a word and fast speech has about 4 words a second. A loop that
-# repeats a phrase has no end of its own, so the audio's length bounds it. Our choice.
-TOKENS_PER_SECOND = 25.0
-TOKENS_ALWAYS = 10
 # Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept
 # in memory, for every length that occurs. The padding is never counted. Our choice.
 _LENGTH_STEP = 16
-
-
-@dataclass(frozen=True)
-class DecodingOptions:
-    """How text is read off the model. `describe` goes beside every figure."""
-
-    tokens_per_second: float = TOKENS_PER_SECOND
-    tokens_always: int = TOKENS_ALWAYS
-
-    def limit(self, seconds: float, positions: int, prompt: int) -> int:
-        """Most tokens for `seconds` of audio, within the decoder's positions."""
-        wanted = self.tokens_always + int(seconds * self.tokens_per_second)
-        return min(wanted, positions - prompt)
-
-    def describe(self) -> str:
-        """For reports."""
-        return (
-            f"greedy, KV cache, at most {self.tokens_always} + "
-            f"{self.tokens_per_second:g} tokens per second of audio"
-        )
 
 
 class PromptedTokens(Tokens, Protocol):

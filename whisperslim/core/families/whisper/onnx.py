@@ -21,10 +21,16 @@ from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import sinusoids
 
 from whisperslim.core.families.whisper.model import AbsentAttention, AbsentLayer, AbsentLinear
-
-FEATURES, STATES = "features", "states"
-TOKENS, POSITIONS, LOGITS = "tokens", "positions", "logits"
-PAST, PRESENT, CROSS = "past", "present", "cross"
+from whisperslim.exported.names import (
+    CROSS,
+    FEATURES,
+    LOGITS,
+    PAST,
+    POSITIONS,
+    PRESENT,
+    STATES,
+    TOKENS,
+)
 
 # Sine and cosine in float32 differ by this much between libraries, for arguments up to 1500.
 _SINUSOID_ERROR = 1e-3

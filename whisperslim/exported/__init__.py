@@ -1,0 +1,1 @@
+"""What a written export and whatever runs it agree on. Leaf: no torch, no transformers."""

@@ -1,0 +1,28 @@
+"""What bounds the length of a transcript."""
+
+from dataclasses import dataclass
+
+# Hindi costs about 5.2 tokens a word and fast speech has about 4 words a second. A loop that
+# repeats a phrase has no end of its own, so the audio's length bounds it. Our choice.
+TOKENS_PER_SECOND = 25.0
+TOKENS_ALWAYS = 10
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How text is read off the model. `describe` goes beside every figure."""
+
+    tokens_per_second: float = TOKENS_PER_SECOND
+    tokens_always: int = TOKENS_ALWAYS
+
+    def limit(self, seconds: float, positions: int, prompt: int) -> int:
+        """Most tokens for `seconds` of audio, within the decoder's positions."""
+        wanted = self.tokens_always + int(seconds * self.tokens_per_second)
+        return min(wanted, positions - prompt)
+
+    def describe(self) -> str:
+        """For reports."""
+        return (
+            f"greedy, KV cache, at most {self.tokens_always} + "
+            f"{self.tokens_per_second:g} tokens per second of audio"
+        )

@@ -1,0 +1,71 @@
+"""Ids back to text, and the ids of Whisper's prompt, from `tokenizer.json` alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from whisperslim.errors import CheckpointError, UsageError
+
+TOKENIZER_FILE = "tokenizer.json"
+# Whisper's order: start, the language between, then what to do.
+_START, _AFTER, _END = (
+    "<|startoftranscript|>",
+    ("<|transcribe|>", "<|notimestamps|>"),
+    "<|endoftext|>",
+)
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """A tokenizer read for listening; nothing is encoded with it.
+
+    Attributes:
+        tokenizer: Of the `tokenizers` library.
+        start: Id that begins the prompt.
+        after: Ids that follow the language's.
+        end: Id that ends a transcript.
+    """
+
+    tokenizer: Tokenizer
+    start: int
+    after: tuple[int, ...]
+    end: int
+
+    def prompt(self, language: str) -> list[int]:
+        """Ids of start, language, transcribe, no-timestamps. `language` is a code such as `hi`.
+
+        Raises `UsageError` for a language without a token.
+        """
+        identifier = self.tokenizer.token_to_id(f"<|{language}|>")
+        if identifier is None:
+            raise UsageError(f"this model does not know the language {language!r}; use a code: hi")
+        return [self.start, identifier, *self.after]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; control tokens dropped, broken UTF-8 shown as the replacement mark."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+
+def read_tokens(folder: Path) -> PromptTokens:
+    """The tokenizer in `folder`.
+
+    Raises `CheckpointError` for one that is missing, damaged or not Whisper's.
+    """
+    file = folder / TOKENIZER_FILE
+    try:
+        content = file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    try:
+        tokenizer = Tokenizer.from_str(content)
+    except Exception as error:
+        raise CheckpointError(f"{file} is damaged: {error}; copy the folder again") from error
+    start, end, *after = [tokenizer.token_to_id(name) for name in (_START, _END, *_AFTER)]
+    found = [identifier for identifier in after if identifier is not None]
+    if start is None or end is None or len(found) < len(after):
+        raise CheckpointError(
+            f"{file} lacks one of {', '.join((_START, _END, *_AFTER))}: it is not Whisper's"
+        )
+    return PromptTokens(tokenizer, start, tuple(found), end)
