@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from whisperslim.core import matmul
 from whisperslim.core.disk.storage import file_sha256
-from whisperslim.core.loading import load_model
 from whisperslim.engines import registry
-from whisperslim.engines.export.export import TOKENIZER_FILE, load_exporter
 from whisperslim.engines.export.record import EXPORT_FILE, ExportRecord, is_export, read_export
-from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError
+from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.window import WindowPolicy
+
+_TORCH = "whisperslim.engines.torch_engine"
 
 
 def open_transcriber(
@@ -41,12 +39,15 @@ def open_transcriber(
     if name and is_export(folder):
         record = read_export(folder)
         _check_tokenizer(folder, record)
-        return load_exporter(record.engine).open_export(folder, record, window, threads)
+        spec = registry.get(record.engine)
+        opener: Any = registry.load_part(spec, spec.opener or spec.exporter)
+        opened: WindowedTranscriber = opener.open_export(folder, record, window, threads)
+        return opened
     _check_no_rest(folder)
-    if threads:
-        torch.set_num_threads(threads)
-    matmul.decided()  # before the weights come: it needs memory for a moment
-    return TorchTranscriber(load_model(name, announce=announce), window)
+    # Only now: an export is opened where torch is not installed, and without its memory.
+    torch_engine: Any = registry.load_part(registry.get(registry.OWN), _TORCH)
+    model: WindowedTranscriber = torch_engine.open_model(name, window, threads, announce)
+    return model
 
 
 def _check_tokenizer(folder: Path, record: ExportRecord) -> None:

@@ -3,11 +3,13 @@
 Recipes, forms and help ask it, so neither torch nor any runtime is loaded here.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from whisperslim.errors import UsageError
+from whisperslim.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from whisperslim.core.families import UnitGroup
@@ -30,6 +32,7 @@ class EngineSpec:
         precisions: What models can be stored in for it; `FULL` is one of them.
         exporter: Module with what `export.Exporter` asks for. It is imported, and the runtime with
             it, when something is written or opened. Empty: nothing is written for this engine.
+        opener: Module with its `open_export` alone, where that needs less than the exporter does.
         install: Command that installs the runtime.
         ties: Label of a group of units: those with the same one keep equally many, those that keep
             any; empty: free. None: the engine holds every shape.
@@ -50,6 +53,7 @@ class EngineSpec:
     shapes: str = "any shape"
     precisions: tuple[str, ...] = (FULL,)
     exporter: str = ""
+    opener: str = ""
     install: str = ""
     ties: "Callable[[UnitGroup], str] | None" = None
     by_family: bool = False
@@ -80,6 +84,16 @@ def get(name: str) -> EngineSpec:
     if name not in _ENGINES:
         raise UsageError(f"{name!r} is no engine; choose one of: {', '.join(_ENGINES)}")
     return _ENGINES[name]
+
+
+def load_part(spec: EngineSpec, module: str) -> ModuleType:
+    """One of an engine's modules. Raises `ExportError` when a package it needs is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ExportError(
+            f"the engine {spec.name} cannot be used here: {error}; install it with `{spec.install}`"
+        ) from error
 
 
 def title(name: str) -> str:

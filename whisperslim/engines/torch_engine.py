@@ -1,13 +1,15 @@
 """Run a model, whole or cut, in PyTorch."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from whisperslim.core import matmul
 from whisperslim.core.disk.weight_files import weights_bytes
-from whisperslim.core.loading import SpeechModel
+from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.timing.memory import weight_bytes
@@ -70,3 +72,13 @@ class TorchTranscriber(WindowedTranscriber):
         weights = next(speech.model.parameters())
         batch = torch.from_numpy(given)[None].to(speech.device, weights.dtype)
         return speech.family.encode(speech.model, batch)
+
+
+def open_model(
+    name: str, window: WindowPolicy, threads: int, announce: Callable[[str], None]
+) -> TorchTranscriber:
+    """Whatever `load_model` loads; arguments as of `open_transcriber`."""
+    if threads:
+        torch.set_num_threads(threads)
+    matmul.decided()  # before the weights come: it needs memory for a moment
+    return TorchTranscriber(load_model(name, announce=announce), window)

@@ -6,6 +6,7 @@ TORCH = EngineSpec(
     name=OWN,
     title="PyTorch",
     words="PyTorch, which runs the slim folder itself",
+    install="pip install torch transformers",
     ranks={FULL: 6},
     dense={FULL: "transformers, fp32"},
 )

@@ -31,7 +31,7 @@ def tone(seconds: float = 1.0, pitch: float = 300.0) -> np.ndarray:
 
 def disguise(monkeypatch: pytest.MonkeyPatch, engine: str, exporter: str) -> None:
     """Let another module write and open an engine's exports."""
-    spec = dataclasses.replace(registry.get(engine), exporter=exporter)
+    spec = dataclasses.replace(registry.get(engine), exporter=exporter, opener="")
     monkeypatch.setitem(registry._ENGINES, engine, spec)
 
 

@@ -21,7 +21,8 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import copy_side_files
 from whisperslim.engines.ctranslate2.engine import MODEL_FILE, check_precision, open_export
 from whisperslim.engines.ctranslate2.shapes import heads_per_stack
-from whisperslim.engines.export.export import TOKENIZER_FILE, Written
+from whisperslim.engines.export.export import Written
+from whisperslim.exported.tokens import TOKENIZER_FILE
 
 __all__ = ["check", "open_export", "write"]
 

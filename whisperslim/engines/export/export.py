@@ -4,7 +4,6 @@ Everything is written beside its place and renamed there once the check in `pari
 that a reader never sees half an export, and a failed one leaves what was there before.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +22,8 @@ from whisperslim.engines.export.parity import ParityVerdict, check_parity
 from whisperslim.engines.export.record import ExportRecord, is_export
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
+from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.window import WindowPolicy
-
-TOKENIZER_FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,7 @@ def load_exporter(engine: str) -> Exporter:
         known = ", ".join(registry.exported())
         raise UsageError(f"{engine!r} is no engine to export to; choose one of: {known}")
     spec = registry.get(engine)
-    try:
-        return cast(Exporter, importlib.import_module(spec.exporter))
-    except ImportError as error:
-        raise ExportError(
-            f"the engine {engine} cannot be used here: {error}; install it with `{spec.install}`"
-        ) from error
+    return cast(Exporter, registry.load_part(spec, spec.exporter))
 
 
 def check_request(engine: str, quantize: str, out: Path, replace: bool) -> Exporter:

@@ -8,6 +8,7 @@ SPEC = EngineSpec(
     words="ONNX Runtime, the fastest here on CPUs",
     precisions=(FULL, "int8", "int4"),
     exporter="whisperslim.engines.onnx.export",
+    opener="whisperslim.engines.onnx.engine",
     install="pip install onnx onnxruntime",
     by_family=True,
     rests=("encoder.onnx", "decoder.onnx"),
