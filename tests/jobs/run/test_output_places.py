@@ -109,8 +109,8 @@ def test_figures_are_printed_though_their_file_cannot_be_written(
         raise RunError("the disk is full")
 
     score = {"wer": 0.25, "wer_interval_95": (0.2, 0.3), "cer": 0.1}
-    found = SimpleNamespace(to_record=lambda: {"scores": {"raw": score}}, write_record=full)
-    found.result = SimpleNamespace(loss_note="")
+    record = {"scores": {"raw": score}}
+    found = SimpleNamespace(to_record=lambda: record, notes=lambda: [], write_record=full)
     monkeypatch.setattr(evaluation_jobs, "evaluate_model", lambda *_, **__: found)
     manifest = places / "d.tsv"
     manifest.write_text("path\ttext\na.wav\tक\n", "utf-8")
