@@ -45,23 +45,31 @@ def option(
     step: float | None = None,
     choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = (),
     advanced: bool = True,
+    before: Any = None,
 ) -> Any:
     """Declare a dataclass field together with its `FieldSpec`. Returns what `field` returns.
 
     `help` and `choices` may be functions, for what a register knows: they are asked when needed.
+    `before` is what runs did that began before there was the option, where that is not the default.
     """
 
     def spec() -> FieldSpec:
         now = _asked(help), unit, label, minimum, maximum, step, _asked(choices), advanced
         return FieldSpec(*now)
 
-    return dataclasses.field(default=default, metadata={"spec": spec})
+    return dataclasses.field(default=default, metadata={"spec": spec, "before": before})
 
 
 def specs(options: Any) -> dict[str, FieldSpec]:
     """The `FieldSpec` of every declared field of an options class or instance, in order."""
     declared = [f for f in dataclasses.fields(options) if "spec" in f.metadata]
     return {f.name: f.metadata["spec"]() for f in declared}
+
+
+def values_before(options: Any) -> dict[str, Any]:
+    """What runs did that began before an option of a class or instance was there, by its name."""
+    found = {f.name: f.metadata.get("before") for f in dataclasses.fields(options)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def problems(options: Any, prefix: str = "") -> dict[str, str]:

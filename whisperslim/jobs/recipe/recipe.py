@@ -16,7 +16,7 @@ from whisperslim import methods
 from whisperslim.core.plan.counting import NOT_OWN, WEIGHTS, Counting
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.errors import RecipeError
-from whisperslim.fields import FieldSpec, option, problems, specs
+from whisperslim.fields import FieldSpec, option, problems, specs, values_before
 from whisperslim.jobs.recipe.presets import preset_names, preset_path, suggestion
 from whisperslim.jobs.recipe.sections import (
     DataOptions,
@@ -256,6 +256,24 @@ def from_mapping(mapping: Mapping[str, Any]) -> Recipe:
     for name, defaults in _SECTIONS.items():
         values[name] = _section(name, mapping.get(name), defaults, found)
     return _assembled(values, found)
+
+
+def of_run(mapping: Mapping[str, Any]) -> Recipe:
+    """As `from_mapping`, of what a run keeps: all values there were when it began.
+
+    Options that came later do what was done before them, so that a run broken off under an earlier
+    version goes on as it began.
+    """
+    known = dict(_SECTIONS)
+    method = mapping.get("method")
+    if isinstance(method, Mapping) and method.get("name") in methods.names():
+        known["method"] = methods.get(method["name"]).options()
+    filled = dict(mapping)
+    for name, options in known.items():
+        before, given = values_before(options), mapping.get(name, {})
+        if before and isinstance(given, Mapping):
+            filled[name] = {**before, **given}
+    return from_mapping(filled)
 
 
 def to_yaml(recipe: Recipe) -> str:

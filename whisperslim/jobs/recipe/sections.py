@@ -105,6 +105,7 @@ class ShrinkOptions:
         "Fit the weights and biases that stay to what the cut takes away, by least squares on "
         "training clips: recovery starts from a better model, for about a minute.",
         label="Make up for the cut",
+        before=False,
     )
     compensate_clips: int = option(
         64,

@@ -81,11 +81,11 @@ class RunDir:
     def recipe(self) -> "Recipe":
         """The recipe of the run. Raises `RunError` when it is missing or cannot be understood."""
         from whisperslim.errors import RecipeError
-        from whisperslim.jobs.recipe.recipe import from_mapping
+        from whisperslim.jobs.recipe.recipe import of_run
         from whisperslim.jobs.recipe.text import from_yaml
 
         try:
-            return from_mapping(from_yaml(self.path / "recipe.yaml", links=False))
+            return of_run(from_yaml(self.path / "recipe.yaml", links=False))
         except RecipeError as error:
             raise RunError(f"the run {self.name} is damaged: {error}") from error
 

@@ -44,6 +44,7 @@ class L0Options:
         unit="steps",
         minimum=0,
         maximum=1_000_000,
+        before=0,
     )
     open_at_start: float = option(
         0.99,
@@ -57,6 +58,7 @@ class L0Options:
         "Where the masks of units start. alike: open. fisher: by how much the loss depends on "
         "each, measured on clean clips before training.",
         choices=("alike", "fisher"),
+        before="alike",
     )
     importance_clips: int = option(
         512,

@@ -157,7 +157,7 @@ class SparseGroupLasso(CompressionMethod):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
         # A plan is made of a model in which nothing is frozen any more.
-        self._frozen = frozenset(state["frozen"])
+        self._frozen = frozenset(state.get("frozen", self._frozen))
         self._fisher.load_state_dict(state["fisher"])
         self._measures = bool(state.get("measures", self._measures))
         self._weights = dict(state["weights"])
