@@ -20,7 +20,7 @@ from whisperslim.inputs import InputSpec
 class SpeechModel:
     """A loaded model and all that is needed to use it.
 
-    `info` says where the weights came from, `rules` what a plan for it must heed.
+    `info` says where the weights came from, `rules` what a plan for it must respect.
     """
 
     name: str

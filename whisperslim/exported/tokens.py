@@ -60,6 +60,7 @@ def read_tokens(folder: Path) -> PromptTokens:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     try:
         tokenizer = Tokenizer.from_str(content)
+    # The library raises plain `Exception`, and nothing narrower, for whatever the file is not.
     except Exception as error:
         raise CheckpointError(f"{file} is damaged: {error}; copy the folder again") from error
     start, end, *after = [tokenizer.token_to_id(name) for name in (_START, _END, *_AFTER)]

@@ -124,13 +124,13 @@ def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping
 
 
 @contextmanager
-def state_needed(what: str, mend: str) -> Iterator[None]:
-    """Make a `CheckpointError` of a key that a stored state lacks; `mend` says what to do."""
+def state_needed(what: str, repair: str) -> Iterator[None]:
+    """Make a `CheckpointError` of a key that a stored state lacks; `repair` says what to do."""
     try:
         yield
     except KeyError as error:
         raise CheckpointError(
-            f"{what} has no {error}, so it was written by another version; {mend}, or go on with "
+            f"{what} has no {error}, so it was written by another version; {repair}, or go on with "
             "the version that wrote it"
         ) from error
 

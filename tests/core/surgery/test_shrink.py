@@ -190,7 +190,7 @@ def changed(plan: PruningPlan, key: str, units: tuple[int, ...]) -> PruningPlan:
 
 
 @pytest.mark.parametrize(
-    ("mend", "message"),
+    ("spoil", "message"),
     [
         (lambda p: replace(p, keep={}), "does not mention"),
         (
@@ -209,11 +209,11 @@ def changed(plan: PruningPlan, key: str, units: tuple[int, ...]) -> PruningPlan:
         ),
     ],
 )
-def test_a_plan_that_does_not_fit_changes_nothing(shop: Workshop, mend, message: str) -> None:
+def test_a_plan_that_does_not_fit_changes_nothing(shop: Workshop, spoil, message: str) -> None:
     speech = shop.student()
     before = weights(speech)
     with pytest.raises(PlanError, match=message):
-        cut(speech.model, speech.groups(), mend(drop_some(speech)))
+        cut(speech.model, speech.groups(), spoil(drop_some(speech)))
     after = weights(speech)
     assert all(torch.equal(before[name], after[name]) for name in before)
 

@@ -19,7 +19,8 @@ from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.scoring.evaluation import evaluate_model
-from whisperslim.jobs.scoring.stored import stored_results, texts_of
+from whisperslim.jobs.scoring.stored import stored_results
+from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.jobs.sizes.measure import latency_clips
 from whisperslim.jobs.stages import context as stage_context
 from whisperslim.jobs.stages.context import StageContext

@@ -244,9 +244,9 @@ def test_what_has_changed_is_heard_anew(tmp_path: Path, changed: str) -> None:
 def test_a_clip_whose_text_has_changed_is_heard_anew(tmp_path: Path) -> None:
     clips = [replace(clip, reference="एक") for clip in clips_on_disk(tmp_path, 4)]
     broken_off(tmp_path, clips)
-    mended = [replace(clips[0], reference="दो"), *clips[1:]]
+    corrected = [replace(clips[0], reference="दो"), *clips[1:]]
     listener = Listener()
-    state = run_all(BatchCompare(listener, tmp_path / "runs"), mended)
+    state = run_all(BatchCompare(listener, tmp_path / "runs"), corrected)
     assert "0.wav" in listener.asked
     assert {row.key: row.reference for row in state.rows}["0.wav"] == "दो"
     assert len(state.rows) == 4

@@ -164,8 +164,8 @@ def test_only_controls_whose_state_changes_are_sent(app: AppContext, form: Recip
     now = check.marked_now(form, values, problems)
     assert changed(form, check.mark_changes(form, Marked(), now)) == set(problems)
     assert changed(form, check.mark_changes(form, now, now)) == set()
-    mended = Marked(now.method, {"name": problems["name"]})
-    updates = check.mark_changes(form, now, mended)
+    corrected = Marked(now.method, {"name": problems["name"]})
+    updates = check.mark_changes(form, now, corrected)
     assert changed(form, updates) == {"train.steps"}
     (update,) = updates.values()
     assert update["elem_classes"] == []

@@ -32,8 +32,8 @@ def read_plan(path: Path) -> PruningPlan:
     try:
         text = read_plain(path, MOST_JSON_BYTES).decode("utf-8")
         beside = _beside(path, text)
-        found = beside is not None and beside.exists()
-        tensors = read_plain(beside, _MOST_TENSOR_BYTES) if beside is not None and found else None
+        stored = beside is not None and beside.exists()
+        tensors = read_plain(beside, _MOST_TENSOR_BYTES) if beside and stored else None
     except (OSError, ValueError) as error:
         raise PlanError(f"{path} cannot be read ({error}); {_AGAIN}") from error
     try:

@@ -1,4 +1,4 @@
-"""What a plan must heed besides scores: which units leave together, and what units count for."""
+"""What a plan must respect besides scores: which units leave together, and what units count for."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -27,7 +27,7 @@ from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.jobs.run.disk import require_writable, write_text_told
 from whisperslim.jobs.run.environment import describe
 from whisperslim.jobs.scoring.origin import training_clips
-from whisperslim.jobs.scoring.stored import texts_of
+from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy, hearing_window, parse_window
 from whisperslim.speech.corpus.audio_cache import AudioCache

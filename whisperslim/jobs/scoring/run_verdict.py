@@ -5,8 +5,9 @@ Loads neither torch nor a model.
 
 from typing import Any
 
-from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, read_json, read_plain
+from whisperslim.core.disk.untrusted import read_json
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.speech.scoring.verdict import Verdict, judge_set, set_verdict
 
 Texts = dict[str, tuple[str, str]]
@@ -40,9 +41,7 @@ def texts_by_key(run: RunDir, label: str) -> Texts:
     path = run.eval_path(label).with_suffix(".tsv")
     if not path.exists():
         return {}
-    lines = read_plain(path, MOST_JSON_BYTES, run.path).decode("utf-8").splitlines()[1:]
-    rows = [line.split("\t") for line in lines]
-    return {key: (reference, heard) for key, reference, heard in rows}
+    return {key: (reference, heard) for key, reference, heard in texts_of(path, run.path)}
 
 
 def language_of(run: RunDir) -> str:

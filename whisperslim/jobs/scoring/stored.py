@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, read_json, read_plain, typed
+from whisperslim.core.disk.untrusted import read_json, typed
+from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.dataset import Item, manifest_hash
 from whisperslim.speech.scoring.wer import score_all_ways
@@ -33,20 +33,6 @@ def stored_results(
         return _reused(context, record, texts, weights_sha256, decoding, sets)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def texts_of(path: Path) -> list[tuple[str, str, str]]:
-    """(key, reference, hypothesis) of each clip in a .tsv under eval/.
-
-    Raises `OSError` or `ValueError` when it is missing or damaged.
-    """
-    text = read_plain(path, MOST_JSON_BYTES).decode("utf-8")
-    lines = text.removesuffix("\n").split("\n")[1:]
-    rows = []
-    for line in lines:
-        key, reference, hypothesis = line.split("\t")
-        rows.append((key, reference, hypothesis))
-    return rows
 
 
 def _reused(

@@ -17,7 +17,7 @@ from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.run.environment import describe
 from whisperslim.jobs.scoring.evaluation import choose
-from whisperslim.jobs.scoring.stored import texts_of
+from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item

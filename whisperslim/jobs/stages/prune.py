@@ -175,12 +175,12 @@ def _dev_wer(context: StageContext, tuned: SpeechModel) -> Callable[[PruningPlan
 
 def _restore_method(context: StageContext, method: CompressionMethod) -> None:
     path = context.tuned_path / METHOD_STATE
-    mend = f"delete {context.run.path / 'stages' / 'tune.done'} and resume to tune again"
+    repair = f"delete {context.run.path / 'stages' / 'tune.done'} and resume to tune again"
     try:
         state = torch.load(path, weights_only=True, map_location=context.device)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); {mend}") from error
-    with state_needed(str(path), mend):
+        raise CheckpointError(f"{path} is damaged ({error}); {repair}") from error
+    with state_needed(str(path), repair):
         method.load_state_dict(state)
 
 

@@ -313,14 +313,14 @@ def set_verdict(
     rates = ", ".join(f"{name} {each.score.wer:.1%}" for name, each in sides.items())
     if not (dense.in_other_script or slim.in_other_script):
         winner = names[as_written.difference < 0] if as_written.significant else ""
-        told = f"{_capital(names[1])} against {names[0]}: {as_written.verdict}."
+        sentence = f"{_capital(names[1])} against {names[0]}: {as_written.verdict}."
     else:
         winner = _heard_better(dense, slim, names)
         says = f"{winner} heard more" if winner else "no winner, since another script hides it"
-        told = f"WER as written {rates}; by what was heard, {says}."
+        sentence = f"WER as written {rates}; by what was heard, {says}."
     if dense.failed and slim.failed:
-        return Verdict("", f"Neither is right ({rates} WER as written). {told}", notes)
-    return Verdict(winner, told, notes)
+        return Verdict("", f"Neither is right ({rates} WER as written). {sentence}", notes)
+    return Verdict(winner, sentence, notes)
 
 
 def _heard_better(dense: SetJudgement, slim: SetJudgement, names: Sequence[str]) -> str:

@@ -6,4 +6,4 @@ imports this first, from within a function.
 """
 
 from whisperslim.core import loading as loading
-from whisperslim.engines import opening as opening
+from whisperslim.engines import torch_engine as torch_engine
