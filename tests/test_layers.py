@@ -82,7 +82,11 @@ EXCEPTIONS = {
     ("ui/context/embedding.py", "d_model"),
 }  # fmt: skip
 # Where an engine's name is another thing's too: the kind of an ordinary model folder.
-OTHER_MEANINGS = {("core/fetch/model_folder.py", "hf"), ("core/fetch/hub.py", "hf")}
+OTHER_MEANINGS = {
+    ("core/fetch/model_folder.py", "hf"),
+    ("core/fetch/hub.py", "hf"),
+    ("speech/corpus/hub.py", "hf"),
+}
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:

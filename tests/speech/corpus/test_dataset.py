@@ -1,8 +1,6 @@
 """Manifests, corpus folders, hub data sets and hold-out."""
 
 import json
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -184,75 +182,6 @@ def test_what_is_scored_when_no_split_is_named(common_voice):
 def test_a_common_voice_folder_needs_a_known_split(common_voice, split):
     with pytest.raises(DataError, match="known: test, train, validated"):
         load_items(f"{common_voice}{split}")
-
-
-class FakeAudio:
-    def __init__(self, decode: bool = True) -> None:
-        self.decode = decode
-
-
-class FakeData:
-    """The part of `datasets.Dataset` that is used, without the package."""
-
-    def __init__(self, rows: list[dict], decode: bool = True) -> None:
-        self.rows, self.column_names = rows, list(rows[0])
-        self.features = {n: FakeAudio() if n == "audio" else object() for n in rows[0]}
-        self.decode = decode
-
-    def cast_column(self, name: str, feature: FakeAudio) -> "FakeData":
-        assert name == "audio"
-        return FakeData(self.rows, feature.decode)
-
-    def __iter__(self):
-        assert not self.decode, "decoding is not the data set library's"
-        return iter(self.rows)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
-    module, errors = types.ModuleType("datasets"), types.ModuleType("datasets.exceptions")
-    errors.DatasetsError = type("DatasetsError", (Exception,), {})
-    module.exceptions, module.Audio = errors, FakeAudio
-    module.config = types.SimpleNamespace(HF_DATASETS_CACHE=str(tmp_path))
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    monkeypatch.setitem(sys.modules, "datasets.exceptions", errors)
-    return module
-
-
-def test_a_hub_data_set_becomes_files_and_items(hub):
-    sound = {"bytes": b"encoded", "path": "clip.ogg"}
-    asked = []
-
-    def load_dataset(*args: object, **options: object) -> FakeData:
-        asked.append((args, options))
-        return FakeData([{"audio": sound, "sentence": "एक", "n": n} for n in (1, 2)])
-
-    hub.load_dataset = load_dataset
-    items = load_items("hub:owner/name:hi#train[:2]")
-    assert asked == [(("owner/name", "hi"), {"split": "train[:2]"})]
-    assert [(i.text, i.split, i.columns) for i in items] == [
-        ("एक", "train[:2]", (("n", "1"),)),
-        ("एक", "train[:2]", (("n", "2"),)),
-    ]
-    assert [i.path.read_bytes() for i in items] == [b"encoded", b"encoded"]
-    assert items[0].path.suffix == ".ogg"
-
-
-def test_an_unreachable_hub_is_a_data_error(hub):
-    def load_dataset(*_: object, **__: object) -> None:
-        raise ConnectionError("no route to host")
-
-    hub.load_dataset = load_dataset
-    with pytest.raises(DataError, match="no route to host"):
-        load_items("hub:owner/name#train")
-    with pytest.raises(DataError, match="needs a split"):
-        load_items("hub:owner/name")
-
-
-def test_a_hub_data_set_without_the_package_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match="pip install 'datasets"):
-        load_items("hub:owner/name#train")
 
 
 def speakers(*counts: int) -> list[Item]:

@@ -4,17 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from whisperslim.errors import RecipeError
+from whisperslim.errors import RecipeError, UsageError
 from whisperslim.jobs.recipe.recipe import Recipe
 from whisperslim.places import SHIPPED
 from whisperslim.speech.corpus.dataset import parse_source
+from whisperslim.speech.corpus.hub import is_hub
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """`recipe` with absolute data sources and model folders.
 
     Data paths are looked for in the current folder, then beside the presets. Raises `RecipeError`
-    naming every source that is in neither.
+    naming every source that is in neither, or is malformed.
     """
     missing: dict[str, str] = {}
     sets: dict[str, Any] = {
@@ -32,9 +33,13 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def _source(source: str, field: str, missing: dict[str, str]) -> str:
-    if source.startswith("hub:"):
+    try:
+        location, split = parse_source(source)
+    except UsageError as error:
+        missing[field] = str(error)
         return source
-    location, split = parse_source(source)
+    if is_hub(source):
+        return source
     path = Path(location).expanduser()
     for candidate in (path.absolute(), SHIPPED / path):
         if candidate.exists():

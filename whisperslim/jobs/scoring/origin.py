@@ -15,6 +15,7 @@ from whisperslim.errors import DataError, RecipeError, UsageError
 from whisperslim.jobs.recipe.text import from_yaml
 from whisperslim.jobs.run.folder import RunDir, looks_like_run
 from whisperslim.speech.corpus.dataset import load_items
+from whisperslim.speech.corpus.hub import is_hub
 
 PREPARED = "prepared"
 _MODELS = ("slim", PREPARED, "tuned", "cut")
@@ -118,7 +119,7 @@ def training_clips(model: str) -> TrainingClips:
 def _files(sources: list[str], keys: set[str]) -> list[Path]:
     found = []
     for source in sources:
-        if source.startswith("hub:"):  # listing it would fetch it
+        if is_hub(source):  # listing it would fetch it
             continue
         try:
             items = load_items(source)

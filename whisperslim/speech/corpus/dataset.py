@@ -18,9 +18,9 @@ from whisperslim.speech.corpus.formats import (
     common_voice_splits,
     find_manifest,
     read_common_voice,
-    read_hub,
     read_manifest,
 )
+from whisperslim.speech.corpus.hub import hub_name, is_hub, read_hub
 
 SCORED_SPLIT = "test"
 
@@ -43,7 +43,9 @@ class Item:
 
 
 def load_items(source: str) -> list[Item]:
-    """The recordings of `PATH`, `PATH#SPLIT` or `hub:OWNER/NAME[:CONFIG]#SPLIT`, in file order.
+    """The recordings of `PATH`, `PATH#SPLIT` or of the hub, in file order.
+
+    Of the hub: `hub:OWNER/NAME[:CONFIG][@REVISION]#SPLIT`.
 
     PATH is a manifest (.tsv, .csv, .jsonl), a folder with one, or a Common Voice release folder.
     Without a split, all of a manifest. Nothing is decoded here and audio files may be missing:
@@ -68,16 +70,24 @@ def scored_source(source: str) -> str:
     location, split = parse_source(source)
     if split:
         return source
-    if location.startswith("hub:") or _is_common_voice(Path(location).expanduser()):
+    if is_hub(location) or _is_common_voice(Path(location).expanduser()):
         return f"{location}#{SCORED_SPLIT}"
     has_splits = any(item.split for item in load_items(location))
     return f"{location}#{SCORED_SPLIT}" if has_splits else location
 
 
 def parse_source(source: str) -> tuple[str, str]:
-    """Location and split ("" when none is asked for). A file whose name holds `#` is itself."""
+    """Location and split ("" when none is asked for). A file whose name holds `#` is itself.
+
+    Raises `UsageError` for a source that is malformed; a data set of the hub is one unless it is
+    named as `hub_name` has it, whatever lies on the disk.
+    """
+    if is_hub(source):
+        hub_name(source)
+        location, _, split = source.partition("#")
+        return location, split
     location, mark, split = source.rpartition("#")
-    if not mark or (not source.startswith("hub:") and Path(source).exists()):
+    if not mark or Path(source).exists():
         return source, ""
     if not location or not split:
         raise UsageError(f"{source!r}: write PATH or PATH#SPLIT, for example data/hi#train")
@@ -129,8 +139,8 @@ def manifest_hash(items: Sequence[Item]) -> str:
 
 
 def _read(location: str, split: str) -> Table:
-    if location.startswith("hub:"):
-        return read_hub(location.removeprefix("hub:"), split)
+    if is_hub(location):
+        return read_hub(location, split)
     path = Path(location).expanduser()
     if path.is_file():
         return read_manifest(path)

@@ -1,10 +1,9 @@
-"""Read the files that list recordings: TSV, CSV, JSON lines, Common Voice folders, hub data sets.
+"""Read the files that list recordings: TSV, CSV, JSON lines, Common Voice folders.
 
 Every reader returns a `Table` of texts, column names as found; `dataset` gives them meaning.
 """
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -95,38 +94,9 @@ def read_common_voice(folder: Path, split: str) -> Table:
     return Table(table.source, folder / "clips", table.columns, table.rows, splits)
 
 
-def read_hub(name: str, split: str) -> Table:
-    """One split of a hub data set, `OWNER/NAME[:CONFIG]`, through the optional `datasets` package.
-
-    Encoded audio is written once into that package's cache folder, under the hash of its bytes.
-    Raises `DataError` when the package is missing or the hub does not give the data set.
-    """
-    datasets = _import_datasets()
-    source, config = f"hub:{name}", name.partition(":")[2] or None
-    if not split:
-        raise DataError(f"{source}: needs a split; write for example {source}#train")
-    # OSError covers ConnectionError and "not found", ValueError an unknown config or split.
-    errors = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
-    try:
-        data = datasets.load_dataset(name.partition(":")[0], config, split=split)
-    except errors as error:
-        # A failed preparation says only that it failed; what was wrong is its cause.
-        reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-        raise DataError(
-            f"{source}#{split}: the hub did not give this data set ({reason}). Check the name, the "
-            "config, the split, the network and, for a gated set, your login; or download it and "
-            "give the folder"
-        ) from error
-    root = Path(datasets.config.HF_DATASETS_CACHE) / "whisperslim"
-    rows = tuple(_hub_rows(data, datasets, root, source))
-    if not rows:
-        raise DataError(f"{source}#{split}: this split holds no recordings")
-    return Table(source, root, tuple(rows[0][1]), rows, (split,))
-
-
 def decode_lines(path: Path) -> Iterator[str]:
     """Lines of a UTF-8 file without line ends and byte-order mark. Raises `DataError` by line."""
-    raw = _read_bytes(path)
+    raw = read_bytes(path)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: is UTF-16; save it as UTF-8")
     # Only "\n" ends a line: str.splitlines would also cut at U+2028 inside a transcript.
@@ -140,7 +110,8 @@ def decode_lines(path: Path) -> Iterator[str]:
             ) from error
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The contents of a file. Raises `DataError` when it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -214,50 +185,11 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
         raise DataError(f"{path}, line {number}: not JSON ({error})") from error
     if not isinstance(record, dict):
         raise DataError(f"{path}, line {number}: not a JSON object; write {{...}} on each line")
-    return {name: _plain(value) for name, value in record.items()}
+    return {name: plain_text(value) for name, value in record.items()}
 
 
-def _plain(value: Any) -> str:
+def plain_text(value: Any) -> str:
+    """A value of JSON as a cell of a table: text as it is, nothing as ""."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _import_datasets() -> Any:
-    try:
-        import datasets
-        import datasets.exceptions
-    except ImportError as error:
-        raise DataError(
-            "a hub: data set needs the optional package `datasets`: pip install 'datasets[audio]'; "
-            "or download the data and give its folder"
-        ) from error
-    return datasets
-
-
-def _hub_rows(data: Any, datasets: Any, root: Path, source: str) -> Iterator[Row]:
-    sounds = [n for n, f in data.features.items() if isinstance(f, datasets.Audio)]
-    if len(sounds) != 1:
-        found = ", ".join(data.column_names)
-        raise DataError(f"{source}: needs exactly one audio column; its columns are {found}")
-    # decode=False hands over the encoded file: decoding is ours, the same for every source.
-    for number, row in enumerate(data.cast_column(sounds[0], datasets.Audio(decode=False)), 1):
-        plain = {name: _plain(v) for name, v in row.items() if name not in (*sounds, "path")}
-        yield number, {**plain, "path": _store(row[sounds[0]], root, number)}
-
-
-def _store(audio: dict[str, Any], root: Path, number: int) -> str:
-    """Write one encoded recording; the row number keeps two equal recordings apart."""
-    name = str(audio.get("path") or "")
-    data = audio.get("bytes") or _read_bytes(Path(name))
-    target = root / f"{number:06d}-{hashlib.sha256(data).hexdigest()[:32]}{Path(name).suffix}"
-    try:
-        if not target.exists() or target.stat().st_size != len(data):
-            root.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error.strerror}); {len(data) / 1e6:.2f} MB are needed "
-            "for this clip. Make room, or set HF_HOME to a folder on another disk"
-        ) from error
-    return target.name

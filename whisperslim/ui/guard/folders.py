@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # a recipe knows all methods and so loads torch
     from whisperslim.jobs.recipe.recipe import Recipe
 
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux' own limits
-_HUB_DATA = "hub:"
 _FULL = ("/", "~")  # what a full path begins with
 
 
@@ -109,7 +108,7 @@ def _named(recipe: "Recipe") -> Iterator[tuple[str, str]]:
 
 def _check_named(folders: Folders, value: str, *, is_data: bool) -> None:
     """Raise `UsageError` when what a recipe names leads where the page may not go."""
-    if not value or value.startswith(_HUB_DATA):
+    if not value:
         return
     if is_data:
         _admit_data(folders, value)
@@ -120,7 +119,11 @@ def _check_named(folders: Folders, value: str, *, is_data: bool) -> None:
 def _admit_data(folders: Folders, value: str) -> None:
     """Admit a data source as `recipe.paths` looks for it: in the current folder, then in ours."""
     from whisperslim.speech.corpus.dataset import parse_source
+    from whisperslim.speech.corpus.hub import is_hub
 
+    if is_hub(value):
+        parse_source(value)
+        return
     # Before anything asks the file system for it, with or without what follows `#`.
     for each in filter(None, (value, value.rpartition("#")[0])):
         if not _is_admitted(folders, each) and not _may_be_ours(folders, each):
