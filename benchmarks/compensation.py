@@ -22,6 +22,8 @@ from benchmarks.scoring import short
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut
+from whisperslim.errors import UsageError
+from whisperslim.jobs.recipe.recipe import with_values
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.replan import plan_for
 from whisperslim.jobs.sizes.tuned import open_tuned
@@ -43,7 +45,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     run = RunDir(Path(arguments.run))
     tuned = open_tuned(run)
-    context = StageContext(run, tuned.recipe, lambda event: None)
+    # Whatever the run itself did at its cut, which may be older than the fitting.
+    asked = {"shrink.compensate": True, "shrink.compensate_clips": arguments.clips}
+    context = StageContext(run, with_values(tuned.recipe, asked), lambda event: None)
     loaded = context.load(str(tuned.folder))
     sets = {short(source): load_items(source) for source in arguments.data}
     language, window = tuned.recipe.language, context.window
@@ -52,6 +56,10 @@ def main() -> None:
     for target in arguments.targets:
         plan = plan_for(tuned, target, 0.0)
         fitted = compensate(context, "benchmark", loaded, loaded.groups(), plan)
+        if not fitted.compensated:
+            raise UsageError(
+                f"{run.path.name} holds a plan that is fitted already, or cuts nothing"
+            )
         models = {"cut": _cut(loaded, plan), "fitted": _cut(loaded, fitted)}
         for name, items in sets.items():
             found = {key: losses(each, items, language, window) for key, each in models.items()}
@@ -122,11 +130,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--run", required=True)
     parser.add_argument("--data", action="append", required=True)
-    parser.add_argument(
-        "--targets",
-        type=lambda text: [float(t) for t in text.split(",")],
-        default=[0.35, 0.5, 0.65],
-    )
+    parser.add_argument("--targets", type=_shares, default=[0.35, 0.5, 0.65])
+    parser.add_argument("--clips", type=int, default=64, help="training clips the fit reads")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default="compensation")
     return parser.parse_args()

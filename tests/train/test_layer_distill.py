@@ -46,7 +46,8 @@ from whisperslim.train.loop import Job
 from whisperslim.train.options import DistillOptions
 from whisperslim.train.state import list_checkpoints
 
-HIDDEN = DistillOptions(hidden_weight=0.5)
+HIDDEN = DistillOptions(hidden_weight=0.5, hidden_final=False)
+MAPPED = replace(HIDDEN, hidden_map=True)
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +123,29 @@ def test_hidden_losses_by_hand() -> None:
     # Absolute differences 0, 2, 3, 0 over 1, 0, 3, 4; cosines 1 / sqrt(5) and 16 / (4 * 5).
     expected = 5 / 8 + 1 - (1 / 5**0.5 + 0.8) / 2
     assert float(hidden_loss("l1_cosine", found, wanted)) == pytest.approx(expected)
-    for kind in ("mse", "l1_cosine"):
+    # Mean squares: of differences 4.5 and 2, of the teacher's channels 5 and 8; floor 1 % of the
+    # lower of the two, which torch calls their median.
+    expected = (4.5 / 5.05 + 2 / 8.05) / 2
+    assert float(hidden_loss("channel_mse", found, wanted)) == pytest.approx(expected)
+    for kind in ("mse", "channel_mse", "l1_cosine"):
         assert float(hidden_loss(kind, wanted, wanted)) == pytest.approx(0.0, abs=1e-6)
         # In the teacher's own unit: the size of the states does not matter.
         assert float(hidden_loss(kind, 7 * found, 7 * wanted)) == pytest.approx(
             float(hidden_loss(kind, found, wanted)), rel=1e-6
         )
+
+
+def test_a_large_channel_is_not_all_that_counts() -> None:
+    torch.manual_seed(0)
+    wanted = torch.randn(50, 4)
+    wanted[:, 0] *= 1000.0
+    off = {channel: wanted.clone() for channel in (0, 1)}
+    for channel, found in off.items():
+        found[:, channel] = 0.0
+    whole = [float(hidden_loss("mse", found, wanted)) for found in off.values()]
+    assert whole[0] > 0.99 and whole[1] < 0.001
+    each = [float(hidden_loss("channel_mse", found, wanted)) for found in off.values()]
+    assert each == pytest.approx([0.25, 0.25], rel=0.03)
 
 
 def test_the_map_is_the_identity_at_first_and_draws_nothing() -> None:
@@ -225,11 +243,11 @@ def hidden_terms(
     return dict(teacher.terms(batch, targets, states, outputs)), targets
 
 
-@pytest.mark.parametrize("kind", ["mse", "l1_cosine"])
+@pytest.mark.parametrize("kind", ["mse", "channel_mse", "l1_cosine"])
 @pytest.mark.parametrize("wanted", [0, 1])
 def test_the_hidden_terms_by_hand(shop: Workshop, kind: str, wanted: int) -> None:
     student, dense, batch = changed(shop), shop.student(), one_batch(shop)
-    options = DistillOptions(hidden_weight=0.5, hidden_loss=kind, hidden_layers=wanted)
+    options = replace(HIDDEN, hidden_loss=kind, hidden_layers=wanted)
     terms, targets = hidden_terms(Teacher(dense, student, options), student, batch)
     assert list(terms) == ["distillation", "hidden_encoder", "hidden_decoder"]
     both = []
@@ -254,6 +272,29 @@ def test_the_hidden_terms_by_hand(shop: Workshop, kind: str, wanted: int) -> Non
         expected = 0.5 * sum(losses) / len(losses)
         assert float(terms[f"hidden_{stack}"].detach()) == pytest.approx(expected, rel=1e-4)
         assert expected > 0.001
+
+
+def test_what_follows_the_last_norm_is_one_more_pair(shop: Workshop) -> None:
+    student, dense, batch = changed(shop), shop.student(), one_batch(shop)
+    found = {}
+    for final in (False, True):
+        options = replace(HIDDEN, hidden_final=final)
+        found[final], targets = hidden_terms(Teacher(dense, student, options), student, batch)
+    with torch.no_grad():
+        states = [encode_batch(speech, batch) for speech in (student, dense)]
+        # As transformers has it: its last hidden state is what follows the norm.
+        ends = {"encoder": [state.flatten(0, 1) for state in states], "decoder": [
+            speech.model.model.decoder(
+                input_ids=targets.inputs, encoder_hidden_states=state
+            ).last_hidden_state[targets.counted]
+            for speech, state in zip((student, dense), states, strict=True)
+        ]}  # fmt: skip
+    for stack, (own, theirs) in ends.items():
+        layers = float(found[False][f"hidden_{stack}"].detach()) / 0.5
+        last = float(hidden_loss("mse", own, theirs))
+        expected = 0.5 * (LAYERS * layers + last) / (LAYERS + 1)
+        assert float(found[True][f"hidden_{stack}"].detach()) == pytest.approx(expected, rel=1e-4)
+        assert last > 0.001
 
 
 def test_padded_positions_do_not_count(shop: Workshop) -> None:
@@ -297,7 +338,7 @@ def test_a_dropped_layers_lesson_goes_to_its_neighbour(shop: Workshop) -> None:
 
 def test_weights_and_the_map_are_taught_and_the_teacher_is_not(shop: Workshop) -> None:
     student, dense, batch = changed(shop), shop.student(), one_batch(shop)
-    teacher = Teacher(dense, student, HIDDEN)
+    teacher = Teacher(dense, student, MAPPED)
     terms, _ = hidden_terms(teacher, student, batch)
     (terms["hidden_encoder"] + terms["hidden_decoder"]).backward()
     shared = teacher.parts()["hidden_map"]
@@ -317,6 +358,16 @@ def test_without_hidden_weight_there_is_nothing_more(shop: Workshop) -> None:
     terms, _ = hidden_terms(teacher, student, batch)
     assert list(terms) == ["distillation"]
     assert teacher.parts() == {} and teacher.param_groups() == []
+
+
+def test_without_a_map_nothing_is_trained_besides_the_student(shop: Workshop) -> None:
+    student, batch = shop.student(), one_batch(shop)
+    teacher = Teacher(shop.student(), student, replace(HIDDEN, hidden_final=True))
+    terms, _ = hidden_terms(teacher, student, batch)
+    assert teacher.parts() == {} and teacher.param_groups() == []
+    # The dense model is its own teacher: it agrees with itself.
+    for name in ("hidden_encoder", "hidden_decoder"):
+        assert float(terms[name].detach()) == pytest.approx(0.0, abs=1e-9)
 
 
 def freeze(speech: SpeechModel) -> None:
@@ -412,7 +463,7 @@ def lesson(shop: Workshop, folder: Path, **changes: Any) -> Job:
     student = shop.student()
     method = build("l0_distill", L0Options(coarse_from=0, rate_factor=50.0), Target(0.4, 0.0))
     return shop.job(
-        folder, method, student=student, teacher=Teacher(shop.student(), student, HIDDEN),
+        folder, method, student=student, teacher=Teacher(shop.student(), student, MAPPED),
         steps=6, dropout=0.1, accumulate=2, **changes,
     )  # fmt: skip
 
@@ -442,6 +493,6 @@ def test_stopped_and_resumed_equals_uninterrupted_with_the_map(
 def test_lessons_bring_the_hidden_states_nearer(shop: Workshop, tmp_path: Path) -> None:
     student = changed(shop)
     teacher = Teacher(shop.student(), student, DistillOptions(hidden_weight=1.0))
-    seen = steps_of(run(shop.job(tmp_path, plain(), student=student, teacher=teacher, steps=12)))
+    seen = steps_of(run(shop.job(tmp_path, plain(), student=student, teacher=teacher, steps=40)))
     for name in ("hidden_encoder", "hidden_decoder"):
         assert seen[-1].losses[name] < 0.8 * seen[0].losses[name]

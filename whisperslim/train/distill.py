@@ -3,8 +3,9 @@
 The distribution after Hinton et al., arXiv 1503.02531; the layers in `layer_distill`.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -88,18 +89,20 @@ class Teacher:
         # Known with the first batch: by then the student is as its checkpoint has it.
         self._same: bool | None = None
         self._hidden = options.hidden_weight > 0
-        self._ours = LayerWatch(student.family.layers(student.model))
-        self._theirs = LayerWatch(teacher.family.layers(teacher.model))
-        self._map = SharedMap(student.family.width(student.model), student.device)
+        self._ours, self._theirs = _watched(student, options), _watched(teacher, options)
+        self._map: SharedMap | None = None
+        if self._hidden and options.hidden_map:
+            self._map = SharedMap(student.family.width(student.model), student.device)
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """The shared map, at the weights' own rate, when hidden states count."""
-        groups = [{"params": list(self._map.parameters()), "weight_decay": 0.0}]
-        return groups if self._hidden else []
+        """The shared map, at the weights' own rate, when there is one."""
+        if self._map is None:
+            return []
+        return [{"params": list(self._map.parameters()), "weight_decay": 0.0}]
 
     def parts(self) -> Mapping[str, Any]:
-        """The shared map, when hidden states count."""
-        return {"hidden_map": self._map} if self._hidden else {}
+        """The shared map, when there is one."""
+        return {} if self._map is None else {"hidden_map": self._map}
 
     def watching(self) -> AbstractContextManager[None]:
         """Keeps the student's hidden states, when they count."""
@@ -116,8 +119,8 @@ class Teacher:
             logits = self.logits(batch, targets, states.detach())
         terms = {"distillation": self.loss(outputs, logits)}
         if self._hidden:
-            for stack in self._theirs.outputs:
-                if self._theirs.outputs[stack]:
+            for stack, kept in self._theirs.layers.outputs.items():
+                if kept:
                     terms[f"hidden_{stack}"] = self._hidden_term(stack, targets)
             self._ours.forget()
             self._theirs.forget()
@@ -146,20 +149,55 @@ class Teacher:
         return self._options.weight * temperature**2 * divergence
 
     def _hidden_term(self, stack: str, targets: Any) -> torch.Tensor:
-        """`hidden_weight` times the mean over pairs of layers; 0 when no layer is left."""
-        wanted, found = self._theirs.outputs[stack], self._ours.outputs[stack]
+        """`hidden_weight` times the mean over pairs of layers, the last norms being one more pair.
+
+        0 when no layer is left and no norm is compared.
+        """
+        wanted, found = self._theirs.layers.outputs[stack], self._ours.layers.outputs[stack]
         chosen = evenly_spaced(len(wanted), self._options.hidden_layers)
-        pairs = match_layers(chosen, len(wanted), len(found), self._ours.surviving(stack))
-        kind, counted = self._options.hidden_loss, self._student.family.counted_states
-        losses = [
-            hidden_loss(
-                kind, self._map(counted(stack, found[own], targets)),
-                counted(stack, wanted[layer], targets),
-            )
-            for layer, own in pairs
-        ]  # fmt: skip
-        mean = torch.stack(losses).mean() if losses else self._map.weight.new_zeros(())
-        return self._options.hidden_weight * mean
+        surviving = self._ours.layers.surviving(stack)
+        matches = match_layers(chosen, len(wanted), len(found), surviving)
+        pairs = [(found[own], wanted[layer]) for layer, own in matches]
+        if stack in self._theirs.norms.outputs:
+            pairs.append((self._ours.norms.outputs[stack][0], self._theirs.norms.outputs[stack][0]))
+        losses = [self._distance(stack, targets, *pair) for pair in pairs]
+        if not losses:
+            return torch.zeros((), device=self._student.device)
+        return self._options.hidden_weight * torch.stack(losses).mean()
+
+    def _distance(
+        self, stack: str, targets: Any, found: torch.Tensor, wanted: torch.Tensor
+    ) -> torch.Tensor:
+        counted = self._student.family.counted_states
+        own = counted(stack, found, targets)
+        mapped = own if self._map is None else self._map(own)
+        return hidden_loss(self._options.hidden_loss, mapped, counted(stack, wanted, targets))
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A model's layers, and the norms behind them where these count."""
+
+    layers: LayerWatch
+    norms: LayerWatch
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        with self.layers.watching(), self.norms.watching():
+            yield
+
+    def forget(self) -> None:
+        self.layers.forget()
+        self.norms.forget()
+
+
+def _watched(speech: SpeechModel, options: DistillOptions) -> _Watched:
+    model, family = speech.model, speech.family
+    norms = family.final_norms(model) if options.hidden_final else {}
+    return _Watched(
+        LayerWatch(family.layers(model)),
+        LayerWatch({stack: (norm,) for stack, norm in norms.items()}),
+    )
 
 
 def shares_encoder(teacher: SpeechModel, student: SpeechModel) -> bool:

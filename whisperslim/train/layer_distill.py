@@ -1,9 +1,10 @@
 """Learning from a teacher's hidden states, layer by layer.
 
 Chosen layers of the teacher are each compared with the nearest layer of the student that is still
-there, through one linear map shared by all of them. Of arXiv 2305.19549 we know that it distils
-layerwise from the unpruned teacher; the choice of layers, the match with the nearest survivor, the
-ties, the map, the losses and their scale are ours.
+there, as they are or through one linear map shared by all of them. Of arXiv 2305.19549 we know that
+it distils layerwise from the unpruned teacher; that states are compared without a map where widths
+agree is ZipLM's (arXiv 2302.04089, token by token). The choice of layers, the match with the
+nearest survivor, the ties, the map, the losses and their scale are ours.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,10 @@ Layers = Mapping[str, Sequence[nn.Module]]
 
 Match = tuple[tuple[int, int], ...]
 """Pairs of (teacher layer, student layer), both ascending."""
+
+
+# Added to the mean square of each channel, as a share of their median. Our choice.
+_LEAST_SIZE = 0.01
 
 
 class LayerWatch:
@@ -122,13 +127,21 @@ def hidden_loss(kind: str, found: torch.Tensor, wanted: torch.Tensor) -> torch.T
     counts and a weight would mean another thing for every model.
 
     Args:
-        kind: `mse`: mean squared difference over the teacher's mean square. `l1_cosine`: mean
-            absolute difference over the teacher's, plus 1 - cosine, mean over positions.
-        found: The student's mapped states, `(places, width)`.
+        kind: `mse`: mean squared difference over the teacher's mean square. `channel_mse`: each
+            channel's mean squared difference over the teacher's mean square in it, mean over
+            channels.
+            `l1_cosine`: mean absolute difference over the teacher's, plus 1 - cosine, mean over
+            positions.
+        found: The student's states, `(places, width)`.
         wanted: The teacher's.
     """
     found, wanted = found.float(), wanted.float()
     if kind == "mse":
         return (found - wanted).square().mean() / wanted.square().mean()
+    if kind == "channel_mse":
+        unit = wanted.square().mean(0)
+        # A channel that the teacher hardly uses would count without bound.
+        floor = _LEAST_SIZE * unit.median()
+        return ((found - wanted).square().mean(0) / (unit + floor)).mean()
     distance = (found - wanted).abs().mean() / wanted.abs().mean()
     return distance + 1.0 - F.cosine_similarity(found, wanted, dim=-1).mean()

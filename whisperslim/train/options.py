@@ -105,8 +105,22 @@ class DistillOptions:
     hidden_loss: str = option(
         "mse",
         "How hidden states are compared, in units of the teacher's. mse: squared difference. "
-        "l1_cosine: absolute difference, and the angle between them.",
-        choices=("mse", "l1_cosine"),
+        "channel_mse: squared difference of each channel, in units of that channel's own size, "
+        "so that a few large channels are not all that counts. l1_cosine: absolute difference, "
+        "and the angle between them.",
+        choices=("mse", "channel_mse", "l1_cosine"),
+    )
+    hidden_map: bool = option(
+        False,
+        "Pass the student's states through a trained linear map before they are compared. A model "
+        "that keeps its width needs none: without it the states themselves must agree.",
+        before=True,
+    )
+    hidden_final: bool = option(
+        True,
+        "Compare what follows the last norm of each stack, too: what the next stack, or the "
+        "choice of the token, reads.",
+        before=False,
     )
     hidden_layers: int = option(
         0,

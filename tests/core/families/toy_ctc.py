@@ -142,6 +142,9 @@ class ToyFamily:
     def layers(self, model: Any) -> Mapping[str, Sequence[nn.Module]]:
         return {"encoder": tuple(model.encoder.layers)}
 
+    def final_norms(self, model: Any) -> Mapping[str, nn.Module]:
+        return {}
+
     def text_limit(self, model: Any) -> int | None:
         return None
 

@@ -140,6 +140,10 @@ class Family(Hearing, Protocol):
         """
         ...
 
+    def final_norms(self, model: nn.Module) -> Mapping[str, nn.Module]:
+        """Stack -> the norm behind its last layer, of the stacks that have one."""
+        ...
+
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set the residual dropout rate of every layer."""
         ...

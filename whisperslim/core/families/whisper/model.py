@@ -131,6 +131,11 @@ class WhisperFamily(WhisperFolder, WhisperDecoder):
         """The layers of both stacks."""
         return {stack: tuple(_layers(model, stack)) for stack in _STACKS}
 
+    def final_norms(self, model: nn.Module) -> Mapping[str, nn.Module]:
+        """`layer_norm` of both stacks."""
+        whisper: Any = as_whisper(model).model
+        return {stack: getattr(whisper, stack).layer_norm for stack in _STACKS}
+
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Residual dropout, as in Whisper's own configuration field of that name."""
         whisper: Any = as_whisper(model).model
