@@ -8,6 +8,7 @@ runtime without torch listens through it.
 import io
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,6 +18,7 @@ import soxr
 from av.audio.frame import format_dtypes
 
 from whisperslim.errors import AudioError
+from whisperslim.speech.plain_file import open_file
 
 # The front end of Whisper (Radford et al. 2022, section 2.2). Not knobs: the weights expect them.
 SAMPLE_RATE = 16_000  # Hz
@@ -38,6 +40,12 @@ MIN_SPEECH_SECONDS = 0.1  # less than one short syllable
 # open other files and addresses, which an uploaded "recording" must never do.
 _CONTAINERS = "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,amr,mov,matroska,webm,asf,avi,mpegts"
 _ACCEPTED = "WAV, FLAC, Ogg (Vorbis or Opus), MP3, M4A/MP4 and WebM recordings are accepted"
+# What PyAV lets out for damaged files beside its own errors: lists that are too short, sizes that
+# do not fit, formats without a name.
+_FAULTS = (
+    av.FFmpegError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+    RuntimeError,
+)  # fmt: skip
 _BLOCK_SAMPLES = 1 << 16  # per channel: what is mixed and resampled at a time
 
 
@@ -71,7 +79,7 @@ def duration_seconds(path: Path | str) -> float:
     header or a cut-off file. Raises `AudioError` as `decode` does.
     """
     name = _name(path)
-    with _file(path, name) as file, _container(file, name) as container:
+    with _file(path, name) as file, _container(file, name) as container, _decoding(name):
         stream = _audio_stream(container, name)
         if stream.duration and stream.time_base:
             stated = float(stream.duration * stream.time_base)
@@ -115,25 +123,31 @@ def _file(source: Path | str | bytes, name: str) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
-        return Path(source).open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"cannot open {name}: {reason}. Check the path") from error
+        return open_file(Path(source))
+    except OSError as error:
+        raise AudioError(f"cannot open {name}: {error.strerror}. Check the path") from error
 
 
 def _container(file: BinaryIO, name: str) -> av.container.InputContainer:
     if not file.read(1):
         raise AudioError(f"{name} is an empty file. {_ACCEPTED}")
     file.seek(0)
-    try:
+    with _decoding(name):
         return av.open(
             file,
             mode="r",
             container_options={"format_whitelist": _CONTAINERS},
             metadata_errors="replace",
         )
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Make an `AudioError` of whatever the decoder says of a file in the block."""
+    try:
+        yield
+    except _FAULTS as error:
+        reason = getattr(error, "strerror", None) or error or type(error).__name__
         raise AudioError(f"{name} is not audio that can be read ({reason}). {_ACCEPTED}") from error
 
 
@@ -150,25 +164,36 @@ def _mono_blocks(
     """(rate in Hz, mono float32 block) in order; a block ends early only where the rate changes."""
     held: list[np.ndarray] = []
     count = rate = 0
-    stream = _audio_stream(container, name)
-    for frame in _frames(container.demux(stream), _decoder(stream, name)):
-        if held and (count >= _BLOCK_SAMPLES or frame.sample_rate != rate):
-            yield rate, _checked(np.concatenate(held), name)
-            held, count = [], 0
-        rate = _checked_rate(frame.sample_rate, name)
-        held.append(_mono(frame, name))
-        count += frame.samples
+    with _decoding(name):
+        stream = _audio_stream(container, name)
+        for frame in _frames(_packets(container, stream), _decoder(stream, name)):
+            if held and (count >= _BLOCK_SAMPLES or frame.sample_rate != rate):
+                yield rate, _checked(np.concatenate(held), name)
+                held, count = [], 0
+            rate = _checked_rate(frame.sample_rate, name)
+            held.append(_mono(frame, name))
+            count += frame.samples
     if held:
         yield rate, _checked(np.concatenate(held), name)
 
 
-def _frames(packets: Iterator[av.Packet], decoder: av.AudioCodecContext) -> Iterator[av.AudioFrame]:
-    """Decoded frames; packets that are damaged are left out, and a broken container ends it."""
+def _packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.Packet]:
+    """Packets of the stream; a broken container ends them."""
+    packets = container.demux(stream)
     while True:
         try:
-            packet = next(packets)
+            yield next(packets)
         except (StopIteration, av.FFmpegError, OSError):
             return
+        except IndexError:
+            # A stream that begins half way, as in MPEG-TS, is in none of PyAV's lists. Reading goes
+            # on after its packet, so that this comes to an end.
+            packets = container.demux(stream)
+
+
+def _frames(packets: Iterator[av.Packet], decoder: av.AudioCodecContext) -> Iterator[av.AudioFrame]:
+    """Decoded frames; packets that are damaged are left out."""
+    for packet in packets:
         try:
             yield from decoder.decode(packet)
         except av.FFmpegError:
@@ -203,7 +228,8 @@ def _mono(frame: av.AudioFrame, name: str) -> np.ndarray:
         )
     raw = frame.to_ndarray()
     by_channel = raw if frame.format.is_planar else raw.reshape(frame.samples, -1).T
-    mean = by_channel.mean(axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # infinities of both signs; `_checked` refuses what is left
+        mean = by_channel.mean(axis=0, dtype=np.float64)
     if raw.dtype == np.uint8:
         mean = (mean - 128.0) / 128.0
     elif raw.dtype.kind == "i":

@@ -24,6 +24,7 @@ from whisperslim.speech.corpus.recording_facts import (
     RecordingFacts,
     write_whole,
 )
+from whisperslim.speech.plain_file import open_file
 
 # Part of every file name: raise it when other samples would be kept for the same bytes.
 DECODER_VERSION = "2"
@@ -247,7 +248,8 @@ def _rounded(audio: np.ndarray) -> np.ndarray:
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
 

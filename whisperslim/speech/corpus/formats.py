@@ -4,19 +4,25 @@ Every reader returns a `Table` of texts, column names as found; `dataset` gives 
 """
 
 import csv
-import io
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from whisperslim.errors import DataError
+from whisperslim.speech.plain_file import open_file
 
 MANIFEST_SUFFIXES = (".tsv", ".csv", ".jsonl")
 PATH_COLUMNS = ("path", "audio", "file", "filename", "file_name")
 TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription")
 SPEAKER_COLUMNS = ("speaker", "client_id", "speaker_id")
+MOST_LINES = 1_000_000
+"""Of a manifest beside its header; they take some 1.3 GB of memory. Our choice, as what follows."""
+_LONGEST_LINE = 1 << 20  # bytes
+_MOST_BYTES = 1 << 30
 
 Row = tuple[int, dict[str, str]]
 
@@ -95,35 +101,52 @@ def read_common_voice(folder: Path, split: str) -> Table:
 
 
 def decode_lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file without line ends and byte-order mark. Raises `DataError` by line."""
-    raw = read_bytes(path)
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}: is UTF-16; save it as UTF-8")
-    # Only "\n" ends a line: str.splitlines would also cut at U+2028 inside a transcript.
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        try:
-            yield line.removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02x}); "
-                "save the file as UTF-8"
-            ) from error
+    """Lines of a UTF-8 file without line ends and byte-order mark, read as they are asked for.
+
+    Raises `DataError` by line: for one that is not UTF-8, and beyond the bounds of a manifest.
+    """
+    with _opened(path) as file:
+        # Only "\n" ends a line: str.splitlines would also cut at U+2028 inside a transcript.
+        lines = iter(lambda: file.readline(_LONGEST_LINE + 1), b"")
+        for number, line in enumerate(lines, start=1):
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise DataError(f"{path}: is UTF-16; save it as UTF-8")
+            if len(line) > _LONGEST_LINE or number > MOST_LINES + 1:
+                raise DataError(
+                    f"{path}, line {number}: a manifest has up to {MOST_LINES:,} lines of up to "
+                    f"{_LONGEST_LINE:,} bytes; divide it into several"
+                )
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            try:
+                yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02x}); "
+                    "save the file as UTF-8"
+                ) from error
 
 
 def read_bytes(path: Path) -> bytes:
     """The contents of a file. Raises `DataError` when it cannot be read."""
+    with _opened(path) as file:
+        return file.read()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file to read from. Raises `DataError` for what cannot be read, in the block as well."""
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise DataError(f"{path}: has over {_MOST_BYTES:,} bytes; divide it into several")
+            yield file
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _is_common_voice_table(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            header = file.readline().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    with _opened(path) as file:
+        header = file.readline(_LONGEST_LINE).decode("utf-8-sig", errors="replace")
     return {"path", "sentence"} <= set(header.rstrip("\r\n").split("\t"))
 
 
@@ -138,8 +161,7 @@ def _read_csv(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    text = io.StringIO("\n".join(decode_lines(path)), newline="")
-    reader = csv.reader(text, strict=True)
+    reader = csv.reader((f"{line}\n" for line in decode_lines(path)), strict=True)
     try:
         yield from ((reader.line_num, cells) for cells in reader)
     except csv.Error as error:
@@ -181,7 +203,7 @@ def _read_jsonl(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
 def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, line {number}: not JSON ({error})") from error
     if not isinstance(record, dict):
         raise DataError(f"{path}, line {number}: not a JSON object; write {{...}} on each line")
