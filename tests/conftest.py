@@ -18,6 +18,14 @@ if not os.environ.get("HYPOTHESIS_EXPLORE"):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The key that exports are sealed with is made for the tests, and not the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WHISPERSLIM_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def stock_products() -> Iterator[None]:
     """Float32 products are computed by one library in all tests, whatever would be faster here."""
     from whisperslim.core import matmul

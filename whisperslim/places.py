@@ -23,6 +23,18 @@ def cache_root() -> Path:
     return Path(base).expanduser() / "whisperslim"
 
 
+def state_root() -> Path:
+    """`$WHISPERSLIM_STATE`, or `whisperslim` under `$XDG_STATE_HOME` or `~/.local/state`.
+
+    What is this user's alone, and is not to be cleared away as a cache may be.
+    """
+    named = os.environ.get("WHISPERSLIM_STATE")
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "whisperslim"
+
+
 def audio_cache() -> Path:
     """Decoded recordings, shared by all runs; safe to delete."""
     return cache_root() / "audio"

@@ -33,6 +33,7 @@ class Scripted:
     log: list[str]
     input_spec: InputSpec = LOG_MEL
     window_name: str = "fit"
+    process: int | None = None
     silent: bool = False
     made: int = 0
     seen: list[Features] = field(default_factory=list)

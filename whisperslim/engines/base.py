@@ -77,7 +77,7 @@ class Features:
 class EngineSize:
     """`parameters` present, and bytes: of the weights file, and of the weights while loaded.
 
-    `bytes_in_ram` is the part of `bytes_loaded` that is not on a GPU.
+    `bytes_in_ram` is the part of `bytes_loaded` in this process, and not on a GPU.
     """
 
     parameters: int
@@ -102,6 +102,11 @@ class Transcriber(Protocol):
     @property
     def window_name(self) -> str:
         """Its window policy, as `Features.window` has it."""
+        ...
+
+    @property
+    def process(self) -> int | None:
+        """The process that the model is in, when that is not this one."""
         ...
 
     def size(self) -> EngineSize:

@@ -188,7 +188,7 @@ def _measure(
 
 
 def _one_run(engine: Transcriber, features: Features, language: str) -> tuple[Transcript, int]:
-    with PeakMemory() as memory:
+    with PeakMemory(engine.process) as memory:
         transcript = engine.transcribe_features(features, language)
     return transcript, memory.peak
 

@@ -7,6 +7,8 @@ from typing import Any
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.engines import registry
 from whisperslim.engines.export.record import EXPORT_FILE, ExportRecord, is_export, read_export
+from whisperslim.engines.export.seal import is_own
+from whisperslim.engines.foreign.transcriber import LIMITS_MEMORY, ForeignTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError
 from whisperslim.exported.tokens import TOKENIZER_FILE
@@ -23,6 +25,8 @@ def open_transcriber(
 ) -> WindowedTranscriber:
     """An export folder in its engine; every other model, by `load_model`, in PyTorch.
 
+    An export that this installation did not write runs in a process of its own.
+
     Args:
         name: An export folder, or what `load_model` takes.
         window: Window policy it listens with.
@@ -32,22 +36,36 @@ def open_transcriber(
         announce: Called with what is done to find the model.
 
     Raises:
-        ExportError: an export is incomplete, of another version, or its runtime is missing.
+        ExportError: an export is incomplete, of another version, its runtime is missing, or its
+            process came to an end.
         SourceError, CheckpointError: as `load_model`.
     """
     folder = Path(name).expanduser()
     if name and is_export(folder):
         record = read_export(folder)
         _check_tokenizer(folder, record)
-        spec = registry.get(record.engine)
-        opener: Any = registry.load_part(spec, spec.opener or spec.exporter)
-        opened: WindowedTranscriber = opener.open_export(folder, record, window, threads)
-        return opened
+        if is_own(folder, record):
+            return open_here(folder, record, window, threads)
+        announce(
+            f"{folder} was not written here: it runs in a process of its own"
+            f"{'' if LIMITS_MEMORY else ', without a limit of memory on this system'}"
+        )
+        return ForeignTranscriber.open(folder, record, window, threads)
     _check_no_rest(folder)
     # Only now: an export is opened where torch is not installed, and without its memory.
     torch_engine: Any = registry.load_part(registry.get(registry.OWN), _TORCH)
     model: WindowedTranscriber = torch_engine.open_model(name, window, threads, announce)
     return model
+
+
+def open_here(
+    folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
+) -> WindowedTranscriber:
+    """An export in this process, by its engine. Raises as `Exporter.open_export`."""
+    spec = registry.get(record.engine)
+    opener: Any = registry.load_part(spec, spec.opener or spec.exporter)
+    opened: WindowedTranscriber = opener.open_export(folder, record, window, threads)
+    return opened
 
 
 def _check_tokenizer(folder: Path, record: ExportRecord) -> None:

@@ -75,6 +75,11 @@ class WindowedTranscriber(ABC):
         return None
 
     @property
+    def process(self) -> int | None:
+        """The process that the model is in, when that is not this one."""
+        return None
+
+    @property
     def window_name(self) -> str:
         """Its window policy in words."""
         return self.window.describe()

@@ -20,6 +20,7 @@ from whisperslim.core.store.checkpoint import SLIM_FILE, count_parameters, read_
 from whisperslim.engines import registry
 from whisperslim.engines.export.parity import ParityVerdict, check_parity
 from whisperslim.engines.export.record import ExportRecord, is_export
+from whisperslim.engines.export.seal import sealed
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.exported.tokens import TOKENIZER_FILE
@@ -134,7 +135,7 @@ def export(
     try:
         with renamed_into_place(out) as folder:
             written = exporter.write(speech, folder, quantize)
-            record = _record(speech, engine, quantize, folder, written)
+            record = sealed(_record(speech, engine, quantize, folder, written), folder)
             record.write(folder)
             verdict = check_parity(speech, folder, quantize, clips, language, window)
             verdict.write(folder)

@@ -306,16 +306,21 @@ def _read_answers(exchange: Path, count: int) -> list[Answer]:
     ]
 
 
+def signal_in_words(number: int) -> str:
+    """The name of what ended a process, and what that often means."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    hint = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
+    return f"{name}{hint}"
+
+
 def _death(code: int, said: str) -> str:
     last = said.strip()[-_SHOWN:] or "nothing"
     if code > 0:
         return f"the engine failed while it heard the first recordings; it said: {last}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = "; the machine may have run out of memory" if name == "SIGKILL" else ""
     return (
-        f"the engine's process was ended by {name} while it heard the first recordings{hint}. "
-        f"This engine cannot run a model of these shapes here; it said: {last}"
+        f"the engine's process was ended by {signal_in_words(-code)} while it heard the first "
+        f"recordings. This engine cannot run a model of these shapes here; it said: {last}"
     )

@@ -7,7 +7,7 @@ and the engine's own files beside a tokenizer
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class ExportRecord:
         files: Name -> bytes of every file of the engine: an incomplete copy is noticed.
         runtime: Package -> version it was written with.
         settings: What only this engine needs to know.
+        sha256: Name -> hash of every file beside the record and the verdict, in hexadecimal.
+        seal: Of the installation that wrote it; see `export.seal`. Older exports have none.
     """
 
     engine: str
@@ -53,6 +55,8 @@ class ExportRecord:
     runtime: Mapping[str, str]
     settings: Mapping[str, Any]
     format: int = FORMAT
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    seal: str = ""
 
     @property
     def weights_bytes(self) -> int:
@@ -95,11 +99,12 @@ def read_export(folder: Path) -> ExportRecord:
     return record
 
 
-_NESTED = ("suppress", "suppress_at_start", "files", "runtime", "settings")
+_NESTED = ("suppress", "suppress_at_start", "files", "runtime", "settings", "sha256")
 
 
 def _parsed(raw: dict[str, Any]) -> ExportRecord:
     """A record of the disk, every type checked: somebody may have sent the folder."""
+    raw = {"sha256": {}, "seal": "", **raw}
     plain = typed_fields(ExportRecord, raw, but=_NESTED)
     known = registry.exported(), registry.precisions()
     if plain["engine"] not in known[0] or plain["quantize"] not in known[1]:
@@ -109,12 +114,12 @@ def _parsed(raw: dict[str, Any]) -> ExportRecord:
         for name in ("suppress", "suppress_at_start")
     }
     files = {_file_name(name): typed(size, int) for name, size in typed(raw["files"], dict).items()}
-    runtime = {
-        typed(package, str): typed(version, str)
-        for package, version in typed(raw["runtime"], dict).items()
+    texts = {
+        name: {typed(key, str): typed(text, str) for key, text in typed(raw[name], dict).items()}
+        for name in ("runtime", "sha256")
     }
     typed(raw["settings"], dict)
-    return ExportRecord(**{**raw, **plain, **tokens, "files": files, "runtime": runtime})
+    return ExportRecord(**{**raw, **plain, **tokens, "files": files, **texts})
 
 
 def _file_name(name: str) -> str:

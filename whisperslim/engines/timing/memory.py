@@ -15,24 +15,32 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process now (RSS): weights, libraries and working memory."""
-    return int(psutil.Process().memory_info().rss)
+def resident_bytes(number: int | None = None) -> int:
+    """Resident memory now (RSS): weights, libraries and working memory.
+
+    Of the process `number`, 0 once it has ended; None: of this one.
+    """
+    try:
+        return int(psutil.Process(number).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 class PeakMemory:
     """Highest resident memory of this process while the block runs, in bytes, as `peak`.
 
-    Read every 5 ms by a thread, so a shorter spike may be missed. Memory of a GPU is not in it.
+    That of the process `beside`, if there is one, is added. Read every 5 ms by a thread, so a
+    shorter spike may be missed. Memory of a GPU is not in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beside: int | None = None) -> None:
         self.peak = 0
+        self._beside = beside
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "PeakMemory":
-        self.peak = resident_bytes()
+        self.peak = self._resident()
         self._thread.start()
         return self
 
@@ -44,9 +52,12 @@ class PeakMemory:
     ) -> None:
         self._done.set()
         self._thread.join()
-        self.peak = max(self.peak, resident_bytes())
+        self.peak = max(self.peak, self._resident())
 
     def _watch(self) -> None:
-        process = psutil.Process()
         while not self._done.wait(SAMPLE_EVERY):
-            self.peak = max(self.peak, int(process.memory_info().rss))
+            self.peak = max(self.peak, self._resident())
+
+    def _resident(self) -> int:
+        beside = 0 if self._beside is None else resident_bytes(self._beside)
+        return resident_bytes() + beside

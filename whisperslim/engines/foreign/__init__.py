@@ -1,0 +1,1 @@
+"""Exports that this installation did not write, run in a process of their own."""

@@ -1,0 +1,313 @@
+"""A foreign export as a `Transcriber`: features are made here, all else in a child process.
+
+The runtimes are native code that trusts its files: a wrong number of heads is a division by zero,
+and a graph may never end. In a process of its own that is a sentence, and the next recording begins
+with a new process. Limits are our choice.
+"""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import psutil
+
+from whisperslim import errors
+from whisperslim.core.disk.untrusted import typed
+from whisperslim.engines.base import EngineSize
+from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.foreign.messages import Message, receive, send
+from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import ExportError, WhisperSlimError
+from whisperslim.inputs import LOG_MEL, SAMPLES, InputSpec
+from whisperslim.speech.audio.audio import CHUNK_SECONDS
+from whisperslim.speech.audio.window import WindowPolicy
+
+CHILD = "whisperslim.engines.foreign.child"
+LIMITS_MEMORY = sys.platform == "linux"
+"""Whether this system holds a process to a limit of memory."""
+_MOST_BANDS = 512  # Whispers have 80 or 128; filters for many more would fill our own memory
+_SHOWN = 300  # characters of what a dying child said
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may take.
+
+    Attributes:
+        open_seconds: Until the model is ready; most of it is loading of libraries.
+        hear_seconds: For one part of a recording, and `per_second` more for each second of sound.
+        memory_bytes: Beside `per_byte` times the export's files: weights may be laid out anew, and
+            in more bytes each.
+    """
+
+    open_seconds: float = 300.0
+    hear_seconds: float = 60.0
+    per_second: float = 10.0
+    memory_bytes: int = 4 << 30
+    per_byte: int = 16
+
+
+class Child:
+    """The process that has one export open. One that has ended is followed by another.
+
+    Requests of several threads are taken one after another.
+    """
+
+    def __init__(self, request: Message, limits: Limits) -> None:
+        self._request, self._limits = request, limits
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said: BinaryIO | None = None
+
+    @property
+    def process(self) -> int | None:
+        """Its number, while it runs."""
+        running = self._process
+        return running.pid if running and running.poll() is None else None
+
+    def open(self) -> Message:
+        """Start it unless it runs. Returns what it says of the model, once it has loaded it.
+
+        Raises `ExportError` when it ends or takes too long, and what it says itself.
+        """
+        with self._lock:
+            return self._started()
+
+    def ask(
+        self, message: Message, array: np.ndarray | None, seconds: float
+    ) -> tuple[Message, np.ndarray | None]:
+        """Its answer, within `seconds`. Raises as `open`."""
+        with self._lock:
+            if self.process is None:
+                self._started()
+            return self._exchanged(message, array, seconds)
+
+    def _started(self) -> Message:
+        if self._said:
+            self._said.close()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        # A session of its own: Ctrl-C on the terminal is for us, and it ends with its input.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=True,
+        )
+        weakref.finalize(self, _end, self._process, self._said)
+        return self._exchanged(self._request, None, self._limits.open_seconds)[0]
+
+    def _exchanged(
+        self, message: Message, array: np.ndarray | None, seconds: float
+    ) -> tuple[Message, np.ndarray | None]:
+        process = self._process
+        assert process and process.stdin and process.stdout
+        with _ended_after(process, seconds) as late:
+            try:
+                send(process.stdin, {**message, "within": seconds}, array)  # type: ignore[arg-type]
+                answer, found = receive(process.stdout)  # type: ignore[arg-type]
+            except (OSError, EOFError, ValueError) as error:
+                _end(process)
+                why = self._death(process, late.is_set(), seconds, error)
+                raise ExportError(
+                    f"the export {self._request['folder']} {why}. It ran in a process of its own, "
+                    "and nothing else was harmed; export the model again here, or ask whoever made "
+                    "it for another one"
+                ) from error
+            except BaseException:  # Ctrl-C: the next would take an answer that is not for it
+                _end(process)
+                raise
+        if "error" in answer:
+            raise _error(answer)
+        return answer, found
+
+    def _death(
+        self, process: "subprocess.Popen[bytes]", late: bool, seconds: float, error: Exception
+    ) -> str:
+        if late:
+            return f"took over {seconds:g} s, which is too long for what was asked"
+        if isinstance(error, ValueError):
+            return f"gave an answer that is none ({error})"
+        code = process.returncode
+        if code < 0:
+            return f"ended its process by {_signal_in_words(-code)}"
+        return f"failed; it said: {self._last_words()}"
+
+    def _last_words(self) -> str:
+        if self._said is None:
+            return "nothing"
+        self._said.seek(0, 2)
+        self._said.seek(max(0, self._said.tell() - _SHOWN))
+        return self._said.read().decode("utf-8", "replace").strip() or "nothing"
+
+
+@dataclass(frozen=True)
+class ForeignTranscriber(WindowedTranscriber):
+    """An export that may do anything but harm us.
+
+    Attributes:
+        window: Window policy it listens with.
+        child: Has it open.
+        title: Its name.
+        given: What it is given of a recording.
+        takes: What it says it takes; none of that is in our own memory.
+        limits: On each request.
+    """
+
+    window: WindowPolicy
+    child: Child
+    title: str
+    given: InputSpec
+    takes: EngineSize
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        record: ExportRecord,
+        window: WindowPolicy,
+        threads: int,
+        limits: Limits | None = None,
+    ) -> "ForeignTranscriber":
+        """Start a process that opens `folder`.
+
+        Raises as `Exporter.open_export`, and `ExportError` for a process that ended or took long.
+        """
+        limits = limits or Limits()
+        request: Message = {
+            "folder": str(folder.absolute()),
+            "window": asdict(window),
+            "threads": threads,
+            "memory": min(
+                limits.memory_bytes + limits.per_byte * record.weights_bytes,
+                psutil.virtual_memory().total,
+            ),
+        }
+        child = Child(request, limits)
+        return cls._of(child.open(), window, child, limits)
+
+    @classmethod
+    def _of(
+        cls, facts: Message, window: WindowPolicy, child: Child, limits: Limits
+    ) -> "ForeignTranscriber":
+        with _answers_checked():
+            spec = InputSpec(typed(facts["kind"], str), typed(facts["bands"], int))
+            features = spec.kind == LOG_MEL.kind and 0 < spec.bands <= _MOST_BANDS
+            if not features and spec != SAMPLES:
+                raise ValueError(f"{spec.describe()} are no input")
+            parameters, stored, loaded = (
+                typed(facts[name], int) for name in ("parameters", "bytes_on_disk", "bytes_loaded")
+            )
+            size = EngineSize(parameters, stored, loaded, 0)
+            return cls(window, child, typed(facts["name"], str), spec, size, limits)
+
+    @property
+    def name(self) -> str:
+        """As the engine has it."""
+        return self.title
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """As the engine has it."""
+        return self.given
+
+    @property
+    def process(self) -> int | None:
+        """The process its weights are in."""
+        return self.child.process
+
+    def size(self) -> EngineSize:
+        """As the engine says; no weights are in this process."""
+        return self.takes
+
+    def check_language(self, language: str) -> None:
+        """Raise `UsageError` for a language the tokenizer has no token of."""
+        self.child.ask({"language": language}, None, self.limits.hear_seconds)
+
+    def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
+        """As `WindowedTranscriber.hear`. Raises `ExportError` when the process ends over it."""
+        request = {"language": language, "seconds": seconds}
+        limit = self.limits.hear_seconds + self.limits.per_second * seconds
+        answer, _ = self.child.ask(request, given, limit)
+        with _answers_checked():
+            ids, first = answer["ids"], answer["first"]
+            return Heard(
+                typed(answer["text"], str),
+                typed(answer["tokens"], int),
+                typed(answer["at_limit"], bool),
+                None if first is None else typed(first, float),
+                None if ids is None else tuple(typed(i, int) for i in typed(ids, list)),
+            )
+
+    def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
+        """As `WindowedTranscriber.encoder_states`."""
+        limit = self.limits.hear_seconds + self.limits.per_second * CHUNK_SECONDS
+        return self.child.ask({}, given, limit)[1]
+
+
+@contextmanager
+def _ended_after(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[threading.Event]:
+    """Kill the process unless the block is done in time; the event says whether it was."""
+    late = threading.Event()
+
+    def kill() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _answers_checked() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise ExportError(
+            f"the export's process gave an answer that is none ({error}); export the model again"
+        ) from error
+
+
+def _error(answer: Message) -> WhisperSlimError:
+    """What the child said, as the error that it was there."""
+    kind: Any = getattr(errors, str(answer["error"]), ExportError)
+    plain = isinstance(kind, type) and issubclass(kind, WhisperSlimError)
+    if not plain or kind is errors.RecipeError:  # which is made of more than a sentence
+        kind = ExportError
+    return kind(str(answer.get("says", "")))
+
+
+def _signal_in_words(number: int) -> str:
+    """The name of what ended a process, and what that often means."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    hint = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
+    return f"{name}{hint}"
+
+
+def _end(process: "subprocess.Popen[bytes]", said: BinaryIO | None = None) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, said):
+        if pipe:
+            try:
+                pipe.close()
+            except OSError:  # what was not read by the dead is lost
+                continue
