@@ -1,6 +1,7 @@
 """An ONNX export is heard where torch, transformers and the app's packages are not installed."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,48 +14,68 @@ from tests.support.tiny import tiny_model_folder
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import load_model
 from whisperslim.engines.export.record import read_export
+from whisperslim.engines.export.seal import sealed
 from whisperslim.engines.onnx.engine import open_export
 from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.window import WindowPolicy
 
-CLIP = Path(__file__).parents[2] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
 HEAVY = ("torch", "transformers", "librosa", "scipy", "numba", "gradio", "plotly", "pandas",
          "ctranslate2", "onnx", "jiwer", "safetensors", "sounddevice", "datasets")  # fmt: skip
 
-_PROBE = """
-import sys
-
-class Refusing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {heavy!r}:
-            raise ImportError(f"{{name}} is not installed")
-
-sys.meta_path.insert(0, Refusing())
-from whisperslim.cli import main
-sys.argv = ["whisperslim", "transcribe", "--model", {model!r}, "--json", {clip!r}]
-main()
-"""
+_REFUSES = "raise ImportError(f'{__name__} is not installed')\n"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export as it is written, but for the check against its model."""
     place = tmp_path_factory.mktemp("light")
     made = exported(load_model(str(tiny_model_folder(place / "model"))), place / "export")
     record = read_export(made)
     known = {"tokenizer_sha256": file_sha256(made / TOKENIZER_FILE)}
-    replace(record, settings={**record.settings, **known}).write(made)
+    sealed(replace(record, settings={**record.settings, **known}), made).write(made)
     return made
 
 
-def heard_lightly(folder: Path) -> subprocess.CompletedProcess[str]:
-    code = _PROBE.format(heavy=HEAVY, model=str(folder), clip=str(CLIP))
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def without(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to be looked in first, whose packages are there and cannot be imported.
+
+    Unlike a hook of one process, it counts for those that the process starts as well.
+    """
+    place = tmp_path_factory.mktemp("without")
+    for name in HEAVY:
+        (place / f"{name}.py").write_text(_REFUSES, "utf-8")
+    return place
 
 
-def test_the_same_text_without_torch(folder: Path) -> None:
-    done = heard_lightly(folder)
+def heard_lightly(folder: Path, without: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join((str(without), str(ROOT)))
+    command = [sys.executable, "-m", "whisperslim", "transcribe", "--model", str(folder), "--json",
+               str(CLIP)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_what_is_left_out_is(without: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(without)}
+    done = subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, text=True,
+                          env=environment)  # fmt: skip
+    assert "torch is not installed" in done.stderr
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_same_text_without_torch(
+    folder: Path, without: Path, foreign: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here for what was written here, and in a process of its own for what was not."""
+    if foreign:
+        monkeypatch.setenv("WHISPERSLIM_STATE", str(tmp_path))  # another installation's
+    done = heard_lightly(folder, without)
     assert done.returncode == 0, done.stderr
+    assert ("was not written here" in done.stderr) is foreign
     (found,) = json.loads(done.stdout)
     engine = open_export(folder, read_export(folder), WindowPolicy(), 1)
     wanted = engine.transcribe(decode(CLIP))
@@ -62,7 +83,7 @@ def test_the_same_text_without_torch(folder: Path) -> None:
     assert (found["text"], found["tokens"]) == (wanted.text, wanted.tokens)
 
 
-def test_a_model_that_needs_torch_says_so(folder: Path) -> None:
-    done = heard_lightly(folder.parent / "model")
+def test_a_model_that_needs_torch_says_so(folder: Path, without: Path) -> None:
+    done = heard_lightly(folder.parent / "model", without)
     assert done.returncode != 0
     assert "torch is not installed; install it with `pip install torch" in done.stderr

@@ -15,8 +15,9 @@ from whisperslim.speech.audio.audio import CHUNK_SECONDS, SAMPLE_RATE
 from whisperslim.speech.scoring.wer import WordDifference, score_all_ways, word_differences
 
 MEMORY_NOTE = (
-    "highest resident memory (RSS) of the process while this side ran, read every 5 ms, less the "
-    "weights of the other models that were loaded; libraries count, memory of a GPU does not"
+    "highest resident memory (RSS) of the process while this side ran, and of the process that an "
+    "export from elsewhere runs in, read every 5 ms, less the weights of the "
+    "other models that were loaded; libraries count, memory of a GPU does not"
 )
 
 SideScores = Mapping[str, tuple[float, float]]

@@ -97,3 +97,17 @@ def test_only_a_key_of_this_user_alone_counts(folder: Path, key: Path) -> None:
     assert not own(folder)
     key.unlink()
     assert not own(folder)
+
+
+def test_a_link_to_a_folder_makes_it_foreign(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    assert not own(folder)
+
+
+def test_where_no_key_can_be_kept_there_is_no_seal(folder: Path, key: Path) -> None:
+    key.unlink()
+    key.parent.rmdir()
+    key.parent.write_text("a file stands where the folder belongs")
+    assert sealed(read_export(folder), folder).seal == ""
+    assert not own(folder)

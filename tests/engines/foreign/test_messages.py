@@ -21,6 +21,7 @@ def test_what_is_sent_is_received() -> None:
     assert receive(stream) == ({"text": "घर"}, None)
     message, found = receive(stream)
     assert message["a"] == 1 and found is not None and np.array_equal(found, array.T)
+    assert found.flags.writeable
     empty = receive(stream)[1]
     assert empty is not None and empty.shape == (0, 3)
     with pytest.raises(EOFError):

@@ -1,8 +1,8 @@
 """The process that runs a foreign export: `python -m whisperslim.engines.foreign.child`.
 
 It takes requests from standard input and answers on standard output, in the form of `messages`. It
-ends when its input does, or a while after the time for an answer is over. It loads what the export's
-engine needs and nothing else: no torch for a graph of ONNX.
+ends when its input does, or a while after the time for an answer is over. It loads what the engine
+needs and nothing else: no torch for a graph of ONNX.
 """
 
 import os

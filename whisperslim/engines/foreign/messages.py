@@ -35,7 +35,7 @@ def send(stream: BinaryIO, message: Mapping[str, Any], array: np.ndarray | None 
 
 
 def receive(stream: BinaryIO) -> tuple[Message, np.ndarray | None]:
-    """Read one message.
+    """Read one message. Its array may be written to: a runtime need not take any other.
 
     Raises:
         EOFError: the other side has ended.
@@ -44,7 +44,7 @@ def receive(stream: BinaryIO) -> tuple[Message, np.ndarray | None]:
     lengths = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
     if lengths[0] > MOST_HEADER or lengths[1] > MOST_PAYLOAD:
         raise ValueError("a message is too long")
-    header = typed(json_of(_exactly(stream, lengths[0])), dict)
+    header = typed(json_of(bytes(_exactly(stream, lengths[0]))), dict)
     payload = _exactly(stream, lengths[1])
     if "shape" not in header:
         return header, None
@@ -54,11 +54,11 @@ def receive(stream: BinaryIO) -> tuple[Message, np.ndarray | None]:
     return header, np.frombuffer(payload, _FLOAT).reshape(shape)
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _exactly(stream: BinaryIO, count: int) -> bytearray:
     found = bytearray()
     while len(found) < count:
         more = stream.read(count - len(found))
         if not more:
             raise EOFError("the other side has ended")
         found += more
-    return bytes(found)
+    return found

@@ -35,6 +35,7 @@ CHILD = "whisperslim.engines.foreign.child"
 LIMITS_MEMORY = sys.platform == "linux"
 """Whether this system holds a process to a limit of memory."""
 _MOST_BANDS = 512  # Whispers have 80 or 128; filters for many more would fill our own memory
+_DYING_SECONDS = 5.0  # our choice; far more than the system needs
 _SHOWN = 300  # characters of what a dying child said
 
 
@@ -116,6 +117,7 @@ class Child:
                 send(process.stdin, {**message, "within": seconds}, array)  # type: ignore[arg-type]
                 answer, found = receive(process.stdout)  # type: ignore[arg-type]
             except (OSError, EOFError, ValueError) as error:
+                _wait_for_the_end(process)
                 _end(process)
                 why = self._death(process, late.is_set(), seconds, error)
                 raise ExportError(
@@ -300,6 +302,14 @@ def _signal_in_words(number: int) -> str:
         return f"signal {number}"
     hint = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
     return f"{name}{hint}"
+
+
+def _wait_for_the_end(process: "subprocess.Popen[bytes]") -> None:
+    """Its pipes close a moment before it has ended; killed then, it would hide why it did."""
+    try:
+        process.wait(_DYING_SECONDS)
+    except subprocess.TimeoutExpired:  # it closed them and lives on
+        return
 
 
 def _end(process: "subprocess.Popen[bytes]", said: BinaryIO | None = None) -> None:
