@@ -155,6 +155,9 @@ def test_sizes_and_memory_less_the_other_sides_weights(monkeypatch: pytest.Monke
     class Fixed:
         peak = 10_000
 
+        def __init__(self, beside: int | None) -> None:
+            assert beside is None
+
         def __enter__(self) -> "Fixed":
             return self
 
