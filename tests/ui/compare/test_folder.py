@@ -12,6 +12,7 @@ import gradio as gr
 import pytest
 
 from whisperslim.errors import AudioError, DataError, UsageError
+from whisperslim.jobs.scoring import origin
 from whisperslim.ui.compare import folder_panel
 from whisperslim.ui.compare.folder import BatchCompare, BatchState, Clip, check_source, clips_of
 from whisperslim.ui.compare.folder_panel import batch_html
@@ -134,6 +135,42 @@ def test_without_texts_only_the_difference_counts(tmp_path: Path) -> None:
     )
     page = batch_html(state)
     assert "No clip has a text" in page and "same text for 1 of 1" in page and "WER" not in page
+
+
+def test_the_set_is_judged_by_the_rules_of_the_verdict(tmp_path: Path) -> None:
+    said, urdu, wrong = "मेरा घर बड़ा है", "میرا گھر بڑا ہے", "नहीं " * 9
+    texts = {f"/{n}.wav": (urdu, wrong) for n in range(3)}
+    clips = [Clip(str(n), Path(f"/{n}.wav"), said) for n in range(3)]
+    state = run_all(BatchCompare(lambda *given: heard(*texts[given[2]]), tmp_path), clips)
+    page = batch_html(state)
+    assert "WER as written" in page and "WER after transliteration, at most" in page
+    assert "has to guess the short vowels" in page
+    assert "Arabic (Urdu) script" in page and "3 of 3 transcripts repeat themselves" in page
+    assert "3.0× faster" in page  # 0.6 s against 0.2 s a clip
+
+
+def test_clips_that_trained_a_model_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = clips_on_disk(tmp_path, 2)
+    clips[1].path.write_bytes(b"another")
+    taught = {SIDES[1].path: origin.TrainingClips((clips[0].path,))}
+    monkeypatch.setattr(
+        origin, "training_clips", lambda path: taught.get(path, origin.TrainingClips())
+    )
+    state = run_all(BatchCompare(lambda *given: heard("एक", "दो"), tmp_path / "runs"), clips)
+    assert [row.trained for row in state.rows] == [("slim",), ()]
+    page = batch_html(state)
+    assert "slim: this clip was used to train it." in page
+    assert "slim: 1 of 2 clips were used to train it" in page and "dense: 1 of 2" not in page
+    again = BatchCompare(lambda *given: heard("एक", "दो"), tmp_path / "runs").look()
+    assert again is not None and again.rows == state.rows
+    rows = json.loads(state.path.read_text("utf-8"))["rows"]
+    del rows[0]["trained"]  # as earlier versions wrote it
+    record = {**json.loads(state.path.read_text("utf-8")), "rows": rows}
+    state.path.write_text(json.dumps(record), "utf-8")
+    earlier = BatchCompare(lambda *given: heard("एक", "दो"), tmp_path / "runs").look()
+    assert earlier is not None and earlier.rows[0].trained == ()
 
 
 def test_stop_ends_after_the_clip_at_work(tmp_path: Path) -> None:

@@ -150,7 +150,8 @@ def test_hidden_sides_are_hidden(order: tuple[str, str], reference: str | None) 
     for told in ("dense", "slim", "whisper-base", "my-run", "PyTorch", "CTranslate2", "0.6 s"):
         assert told not in page
     texts = re.findall(r'class="ws-transcript"[^>]*>(.*?)</p>', page)
-    assert ["<script" in text or "जाती" in text for text in texts] == [
+    assert [SAID] * bool(reference) == texts[:-2], "what was said stands above them"
+    assert ["<script" in text or "जाती" in text for text in texts[-2:]] == [
         role == "slim" for role in order
     ]
     with pytest.raises(UsageError, match="vote first"):
@@ -226,12 +227,94 @@ def test_wilson_interval_is_the_published_one() -> None:
 # --- shown and exported -----------------------------------------------------------------------
 
 
-def test_who_heard_it_right_counts_words() -> None:
+def wrote(said: str | None, dense: str, slim: str, **more: Any) -> Compared:
+    """A comparison of which the texts are known."""
+    one = made(said)
+    first, second = one.sides
+    return replace(one, sides=(replace(first, text=dense), replace(second, text=slim)), **more)
+
+
+SPOKEN = "मैं मोहन के साथ गेंद खेलने जा रहा हूँ।"
+
+
+def test_few_words_name_no_winner() -> None:
     # Four words were said; slim wrote जाती for जाता and two words more, tags being words, too.
     page = comparison_html(made(SAID))
-    assert "Who heard it right? dense: dense 0 word errors" in page
-    assert "of 4 words spoken" in page
-    assert "Who heard" not in comparison_html(made())
+    assert "No winner: dense 0 word errors, slim 4 word errors, of 4 words spoken" in page
+    assert "4 of 4 words wrong" in page and "0 of 4 words wrong" in page
+    assert "No verdict: what was said is not known" in comparison_html(made())
+
+
+def test_a_text_in_urdu_script_is_judged_by_what_was_heard() -> None:
+    # As written all nine words differ; spelled in Devanagari, Mohan's name alone does.
+    urdu = "میں موہن کے ساتھ گیند کھیلنے جا رہا ہوں"
+    page = comparison_html(wrote(SPOKEN, urdu, "मैं मोहन के साट गेंद खेंद खेंडने जारा हो।"))
+    assert "Dense heard it better: dense 9 word errors as written (1 after" in page
+    assert "Arabic (Urdu) script" in page and "Devanagari script" in page
+    assert "9 of 9 words wrong as written; " in page
+    assert "has to guess the short vowels" in page, "what is lost is said beside the second count"
+    assert "word errors, after transliteration, at most" in page
+    assert '<p class="ws-transcript" dir="auto" lang="hi">' + SPOKEN in page
+
+
+def test_when_both_fail_none_is_right_and_a_loop_is_marked() -> None:
+    page = comparison_html(wrote(SPOKEN, "तीन " * 8, "एक दो तीन चार"))
+    assert "Neither is right" in page
+    assert "repeats itself" in page and "8 times in a row" in page
+
+
+def test_a_winner_needs_a_difference_that_means_something() -> None:
+    wrong = SPOKEN.replace("साथ", "साट").replace("गेंद", "खेंद")
+    assert "Slim heard it better: dense 2 word errors" in comparison_html(
+        wrote(SPOKEN, wrong, SPOKEN)
+    )
+    one = SPOKEN.replace("साथ", "साट")
+    assert "No winner" in comparison_html(wrote(SPOKEN, one, SPOKEN))
+
+
+def test_speed_and_size_are_said_in_words() -> None:
+    one = made(SPOKEN)
+    dense, slim = one.sides
+    quick = replace(slim, seconds=dense.seconds / 24, bytes_on_disk=dense.bytes_on_disk // 4)
+    page = comparison_html(replace(one, sides=(dense, quick)))
+    assert "24× faster" in page and "75 % smaller" in page and "0.04" not in page
+    assert "4.0× slower" in comparison_html(
+        replace(one, sides=(dense, replace(slim, seconds=4 * dense.seconds)))
+    )
+
+
+def test_engine_window_and_origin_of_each_side_are_named() -> None:
+    page = comparison_html(made(SPOKEN))
+    for each in made(SPOKEN).sides:
+        assert page.count(f"{each.runs_in}, {each.hears_in}") >= 2, "in its card and by its time"
+    assert "openai/whisper-base, as it comes" in page
+    tuned = wrote(SPOKEN, SPOKEN, SPOKEN)
+    dense = replace(tuned.sides[0], model="my-run/prepared")
+    page = comparison_html(replace(tuned, sides=(dense, tuned.sides[1])))
+    assert "the dense model tuned in my-run" in page
+
+
+def test_a_clip_that_trained_a_model_is_marked(history: History) -> None:
+    one = wrote(SPOKEN, SPOKEN, SPOKEN, trained=("slim",))
+    assert "this clip was used to train it" in comparison_html(one)
+    assert "used to train" not in comparison_html(replace(one, trained=()))
+    history.save(one, None, 120.0)
+    assert history.find(one.key) == one
+    path = history.folder / one.key / "comparison.json"
+    record = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**record, "trained": ["everybody"]}))
+    with pytest.raises(RunError, match="cannot be read"):
+        history.find(one.key)
+    del record["trained"]  # as earlier versions wrote it
+    path.write_text(json.dumps(record))
+    assert history.find(one.key) == replace(one, trained=())
+
+
+def test_a_saved_record_has_the_verdict(tmp_path: Path) -> None:
+    one = wrote(SPOKEN, "तीन " * 8, SPOKEN)
+    record = json.loads(write_record(one, tmp_path).read_text("utf-8"))
+    assert record["winner"] == "slim" and record["verdict"].startswith("Slim heard it better")
+    assert any("repeats itself" in said for said in record["notes"])
 
 
 def test_bars_are_as_long_as_what_they_stand_for() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.ui.compare.fields import CompareTab
+from whisperslim.ui.compare.tab import origin_update
 from whisperslim.ui.compress import try_it
 from whisperslim.ui.compress.try_it import TryCard
 from whisperslim.ui.context.context import AppContext, for_people
@@ -26,7 +27,7 @@ def connect_try_it(
 ) -> None:
     """Wire the card. `chosen`, `tabs` and `refresh` are the page's way to show a run."""
     ready = gr.State("")
-    filled = [compare.slim, compare.clip, compare.audio, compare.reference]
+    filled = [compare.slim, compare.dense, compare.clip, compare.audio, compare.reference]
 
     def arrive() -> Updates:
         return try_it.see(card, context, try_it.arrived(context))
@@ -46,6 +47,7 @@ def connect_try_it(
             **seen,
             ready: name,
             compare.slim: gr.update(choices=found.slims, value=found.slim),
+            compare.dense: gr.update(**origin_update(context, found.slim)),
             compare.clip: found.clip,
             compare.audio: str(found.recording),
             compare.reference: found.said,

@@ -11,6 +11,7 @@ from whisperslim.engines import registry
 from whisperslim.ui.compare import live_text
 from whisperslim.ui.compare.folder_panel import BatchFields, lay_out_panel
 from whisperslim.ui.context import saved_file
+from whisperslim.ui.context.choices import dense_words
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
 from whisperslim.ui.context.saved_file import SaveButton
 from whisperslim.ui.context.sides import WINDOWS, dense_engines
@@ -203,10 +204,10 @@ def lay_out_results() -> ResultFields:
 def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
     with gr.Row():
         model = gr.Dropdown(
-            list(DENSE_MODELS),
+            [(dense_words(name), name) for name in DENSE_MODELS],
             value=DENSE_MODELS[0],
             label="Dense model",
-            info="Or a model folder's full path.",
+            info="Set to what the slim one was made from; or a model folder's full path.",
             elem_id="dense",
             **_MODEL_FIELD,
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.untrusted import json_of, read_plain, typed, typed_fields
 from whisperslim.errors import DataError, UsageError, WhisperSlimError
+from whisperslim.ui.compare.record import ROLES
 from whisperslim.ui.context.side_choice import SideChoice
 
 if TYPE_CHECKING:  # it brings torch
@@ -40,7 +41,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class BatchRow:
-    """What was heard in one clip, times in seconds; `problem` says why nothing was."""
+    """What was heard in one clip, times in seconds; `problem` says why nothing was.
+
+    `trained` names the sides that were trained on the recording.
+    """
 
     key: str
     reference: str | None
@@ -50,6 +54,7 @@ class BatchRow:
     dense_seconds: float = 0.0
     slim_seconds: float = 0.0
     problem: str = ""
+    trained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,19 +125,27 @@ class BatchCompare:
 
     def _work(self, clips: list[Clip]) -> None:
         problem = "the work ended unexpectedly; the log of the app says why"
+        # Only now: reading manifests brings the data libraries.
+        from whisperslim.jobs.scoring.origin import training_clips
+
         try:
+            sides = self._state.sides if self._state is not None else ()
+            known = [
+                (role, training_clips(side.path)) for role, side in zip(ROLES, sides, strict=False)
+            ]
             for clip in clips:
                 state = self._state
                 if state is None or state.stopping:
                     break
-                self._add(self._hear(state, clip))
+                trained = tuple(role for role, taught in known if taught.holds(clip.path))
+                self._add(self._hear(state, clip, trained))
             problem = ""
         except OSError as error:
             problem = f"{self.folder} takes no file: {error.strerror}; make room and start again"
         finally:
             self._change(running=False, problem=problem)
 
-    def _hear(self, state: BatchState, clip: Clip) -> BatchRow:
+    def _hear(self, state: BatchState, clip: Clip, trained: tuple[str, ...]) -> BatchRow:
         """One clip; one that cannot be heard is reported in its row, and the next comes."""
         try:
             found = self.listen(*state.sides, str(clip.path), state.language, clip.reference)
@@ -141,7 +154,7 @@ class BatchCompare:
         dense, slim = found.dense.transcript, found.slim.transcript
         return BatchRow(
             clip.key, clip.reference, dense.text, slim.text,
-            dense.audio_seconds, dense.seconds, slim.seconds,
+            dense.audio_seconds, dense.seconds, slim.seconds, trained=trained,
         )  # fmt: skip
 
     def _add(self, row: BatchRow) -> None:
@@ -203,8 +216,12 @@ def _parsed(record: Any, path: Path) -> BatchState:
 
 def _parsed_row(record: Any) -> BatchRow:
     said = record["reference"]
-    values = typed_fields(BatchRow, record, but=("reference",))
-    return BatchRow(reference=None if said is None else typed(said, str), **values)
+    trained = tuple(typed(record.get("trained", []), list))  # earlier records have none
+    if not all(role in ROLES for role in trained):
+        raise ValueError("unknown sides")
+    values = typed_fields(BatchRow, record, but=("reference", "trained"))
+    said = None if said is None else typed(said, str)
+    return BatchRow(reference=said, trained=trained, **values)
 
 
 def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> BatchState:

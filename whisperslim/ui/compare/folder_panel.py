@@ -11,9 +11,17 @@ from gradio.blocks import Block
 
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import write_text_told
+from whisperslim.jobs.scoring.origin import TRAINED
 from whisperslim.speech.scoring.normalizer import for_language
-from whisperslim.speech.scoring.significance import compare
-from whisperslim.speech.scoring.wer import Score, score, word_differences
+from whisperslim.speech.scoring.verdict import (
+    SetJudgement,
+    faster,
+    judge_clip,
+    judge_set,
+    judge_sides,
+    set_verdict,
+)
+from whisperslim.speech.scoring.wer import word_differences
 from whisperslim.ui.compare.folder import MOST_CLIPS, BatchCompare, BatchRow, BatchState, record_of
 from whisperslim.ui.compare.html import marked_words
 from whisperslim.ui.context import saved_file
@@ -21,9 +29,10 @@ from whisperslim.ui.context.context import for_people
 from whisperslim.ui.context.saved_file import SaveButton, place_for
 from whisperslim.ui.context.sides import fairness
 from whisperslim.ui.parts.markup import Cell, bar, empty, note, number, table, text, words
-from whisperslim.ui.parts.quantities import duration, interval, percent
+from whisperslim.ui.parts.quantities import duration, percent
 from whisperslim.ui.parts.updates import Updates, Values, unchanged
 
+_SIDES = ("dense", "slim")
 _SECONDS = 2.0  # between looks, only while one is at work
 _NOTHING = empty("No folder compared yet", "Type its path, then press Compare the folder.")
 
@@ -173,43 +182,48 @@ def _progress(state: BatchState) -> str:
 
 
 def _totals(rows: list[BatchRow], language: str) -> str:
-    cells = [
-        [words("time", strong=True), number(_time(rows, "dense")), number(_time(rows, "slim"))]
-    ]
-    told = [row for row in rows if row.reference]
-    lines = []
-    try:
-        dense, slim = (_score(told, which, language) for which in ("dense", "slim"))
-    except ValueError:
-        lines.append("No clip has a text, so no error rate: what differs is shown below.")
+    times = [sum(getattr(row, f"{which}_seconds") for row in rows) for which in _SIDES]
+    cells = [[words("time", strong=True), *(number(duration(each)) for each in times),
+              number(faster(*times))]]  # fmt: skip
+    spoken = [row for row in rows if for_language(language)(row.reference or "").split()]
+    if not spoken:
+        lines = ["No clip has a text, so no error rate: what differs is shown below."]
     else:
-        rates = [number(percent(each.wer), strong=True) for each in (dense, slim)]
-        cells.insert(0, [words(f"WER, {dense.normaliser}", strong=True), *rates])
-        verdict = compare(dense, slim)
-        low, high = verdict.interval.low, verdict.interval.high
-        lines.append(
-            f"Slim minus dense: {100 * verdict.difference:+.1f} points, 95 % interval "
-            f"{interval(low, high)}: {verdict.verdict}."
-        )
+        said = [row.reference or "" for row in spoken]
+        judged = [
+            judge_set(said, [getattr(row, which) for row in spoken], language) for which in _SIDES
+        ]
+        verdict = set_verdict(judged[0], judged[1])
+        cells = [*_rate_rows(judged), *cells]
+        lines = [verdict.sentence, *verdict.notes]
     same = sum(row.dense.split() == row.slim.split() for row in rows)
     lines.append(f"Both wrote the same text for {same} of {len(rows)} clips.")
+    lines += _training_lines(rows)
     seconds = duration(sum(row.audio_seconds for row in rows))
     caption = f"{len(rows)} clips, {seconds} of sound"
     notes = "".join(f'<p class="ws-small">{text(line)}</p>' for line in lines)
-    return table(("", "dense", "slim"), cells, caption=caption) + notes
+    return table(("", *_SIDES, "slim against dense"), cells, caption=caption) + notes
 
 
-def _score(rows: list[BatchRow], which: str, language: str) -> Score:
-    normaliser = for_language(language)
-    spoken = [row for row in rows if normaliser(row.reference or "").split()]
-    if not spoken:
-        raise ValueError("no reference has a word")
-    return score([row.reference or "" for row in spoken], [getattr(row, which) for row in spoken],
-                 normaliser)  # fmt: skip
+def _rate_rows(judged: list[SetJudgement]) -> list[list[Cell]]:
+    """WER as written and, where some of it is in another script, after transliteration."""
+    rates = [number(percent(each.score.wer), strong=True) for each in judged]
+    rows = [[words(f"WER as written, {judged[0].score.normaliser}", strong=True), *rates]]
+    if any(each.transliterated is not None for each in judged):
+        after = [each.transliterated.wer if each.transliterated else None for each in judged]
+        name = "WER after transliteration, at most"
+        rows.append([words(name, strong=True), *(number(percent(rate)) for rate in after)])
+    return [[*row, number("")] for row in rows]
 
 
-def _time(rows: list[BatchRow], which: str) -> str:
-    return duration(sum(getattr(row, f"{which}_seconds") for row in rows))
+def _training_lines(rows: list[BatchRow]) -> list[str]:
+    counts = {role: sum(role in row.trained for row in rows) for role in _SIDES}
+    return [
+        f"{role}: {count} of {len(rows)} clips were used to train it; the figures say nothing of "
+        "speech that it has not heard."
+        for role, count in counts.items()
+        if count
+    ]
 
 
 def _row(row: BatchRow, language: str) -> list[Cell]:
@@ -217,16 +231,18 @@ def _row(row: BatchRow, language: str) -> list[Cell]:
         return [words(row.key), Cell(note(row.problem, "bad")), words(""), number("–")]
     steps = word_differences(row.dense, row.slim, for_language(language))
     marked = f'<div class="ws-marked" lang="{text(language)}">{marked_words(steps)}</div>'
-    written = f'<div lang="{text(language)}">{text(row.dense)}</div>'
-    return [words(row.key), Cell(written), Cell(marked), number(_errors(row, language))]
+    written = f'<div dir="auto" lang="{text(language)}">{text(row.dense)}</div>'
+    verdict = judge_sides({"dense": row.dense, "slim": row.slim}, row.reference, language)
+    known = [*verdict.notes, *(f"{role}: {TRAINED}." for role in row.trained)]
+    notes = "".join(f'<p class="ws-small">{text(line)}</p>' for line in known)
+    key = Cell(text(row.key) + notes)
+    return [key, Cell(written), Cell(marked), number(_errors(row, language))]
 
 
 def _errors(row: BatchRow, language: str) -> str:
-    if not row.reference:
+    if not for_language(language)(row.reference or "").split():
         return "–"
-    normaliser = for_language(language)
     counts = [
-        sum(step.kind != "equal" for step in word_differences(row.reference, said, normaliser))
-        for said in (row.dense, row.slim)
+        judge_clip(row.reference or "", getattr(row, which), language).errors for which in _SIDES
     ]
     return f"{counts[0]} / {counts[1]}"

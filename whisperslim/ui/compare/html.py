@@ -7,15 +7,32 @@ import base64
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import write_text_told
-from whisperslim.speech.scoring.normalizer import for_language
-from whisperslim.speech.scoring.wer import WordDifference, word_differences
+from whisperslim.jobs.scoring.origin import TRAINED
+from whisperslim.speech.scoring.loops import find_loop
+from whisperslim.speech.scoring.normalizer import by_name, for_language
+from whisperslim.speech.scoring.transliteration import to_devanagari
+from whisperslim.speech.scoring.verdict import (
+    TRANSLITERATED_BY,
+    TRANSLITERATION_NOTE,
+    ClipJudgement,
+    Verdict,
+    faster,
+    judge_clip,
+    judge_sides,
+    script_name,
+    writing_note,
+)
+from whisperslim.speech.scoring.wer import word_differences
+from whisperslim.speech.scoring.writing import NO_SCRIPT, text_script
 from whisperslim.ui.compare.record import SAME, Compared, HeardSide
-from whisperslim.ui.parts.markup import Cell, note, number, table, text, words
+from whisperslim.ui.context.choices import dense_words
+from whisperslim.ui.parts.markup import Cell, note, number, pill, table, text, words
 from whisperslim.ui.parts.quantities import duration, megabytes, millions, percent
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, font_faces
 
@@ -38,7 +55,8 @@ def _measure(
 ) -> str:
     most = max(get(side) for side in sides)
     rows = "".join(
-        f'<span>{text(side.role)}</span><div class="ws-bar" aria-hidden="true">'
+        f"<span><b>{text(side.role)}</b> {text(side.runs_in)}, {text(side.hears_in)}</span>"
+        f'<div class="ws-bar" aria-hidden="true">'
         f'<i class="ws-bar-{text(side.role)}" style="width:{_width(get(side), most)}%"></i></div>'
         f"<b>{text(show(get(side)))}</b>"
         for side in sides
@@ -90,40 +108,50 @@ def _marked(step: Difference) -> str:
     return f'<mark title="replaced"><s>{expected}</s> → {written}</mark>'
 
 
-# A difference smaller than this is noise of the clock.
-_SAME = 0.02
 _NOTES_JOINED_BY = "; "  # by `engines.windowed`, whose module brings torch
 _VOTE_FIRST = (
     "A and B are hidden. Listen, read, vote below: then you see which model is which, and the "
     "figures."
 )
+_NOT_KNOWN = "No verdict: what was said is not known."
 
 
 def comparison_html(compared: Compared, sound: bytes = b"") -> str:
-    """Recording, transcripts with their differences, and the figures of all under them.
+    """Recording, verdict, what was said, what each side wrote, and the figures of all under it.
 
     Of hidden sides, nothing is in it that tells which is which. `sound` is a FLAC file.
     """
+    said = _said(compared)
     if compared.hidden:
-        return _hidden(compared, sound)
+        return _player(sound) + note(_VOTE_FIRST, "busy") + said + _hidden(compared)
     cards = "".join(_side(compared, side) for side in compared.sides)
     return (
-        f"{_head(compared, sound)}{_sides(cards, len(compared.sides))}{marks_legend()}"
-        f"{note(compared.fairness)}{bars(compared.sides)}"
+        f"{_player(sound)}{_head(compared)}{_gains(compared)}{said}{_sides(cards)}"
+        f"{marks_legend()}{note(compared.fairness)}{bars(compared.sides)}"
         f'<div class="ws-card ws-figures">{_figures(compared)}</div>'
     )
 
 
-def _hidden(compared: Compared, sound: bytes) -> str:
+def verdict_of(compared: Compared) -> Verdict:
+    """Who heard it right, by the rules of `speech.scoring.verdict`."""
+    texts = {side.role: side.text for side in compared.sides}
+    return judge_sides(texts, compared.reference, compared.language)
+
+
+def model_words(side: HeardSide) -> str:
+    """The model, and what became of it before the comparison."""
+    return dense_words(side.model) if side.role == "dense" else side.model
+
+
+def _hidden(compared: Compared) -> str:
     first, second = (compared.side(role) for role in compared.blind)
-    against = ("the reference", compared.reference) if compared.reference else ("A", first.text)
     shared = _shared_note(first, second)
     cards = ""
     for letter, side in (("A", first), ("B", second)):
-        baseline = None if letter == "A" and not compared.reference else against
+        against = None if letter == "A" else ("A", first.text)
         shown = replace(side, note=shared)
-        cards += _card(letter, "", "", shown, baseline, compared.language)
-    return f"{_player(sound)}{note(_VOTE_FIRST, 'busy')}{_sides(cards, 2)}{marks_legend()}"
+        cards += _card(compared, shown, letter, [], against, "")
+    return f"{_sides(cards)}{marks_legend()}"
 
 
 def _shared_note(first: HeardSide, second: HeardSide) -> str:
@@ -132,9 +160,11 @@ def _shared_note(first: HeardSide, second: HeardSide) -> str:
     return _NOTES_JOINED_BY.join(said for said in ours if said in theirs)
 
 
-def _head(compared: Compared, sound: bytes) -> str:
-    """The recording, who heard it right and what was voted."""
-    lines = [_verdict(compared)] if compared.reference else []
+def _head(compared: Compared) -> str:
+    """Who heard it right, and what was voted."""
+    verdict = verdict_of(compared)
+    sentence, tone = verdict.sentence or _NOT_KNOWN, "good" if verdict.winner else "wait"
+    lines = []
     if compared.vote is not None:
         kind = "Blind vote" if compared.blind else "Vote"
         same = compared.vote == SAME
@@ -142,70 +172,135 @@ def _head(compared: Compared, sound: bytes) -> str:
     if compared.blind:
         first, second = compared.blind
         lines.append(f"A was {first}, B was {second}.")
-    return _player(sound) + (note("\n".join(lines), "good") if lines else "")
+    votes = note("\n".join(lines), "good") if lines else ""
+    return f'<div class="ws-verdict ws-{tone}" role="status">{text(sentence)}</div>{votes}'
 
 
-def _verdict(compared: Compared) -> str:
-    counts = {side.role: _errors(compared, side.text) for side in compared.sides}
-    fewest = min(wrong for wrong, _ in counts.values())
-    best = [role for role, (wrong, _) in counts.items() if wrong == fewest]
-    told = ", ".join(
-        f"{role} {wrong} word {'error' if wrong == 1 else 'errors'}"
-        for role, (wrong, _) in counts.items()
+def _gains(compared: Compared) -> str:
+    """What the slim side saves, in large figures."""
+    dense, slim = compared.side("dense"), compared.side("slim")
+    tiles = (
+        (
+            faster(dense.seconds, slim.seconds),
+            f"{duration(dense.seconds)} → {duration(slim.seconds)}",
+        ),
+        (
+            _less(dense.bytes_on_disk, slim.bytes_on_disk, "smaller", "larger"),
+            f"{megabytes(dense.bytes_on_disk)} → {megabytes(slim.bytes_on_disk)} on disk",
+        ),
     )
-    spoken = next(iter(counts.values()))[1]
-    who = "All alike" if len(best) == len(counts) else " and ".join(best)
-    return f"Who heard it right? {who}: {told}, of {spoken} words spoken."
+    shown = "".join(f"<div><b>{text(big)}</b><span>{text(why)}</span></div>" for big, why in tiles)
+    return f'<div class="ws-tiles ws-gains" aria-label="Slim against dense">{shown}</div>'
 
 
-def _errors(compared: Compared, written: str) -> tuple[int, int]:
-    """Word errors against the reference, and its words."""
-    steps = _steps(compared.reference or "", written, compared.language)
-    wrong = sum(step.kind != "equal" for step in steps)
-    return wrong, sum(step.kind != "insert" for step in steps)
+def _less(dense: float, other: float, less: str, more: str) -> str:
+    """The change from dense in per cent, in words; "same" below one per cent."""
+    if not dense:
+        return "–"
+    change = other / dense - 1
+    if abs(change) < 0.01:
+        return "same"
+    return f"{percent(abs(change), 0)} {less if change < 0 else more}"
+
+
+def _said(compared: Compared) -> str:
+    if not compared.reference:
+        return ""
+    return (
+        '<section class="ws-said"><h3>What was said</h3>'
+        f"{_transcript(compared.reference, compared.language)}</section>"
+    )
+
+
+def _transcript(written: str, language: str) -> str:
+    # Urdu runs from right to left, whatever the language of the recording.
+    said = text(written) if written.strip() else "<em>nothing recognised</em>"
+    return f'<p class="ws-transcript" dir="auto" lang="{text(language)}">{said}</p>'
 
 
 def _side(compared: Compared, side: HeardSide) -> str:
     against = None
-    if compared.reference:
-        against = ("the reference", compared.reference)
-    elif side.role != "dense":
+    if not compared.reference and side.role != "dense":
         against = ("the dense transcript", compared.side("dense").text)
     ran = f"{side.runs_in}, {side.hears_in}"
-    return _card(side.role, side.model, ran, side, against, compared.language)
+    trained = TRAINED if side.role in compared.trained else ""
+    facts = [model_words(side), ran, duration(side.seconds), megabytes(side.bytes_on_disk)]
+    return _card(compared, side, side.role, facts, against, trained)
 
 
 def _card(
-    title: str,
-    name: str,
-    ran: str,
+    compared: Compared,
     side: HeardSide,
+    title: str,
+    facts: list[str],
     against: tuple[str, str] | None,
-    language: str,
+    trained: str,
 ) -> str:
-    said = text(side.text) if side.text.strip() else "<em>nothing recognised</em>"
-    parts = [f'<div class="ws-run-head"><h3>{text(title)}</h3><span>{text(name)}</span></div>']
-    if ran:
-        parts.append(f'<p class="ws-small">{text(ran)}</p>')
-    parts.append(f'<p class="ws-transcript" lang="{text(language)}">{said}</p>')
-    if against is not None:
-        marked = marked_words(_steps(against[1], side.text, language))
-        parts.append(
-            f'<p class="ws-small">Against {text(against[0])}, after normaliser '
-            f"{text(for_language(language).name)}</p>"
-            f'<p class="ws-marked" lang="{text(language)}">{marked}</p>'
-        )
-    if side.note:
-        parts.append(note(side.note, "wait"))
+    """One transcript. `against` is what it is aligned with where nobody knows what was said."""
+    language, judged = compared.language, _judged(compared, side)
+    about = " · ".join(facts)
+    parts = [
+        f'<div class="ws-run-head"><h3>{text(title)}</h3><span>{text(about)}</span></div>',
+        _transcript(side.text, language),
+        _pills(compared, side, judged),
+    ]
+    if judged is not None:
+        parts.append(_against_reference(compared, side, judged))
+    elif against is not None:
+        after = f"Against {against[0]}, after normaliser {for_language(language).name}"
+        steps = word_differences(against[1], side.text, for_language(language))
+        parts.append(_aligned(after, steps, language))
+    known = [side.note, f"{trained}: it says nothing of speech it has not heard" if trained else ""]
+    parts += [note(said, "wait") for said in known if said]
     return f'<section class="ws-card">{"".join(parts)}</section>'
 
 
-def _steps(expected: str, written: str, language: str) -> tuple[WordDifference, ...]:
-    return word_differences(expected, written, for_language(language))
+def _judged(compared: Compared, side: HeardSide) -> ClipJudgement | None:
+    """None where nobody knows what was said."""
+    language = compared.language
+    if not compared.reference or not for_language(language)(compared.reference).split():
+        return None
+    return judge_clip(compared.reference, side.text, language)
 
 
-def _sides(cards: str, count: int) -> str:
-    return f'<div class="ws-sides ws-sides-{count}">{cards}</div>'
+def _pills(compared: Compared, side: HeardSide, judged: ClipJudgement | None) -> str:
+    """Script of the text, and whether it repeats itself."""
+    script = text_script(side.text)
+    found = []
+    if script != NO_SCRIPT:
+        other = (
+            judged.in_other_script if judged else bool(writing_note(side.text, compared.language))
+        )
+        found.append(pill(script_name(script), "wait" if other else "plain"))
+    loop = judged.loop if judged else find_loop(side.text)
+    if loop is not None:
+        found.append(pill(loop.describe(), "bad"))
+    return f'<p class="ws-pills">{" ".join(found)}</p>' if found else ""
+
+
+def _against_reference(compared: Compared, side: HeardSide, judged: ClipJudgement) -> str:
+    """Word errors as written and, in another script, those after transliteration beside them."""
+    language, wrong = compared.language, f"{judged.errors} of {judged.words} words wrong"
+    if judged.transliterated is None:
+        steps = word_differences(compared.reference or "", side.text, for_language(language))
+        after = f"{wrong} after normaliser {for_language(language).name}"
+        return _aligned(after, steps, language)
+    steps = word_differences(
+        compared.reference or "", to_devanagari(side.text), by_name(TRANSLITERATED_BY)
+    )
+    count = f"{wrong} as written; {judged.transliterated} of {judged.words} {TRANSLITERATION_NOTE}"
+    return _aligned(count, steps, language)
+
+
+def _aligned(words_above: str, steps: Iterable[Difference], language: str) -> str:
+    return (
+        f'<p class="ws-small">{text(words_above)}</p>'
+        f'<p class="ws-marked" lang="{text(language)}">{marked_words(steps)}</p>'
+    )
+
+
+def _sides(cards: str) -> str:
+    return f'<div class="ws-sides ws-heard">{cards}</div>'
 
 
 def _player(sound: bytes) -> str:
@@ -220,15 +315,40 @@ def _player(sound: bytes) -> str:
 
 
 def _figures(compared: Compared) -> str:
-    rows = [*_score_rows(compared.sides), *_cost_rows(compared.sides)]
+    rows = [*_error_rows(compared), *_score_rows(compared.sides), *_cost_rows(compared.sides)]
     many = "both models" if len(compared.sides) == 2 else "all models"
     fed = "the same features" if compared.shared_features else "features of their own"
     seconds = duration(compared.audio_seconds)
     caption = f"One recording of {seconds}, {many} on {fed}, one after the other"
     roles = [side.role for side in compared.sides]
-    headers = ("", *roles, *(f"{role} : dense" for role in roles[1:]))
-    notes = f'<p class="ws-small">Peak memory: {text(compared.memory_note)}.</p>'
-    return table(headers, rows, caption=caption) + notes
+    headers = ("", *roles, *(f"{role} against dense" for role in roles[1:]))
+    notes = [f"Peak memory: {compared.memory_note}."]
+    if any(judged and judged.transliterated is not None for judged in _all_judged(compared)):
+        notes.insert(0, f"The second count is {TRANSLITERATION_NOTE}.")
+    said = "".join(f'<p class="ws-small">{text(line)}</p>' for line in notes)
+    return table(headers, rows, caption=caption) + said
+
+
+def _all_judged(compared: Compared) -> list[ClipJudgement | None]:
+    return [_judged(compared, side) for side in compared.sides]
+
+
+def _error_rows(compared: Compared) -> list[list[Cell]]:
+    """Word errors as written and after transliteration, side by side."""
+    judged = [each for each in _all_judged(compared) if each is not None]
+    blanks = [number("") for _ in compared.sides[1:]]
+    if not judged:
+        return []
+    counts = [number(f"{each.errors} of {each.words}", strong=True) for each in judged]
+    rows = [[words("word errors, as written", strong=True), *counts, *blanks]]
+    if any(each.transliterated is not None for each in judged):
+        after = [
+            "–" if each.transliterated is None else f"{each.transliterated} of {each.words}"
+            for each in judged
+        ]
+        name = "word errors, after transliteration, at most"
+        rows.append([words(name, strong=True), *map(number, after), *blanks])
+    return rows
 
 
 def _score_rows(sides: tuple[HeardSide, ...]) -> list[list[Cell]]:
@@ -244,29 +364,30 @@ def _score_rows(sides: tuple[HeardSide, ...]) -> list[list[Cell]]:
 
 
 def _cost_rows(sides: tuple[HeardSide, ...]) -> list[list[Cell]]:
-    measured: list[tuple[str, Callable[[HeardSide], float], Callable[[float], str]]] = [
-        ("time", lambda side: side.seconds, duration),
-        ("real-time factor", lambda side: side.rtf, lambda value: f"{value:.3f}"),
-        ("size on disk", lambda side: side.bytes_on_disk, megabytes),
-        ("parameters", lambda side: side.parameters, millions),
-        ("peak memory", lambda side: side.peak_memory_bytes, megabytes),
-        ("tokens written", lambda side: side.tokens, str),
+    dense, *others = sides
+    fewer = partial(_less, less="fewer", more="more")
+    smaller = partial(_less, less="smaller", more="larger")
+    less = partial(_less, less="less", more="more")
+    measured: list[
+        tuple[str, Callable[[HeardSide], float], Callable[[float], str], Callable[..., str] | None]
+    ] = [
+        ("time", lambda side: side.seconds, duration, faster),
+        ("real-time factor", lambda side: side.rtf, lambda value: f"{value:.3f}", None),
+        ("size on disk", lambda side: side.bytes_on_disk, megabytes, smaller),
+        ("parameters", lambda side: side.parameters, millions, fewer),
+        ("peak memory", lambda side: side.peak_memory_bytes, megabytes, less),
+        ("tokens written", lambda side: side.tokens, str, None),
     ]
-    return [
-        [
-            words(name, strong=True),
-            *(number(show(get(side))) for side in sides),
-            *(number(_ratio(get(sides[0]), get(side))) for side in sides[1:]),
-        ]
-        for name, get, show in measured
+    blanks = [words("") for _ in others]
+    rows = [
+        [words(name, strong=True), *(words(getattr(side, key)) for side in sides), *blanks]
+        for name, key in (("engine", "runs_in"), ("window", "hears_in"))
     ]
-
-
-def _ratio(dense: float, other: float) -> str:
-    if not dense:
-        return "–"
-    ratio = other / dense
-    return "same" if abs(ratio - 1) < _SAME else f"{ratio:.2f} ×"
+    for name, get, show, against in measured:
+        changes = ["" if against is None else against(get(dense), get(side)) for side in others]
+        cells = [number(show(get(side))) for side in sides]
+        rows.append([words(name, strong=True), *cells, *map(number, changes)])
+    return rows
 
 
 # The app's own names for what its style sheets leave to Gradio's theme.
@@ -289,7 +410,8 @@ def comparison_page(compared: Compared, sound: bytes) -> str:
     _check_shown(compared)
     styles = "\n".join(sheet.read_text("utf-8") for sheet in (STYLE_SHEET, COMPARE_SHEET))
     made = compared.made.replace("T", " ").replace("+00:00", " UTC")
-    lead = f"{made}; {compared.side('slim').model} against {compared.side('dense').model}"
+    slim, dense = (model_words(compared.side(role)) for role in ("slim", "dense"))
+    lead = f"{made}; {slim} against {dense}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -312,7 +434,9 @@ def write_page(compared: Compared, sound: bytes, folder: Path) -> Path:
 def write_record(compared: Compared, folder: Path) -> Path:
     """The comparison as JSON in `folder`. Raises as `write_page` does."""
     _check_shown(compared)
-    record = json.dumps(compared.to_record(), ensure_ascii=False, indent=1)
+    verdict = verdict_of(compared)
+    judged = {"verdict": verdict.sentence, "winner": verdict.winner, "notes": list(verdict.notes)}
+    record = json.dumps({**compared.to_record(), **judged}, ensure_ascii=False, indent=1)
     return _written(folder / f"comparison-{compared.key}.json", record + "\n")
 
 

@@ -63,6 +63,7 @@ class Compared:
         sides: Dense, slim and perhaps a third.
         blind: Roles of A and B when they were hidden; empty for an open comparison.
         vote: The role that was voted for, `SAME`, or None.
+        trained: Roles of models that were trained on this very recording.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Compared:
     sides: tuple[HeardSide, ...]
     blind: tuple[str, ...] = ()
     vote: str | None = None
+    trained: tuple[str, ...] = ()
 
     @property
     def hidden(self) -> bool:
@@ -98,6 +100,7 @@ def compared_from(
     language: str,
     reference: str | None,
     fairness: str,
+    trained: tuple[str, ...] = (),
 ) -> Compared:
     """What `engines.comparison.compare` found, with names and engines as they were chosen."""
     found = [comparison.dense, comparison.slim]
@@ -119,6 +122,7 @@ def compared_from(
         memory_note=comparison.memory_note,
         fairness=fairness,
         sides=sides,
+        trained=trained,
     )
 
 
@@ -142,7 +146,9 @@ def parsed(record: Any, key: str) -> Compared:
     sides = tuple(_parsed_side(side) for side in typed(record["sides"], list))
     blind = tuple(typed(record["blind"], list))
     roles = [side.role for side in sides]
+    trained = tuple(typed(record.get("trained", []), list))  # earlier records have none
     known = roles in (list(ROLES[:2]), list(ROLES)) and blind in _orders()
+    known = known and all(role in ROLES for role in trained)
     if not known or record["vote"] not in (*ROLES[:2], SAME, None):
         raise ValueError("unknown sides or vote")
     texts = {name: typed(record[name], str) for name in _TEXTS}
@@ -156,6 +162,7 @@ def parsed(record: Any, key: str) -> Compared:
         sides=sides,
         blind=blind,
         vote=record["vote"],
+        trained=trained,
         **texts,
     )
 

@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,14 +22,15 @@ from whisperslim.ui.compare.fields import (
 )
 from whisperslim.ui.compare.folder import BatchCompare, check_source, clips_of
 from whisperslim.ui.compare.history import History
-from whisperslim.ui.compare.record import Compared, compared_from
-from whisperslim.ui.context.choices import dense_choices, slim_choices
+from whisperslim.ui.compare.record import ROLES, Compared, compared_from
+from whisperslim.ui.context.choices import dense_choices, dense_of, slim_choices
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.context.sides import (
     dense_engines,
     dense_side,
     fairness,
+    origin_words,
     slim_options,
     slim_side,
 )
@@ -62,14 +64,19 @@ def connect_compare(
     def offer(chosen: str | None, dense_engine: str) -> Updates:
         names = slim_choices(context)
         name = chosen or next(iter(names), None)
+        # What somebody has chosen stays when the tab is opened again.
+        origin = {} if chosen else origin_update(context, name)
         return {
-            tab.dense: gr.update(choices=dense_choices(context)),
+            tab.dense: gr.update(choices=dense_choices(context), **origin),
             tab.slim: gr.update(choices=names, value=name),
             **engines(name, dense_engine),
         }
 
     def engines(slim: str | None, dense_engine: str) -> Updates:
         return engine_updates(tab, context, slim, dense_engine)
+
+    def choose_slim(slim: str | None, dense_engine: str) -> Updates:
+        return {tab.dense: gr.update(**origin_update(context, slim)), **engines(slim, dense_engine)}
 
     def explain(slim: str | None, key: str | None, dense_engine: str) -> str:
         return engine_note(context, slim, key, dense_engine)
@@ -109,7 +116,7 @@ def connect_compare(
 
     folder = {tab.batch.source, tab.batch.most, *models}
     folder_panel.connect(tab.batch, batch, opened, begin, folder)
-    tab.slim.input(engines, chosen, offered, **quiet)
+    tab.slim.input(choose_slim, chosen, [tab.dense, *offered], **quiet)
     explained = [tab.slim, tab.slim_engine, tab.dense_engine]
     again = {**quiet, "trigger_mode": "always_last"}
     gr.on(
@@ -158,6 +165,12 @@ def connect_compare(
     )
 
 
+def origin_update(context: AppContext, slim: object) -> dict[str, Any]:
+    """Like with like: the dense side that a slim model just chosen was made from, if known."""
+    source = dense_of(context, slim)
+    return {"value": source} if source else {}
+
+
 def keep_here(recording: object) -> None:
     """Keep the page's recording from being cleared away for as long again as a new one.
 
@@ -189,7 +202,18 @@ def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -
     result = context.listening.compare(dense, slim, audio, spoken, reference, *more)
     names = (str(models.dense), str(models.slim), str(models.slim))
     sides = (dense, slim, *more)
-    return compared_from(result, names, sides, spoken, reference, fairness(dense, slim))
+    alike = f"{fairness(dense, slim)} {origin_words(context, models.dense, models.slim)}"
+    trained = _trained_on(audio, dict(zip(ROLES, sides, strict=False)))
+    return compared_from(result, names, sides, spoken, reference, alike, trained)
+
+
+def _trained_on(recording: str, sides: Mapping[str, SideChoice]) -> tuple[str, ...]:
+    """Roles of the models that this very recording was used to train."""
+    # Only now: reading manifests brings the data libraries.
+    from whisperslim.jobs.scoring.origin import training_clips
+
+    clips = {path: training_clips(path) for path in {side.path for side in sides.values()}}
+    return tuple(role for role, side in sides.items() if clips[side.path].holds(Path(recording)))
 
 
 def _third_side(

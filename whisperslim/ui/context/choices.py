@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from whisperslim.engines.export.record import is_export
-from whisperslim.errors import SourceError, UsageError
+from whisperslim.errors import SourceError, UsageError, WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir, RunStatus
-from whisperslim.jobs.sizes.derivation import MARKER
+from whisperslim.jobs.sizes.derivation import MARKER, read_derivation
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
 
 PREPARED = "/prepared"
@@ -22,8 +22,38 @@ def slim_choices(context: AppContext) -> list[str]:
     return [run.name for run in sorted(runs, key=_is_resized)]
 
 
-def dense_choices(context: AppContext) -> list[str]:
-    """Dense models to compare with: the shipped ones, then those tuned for a run."""
+def dense_choices(context: AppContext) -> list[tuple[str, str]]:
+    """Words and name of the dense models to compare with: shipped ones, then tuned for a run."""
+    return [(dense_words(name), name) for name in _dense_names(context)]
+
+
+def dense_words(name: str) -> str:
+    """A dense model by what became of it: as it comes, or tuned for a run."""
+    run = name.removesuffix(PREPARED)
+    return f"{name}, as it comes" if run == name else f"the dense model tuned in {run}"
+
+
+def dense_of(context: AppContext, slim: object) -> str:
+    """Name in `dense_choices`, or path, of what a slim model was made from.
+
+    Empty when that is not known, or is no model that the page may open.
+    """
+    # Only now: reading manifests, which the module does too, brings the data libraries.
+    from whisperslim.jobs.scoring.origin import made_from, run_of
+
+    try:
+        folder = chosen_model(context, slim)
+        run, source = run_of(folder), made_from(folder)
+        derived = read_derivation(run) if run else None
+        if run and source == str(run.path / PREPARED[1:]):
+            source = f"{derived.source if derived else run.name}{PREPARED}"
+        chosen_model(context, source)
+    except WhisperSlimError:
+        return ""
+    return source
+
+
+def _dense_names(context: AppContext) -> list[str]:
     tuned = [
         f"{run.name}{PREPARED}"
         for run, _ in context.watch.listed()
@@ -48,7 +78,7 @@ def chosen_model(context: AppContext, name: object) -> str:
         return name
     if name in slim_choices(context):
         return _admitted(context, context.watch.open(name).slim_path)
-    if name in dense_choices(context):
+    if name in _dense_names(context):
         run = context.watch.open(name.removesuffix(PREPARED))
         return _admitted(context, run.path / PREPARED[1:])
     if name.strip().startswith(("/", "~")):

@@ -7,7 +7,7 @@ from whisperslim.core.disk.untrusted import json_of, typed
 from whisperslim.engines import registry
 from whisperslim.engines.export.record import PARITY_FILE, is_export, read_export
 from whisperslim.errors import ExportError, UsageError
-from whisperslim.ui.context.choices import chosen_model
+from whisperslim.ui.context.choices import chosen_model, dense_of, dense_words
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.side_choice import SideChoice
 
@@ -106,10 +106,21 @@ def fairness(dense: SideChoice, slim: SideChoice) -> str:
             f"Like for like: both models run in {dense.runs_in}, with {dense.hears_in}; only the "
             "model differs."
         )
+    affect = "both affect" if len(differences) > 1 else "which affects"
     return (
-        "Realistic, not like for like: the sides differ in the model and also in "
-        f"{' and in '.join(differences)}; the times are those of all of it together."
+        f"Not like for like: the sides also differ in {' and in '.join(differences)}; {affect} the "
+        "time."
     )
+
+
+def origin_words(context: AppContext, dense: object, slim: object) -> str:
+    """Whether the dense model of a form is what the slim one was made from, as a sentence."""
+    source = dense_of(context, slim)
+    if not source:
+        return "Which dense model the slim one was made from is not known here."
+    if source == dense:
+        return "The dense side is the model that the slim one was made from."
+    return f"The slim model was not made from this dense one, but from {dense_words(source)}."
 
 
 def _exports_beside(slim: Path) -> list[EngineOption]:
