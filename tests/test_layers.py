@@ -81,6 +81,11 @@ EXCEPTIONS = {
     # Sizes a slider shows, from `config.json` without torch; families load it.
     ("ui/context/embedding.py", "d_model"),
 }  # fmt: skip
+# Modules that Windows lacks. Inside a function that says what becomes of Windows they may be used.
+POSIX_ONLY = {
+    "crypt", "fcntl", "grp", "nis", "posix", "pty", "pwd", "resource", "spwd", "syslog", "termios",
+    "tty",
+}  # fmt: skip
 # Where an engine's name is another thing's too: the kind of an ordinary model folder.
 OTHER_MEANINGS = {
     ("core/fetch/model_folder.py", "hf"),
@@ -305,6 +310,47 @@ def test_an_engine_that_is_named_is_found(code: str) -> None:
 def test_packages_and_folders_of_an_engines_name_are_left_alone() -> None:
     code = "import torch\nversion('torch')\nfacts = {'torch': 1}\n'hf' in kinds"
     assert not list(engine_names("core/fetch/model_folder.py", ast.parse(code)))
+
+
+def imported_at_once(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Imports of a file that are carried out when it is loaded, those in a condition included."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from imported(ast.Module([node], []))
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield from imported_at_once(node)
+
+
+def posix_only(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    yield from (
+        (line, name)
+        for line, name in imported_at_once(tree)
+        if name.partition(".")[0] in POSIX_ONLY
+    )
+
+
+def test_every_file_can_be_loaded_on_windows() -> None:
+    wrong = [
+        f"{path}:{line}: imports {name}"
+        for path, tree in sources()
+        for line, name in posix_only(tree)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import fcntl", "import os, resource as r", "from termios import tcgetattr",
+     "try:\n import pwd\nexcept ImportError:\n pass", "if x:\n import tty",
+     "class A:\n import pwd"],
+)  # fmt: skip
+def test_what_windows_lacks_is_seen(code: str) -> None:
+    assert list(posix_only(ast.parse(code)))
+
+
+def test_what_windows_lacks_may_be_loaded_when_it_is_needed() -> None:
+    code = "import os.path\nimport pwd_like\ndef f():\n import fcntl\n async def g():\n  import pwd"
+    assert not list(posix_only(ast.parse(code)))
 
 
 def test_importing_the_package_and_asking_for_help_is_light() -> None:

@@ -215,6 +215,17 @@ def test_a_detached_worker_is_started_once_and_stopped_on_request(
     assert run.status() == RunStatus.STOPPED
 
 
+def test_a_worker_may_be_begun_by_the_process_that_was_started(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python is by the one in a virtual environment of Windows."""
+    code = 'import subprocess, sys; subprocess.run([sys.executable, "-c", *sys.argv[1:]])'
+    command = [sys.executable, "-c", code, PATIENT, str(run.path)]
+    monkeypatch.setattr(process, "worker_command", lambda run: command)
+    assert process.start_worker(run) == run.worker_pid()
+    process.stop(run, force=True)
+
+
 def test_a_killed_worker_is_gone_at_once(run: RunDir, patient: None) -> None:
     process.start_worker(run)
     until(lambda: kinds(run) == ["run_started"])

@@ -12,6 +12,7 @@ import pytest
 from tests.commands.test_cli import Done, cli  # noqa: F401
 from tests.support.light_runs import light_run, patient_command, until
 from whisperslim import events
+from whisperslim.core.disk.locks import Lock
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.process import queue
@@ -119,6 +120,17 @@ def test_runs_that_ended_meanwhile_are_not_begun_again(runs: Path) -> None:
     order(runs, ["done"])
     queue.keep(runs)
     assert queue.waiting(runs) == () and run.status() == RunStatus.FINISHED
+
+
+def test_a_keeper_that_begins_is_not_kept_off_by_a_look(tmp_path: Path) -> None:
+    run = light_run(tmp_path, "done")
+    EventLog(run.events_path).append(events.Finished(1.0, ""))
+    order(tmp_path, ["done"])
+    with Lock(tmp_path / ".queue" / "keeper.lock") as look:
+        assert look.take(0)
+        threading.Timer(0.1, look.close).start()
+        queue.keep(tmp_path)
+    assert queue.waiting(tmp_path) == ()
 
 
 def test_the_keeper_is_a_process_of_its_own(tmp_path: Path) -> None:

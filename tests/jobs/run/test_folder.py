@@ -12,7 +12,6 @@ from whisperslim import events
 from whisperslim.errors import RecipeError, RunError
 from whisperslim.events import Event
 from whisperslim.jobs.recipe.recipe import Recipe, from_mapping
-from whisperslim.jobs.run import folder as rundir
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir, RunStatus, find_run, list_runs
 
@@ -107,9 +106,8 @@ def test_status_without_a_worker_follows_the_last_event(
 
 
 def test_a_held_run_is_running_and_refuses_a_second_worker(
-    run: RunDir, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    run: RunDir, holder: subprocess.Popen[str]
 ) -> None:
-    monkeypatch.setattr(rundir, "_LOCK_PATIENCE_SECONDS", 0.0)
     assert run.status() == RunStatus.RUNNING
     assert run.worker_pid() == holder.pid
     with pytest.raises(RunError, match="busy"), run.lock():

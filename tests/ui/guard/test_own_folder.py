@@ -190,6 +190,8 @@ def test_only_what_is_ours_and_stale_is_removed(
     unlocked = make_folder(tmp_path, "unlocked", lock=False)
     elsewhere = make_folder(tmp_path / "elsewhere", "real")
     foreign.mkdir()
+    unfinished = make_folder(tmp_path, "unfinished")
+    shutil.rmtree(unfinished / "files")
     linked, file = tmp_path / "whisperslim-app-linked", tmp_path / "whisperslim-app-file"
     linked.symlink_to(elsewhere)
     file.touch()
@@ -200,7 +202,7 @@ def test_only_what_is_ours_and_stale_is_removed(
     assert stale.exists(), "another user's is not ours to remove"
     remove_stale(tmp_path)
     assert not stale.exists()
-    left = (foreign, unlocked, linked, file, elsewhere / "files" / "voice.wav")
+    left = (foreign, unlocked, unfinished / "lock", linked, file, elsewhere / "files" / "voice.wav")
     assert all(path.exists() for path in left)
 
 

@@ -1,9 +1,6 @@
 """The Trade-off tab's figures and handlers as plain functions, on hand-made curves."""
 
-import os
 import re
-import signal
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -531,28 +528,6 @@ def test_what_the_tab_asks_for_is_what_the_commands_do(tmp_path: Path) -> None:
 # --- commands in the background ---------------------------------------------------------------
 
 
-def test_a_command_is_seen_at_work_until_it_ends(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = "echo begun; exec sleep 600"
-    monkeypatch.setattr(background, "own_command", lambda *_: ["sh", "-c", code])
-    assert background.look(run, "nap") == Background()
-    pid = background.start(run, "nap", ["nap", "--target", "0.5", "a b"])
-    try:
-        assert wait_until(lambda: background.look(run, "nap").said == "begun")
-        seen = background.look(run, "nap")
-        assert seen.running and seen.arguments == ("nap", "--target", "0.5", "a b")
-        assert seen.value_of("--target") == "0.5" and seen.value_of("--other") == ""
-        with pytest.raises(RunError, match="at work already"):
-            background.start(run, "nap", ["nap"])
-    finally:
-        os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: not background.look(run, "nap").running)
-    monkeypatch.setattr(background, "own_command", lambda *_: ["echo", "second"])
-    background.start(run, "nap", ["again"])
-    assert wait_until(lambda: background.look(run, "nap") == Background(("again",), said="second"))
-
-
 @pytest.mark.parametrize(
     ("taken", "told"),
     [
@@ -568,12 +543,3 @@ def test_a_command_without_a_place_for_its_log_says_so(
     monkeypatch.setattr(background, "detached", lambda *_: pytest.fail("started"))
     page = _problem(lambda: background.start(run, "nap", ["nap"]))
     assert "ws-bad" in page and told in page
-
-
-def wait_until(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False

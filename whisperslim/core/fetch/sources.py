@@ -3,8 +3,8 @@
 Whatever is tried is announced, and nothing is used in place of what was asked for.
 """
 
-import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.core.disk.locks import Lock
 from whisperslim.core.disk.storage import Report, require_space, storage_errors
 from whisperslim.core.fetch.hub import fetch_from_hub, find_in_hub_cache
 from whisperslim.core.fetch.mirror import MIRRORED, fetch_from_mirror, mirror_entry
@@ -187,12 +188,10 @@ def _not_found(name: str, place: Path, tried: list[str]) -> str:
 def _alone(place: Path, announce: Announce) -> Iterator[None]:
     """Hold the right to fill `place`; the system lets go of it however the process ends."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with (place.parent / f".{place.name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with Lock(place.parent / f".{place.name}.lock") as lock:
+        if not lock.take(0):
             announce(f"waiting for another process that fetches {place.name}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.take(math.inf)
         yield
 
 

@@ -1,25 +1,33 @@
 """Commands about a run that work beside it, such as a prediction: started and followed.
 
 Like a worker, such a process outlives whoever started it. What it writes goes to its log, and it
-holds a lock on that log for as long as it lives: the lock is how anyone sees that it is at work.
+holds a lock beside the log for as long as it lives: the lock is how anyone sees that it is at work.
+
+background/NAME.log      the command, and what it says
+background/NAME.lock     held by the command, which takes it before anything else
+background/NAME.start    held by who starts it, until the command has its lock
 """
 
-import fcntl
+import os
+import runpy
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
+from whisperslim.core.disk.locks import Lock, holder
+from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError
-from whisperslim.jobs.process.child import collect, detached, own_command
+from whisperslim.jobs.process.child import collect, detached
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.jobs.run.folder import RunDir
 
 _TAIL_BYTES = 4000
-# Looking takes the lock for a moment; who wants to start tries again that long.
-_LOCK_PATIENCE_SECONDS = 1.0
+# The lock is taken before the command is loaded, so this is long even on a busy machine.
+_START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -39,18 +47,22 @@ class Background:
 def start(run: RunDir, name: str, arguments: Sequence[str]) -> int:
     """Run `whisperslim ARGUMENTS` in a detached process. Returns its id.
 
-    Raises `RunError` when a command of this name works on the run already, or the disk refuses.
+    Returns when the process holds its lock. Raises `RunError` when a command of this name works on
+    the run already, the disk refuses, or a minute passes before the lock is held.
     """
-    with storage_told(run.path), _opened(log_path(run, name)) as log:
-        # The child inherits the open file and with it the lock; the system lets go at its end.
-        if not _acquired(log.fileno()):
-            raise RunError(f"a {name} of {run.name} is at work already; wait for its end")
-        log.truncate(0)
-        log.write(f"$ whisperslim {shlex.join(arguments)}\n".encode())
-        log.flush()
-        child = detached(own_command(*arguments), log)
-    collect(child)
-    return child.pid
+    path = log_path(run, name)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC
+    with storage_told(run.path):
+        path.parent.mkdir(exist_ok=True)
+        with Lock(path.with_suffix(".start")) as starting:
+            if not starting.take(_START_SECONDS) or holder(_lock_path(run, name)) is not None:
+                raise RunError(f"a {name} of {run.name} is at work already; wait for its end")
+            with open_plain(path, flags) as log:
+                log.write(f"$ whisperslim {shlex.join(arguments)}\n".encode())
+                log.flush()
+                child = detached(_command(_lock_path(run, name), arguments), log)
+            collect(child)
+            return _holding(run, name, child)
 
 
 def look(run: RunDir, name: str) -> Background:
@@ -58,8 +70,8 @@ def look(run: RunDir, name: str) -> Background:
     path = log_path(run, name)
     if not path.is_file():
         return Background()
+    running = holder(_lock_path(run, name)) is not None
     with path.open("rb") as log:
-        running = not _locked(log.fileno(), fcntl.LOCK_SH)
         first = log.readline().decode(errors="replace")
         log.seek(max(log.tell(), path.stat().st_size - _TAIL_BYTES))
         said = log.read().decode(errors="replace").strip()
@@ -71,9 +83,29 @@ def log_path(run: RunDir, name: str) -> Path:
     return run.path / "background" / f"{name}.log"
 
 
-def _opened(path: Path) -> BinaryIO:
-    path.parent.mkdir(exist_ok=True)
-    return path.open("ab")
+def _lock_path(run: RunDir, name: str) -> Path:
+    return log_path(run, name).with_suffix(".lock")
+
+
+def _command(lock: Path, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "whisperslim.jobs.process.background", str(lock), *arguments]
+
+
+def _holding(run: RunDir, name: str, child: subprocess.Popen[bytes]) -> int:
+    """Id of the process that holds the lock; of one that has ended already, what it had."""
+    deadline = time.monotonic() + _START_SECONDS
+    while child.poll() is None:
+        process = holder(_lock_path(run, name))
+        if process is not None:
+            return process
+        if time.monotonic() > deadline:
+            child.kill()
+            raise RunError(
+                f"the {name} of {run.name} did not begin within {_START_SECONDS:.0f} s. The "
+                "machine may be too busy: try again when it is less so"
+            )
+        time.sleep(0.02)
+    return child.pid
 
 
 def _arguments(line: str) -> tuple[str, ...]:
@@ -83,18 +115,15 @@ def _arguments(line: str) -> tuple[str, ...]:
         return ()
 
 
-def _acquired(descriptor: int) -> bool:
-    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
-    while not _locked(descriptor, fcntl.LOCK_EX):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def _hold_and_run(path: Path, arguments: Sequence[str]) -> None:
+    """Be the command line with these arguments, and hold a lock meanwhile."""
+    with Lock(path) as lock:
+        if not lock.take():
+            sys.exit("the same command is at work already; wait for its end")
+        lock.sign()
+        sys.argv[1:] = arguments
+        runpy.run_module("whisperslim", run_name="__main__", alter_sys=True)
 
 
-def _locked(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+if __name__ == "__main__":
+    _hold_and_run(Path(sys.argv[1]), sys.argv[2:])

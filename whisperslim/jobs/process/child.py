@@ -43,9 +43,8 @@ def start_worker(run: RunDir) -> int:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     with storage_told(run.path), open_plain(run.log_path, flags) as log:
         child = detached(worker_command(run), log)
-    _wait_until_held(run, child)
     collect(child)
-    return child.pid
+    return _worker(run, child)
 
 
 def detached(command: Sequence[str], log: BinaryIO) -> subprocess.Popen[bytes]:
@@ -106,21 +105,32 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **own}
 
 
-def _wait_until_held(run: RunDir, child: subprocess.Popen[bytes]) -> None:
+def _worker(run: RunDir, child: subprocess.Popen[bytes]) -> int:
+    """Id of the worker that `child` is or has begun, once it holds the run."""
     deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and run.worker_pid() != child.pid:
+    while time.monotonic() < deadline:
+        pid = run.worker_pid()
+        if pid is not None and _is_of(child, pid):
+            return pid
         if child.poll() is None:
             time.sleep(0.05)
         elif child.returncode == 0:
-            return
+            return child.pid
         else:
             raise RunError(f"the worker of {run.name} did not start:\n{_log_tail(run)}")
-    if run.worker_pid() != child.pid:
-        child.kill()
-        raise RunError(
-            f"the worker of {run.name} did not begin within {_START_SECONDS:.0f} s. The machine "
-            "may be too busy: resume the run when it is less so"
-        )
+    child.kill()
+    raise RunError(
+        f"the worker of {run.name} did not begin within {_START_SECONDS:.0f} s. The machine "
+        "may be too busy: resume the run when it is less so"
+    )
+
+
+def _is_of(child: subprocess.Popen[bytes], pid: int) -> bool:
+    """Whether a process is `child`, or of it: Python in a virtual environment of Windows."""
+    try:
+        return pid == child.pid or psutil.Process(pid).ppid() == child.pid
+    except psutil.Error:
+        return False
 
 
 def _log_tail(run: RunDir) -> str:
@@ -150,6 +160,8 @@ def _kill(pid: int) -> None:
 def _kill_session(pid: int) -> None:
     # A child whose own parent is gone is no descendant any more, but still in the worker's group.
     # Only a worker that leads its session has a group to itself; a terminal's may hold others.
+    if not hasattr(os, "killpg"):  # Windows has no sessions: descendants are all that is found
+        return
     try:
         if os.getsid(pid) == pid:
             os.killpg(pid, signal.SIGKILL)

@@ -7,8 +7,8 @@ a terminal, with `compress` or `resume`, is served at once: that run counts as a
 """
 
 import errno
-import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from whisperslim import events
+from whisperslim.core.disk.locks import Lock
 from whisperslim.core.disk.untrusted import foreign_part, open_plain, read_json, read_yaml
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import child as process
@@ -146,15 +147,15 @@ def keep(runs: Path) -> None:
 
     A run that cannot be begun is taken off the queue, and its own log says why.
     """
-    with (_made(runs) / "keeper.lock").open("ab") as lock:
-        if not _locked(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with _keeper_lock(runs) as lock:
+        if not lock.take():
             return  # another one keeps it
         while True:
             with _order_held(runs) as held:
                 _begin_next(runs, held)
                 if not waiting(runs):
                     # Let go while nobody can join, or who joins might count on this keeper.
-                    fcntl.flock(lock.fileno(), fcntl.LOCK_UN)
+                    lock.close()
                     return
             time.sleep(_POLL_SECONDS)
 
@@ -223,20 +224,17 @@ def _made(runs: Path) -> Path:
 @contextmanager
 def _order_held(runs: Path) -> Iterator[_Order]:
     with storage_told(runs):
-        opened = (_made(runs) / "order.lock").open("ab")
+        opened = Lock(_made(runs) / "order.lock")
     with opened as lock:
-        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+        lock.take(math.inf)
         yield _Order(runs)
 
 
 def _keeper_at_work(runs: Path) -> bool:
-    with (_made(runs) / "keeper.lock").open("ab") as lock:
-        return not _locked(lock.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    # When two ask at once, one may be taken for a keeper by the other; that one then begins it.
+    with _keeper_lock(runs) as lock:
+        return not lock.take(0)
 
 
-def _locked(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind)
-    except BlockingIOError:
-        return False
-    return True
+def _keeper_lock(runs: Path) -> Lock:
+    return Lock(_made(runs) / "keeper.lock")

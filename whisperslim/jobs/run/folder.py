@@ -1,8 +1,5 @@
 """A run's folder is the truth about the run: everything is read from it, by anyone, any time."""
 
-import fcntl
-import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from whisperslim import events
 from whisperslim.core.disk.files import write_text_atomically
-from whisperslim.core.disk.untrusted import foreign_part, open_plain, read_yaml
+from whisperslim.core.disk.locks import Lock, holder
+from whisperslim.core.disk.untrusted import foreign_part, read_yaml
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.disk import storage_told
 from whisperslim.jobs.run.eventlog import last_event
@@ -23,8 +21,6 @@ if TYPE_CHECKING:  # a recipe knows all methods and so loads torch, which listin
 
 LATEST = "latest"
 _MARKS = ("recipe.yaml", "events.jsonl", "stages")
-# Looking whether a run is busy takes the lock for a moment; a worker tries again that long.
-_LOCK_PATIENCE_SECONDS = 1.0
 
 
 class RunStatus(StrEnum):
@@ -177,28 +173,20 @@ class RunDir:
         Raises `RunError` when another process works on the run, or the run holds a link.
         """
         self.check_links()
-        with open_plain(self._lock_path, os.O_RDWR | os.O_CREAT) as file:
-            descriptor = file.fileno()
-            self._acquire(descriptor)
+        with Lock(self._lock_path) as lock:
+            if not lock.take():
+                raise RunError(
+                    f"the run {self.name} is busy: another process works on it; wait for it, "
+                    f"or stop it with `whisperslim stop {self.path}`"
+                )
             # Old requests are not for this worker; only then is the process known to others.
             self.clear_stop()
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            lock.sign()
             yield
 
     def worker_pid(self) -> int | None:
         """Process that holds the run, or None when nobody does."""
-        try:
-            file = open_plain(self._lock_path)
-        except (OSError, ValueError):  # there is none, or what stands there is no lock of ours
-            return None
-        with file:
-            try:
-                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = file.read(32)
-                return int(text) if text.isdigit() else None
-        return None
+        return holder(self._lock_path)
 
     def status(self) -> RunStatus:
         """From the files alone: who holds the lock, and what the last event was."""
@@ -220,19 +208,6 @@ class RunDir:
 
     def _marker(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.done"
-
-    def _acquire(self, descriptor: int) -> None:
-        deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
-        while True:
-            try:
-                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise RunError(
-                        f"the run {self.name} is busy: another process works on it; wait for it, "
-                        f"or stop it with `whisperslim stop {self.path}`"
-                    ) from error
-                time.sleep(0.05)
 
 
 def list_runs(runs: Path) -> list[RunDir]:

@@ -5,7 +5,7 @@
 """
 
 import atexit
-import fcntl
+import math
 import os
 import shutil
 import signal
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from whisperslim.core.disk.locks import Lock
 from whisperslim.jobs.run.disk import storage_told
 
 KEPT_SECONDS = 3600  # of every file: an upload, a recording chosen, a file to save
 _PREFIX, _LOCK, _FILES = "whisperslim-app-", "lock", "files"
-_held: dict[Path, int] = {}  # the folders of this process, and what holds the lock of each
+_held: dict[Path, Lock] = {}  # the folders of this process
 
 
 def make_own_folder() -> Path:
@@ -34,8 +35,10 @@ def make_own_folder() -> Path:
     remove_stale(place)
     with storage_told(place):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-        _held[folder] = _locked_from_the_start(folder)
+        _held[folder] = Lock(folder / _LOCK)
+        _held[folder].take(math.inf)
         atexit.register(_remove, folder)
+        # Only now: a folder without is still being made, though nobody may have locked it yet.
         (folder / _FILES).mkdir()
     return folder / _FILES
 
@@ -48,17 +51,18 @@ def remove_when_told_to_end() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no terminal that hangs up
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _remove_and_end)
 
 
 def remove_stale(place: Path) -> None:
     """Remove this user's folders in `place` whose app lives no more."""
     for folder in place.glob(f"{_PREFIX}*"):
-        descriptor = _taken_over(folder)
-        if descriptor is not None:
-            _remove_with(folder, descriptor)
+        lock = _taken_over(folder)
+        if lock is not None:
+            _remove_with(folder, lock)
 
 
 @dataclass(frozen=True)
@@ -97,44 +101,39 @@ def _remove_if_empty(folder: Path, old: bool) -> None:
             folder.rmdir()
 
 
-def _locked_from_the_start(folder: Path) -> int:
-    # A lock that another app finds unlocked is stale, so it is locked before it has its name.
-    unnamed = folder / f".{_LOCK}"
-    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    unnamed.rename(folder / _LOCK)
-    return descriptor
-
-
-def _taken_over(folder: Path) -> int | None:
-    """What now holds the lock of a stale folder; None for another user's, or one in use."""
+def _taken_over(folder: Path) -> Lock | None:
+    """The lock of a stale folder, taken; None for another user's, or one in use."""
     try:
         about = folder.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        if not stat.S_ISDIR(about.st_mode) or not _is_own(about):
             return None
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # just made and not locked yet, or just removed
+        lock = Lock(folder / _LOCK, make=False)
+    except (OSError, ValueError):  # just made and not locked yet, or just removed
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    if lock.take(0) and (folder / _FILES).exists():
+        return lock
+    lock.close()
+    return None
+
+
+def _is_own(about: os.stat_result) -> bool:
+    # Windows has a temporary folder for each user.
+    return not hasattr(os, "getuid") or about.st_uid == os.getuid()
 
 
 def _remove(folder: Path) -> None:
-    descriptor = _held.pop(folder, None)
-    if descriptor is not None:
-        _remove_with(folder, descriptor)
+    lock = _held.pop(folder, None)
+    if lock is not None:
+        _remove_with(folder, lock)
 
 
-def _remove_with(folder: Path, descriptor: int) -> None:
+def _remove_with(folder: Path, lock: Lock) -> None:
     # The lock goes last: without it nobody would remove what could not be removed now.
     shutil.rmtree(folder / _FILES, ignore_errors=True)
-    if not (folder / _FILES).exists():
+    removed = not (folder / _FILES).exists()
+    lock.close()  # Windows removes no file that is open
+    if removed:
         shutil.rmtree(folder, ignore_errors=True)
-    os.close(descriptor)
 
 
 def _remove_and_end(number: int, frame: FrameType | None) -> None:
@@ -146,9 +145,10 @@ def _remove_and_end(number: int, frame: FrameType | None) -> None:
 
 def _leave_to_parent() -> None:
     """A forked child ends without its parent's folders, and does not keep them locked."""
-    for descriptor in _held.values():
-        os.close(descriptor)
+    for lock in _held.values():
+        lock.close()
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+if hasattr(os, "register_at_fork"):  # Windows forks no process
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,0 +1,143 @@
+"""Locks on files: one holder each, and the system lets go of them however the holder ends.
+
+By filelock, which has `flock` and, on Windows, `LockFileEx` on the first byte. It knows no shared
+lock, so who only looks takes the lock as well, for a moment: who wants it tries for a while, and a
+lock that is not to be had counts as held when its file names a process that was there before it
+was written. The number has a zero in front, as nobody but the holder can read the first byte on
+Windows.
+"""
+
+import errno
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import psutil
+from filelock import lock_descriptor, unlock_descriptor
+
+from whisperslim.core.disk.untrusted import open_plain
+
+PATIENCE_SECONDS = 1.0
+_LOOKING_SECONDS = 0.2
+_AGAIN_SECONDS = 0.02
+_DIGITS = 10
+_LARGEST_ID = 2**31 - 1
+# Workers of earlier versions wrote no zero; they never ran on Windows.
+_READ_FROM = 1 if sys.platform == "win32" else 0
+
+
+class Lock:
+    """A lock file, opened.
+
+    The file stays when the lock is let go: were it deleted, two could hold locks of one name. A
+    forked child leaves the lock to its parent; a process begun otherwise has no part in it.
+
+    Args:
+        path: The file. No link is followed.
+        make: Whether to make it when it is missing.
+
+    Raises:
+        OSError: it is missing or refused; `ELOOP` for a link.
+        ValueError: it is no file at all.
+    """
+
+    def __init__(self, path: Path, make: bool = True) -> None:
+        self._file = open_plain(path, os.O_RDWR | (os.O_CREAT if make else 0))
+        self._holder = 0
+        self._signed = False
+
+    def take(self, patience: float = PATIENCE_SECONDS) -> bool:
+        """Whether it could be taken, at once or within `patience` in seconds."""
+        deadline = time.monotonic() + patience
+        while not lock_descriptor(self._file.fileno(), blocking=False):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_AGAIN_SECONDS)
+        self._holder = os.getpid()
+        return True
+
+    def sign(self) -> None:
+        """Write down which process holds it, for `holder`. Raises `OSError` on a full disk."""
+        self._signed = True
+        self._write(self._holder)
+
+    def close(self) -> None:
+        """Let go of it, if this process holds it."""
+        if self._file.closed:
+            return
+        with self._file:
+            if self._holder == os.getpid():
+                if self._signed:
+                    with suppress(OSError):  # the number alone makes nobody a holder
+                        self._write(0)
+                unlock_descriptor(self._file.fileno())
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, process: int) -> None:
+        # Of one length, so that the file need not be cut, and a reader sees a whole number.
+        os.lseek(self._file.fileno(), 0, os.SEEK_SET)
+        os.write(self._file.fileno(), f"{process:0{1 + _DIGITS}d}".encode())
+
+
+def holder(path: Path) -> int | None:
+    """Id of the process that holds and has signed a lock; None when nobody does.
+
+    Writes nothing, and follows no link.
+    """
+    try:
+        with _opened_to_look(path) as file:
+            return _holder(file.fileno())
+    except (OSError, ValueError):  # there is none, or what stands there is no lock of ours
+        return None
+
+
+def _holder(descriptor: int) -> int | None:
+    deadline = time.monotonic() + _LOOKING_SECONDS
+    while not lock_descriptor(descriptor, blocking=False):
+        process = _signature(descriptor)
+        if process and _is_older(process, os.fstat(descriptor).st_mtime):
+            return process
+        # Somebody else looks at the lock of one that was killed, its holder has yet to sign, or is
+        # on another computer.
+        if time.monotonic() >= deadline:
+            return process
+        time.sleep(_AGAIN_SECONDS)
+    unlock_descriptor(descriptor)
+    return None
+
+
+def _signature(descriptor: int) -> int | None:
+    os.lseek(descriptor, _READ_FROM, os.SEEK_SET)
+    text = os.read(descriptor, 1 + _DIGITS - _READ_FROM)
+    process = int(text) if text.isdigit() else 0
+    return process if 0 < process <= _LARGEST_ID else None
+
+
+def _is_older(process: int, moment: float) -> bool:
+    try:
+        return psutil.Process(process).create_time() <= moment
+    except psutil.Error:  # there is none, or it is somebody else's
+        return False
+
+
+def _opened_to_look(path: Path) -> BinaryIO:
+    try:
+        return open_plain(path, os.O_RDWR)  # a network's file system locks no file opened to read
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return open_plain(path)
