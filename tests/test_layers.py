@@ -16,7 +16,17 @@ import pytest
 from whisperslim.engines import registry
 
 PACKAGE = Path(__file__).parents[1] / "whisperslim"
-LEAVES = {"errors", "events", "exported", "fields", "inputs", "offline", "places", "scripts"}
+LEAVES = {
+    "errors",
+    "events",
+    "exported",
+    "extras",
+    "fields",
+    "inputs",
+    "offline",
+    "places",
+    "scripts",
+}
 MAY_IMPORT = {
     "errors": set(),
     "events": set(),
@@ -25,6 +35,7 @@ MAY_IMPORT = {
     "offline": set(),
     "scripts": set(),
     "exported": {"errors"},
+    "extras": {"errors"},
     "fields": {"errors"},
     "speech": {"errors", "fields", "inputs", "places", "scripts"},
     "core": LEAVES,
@@ -33,8 +44,9 @@ MAY_IMPORT = {
     "train": {"methods", "core", "speech", *LEAVES},
     "jobs": {"train", "engines", "methods", "core", "speech", *LEAVES},
     "ui": {"jobs", "train", "engines", "methods", "core", "speech", *LEAVES},
-    "commands": {"ui", "jobs", "train", "engines", "methods", "core", "speech", *LEAVES},
-    "cli": {"commands", "errors"},
+    "runtime": {"engines", "speech"},
+    "commands": {"runtime", "ui", "jobs", "train", "engines", "methods", "core", "speech", *LEAVES},
+    "cli": {"commands", "errors", "extras"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -91,6 +103,9 @@ OTHER_MEANINGS = {
     ("core/fetch/model_folder.py", "hf"),
     ("core/fetch/hub.py", "hf"),
     ("speech/corpus/hub.py", "hf"),
+    # Packages that may be missing.
+    ("extras.py", "ctranslate2"),
+    ("extras.py", "onnx"),
 }
 
 

@@ -42,6 +42,20 @@ def test_presets_come_with_the_package(installed: Path, tmp_path: Path) -> None:
     assert all(name in listed for name in preset_names())
 
 
+def test_the_package_and_its_runtime_are_imported_without_torch(
+    installed: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, whisperslim\n"
+        "assert 'numpy' not in sys.modules, 'the package alone is light'\n"
+        "from whisperslim import runtime\n"
+        "assert 'site' in runtime.__file__, runtime.__file__\n"
+        "heavy = {'torch', 'transformers', 'librosa', 'gradio', 'onnx'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    _run(["-c", code], tmp_path, path=str(installed))
+
+
 def test_the_page_and_the_demo_corpus_come_with_the_package(
     installed: Path, tmp_path: Path
 ) -> None:

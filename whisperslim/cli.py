@@ -20,6 +20,7 @@ from whisperslim.commands import (
     vocabulary,
 )
 from whisperslim.errors import WhisperSlimError
+from whisperslim.extras import advice
 
 app = typer.Typer(
     name="whisperslim",
@@ -64,3 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except WhisperSlimError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        known = advice(error.name or "")
+        if known is None:
+            raise
+        sys.stderr.write(f"error: {known}\n")
+        sys.exit(1)

@@ -86,4 +86,6 @@ def test_the_same_text_without_torch(
 def test_a_model_that_needs_torch_says_so(folder: Path, without: Path) -> None:
     done = heard_lightly(folder.parent / "model", without)
     assert done.returncode != 0
-    assert "torch is not installed; install it with `pip install torch" in done.stderr
+    assert (
+        "torch is not installed; install it with `pip install 'whisperslim[train]'" in done.stderr
+    )

@@ -13,6 +13,7 @@ from whisperslim.commands.terminal import (
     print_json,
     print_table,
 )
+from whisperslim.extras import need
 from whisperslim.jobs.process import queue
 from whisperslim.jobs.process.worker import run_worker
 from whisperslim.jobs.recipe.presets import preset_names, preset_path, preset_summary
@@ -49,6 +50,7 @@ def compress(
     """Compress a model by a recipe, here and now. Ctrl-C stops in good order."""
     from whisperslim.jobs.recipe.recipe import load_recipe
 
+    need("train", "compress")  # before there is a run that cannot go on
     run = RunDir.create(runs_folder, load_recipe(recipe, settings or ()))
     announce(f"run: {run.path}")
     work_in_foreground(run)
@@ -56,6 +58,7 @@ def compress(
 
 def resume(run: RunName, runs_folder: RunsFolder = DEFAULT_RUNS) -> None:
     """Go on with a run that was stopped, failed or died, from its last checkpoint."""
+    need("train", "resume")
     work_in_foreground(find_run(run, runs_folder))
 
 

@@ -6,7 +6,7 @@ TORCH = EngineSpec(
     name=OWN,
     title="PyTorch",
     words="PyTorch, which runs the slim folder itself",
-    install="pip install torch transformers",
+    install="pip install 'whisperslim[train]'",
     ranks={FULL: 6},
     dense={FULL: "transformers, fp32"},
 )

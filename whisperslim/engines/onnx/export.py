@@ -24,8 +24,8 @@ PRECISIONS = {
 }
 """Quantization -> of the encoder, which has many positions at a time, and of the decoder."""
 
-# The first with products of 8-bit blocks on the processor.
-_LEAST_RUNTIME = (1, 22)
+# The first with products of 8-bit blocks on the processor, and with tables of them.
+_LEAST_RUNTIME = (1, 23)
 
 
 def check(speech: SpeechModel, quantize: str) -> None:
@@ -36,7 +36,7 @@ def check(speech: SpeechModel, quantize: str) -> None:
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if version < _LEAST_RUNTIME:
         raise ExportError(
-            f"ONNX Runtime {onnxruntime.__version__} is too old; 1.22 or later is needed: "
+            f"ONNX Runtime {onnxruntime.__version__} is too old; 1.23 or later is needed: "
             "pip install --upgrade onnxruntime"
         )
     _check_blocks(speech, PRECISIONS[quantize][1])

@@ -1,0 +1,40 @@
+"""What an installation may lack, and the extra that brings it. Leaf module.
+
+`pip install whisperslim` gives what listens; training, the app and its window are extras.
+"""
+
+from importlib.util import find_spec
+
+from whisperslim.errors import UsageError
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": (
+        "torch", "transformers", "safetensors", "librosa", "scipy", "jiwer", "regex", "indicnlp",
+        "ctranslate2", "onnx",
+    ),
+    "app": (
+        "gradio", "plotly", "sounddevice", "soundfile", "starlette", "uvicorn", "python_multipart",
+    ),
+    "desktop": ("webview",),
+}  # fmt: skip
+"""Extra -> modules that come with it and not with a smaller one."""
+
+
+def need(extra: str, what: str) -> None:
+    """Raise `UsageError` unless every module of `extra` is here. `what` says who needs them."""
+    missing = [module for module in EXTRAS[extra] if find_spec(module) is None]
+    if missing:
+        raise UsageError(f"{what} needs {', '.join(missing)}; {_fix(extra)}")
+
+
+def advice(module: str) -> str | None:
+    """What to do about a module that cannot be found; None when it is in no extra."""
+    top = module.partition(".")[0]
+    for extra, modules in EXTRAS.items():
+        if top in modules:
+            return f"this needs {top}, which is not installed; {_fix(extra)}"
+    return None
+
+
+def _fix(extra: str) -> str:
+    return f"install it with: pip install 'whisperslim[{extra}]'"

@@ -1,0 +1,79 @@
+"""Hear recordings with a model, and nothing else: what listens, without what trains.
+
+    from whisperslim import runtime
+
+    model = runtime.load("slim-onnx")
+    print(model.transcribe("recording.wav").text)
+
+An ONNX export needs neither torch nor transformers here; `pip install whisperslim` is enough.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whisperslim.engines.base import EngineSize, Transcriber, Transcript
+from whisperslim.engines.opening import open_transcriber
+from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.window import hearing_window
+
+__all__ = ["Model", "Recording", "Transcript", "load"]
+
+Recording = str | Path | bytes | np.ndarray
+"""A file, its bytes, or its sound: mono float32 of shape `(samples,)` at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that listens. `engine` is what it runs in."""
+
+    engine: Transcriber
+
+    @property
+    def name(self) -> str:
+        """Which model, in which engine."""
+        return self.engine.name
+
+    def size(self) -> EngineSize:
+        """Parameters, and bytes on disk and in memory."""
+        return self.engine.size()
+
+    def transcribe(self, recording: Recording, language: str = "hi") -> Transcript:
+        """What is said in a recording of any length and, for files, any common format.
+
+        Args:
+            recording: See `Recording`.
+            language: Whisper's code of the language spoken.
+
+        Raises:
+            AudioError: the recording cannot be read or is not usable.
+            UsageError: the model does not know the language.
+        """
+        sound = recording if isinstance(recording, np.ndarray) else decode(recording)
+        return self.engine.transcribe(sound, language)
+
+
+def load(
+    name: str | Path,
+    *,
+    window: str = "fit",
+    threads: int = 0,
+    announce: Callable[[str], None] = lambda message: None,
+) -> Model:
+    """Open a model in the engine it was written for.
+
+    Args:
+        name: An export, a run, a slim folder, a Hugging Face folder or a hub id. All but exports
+            for other engines need the extra `train`.
+        window: `fit` follows the audio, `trim` leaves out silent ends as well, `30s` is stock
+            Whisper's.
+        threads: Of the processor; 0 leaves it to the engine.
+        announce: Called with what is done to find the model.
+
+    Raises:
+        UsageError: an unknown window.
+        ExportError, SourceError, CheckpointError: there is no usable model of that name.
+    """
+    return Model(open_transcriber(str(name), hearing_window(window), threads, announce))
