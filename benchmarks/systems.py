@@ -96,7 +96,7 @@ def _transformers(system: System, language: str, threads: int) -> Opened:
 
     def listen(audio: np.ndarray) -> Heard:
         first = _FirstCall()
-        parts = [hear(segment.of(audio), first) for segment in cut_at_silences(audio)]
+        parts = [hear(segment.of(audio), first) for segment in cut_at_silences(audio, 28.0)]
         texts = " ".join(text for text, _ in parts if text)
         return Heard(texts, sum(count for _, count in parts), first.seconds)
 

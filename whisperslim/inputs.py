@@ -11,10 +11,17 @@ class InputSpec:
         kind: `log_mel`: Whisper's features, `(bands, frames)`, 100 frames per second; `samples`:
             the sound itself at 16 kHz, `(160 * frames,)`.
         bands: Mel bands; 0 for samples.
+        max_frames: The longest stretch heard at once, in frames of 10 ms; even.
     """
 
     kind: str = "log_mel"
     bands: int = 80
+    max_frames: int = 3000
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest stretch heard at once."""
+        return self.max_frames / 100
 
     def describe(self) -> str:
         """For messages: "80 mel bands" or "samples"."""
@@ -22,4 +29,3 @@ class InputSpec:
 
 
 LOG_MEL = InputSpec()
-SAMPLES = InputSpec("samples", 0)

@@ -11,7 +11,7 @@ from whisperslim.engines.base import Features, Transcriber, Transcript
 from whisperslim.engines.timing.memory import PeakMemory
 from whisperslim.errors import UsageError
 from whisperslim.inputs import InputSpec
-from whisperslim.speech.audio.audio import CHUNK_SECONDS, SAMPLE_RATE
+from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.scoring.wer import WordDifference, score_all_ways, word_differences
 
 MEMORY_NOTE = (
@@ -139,7 +139,8 @@ def _features(
     engines: Mapping[str, Transcriber], audio: np.ndarray
 ) -> tuple[dict[str, Features], bool]:
     # The first call in a process builds the mel filters, which takes a second or more.
-    engines["dense"].features_for(audio[: CHUNK_SECONDS * SAMPLE_RATE])
+    dense = engines["dense"]
+    dense.features_for(audio[: int(dense.input_spec.max_seconds * SAMPLE_RATE)])
     made: dict[tuple[InputSpec, str], Features] = {}
     found = {}
     for which, engine in engines.items():

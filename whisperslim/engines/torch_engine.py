@@ -61,6 +61,10 @@ class TorchTranscriber(WindowedTranscriber):
         text = speech.tokens.decode(written.ids)
         return Heard(text, len(written.ids), written.at_limit, first, written.ids)
 
+    def describe_decoding(self) -> str:
+        """As its family does."""
+        return self.speech.family.describe_decoding()
+
     @torch.no_grad()
     def encoder_states(self, given: np.ndarray) -> np.ndarray:
         """As `WindowedTranscriber.encoder_states`."""

@@ -15,6 +15,10 @@ from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.model_input import model_input
 from whisperslim.speech.audio.window import Segment, WindowPolicy, cut_at_silences
 
+# A long recording is cut to parts this much shorter than what the model hears at once, so that
+# every part is followed by silence, as in training. Our choice.
+_SPARE_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -38,9 +42,10 @@ class Heard:
 class WindowedTranscriber(ABC):
     """A `Transcriber` made of one that hears a single segment.
 
-    A recording over 28 s is cut where it is quiet and transcribed part by part, one at a time, so
-    that a part's text never depends on another. Silent parts are left out by their level, since
-    Whisper invents text for silence (our choice; Whisper itself goes by a no-speech token).
+    A recording longer than the model hears at once is cut where it is quiet and transcribed part by
+    part, one at a time, so that a part's text never depends on another. Silent parts are left out
+    by their level, since Whisper invents text for silence (our choice; Whisper itself goes by a
+    no-speech token).
     """
 
     window: WindowPolicy
@@ -67,6 +72,10 @@ class WindowedTranscriber(ABC):
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """Transcribe one segment of `seconds` of sound, given as `input_spec` says."""
 
+    @abstractmethod
+    def describe_decoding(self) -> str:
+        """How text is read off, for reports: figures depend on it."""
+
     def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """What the encoder makes of a segment, `(positions, d_model)` float32.
 
@@ -88,7 +97,8 @@ class WindowedTranscriber(ABC):
         """The input of each part that is not silent. Raises `AudioError` for unusable audio."""
         started = time.perf_counter()
         check_audio(audio)
-        segments = [self.window.heard_part(audio, part) for part in cut_at_silences(audio)]
+        parts = cut_at_silences(audio, self.input_spec.max_seconds - _SPARE_SECONDS)
+        segments = [self.window.heard_part(audio, part) for part in parts]
         inputs = tuple(self._input(segment, segment.of(audio)) for segment in segments)
         seconds = time.perf_counter() - started
         length = len(audio) / SAMPLE_RATE
@@ -132,7 +142,7 @@ class WindowedTranscriber(ABC):
     def _input(self, segment: Segment, samples: np.ndarray) -> np.ndarray | None:
         if is_silent(samples):
             return None
-        frames = self.window.frames_for(segment.seconds)
+        frames = self.window.frames_for(segment.seconds, self.input_spec.max_frames)
         return model_input(samples, frames, self.input_spec, log_mel)
 
     def _check_features(self, features: Features) -> None:

@@ -136,11 +136,11 @@ def evaluate(
     texts: dict[str, str] = {}
     left_out = _too_long(speech, items, language)
     lost, counted, started = 0.0, 0, time.perf_counter()
-    for indices in evaluation_batches(items, durations, policy, batch_size):
+    spec = speech.input_spec
+    for indices in evaluation_batches(items, durations, policy, batch_size, spec.max_frames):
         chosen = [items[i] for i in indices]
-        batch = make_batch(
-            chosen, [cache.load(item) for item in chosen], policy, input_spec=speech.input_spec
-        )
+        audios = [cache.load(item) for item in chosen]
+        batch = make_batch(chosen, audios, policy, input_spec=spec)
         hypotheses, loss, tokens = _one_batch(speech, batch, language, set(left_out))
         texts.update(zip(batch.keys, hypotheses, strict=True))
         lost, counted = lost + loss, counted + tokens

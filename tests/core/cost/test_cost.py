@@ -166,8 +166,8 @@ def test_slim_flops_by_hand(slim: Path) -> None:
 
 
 def test_default_workload_is_the_fitted_window_of_five_seconds() -> None:
-    assert WORKLOADS[0].frames == WindowPolicy("fit").frames_for(5.0)
-    assert WORKLOADS[1].frames == WindowPolicy("30s").frames_for(5.0)
+    assert WORKLOADS[0].frames == WindowPolicy("fit").frames_for(5.0, 3000)
+    assert WORKLOADS[1].frames == WindowPolicy("30s").frames_for(5.0, 3000)
 
 
 def test_loaded_model_costs_what_its_folder_does(slim: Path) -> None:

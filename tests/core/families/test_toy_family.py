@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch.nn import functional as F
 
 from tests.core.families.toy_ctc import (
     BLANK,
+    HEARD_SECONDS,
     INNER,
     LAYERS,
     STRIDE,
@@ -36,9 +38,10 @@ from whisperslim.core.surgery.shrink import cut
 from whisperslim.core.trimming import vocabulary_for
 from whisperslim.engines.export.export import export
 from whisperslim.engines.torch_engine import TorchTranscriber
-from whisperslim.errors import ExportError, UsageError
+from whisperslim.errors import DataError, ExportError, UsageError
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.scoring.evaluation import evaluate_model
 from whisperslim.jobs.stages.order import work
 from whisperslim.methods.base import CompressionMethod
 from whisperslim.methods.magnitude.options import OneShotOptions
@@ -231,6 +234,28 @@ def test_its_operations_by_hand(folder: Path, tmp_path: Path) -> None:
     assert unit_costs(whole.model, whole.groups(), "flops", workload=work) == {
         group.key: unit for group in whole.groups()
     }
+
+
+def test_no_more_is_heard_at_once_than_it_says(
+    folder: Path, tmp_path: Path, speech: SpeechModel
+) -> None:
+    """It hears 20 s: long recordings are cut for it, and longer clips are no data for it."""
+    tone = 0.3 * np.sin(np.arange(50 * 16_000, dtype=np.float32) / 8)
+    for kind in ("fit", "30s"):
+        features = TorchTranscriber(speech, WindowPolicy(kind)).features_for(tone)
+        assert features.segments[-1].end == len(tone)
+        lengths = {len(given) for given in features.inputs if given is not None}
+        assert len(features.inputs) >= 3 and max(lengths) <= HEARD_SECONDS * 16_000
+    soundfile.write(tmp_path / "long.wav", tone[: 25 * 16_000], 16_000)
+    soundfile.write(tmp_path / "short.wav", tone[: 19 * 16_000], 16_000)
+    manifest = tmp_path / "set.tsv"
+    manifest.write_text("path\ttext\nlong.wav\tदिन\nshort.wav\tदिन\n", "utf-8")
+    with pytest.raises(DataError, match=r"1 of 2 clips cannot be used(.|\n)*at most 20 s"):
+        evaluate_model(str(folder / "model"), str(manifest), cache_folder=tmp_path / "cache")
+    found = evaluate_model(
+        str(folder / "model"), str(manifest), cache_folder=tmp_path / "cache", skip_problems=True
+    )
+    assert found.result.n == 1 and list(found.skipped)
 
 
 def test_its_seconds_are_measured(speech: SpeechModel) -> None:

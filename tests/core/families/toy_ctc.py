@@ -22,10 +22,11 @@ from tests.support.tiny import WORDS
 from whisperslim.core.families import Slice, UnitSite
 from whisperslim.core.families.hearing import StepOutputs, Written
 from whisperslim.errors import CheckpointError
-from whisperslim.inputs import SAMPLES, InputSpec
+from whisperslim.inputs import InputSpec
 
 STRIDE = 320  # samples between positions: 20 ms
 WIDTH, INNER, LAYERS = 16, 24, 3
+HEARD_SECONDS = 20  # at once; our choice
 LETTERS = sorted({*"".join(WORDS), *"0123456789", " "})
 BLANK = 0
 VOCABULARY = {"<blank>": BLANK, **{letter: place for place, letter in enumerate(LETTERS, 1)}}
@@ -131,7 +132,7 @@ class ToyFamily:
         return ToyTokens()
 
     def input_spec(self, model: Any) -> InputSpec:
-        return SAMPLES
+        return InputSpec("samples", 0, max_frames=HEARD_SECONDS * 100)
 
     def encode(self, model: Any, features: torch.Tensor) -> torch.Tensor:
         return model.encoder(features)

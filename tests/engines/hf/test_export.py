@@ -194,7 +194,7 @@ def test_its_window_is_the_one_the_model_was_tuned_on(seconds: float) -> None:
     extractor = WhisperSlimFeatureExtractor(feature_size=80)
     silence = np.zeros(samples, np.float32)
     found = extractor(silence, sampling_rate=16_000, return_tensors="np").input_features
-    assert found.shape == (1, 80, WindowPolicy().frames_for(seconds))
+    assert found.shape == (1, 80, WindowPolicy().frames_for(seconds, 3000))
 
 
 def test_features_are_ours() -> None:

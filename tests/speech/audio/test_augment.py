@@ -37,7 +37,7 @@ def decibels(quiet: np.ndarray, loud: np.ndarray) -> float:
 def test_by_default_nothing_is_changed():
     augmenter = Augmenter(AugmentOptions())
     audio, features = tone(), np.ones((80, 50), np.float32)
-    np.testing.assert_array_equal(augmenter.waveform(audio, rng_for(0, 0, "a")), audio)
+    np.testing.assert_array_equal(augmenter.waveform(audio, rng_for(0, 0, "a"), 30.0), audio)
     np.testing.assert_array_equal(augmenter.features(features, rng_for(0, 0, "a")), features)
 
 
@@ -78,14 +78,14 @@ def test_speed_changes_length_and_pitch_by_the_factor(factor):
 
 def test_speed_stays_within_its_range_and_within_30_seconds():
     augmenter = Augmenter(AugmentOptions(speed=True))
-    lengths = [len(augmenter.waveform(tone(), rng_for(0, 0, str(n)))) for n in range(100)]
+    lengths = [len(augmenter.waveform(tone(), rng_for(0, 0, str(n)), 30.0)) for n in range(100)]
     assert min(lengths) >= 2 * RATE / 1.1 - 1 and max(lengths) <= 2 * RATE / 0.9 + 1
     # Both ends are drawn: a uniform factor misses an outer fifth 100 times with chance 2e-10.
     assert min(lengths) < 2 * RATE / 1.06 and max(lengths) > 2 * RATE / 0.94
     for seconds in (28.0, 29.99, 30.0):
         long = np.zeros(round(seconds * RATE), np.float32)
         for n in range(10):
-            assert len(augmenter.waveform(long, rng_for(0, 0, str(n)))) <= 30 * RATE
+            assert len(augmenter.waveform(long, rng_for(0, 0, str(n)), 30.0)) <= 30 * RATE
 
 
 @pytest.mark.parametrize("snr_db", [10.0, 25.0, 40.0])
@@ -115,7 +115,7 @@ def test_gain_is_in_decibels_and_never_clips():
     augmenter = Augmenter(AugmentOptions(gain_db=3.0))
     for n in range(20):
         quiet = tone(level=0.1)
-        assert abs(decibels(quiet, augmenter.waveform(quiet, rng_for(0, 0, str(n))))) <= 3.01
+        assert abs(decibels(quiet, augmenter.waveform(quiet, rng_for(0, 0, str(n)), 30.0))) <= 3.01
 
 
 def test_everything_together_repeats_and_leaves_the_input_alone():
@@ -126,7 +126,7 @@ def test_everything_together_repeats_and_leaves_the_input_alone():
     for _ in range(2):
         rng = rng_for(1, 2, "clip")
         augmenter = Augmenter(options)
-        runs.append((augmenter.waveform(audio, rng), augmenter.features(features, rng)))
+        runs.append((augmenter.waveform(audio, rng, 30.0), augmenter.features(features, rng)))
     for once, twice in zip(*runs, strict=True):
         assert once.dtype == np.float32
         np.testing.assert_array_equal(once, twice)

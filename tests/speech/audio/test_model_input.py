@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from whisperslim.inputs import SAMPLES, InputSpec
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.model_input import model_input
 
@@ -10,14 +10,14 @@ CLIP = np.linspace(-0.5, 0.5, 400, dtype=np.float32)
 
 
 def test_samples_are_the_sound_and_then_silence() -> None:
-    found = model_input(CLIP, 4, SAMPLES, log_mel)
+    found = model_input(CLIP, 4, InputSpec("samples", 0), log_mel)
     # A frame is 10 ms, 160 samples at 16 kHz.
     assert found.shape == (640,) and found.dtype == np.float32
     assert np.array_equal(found[:400], CLIP) and not found[400:].any()
 
 
 def test_samples_beyond_the_window_are_dropped() -> None:
-    assert np.array_equal(model_input(CLIP, 2, SAMPLES, log_mel), CLIP[:320])
+    assert np.array_equal(model_input(CLIP, 2, InputSpec("samples", 0), log_mel), CLIP[:320])
 
 
 def test_features_have_the_bands_asked_for() -> None:

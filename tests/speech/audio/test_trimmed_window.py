@@ -74,7 +74,7 @@ def test_only_the_trimming_window_trims() -> None:
     trim = hearing_window("trim")
     assert trim.heard_part(audio, whole).start > 0
     assert trim.describe() != WindowPolicy().describe()
-    assert trim.frames_for(3.0) == WindowPolicy().frames_for(3.0)
+    assert trim.frames_for(3.0, 3000) == WindowPolicy().frames_for(3.0, 3000)
     with pytest.raises(UsageError, match="fit, 30s, trim"):
         hearing_window("tight")
     with pytest.raises(UsageError, match="fit, 30s"):

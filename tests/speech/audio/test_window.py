@@ -28,11 +28,11 @@ from whisperslim.speech.audio.window import Segment, WindowPolicy, cut_at_silenc
     ],
 )
 def test_fitted_lengths_by_hand(seconds: float, frames: int) -> None:
-    assert WindowPolicy(margin_seconds=0.4, step_seconds=0.5).frames_for(seconds) == frames
+    assert WindowPolicy(margin_seconds=0.4, step_seconds=0.5).frames_for(seconds, 3000) == frames
 
 
 def test_the_30_s_window_is_always_3000_frames() -> None:
-    assert {parse_window("30s").frames_for(s) for s in (0.0, 3.0, 30.0, 100.0)} == {3000}
+    assert {parse_window("30s").frames_for(s, 3000) for s in (0.0, 3.0, 30.0, 100.0)} == {3000}
 
 
 @given(
@@ -41,7 +41,7 @@ def test_the_30_s_window_is_always_3000_frames() -> None:
     st.integers(1, 500).map(lambda pairs: pairs / 50),
 )
 def test_a_fitted_window_covers_the_audio(seconds: float, margin: float, step: float) -> None:
-    frames = WindowPolicy(margin_seconds=margin, step_seconds=step).frames_for(seconds)
+    frames = WindowPolicy(margin_seconds=margin, step_seconds=step).frames_for(seconds, 3000)
     assert frames % 2 == 0 and 100 <= frames <= 3000
     whole_samples = 0.5 / SAMPLE_RATE + 1e-9
     assert frames == 3000 or frames / 100 >= seconds + margin - whole_samples
@@ -53,14 +53,30 @@ def test_a_fitted_window_covers_the_audio(seconds: float, margin: float, step: f
 def test_more_audio_never_gets_a_shorter_window(one: float, other: float) -> None:
     shorter, longer = sorted((one, other))
     policy = WindowPolicy()
-    assert policy.frames_for(shorter) <= policy.frames_for(longer)
+    assert policy.frames_for(shorter, 3000) <= policy.frames_for(longer, 3000)
 
 
 @pytest.mark.parametrize("seconds", [-0.1, math.nan, math.inf])
 def test_impossible_lengths_are_refused(seconds: float) -> None:
     for kind in ("fit", "30s"):
         with pytest.raises(ValueError, match="length in seconds"):
-            parse_window(kind).frames_for(seconds)
+            parse_window(kind).frames_for(seconds, 3000)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0, 19.9, 40.0])
+def test_no_window_is_longer_than_the_model_hears_at_once(seconds: float) -> None:
+    """One that hears 20 s: the window of 30 s is all of them, and an odd last second stays."""
+    assert parse_window("30s").frames_for(seconds, 2000) == 2000
+    fitted = parse_window("fit")
+    assert fitted.frames_for(seconds, 2000) == min(2000, fitted.frames_for(seconds, 10_000))
+    assert fitted.training_frames_for(seconds, 2000) <= 2000
+    assert fitted.training_frames_for(18.9, 1900) == 1900
+
+
+def test_a_model_that_hears_more_than_30_s_is_given_all_of_a_long_clip() -> None:
+    assert parse_window("30s").frames_for(3.0, 6000) == 3000
+    assert parse_window("30s").frames_for(40.0, 6000) == 4050
+    assert parse_window("fit").frames_for(40.0, 6000) == 4050
 
 
 def test_every_wrong_field_is_named() -> None:
@@ -124,7 +140,7 @@ def test_the_last_segment_is_not_a_crumb() -> None:
 
 def test_two_hours_are_cut_into_usable_segments() -> None:
     recording = np.tile(noise(60), 120)
-    segments = cut_at_silences(recording)
+    segments = cut_at_silences(recording, 28.0)
     assert segments[0].start == 0 and segments[-1].end == len(recording)
     assert all(one.end == two.start for one, two in pairwise(segments))
     assert 7200 / 28 <= len(segments) <= 7200 / 14 + 1
@@ -132,16 +148,16 @@ def test_two_hours_are_cut_into_usable_segments() -> None:
 
 def test_silent_segments_can_be_told() -> None:
     recording = np.concatenate([noise(25), np.zeros(40 * SAMPLE_RATE, np.float32), noise(25)])
-    flags = [is_silent(segment.of(recording)) for segment in cut_at_silences(recording)]
+    flags = [is_silent(segment.of(recording)) for segment in cut_at_silences(recording, 28.0)]
     assert flags[0] is False and flags[-1] is False and True in flags
 
 
 def test_nothing_gives_no_segment_and_short_gives_one() -> None:
-    assert cut_at_silences(np.zeros(0, np.float32)) == []
-    assert cut_at_silences(np.zeros(5, np.float32)) == [Segment(0, 5)]
+    assert cut_at_silences(np.zeros(0, np.float32), 28.0) == []
+    assert cut_at_silences(np.zeros(5, np.float32), 28.0) == [Segment(0, 5)]
 
 
-@pytest.mark.parametrize("longest", [0.0, 0.5, 30.1, math.nan, math.inf])
-def test_segment_lengths_the_model_cannot_take_are_refused(longest: float) -> None:
-    with pytest.raises(UsageError, match="1 to 30 s"):
+@pytest.mark.parametrize("longest", [0.0, 0.5, math.nan, math.inf])
+def test_segments_too_short_for_a_window_are_refused(longest: float) -> None:
+    with pytest.raises(UsageError, match="at least 1 s"):
         cut_at_silences(np.zeros(100, np.float32), max_seconds=longest)

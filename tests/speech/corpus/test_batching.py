@@ -115,7 +115,7 @@ def test_the_window_is_that_of_the_longest_clip():
     items, audios = clips(1.3, 4.9, 2.0)
     policy = WindowPolicy()
     batch = make_batch(items, audios, policy)
-    frames = policy.frames_for(4.9)
+    frames = policy.frames_for(4.9, 3000)
     assert batch.features.shape == (3, 80, frames) and batch.features.dtype == torch.float32
     assert (batch.keys, batch.texts) == (("k0", "k1", "k2"), ("t0", "t1", "t2"))
     assert batch.seconds == pytest.approx((1.3, 4.9, 2.0), abs=1 / RATE)
@@ -163,7 +163,7 @@ def test_a_change_of_speed_shows_in_seconds_and_in_the_window():
     items, audios = clips(*[8.0] * 12)
     batch = make_batch(items, audios, policy, augment=augment)
     assert len(set(batch.seconds)) == 12
-    longest = policy.frames_for(max(batch.seconds))
+    longest = policy.frames_for(max(batch.seconds), 3000)
     # Training's windows are whole seconds up to 10, then even ones.
     assert batch.features.shape[2] == (900 if longest <= 900 else 1000)
 
@@ -173,24 +173,24 @@ def test_a_change_of_speed_shows_in_seconds_and_in_the_window():
     [(0.0, 200), (1.6, 200), (1.7, 300), (7.0, 800), (9.6, 1000), (9.7, 1200), (29.9, 3000)],
 )
 def test_training_windows_are_few_and_never_too_short(seconds: float, frames: int) -> None:
-    assert WindowPolicy().training_frames_for(seconds) == frames
-    assert frames >= WindowPolicy().frames_for(seconds)
-    assert WindowPolicy("30s").training_frames_for(seconds) == 3000
+    assert WindowPolicy().training_frames_for(seconds, 3000) == frames
+    assert frames >= WindowPolicy().frames_for(seconds, 3000)
+    assert WindowPolicy("30s").training_frames_for(seconds, 3000) == 3000
 
 
 def test_training_meets_nineteen_lengths_in_all() -> None:
-    found = {WindowPolicy().training_frames_for(tenths / 10) for tenths in range(300)}
+    found = {WindowPolicy().training_frames_for(tenths / 10, 3000) for tenths in range(300)}
     assert len(found) == 19
 
 
 def test_evaluation_batches_share_one_window_each():
     policy = WindowPolicy()
     items = clips(*[0.1] * len(DURATIONS))[0]
-    groups = evaluation_batches(items, DURATIONS, policy, 8)
+    groups = evaluation_batches(items, DURATIONS, policy, 8, 3000)
     assert sorted(i for group in groups for i in group) == list(range(len(items)))
     assert max(map(len, groups)) <= 8
     for group in groups:
-        assert len({policy.frames_for(DURATIONS[i]) for i in group}) == 1
+        assert len({policy.frames_for(DURATIONS[i], 3000) for i in group}) == 1
 
 
 def test_evaluated_features_do_not_depend_on_the_batch_size():
@@ -199,7 +199,7 @@ def test_evaluated_features_do_not_depend_on_the_batch_size():
 
     def features(size: int) -> dict[str, np.ndarray]:
         found = {}
-        for group in evaluation_batches(items, durations, policy, size):
+        for group in evaluation_batches(items, durations, policy, size, 3000):
             batch = make_batch([items[i] for i in group], [audios[i] for i in group], policy)
             found.update(zip(batch.keys, batch.features.numpy(), strict=True))
         return found
@@ -212,4 +212,4 @@ def test_evaluated_features_do_not_depend_on_the_batch_size():
 
 def test_evaluation_batches_want_a_duration_for_each_clip():
     with pytest.raises(UsageError, match="2 clips with 1 durations"):
-        evaluation_batches(clips(1.0, 1.0)[0], [1.0], WindowPolicy(), 8)
+        evaluation_batches(clips(1.0, 1.0)[0], [1.0], WindowPolicy(), 8, 3000)

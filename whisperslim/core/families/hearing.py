@@ -109,7 +109,7 @@ class Hearing(Protocol):
     def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
         """Encoder states `(batch, positions, width)` of a batch of inputs, as `input_spec` says.
 
-        The window has any even number of 10 ms frames up to the model's maximum.
+        The window has any even number of 10 ms frames up to `InputSpec.max_frames`.
         """
         ...
 

@@ -84,6 +84,10 @@ class Ct2Transcriber(WindowedTranscriber):
         ids = tuple(result.sequences_ids[0])
         return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, ids=ids)
 
+    def describe_decoding(self) -> str:
+        """Greedy, within its bounds."""
+        return self.decoding.describe()
+
     def encoder_states(self, mel: np.ndarray) -> np.ndarray:
         """What the encoder makes of a segment, `(positions, d_model)` float32."""
         return np.array(self.runtime.encode(_features(mel), to_cpu=True))[0]

@@ -81,6 +81,10 @@ class HfTranscriber(WindowedTranscriber):
         text = self.tokens.decode(written.ids)
         return Heard(text, len(written.ids), written.at_limit, first, written.ids)
 
+    def describe_decoding(self) -> str:
+        """As its family does."""
+        return WhisperFamily(self.decoding).describe_decoding()
+
     def encoder_states(self, given: np.ndarray) -> np.ndarray:
         """As `WindowedTranscriber.encoder_states`."""
         states: np.ndarray = self._encode(given)[0].numpy()

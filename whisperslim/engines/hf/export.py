@@ -30,7 +30,7 @@ from whisperslim.engines.export.export import Written
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.hf.engine import HfTranscriber
 from whisperslim.engines.hf.model_card import model_card
-from whisperslim.speech.audio.audio import CHUNK_SECONDS, HOP_LENGTH, N_FFT, SAMPLE_RATE
+from whisperslim.speech.audio.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE
 from whisperslim.speech.audio.window import MIN_WINDOW_SECONDS, WindowPolicy
 
 REMOTE_FILE = Path(remote.__file__)
@@ -96,7 +96,7 @@ def _preprocessor(speech: SpeechModel) -> dict[str, Any]:
         "sampling_rate": SAMPLE_RATE,
         "hop_length": HOP_LENGTH,
         "n_fft": N_FFT,
-        "chunk_length": CHUNK_SECONDS,
+        "chunk_length": int(speech.input_spec.max_seconds),
         "padding_side": "right",
         "padding_value": 0.0,
         "return_attention_mask": False,

@@ -98,6 +98,10 @@ class OnnxTranscriber(WindowedTranscriber):
                 ids.append(token)
         return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, first, tuple(ids))
 
+    def describe_decoding(self) -> str:
+        """Greedy, within its bounds."""
+        return self.decoding.describe()
+
     def encoder_states(self, mel: np.ndarray) -> np.ndarray:
         """What the encoder makes of a segment, `(positions, d_model)` float32."""
         states: np.ndarray = self.encoder.run([STATES], {FEATURES: mel[None]})[0][0]

@@ -23,7 +23,7 @@ from whisperslim.engines.export.record import is_export, read_export
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import DataError, UsageError
-from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.disk import require_writable, write_text_told
 from whisperslim.jobs.run.environment import describe
 from whisperslim.jobs.scoring.origin import training_clips
@@ -44,6 +44,11 @@ class OpenExport:
 
     folder: Path
     engine: WindowedTranscriber
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """What it is given of a recording."""
+        return self.engine.input_spec
 
     def provenance(self) -> dict[str, Any]:
         """What a figure says of the model: plain values."""
@@ -72,7 +77,7 @@ class OpenExport:
     ) -> EvalResult:
         """Transcribe and score `items` one at a time.
 
-        The loss is NaN: an engine writes text and tells no probabilities of another one.
+        The loss is NaN: an engine writes text and gives no probabilities of another one.
         """
         cache = AudioCache(cache_folder, announce)
         started, written = time.perf_counter(), list[Transcript]()
@@ -89,7 +94,7 @@ class OpenExport:
             seconds=time.perf_counter() - started,
             audio_seconds=sum(transcript.audio_seconds for transcript in written),
             window=policy.describe(),
-            decoding=DecodingOptions().describe(),
+            decoding=self.engine.describe_decoding(),
             language=language,
             manifest_sha256=manifest_hash(items),
             batch_size=1,
@@ -97,6 +102,36 @@ class OpenExport:
             references=tuple(references),
             hypotheses=tuple(found),
         )
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model in PyTorch, whose clips are decoded `batch_size` together."""
+
+    speech: SpeechModel
+    batch_size: int
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """What it is given of a recording."""
+        return self.speech.input_spec
+
+    def provenance(self) -> dict[str, Any]:
+        """What a figure says of the model: plain values."""
+        speech = self.speech
+        return {
+            "model": speech.name,
+            "model_kind": speech.info.kind,
+            "weights_sha256": speech.info.weights_sha256,
+            "parameters": count_parameters(speech.model),
+            "bytes_on_disk": weights_bytes(speech.path),
+            "device": speech.device.type,
+            "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
+        }
+
+    def evaluate(self, items: Sequence[Item], **asked: Any) -> EvalResult:
+        """As `train.evaluate.evaluate`, which takes what is `asked`."""
+        return evaluate(self.speech, items, batch_size=self.batch_size, **asked)
 
 
 def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenExport:
@@ -240,16 +275,16 @@ def evaluate_model(
     source = _source(data, split)
     items = choose(load_items(source), limit, seed)
     folder = cache_folder or audio_cache()
-    items, skipped = _checked(items, source, language, AudioCache(folder, announce), skip_problems)
     asked: dict[str, Any] = {"data": source, "language": language, "policy": policy}
     asked |= {"cache_folder": folder, "progress": progress, "announce": announce}
-    if is_exported:
-        export = open_for_evaluation(model, policy, device)
-        result, origin = export.evaluate(items, **asked), export.provenance()
-    else:
-        speech = load_model(model, device=device, announce=announce)
-        result = evaluate(speech, items, batch_size=batch_size, **asked)
-        origin = _origin(speech)
+    opened: OpenExport | OpenModel = (
+        open_for_evaluation(model, policy, device)
+        if is_exported
+        else OpenModel(load_model(model, device=device, announce=announce), batch_size)
+    )
+    longest, cache = opened.input_spec.max_seconds, AudioCache(folder, announce)
+    items, skipped = _checked(items, source, language, longest, cache, skip_problems)
+    result, origin = opened.evaluate(items, **asked), opened.provenance()
     taken = {"split": parse_source(source)[1] or ALL_CLIPS}
     clips = training_clips(model)
     trained_on = tuple(item.key for item in items if clips.holds(item.path))
@@ -281,10 +316,15 @@ def _source(data: str, split: str | None) -> str:
 
 
 def _checked(
-    items: list[Item], source: str, language: str, cache: AudioCache, skip: bool
+    items: list[Item],
+    source: str,
+    language: str,
+    max_seconds: float,
+    cache: AudioCache,
+    skip: bool,
 ) -> tuple[list[Item], dict[str, str]]:
     """The usable clips, and what is wrong with the others."""
-    report = examine(items, language=language, load=cache.load)
+    report = examine(items, language=language, max_seconds=max_seconds, load=cache.load)
     wrong = {p.key: f"{p.kind}: {p.message}" for p in report.problems if p.kind in UNUSABLE}
     kept = usable(items, report)
     if wrong and not skip:
@@ -316,18 +356,6 @@ def _earlier(path: Path) -> tuple[list[str], list[str], list[str]]:
 def _one_line(*columns: Sequence[str]) -> tuple[list[str], ...]:
     """Cells as a .tsv keeps them."""
     return tuple([" ".join(cell.split()) for cell in column] for column in columns)
-
-
-def _origin(speech: SpeechModel) -> dict[str, Any]:
-    return {
-        "model": speech.name,
-        "model_kind": speech.info.kind,
-        "weights_sha256": speech.info.weights_sha256,
-        "parameters": count_parameters(speech.model),
-        "bytes_on_disk": weights_bytes(speech.path),
-        "device": speech.device.type,
-        "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
-    }
 
 
 def _circumstances(limit: int, seed: int) -> dict[str, Any]:

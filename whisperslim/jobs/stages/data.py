@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.families.hearing import Tokens
@@ -19,7 +20,6 @@ from whisperslim.errors import DataError
 from whisperslim.events import Notice
 from whisperslim.jobs.scoring.evaluation import choose
 from whisperslim.jobs.stages.context import StageContext
-from whisperslim.speech.audio.audio import CHUNK_SECONDS
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item, hold_out, manifest_hash
 from whisperslim.speech.corpus.report import (
@@ -62,6 +62,11 @@ def text_limit(
     return TextLimit(count=lambda text: family.text_length(tokens, text, language), positions=most)
 
 
+def heard_at_once(folder: Path) -> float:
+    """Seconds of sound that the model in `folder` hears in one window."""
+    return family_in(folder).input_spec(empty_model(folder)).max_seconds
+
+
 def _trimmed(folder: Path, tokens: Tokens, rows: int, options: VocabularyOptions) -> Tokens:
     """The tokenizer as stage `vocabulary` will write it, without new tokens."""
     kept = choose_tokens(read_table(tokens, rows), options.languages, options.timestamps)
@@ -77,8 +82,9 @@ def prepare_data(context: StageContext) -> bool:
     """Examine every recording before any training; record what is used for what."""
     named = {source: context.clips(source) for source in context.recipe.data.test}
     together = [item for items in named.values() for item in items]
-    train, dev, report = _training_clips(context, together)
-    test = _test_clips(context, named)
+    folder = _model_folder(context)
+    train, dev, report = _training_clips(context, folder, together)
+    test = _test_clips(context, folder, named)
     told = f"training on {len(train)} clips, dev set of {len(dev)}, test sets of {len(test)}"
     context.emit(Notice(message=told))
     chosen = {"train": train, "dev": dev, "test": test}
@@ -94,32 +100,34 @@ def prepare_data(context: StageContext) -> bool:
 
 
 def _training_clips(
-    context: StageContext, test: Sequence[Item]
+    context: StageContext, folder: Path, test: Sequence[Item]
 ) -> tuple[list[Item], list[Item], DataReport]:
     """What to train on, the dev set, and the report of all training sets."""
-    data, limit = context.recipe.data, _limit(context)
+    recipe = context.recipe
+    data, limit = recipe.data, text_limit(folder, recipe.language, recipe.vocabulary)
+    longest = min(data.max_seconds, heard_at_once(folder))
+    asked: dict[str, Any] = {"limit": limit, "max_seconds": longest}
     train = [item for source in data.train for item in context.clips(source)]
-    train, report = _examined(context, "training", train, limit=limit, against=test, other="test")
+    train, report = _examined(context, "training", train, **asked, against=test, other="test")
     dev: list[Item] = []
     if data.dev:
         dev = [item for source in data.dev for item in context.clips(source)]
-        dev, _ = _examined(context, "dev", dev, limit=limit, against=train, other="training")
+        dev, _ = _examined(context, "dev", dev, **asked, against=train, other="training")
     elif data.dev_fraction:
-        train, dev = hold_out(
-            train, data.dev_fraction, data.hold_out_by, context.recipe.runtime.seed
-        )
+        train, dev = hold_out(train, data.dev_fraction, data.hold_out_by, recipe.runtime.seed)
     if not train:
         raise DataError("no clips are left to train on; the data report says why")
     return train, dev, report
 
 
-def _limit(context: StageContext) -> TextLimit | None:
-    recipe = context.recipe
-    found = resolve(recipe.model, announce=lambda message: context.emit(Notice(message=message)))
-    return text_limit(found.path, recipe.language, recipe.vocabulary)
+def _model_folder(context: StageContext) -> Path:
+    model = context.recipe.model
+    return resolve(model, announce=lambda message: context.emit(Notice(message=message))).path
 
 
-def _test_clips(context: StageContext, named: Mapping[str, Sequence[Item]]) -> list[Item]:
+def _test_clips(
+    context: StageContext, folder: Path, named: Mapping[str, Sequence[Item]]
+) -> list[Item]:
     """The clips that will be scored; without them a run would fail when its training is done."""
     recipe = context.recipe
     drawn = {
@@ -128,7 +136,7 @@ def _test_clips(context: StageContext, named: Mapping[str, Sequence[Item]]) -> l
     }
     together = [item for items in drawn.values() for item in items]
     # Scores must not depend on what is thought too long to train on, only on what can be heard.
-    good, _ = _examined(context, "test", together, max_seconds=float(CHUNK_SECONDS))
+    good, _ = _examined(context, "test", together, max_seconds=heard_at_once(folder))
     kept = {item.key for item in good}
     for source, items in drawn.items():
         if kept.isdisjoint(item.key for item in items):
@@ -144,17 +152,16 @@ def _examined(
     what: str,
     items: list[Item],
     *,
-    max_seconds: float | None = None,
+    max_seconds: float,
     limit: TextLimit | None = None,
     against: Sequence[Item] = (),
     other: str = "",
 ) -> tuple[list[Item], DataReport]:
     """The usable ones of the `what` clips, and the report; `against` are the `other` clips."""
-    data = context.recipe.data
     report = examine(
         items,
         language=context.recipe.language,
-        max_seconds=max_seconds or data.max_seconds,
+        max_seconds=max_seconds,
         against=against,
         limit=limit,
         load=AudioCache(context.audio_cache, context.say_once).load,

@@ -26,8 +26,6 @@ N_FFT = 400  # samples: 25 ms
 HOP_LENGTH = 160  # samples: 10 ms
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
 N_MELS = 80  # bands; whisper-large-v3 has 128
-CHUNK_SECONDS = 30  # longest stretch the position embedding covers
-MAX_FRAMES = CHUNK_SECONDS * FRAMES_PER_SECOND  # 3000
 
 # Our limits on what counts as a recording of speech.
 MAX_SECONDS = 3 * 3600.0

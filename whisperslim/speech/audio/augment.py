@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 from scipy.signal import lfilter
 
-from whisperslim.speech.audio.audio import CHUNK_SECONDS, SAMPLE_RATE
+from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.audio.augment_options import AugmentOptions
 
 # Ko et al. 2015, "Audio augmentation for speech recognition", use 0.9, 1.0 and 1.1; that the
@@ -37,10 +37,15 @@ class Augmenter:
 
     options: AugmentOptions
 
-    def waveform(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A variant of `audio` (samples,) float32 at 16 kHz; speed changes its length."""
+    def waveform(
+        self, audio: np.ndarray, rng: np.random.Generator, max_seconds: float
+    ) -> np.ndarray:
+        """A variant of `audio` (samples,) float32 at 16 kHz; speed changes its length.
+
+        It is never slowed down to more than `max_seconds`, which the model hears at once.
+        """
         if self.options.speed:
-            audio = change_speed(audio, _draw_speed(len(audio), rng))
+            audio = change_speed(audio, _draw_speed(len(audio) / SAMPLE_RATE, rng, max_seconds))
         if self.options.noise:
             audio = add_noise(audio, rng.uniform(LOWEST_SNR_DB, HIGHEST_SNR_DB), rng)
         if self.options.gain_db > 0:
@@ -109,9 +114,9 @@ def change_gain(audio: np.ndarray, gain_db: float) -> np.ndarray:
     return audio * np.float32(factor)
 
 
-def _draw_speed(samples: int, rng: np.random.Generator) -> float:
+def _draw_speed(seconds: float, rng: np.random.Generator, max_seconds: float) -> float:
     # Slowing a clip down must not push speech out of the window.
-    slowest_that_fits = samples / (CHUNK_SECONDS * SAMPLE_RATE)
+    slowest_that_fits = seconds / max_seconds
     return max(rng.uniform(SLOWEST, FASTEST), min(slowest_that_fits, FASTEST))
 
 

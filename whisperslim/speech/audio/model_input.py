@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from whisperslim.inputs import SAMPLES, InputSpec
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import HOP_LENGTH
 
 
@@ -22,7 +22,7 @@ def model_input(
         spec: What the model takes.
         log_mel: Makes features of a clip, given `frames` and bands.
     """
-    if spec != SAMPLES:
+    if spec.kind == "log_mel":
         return log_mel(audio, frames, spec.bands)
     whole = np.zeros(frames * HOP_LENGTH, np.float32)
     heard = audio[: len(whole)]

@@ -1,6 +1,7 @@
 """How many feature frames a clip gets, and where a long recording is cut.
 
 Stock Whisper pads every clip to 30 s. A window fitted to the audio does the same work on less.
+What a model hears at once at most, `InputSpec.max_frames`, bounds both.
 """
 
 import math
@@ -13,10 +14,8 @@ import numpy as np
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.fields import check, option
 from whisperslim.speech.audio.audio import (
-    CHUNK_SECONDS,
     FRAMES_PER_SECOND,
     HOP_LENGTH,
-    MAX_FRAMES,
     SAMPLE_RATE,
     frame_levels,
 )
@@ -24,9 +23,11 @@ from whisperslim.speech.audio.audio import (
 WINDOW_KINDS = ("fit", "30s")
 HEARING_KINDS = (*WINDOW_KINDS, "trim")
 """What `hearing_window` takes. A model is trained with silent ends; it can hear without."""
-# Windows of training batches, in seconds (our choice). Matrix kernels are made, and kept in memory,
-# for every length that occurs: some 60 MB each for Whisper-base in bf16.
-_TRAINING_SECONDS = (*range(2, 10), *range(10, CHUNK_SECONDS + 1, 2))
+_PADDED_FRAMES = 30 * FRAMES_PER_SECOND  # of the window "30s"
+# Windows of training batches are whole seconds, even ones from here on (our choice). Matrix kernels
+# are made, and kept in memory, for every length that occurs: some 60 MB each for Whisper-base in
+# bf16.
+_EVEN_SECONDS_FROM, _SHORTEST_TRAINING_SECONDS = 10, 2
 MIN_WINDOW_SECONDS = 1.0  # our choice: below it the decoder has next to nothing to attend to
 _CONV_STRIDE = 2  # frames per encoder position: an odd frame count would leave half a position
 _QUIETER_DB = 40.0  # below the loud parts: soft consonants are within 30 dB of vowels
@@ -37,9 +38,10 @@ _SMOOTHING_FRAMES = 30  # 0.3 s: a stop consonant is quiet too, but not for so l
 
 @dataclass(frozen=True)
 class WindowPolicy:
-    """Feature length for a clip: fitted to its audio, or always 30 s as stock Whisper does.
+    """Feature length for a clip: fitted to its audio, or padded to 30 s as stock Whisper does.
 
-    The fitted window is our choice, not a paper's. The weights have to be trained on it.
+    A model that hears less than 30 s at once gets as much as it hears. The fitted window is our
+    choice, not a paper's. The weights have to be trained on it.
     """
 
     kind: str = option(
@@ -74,30 +76,29 @@ class WindowPolicy:
             message = f"{self.step_seconds} is not a multiple of {unit:g} s (two frames)"
             raise RecipeError({"step_seconds": message})
 
-    def frames_for(self, seconds: float) -> int:
-        """Feature frames (even, 100 per second) for `seconds` of audio; never over 3000.
+    def frames_for(self, seconds: float, max_frames: int) -> int:
+        """Feature frames (even, 100 per second) for `seconds` of audio; never over `max_frames`.
 
         Longer audio does not fit: cut it first (`cut_at_silences`). Raises `ValueError` when
         `seconds` is negative or not finite.
         """
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"not a length in seconds: {seconds}")
-        if self.kind == "30s":
-            return MAX_FRAMES
         # In whole samples, so that 5.6 + 0.4 is exactly 6 s and not a rounding error more.
         needed = round(max(MIN_WINDOW_SECONDS, seconds + self.margin_seconds) * SAMPLE_RATE)
-        steps = -(-needed // (self._step_frames * HOP_LENGTH))
-        return min(MAX_FRAMES, steps * self._step_frames)
+        fitted = -(-needed // (self._step_frames * HOP_LENGTH)) * self._step_frames
+        return min(max_frames, fitted if self.kind == "fit" else max(fitted, _PADDED_FRAMES))
 
-    def training_frames_for(self, seconds: float) -> int:
-        """Frames of a training batch whose longest clip has `seconds`: one of 19 lengths.
+    def training_frames_for(self, seconds: float, max_frames: int) -> int:
+        """Frames of a training batch whose longest clip has `seconds`: one of few lengths.
 
         Never fewer than `frames_for`. What is longer than a clip's own window is silence.
         """
-        frames = self.frames_for(seconds)
-        return next(s for s in _TRAINING_SECONDS if s * FRAMES_PER_SECOND >= frames) * (
-            FRAMES_PER_SECOND
-        )
+        frames = self.frames_for(seconds, max_frames)
+        whole = max(_SHORTEST_TRAINING_SECONDS, -(-frames // FRAMES_PER_SECOND))
+        if whole > _EVEN_SECONDS_FROM:
+            whole += whole % 2
+        return min(max_frames, whole * FRAMES_PER_SECOND)
 
     def heard_part(self, audio: np.ndarray, segment: "Segment") -> "Segment":
         """What of a segment of `audio` the model is given: here, all of it."""
@@ -106,7 +107,7 @@ class WindowPolicy:
     def describe(self) -> str:
         """For reports: "fit(margin 0.4 s, step 0.5 s)" or "30 s"."""
         if self.kind == "30s":
-            return f"{CHUNK_SECONDS} s"
+            return f"{_PADDED_FRAMES // FRAMES_PER_SECOND} s"
         return f"fit(margin {self.margin_seconds:g} s, step {self.step_seconds:g} s)"
 
     @property
@@ -163,15 +164,17 @@ class Segment:
         return audio[self.start : self.end]
 
 
-def cut_at_silences(audio: np.ndarray, max_seconds: float = 28.0) -> list[Segment]:
+def cut_at_silences(audio: np.ndarray, max_seconds: float) -> list[Segment]:
     """Segments of at most `max_seconds` that cover the recording without gap or overlap.
 
     Each cut is at the quietest 0.3 s in the later half of the allowed stretch (our choice), and
-    leaves no crumb at the end. Linear in the length. Raises `UsageError` when `max_seconds` is not
-    within 1 to 30.
+    leaves no crumb at the end. Linear in the length. Raises `UsageError` when `max_seconds` is
+    below 1 or not finite.
     """
-    if not MIN_WINDOW_SECONDS <= max_seconds <= CHUNK_SECONDS:
-        raise UsageError(f"segments of {max_seconds} s: 1 to {CHUNK_SECONDS} s are accepted")
+    if not MIN_WINDOW_SECONDS <= max_seconds < math.inf:
+        raise UsageError(
+            f"segments of {max_seconds} s; at least {MIN_WINDOW_SECONDS:g} s is needed"
+        )
     longest = int(max_seconds * FRAMES_PER_SECOND)
     if len(audio) <= longest * HOP_LENGTH:
         return [Segment(0, len(audio))] if len(audio) else []

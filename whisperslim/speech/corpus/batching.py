@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from whisperslim.errors import DataError, UsageError
-from whisperslim.inputs import LOG_MEL, SAMPLES, InputSpec
+from whisperslim.inputs import LOG_MEL, InputSpec
 from whisperslim.speech.audio.audio import HOP_LENGTH, SAMPLE_RATE
 from whisperslim.speech.audio.augment import Augmenter, rng_for
 from whisperslim.speech.audio.model_input import model_input
@@ -118,13 +118,14 @@ def make_batch(
         raise UsageError(f"{len(items)} clips with {len(audios)} recordings make no batch")
     rngs = [rng_for(seed, epoch, item.key) for item in items]
     if augment is not None:
-        audios = [augment.waveform(a, r) for a, r in zip(audios, rngs, strict=True)]
+        longest = input_spec.max_seconds
+        audios = [augment.waveform(a, r, longest) for a, r in zip(audios, rngs, strict=True)]
     seconds = tuple(len(audio) / SAMPLE_RATE for audio in audios)
     fitted = policy.frames_for if augment is None else policy.training_frames_for
-    frames = fitted(max(seconds))
+    frames = fitted(max(seconds), input_spec.max_frames)
     _check_fits(items, seconds, frames)
     features = [model_input(audio, frames, input_spec, reference_log_mel) for audio in audios]
-    if augment is not None and input_spec != SAMPLES:
+    if augment is not None and input_spec.kind == "log_mel":
         spoken = [-(-len(audio) // HOP_LENGTH) for audio in audios]
         features = [augment.features(*f) for f in zip(features, rngs, spoken, strict=True)]
     return Batch(
@@ -136,12 +137,17 @@ def make_batch(
 
 
 def evaluation_batches(
-    items: Sequence[Item], durations: Sequence[float], policy: WindowPolicy, batch_size: int
+    items: Sequence[Item],
+    durations: Sequence[float],
+    policy: WindowPolicy,
+    batch_size: int,
+    max_frames: int,
 ) -> list[list[int]]:
     """Indices of clips that share a batch because each one's own window is the same.
 
     A clip's result then does not depend on its neighbours or on the batch size. `durations` are
-    seconds of the decoded audio; shortest window first, order of `items` within.
+    seconds of the decoded audio, `max_frames` is of the model's `InputSpec`; shortest window
+    first, order of `items` within.
     """
     if len(items) != len(durations) or batch_size < 1:
         raise UsageError(
@@ -150,7 +156,7 @@ def evaluation_batches(
         )
     by_window: dict[int, list[int]] = {}
     for index, seconds in enumerate(durations):
-        by_window.setdefault(policy.frames_for(seconds), []).append(index)
+        by_window.setdefault(policy.frames_for(seconds, max_frames), []).append(index)
     return [
         group[start : start + batch_size]
         for _, group in sorted(by_window.items())

@@ -1,6 +1,7 @@
 """What is in a data set and what is wrong with it, before anything is trained on it."""
 
 import dataclasses
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -121,7 +122,7 @@ def examine(
     items: Sequence[Item],
     *,
     language: str = "hi",
-    max_seconds: float = 30.0,
+    max_seconds: float = math.inf,
     against: Sequence[Item] = (),
     limit: TextLimit | None = None,
     load: Callable[[Item], np.ndarray] | None = None,
@@ -129,10 +130,10 @@ def examine(
 ) -> DataReport:
     """Decode every clip and look at every text; compare with a test set given as `against`.
 
-    `limit` is what every text must fit; without one, texts may be of any length. `load` gives a
-    clip's samples (default: decode the file; an `AudioCache`'s `load` spares the training the
-    work). `progress` is called with (done, total). What the set holds never raises; it becomes a
-    `Problem`.
+    What lasts longer than `max_seconds` cannot be used. `limit` is what every text must fit;
+    without one, texts may be of any length. `load` gives a clip's samples (default: decode the
+    file; an `AudioCache`'s `load` spares the training the work). `progress` is called with (done,
+    total). What the set holds never raises; it becomes a `Problem`.
     """
     samples = load or _decode
     problems: list[Problem] = []

@@ -7,7 +7,8 @@ from pathlib import Path
 from whisperslim.errors import DataError, UsageError
 from whisperslim.speech.corpus.formats import decode_lines
 
-# Our limits. A sentence must be read within Whisper's 30 s; 300 characters of Hindi take about 25.
+# Our limits. 300 characters of Hindi take about 25 s to read.
+LONGEST_TAKE_SECONDS = 30  # as long as a clip to train on may be
 MOST_CHARACTERS = 300
 MOST_PROMPTS = 2000
 MOST_FILE_BYTES = 1_000_000
@@ -48,7 +49,7 @@ def _prompt(line: object, number: int) -> str:
     if len(prompt) > MOST_CHARACTERS:
         raise UsageError(
             f"line {number} has {len(prompt)} characters; {MOST_CHARACTERS} are accepted, as a "
-            "sentence must be read within 30 s: write one sentence a line"
+            f"sentence must be read within {LONGEST_TAKE_SECONDS} s: write one sentence a line"
         )
     # Joiners are format characters (Cf) and belong to Hindi; control characters (Cc) to no text.
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in prompt):

@@ -7,12 +7,12 @@ import numpy as np
 
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio.audio import (
-    CHUNK_SECONDS,
     SAMPLE_RATE,
     decode,
     frame_levels,
     is_silent,
 )
+from whisperslim.speech.recording.prompts import LONGEST_TAKE_SECONDS
 
 # Our choice. Full scale is 1; a hundredth of a second at full scale is to be heard as a crackle.
 CLIPPED_AT, CLIPPED_SECONDS = 0.99, 0.01
@@ -36,9 +36,9 @@ class CheckedTake:
 def check_take(source: Path | str) -> CheckedTake:
     """Decode a recording and listen for the usual mishaps.
 
-    Raises `AudioError` when nothing can be decoded, it is longer than 30 s or it is silent.
+    Raises `AudioError` when nothing can be decoded, it is too long or it is silent.
     """
-    samples = decode(source, max_seconds=CHUNK_SECONDS)
+    samples = decode(source, max_seconds=LONGEST_TAKE_SECONDS)
     if is_silent(samples):
         raise AudioError(
             "nothing was heard: is the right microphone chosen and not muted? Read it again"

@@ -11,6 +11,8 @@ from whisperslim.ui.parts.markup import text
 # Readable on white and on near-black alike (contrast over 3 on both), apart without red-green.
 LINES = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#0284c7", "#65a30d", "#7c3aed")
 GREY = "#7b8ba3"
+STACKS = ("encoder", "decoder")
+"""Stacks with a figure of their own, which a model without one leaves empty and hidden."""
 GRID = "rgba(128,140,160,0.22)"
 _DASHES = ("solid", "dot", "dash", "dashdot")
 _MODEBAR = [

@@ -7,7 +7,11 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from whisperslim.speech.recording.prompts import MOST_CHARACTERS, MOST_PROMPTS
+from whisperslim.speech.recording.prompts import (
+    LONGEST_TAKE_SECONDS,
+    MOST_CHARACTERS,
+    MOST_PROMPTS,
+)
 from whisperslim.speech.recording.session import RecordingSession
 from whisperslim.ui.context.context import for_people
 from whisperslim.ui.parts.markup import empty, note
@@ -29,7 +33,6 @@ from whisperslim.ui.record.desk import (
 from whisperslim.ui.record.microphone import ComputerMicrophone, MicrophoneFields
 
 STYLE_SHEET = ASSETS / "record.css"
-LONGEST_SECONDS = 30
 FILLED = ("data.train", "data.test", "data.hold_out_by")
 """The recipe's fields that "Use it" fills."""
 
@@ -161,7 +164,7 @@ def _desk_fields(desktop: bool) -> dict[str, Any]:
     audio = gr.Audio(
         sources=["microphone", "upload"],
         type="filepath",
-        label=f"Your reading, up to {LONGEST_SECONDS} seconds",
+        label=f"Your reading, up to {LONGEST_TAKE_SECONDS} seconds",
         elem_id="reading",
         editable=False,
         buttons=[],
@@ -264,7 +267,7 @@ def connect_record(
     starts, ends = [tab.audio.start_recording], [tab.audio.stop_recording]
     given = [tab.audio.stop_recording, tab.audio.upload]
     if tab.own_microphone is not None:
-        own = ComputerMicrophone(LONGEST_SECONDS)
+        own = ComputerMicrophone(LONGEST_TAKE_SECONDS)
         began, ended = microphone.connect(tab.own_microphone, own, blocks, tab.audio)
         starts, ends, given = [*starts, began.success], [*ends, ended.then], [*given, ended.success]
     for event in given:

@@ -9,10 +9,9 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from whisperslim.jobs.run.view import GaugeView, RunView, Series
-from whisperslim.ui.parts.charts import GREY, GRID, LINES, figure
+from whisperslim.ui.parts.charts import GREY, GRID, LINES, STACKS, figure
 from whisperslim.ui.parts.markup import text
 
-STACKS = ("encoder", "decoder")
 _PANEL, _TALLEST, _ROW, _GAP = 150, 420, 26, 88  # pixels
 _TOP, _BELOW, _LEGEND_BELOW = 60, 116, 44
 _MOST_LABELLED_LAYERS = 12  # beyond, the values would not fit their cells

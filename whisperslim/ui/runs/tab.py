@@ -13,7 +13,7 @@ from whisperslim.ui.context import saved_file
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import log_tail
 from whisperslim.ui.context.saved_file import SaveButton
-from whisperslim.ui.parts.charts import loss_figure, wer_figure
+from whisperslim.ui.parts.charts import STACKS, loss_figure, wer_figure
 from whisperslim.ui.parts.markup import empty
 from whisperslim.ui.parts.updates import Updates
 from whisperslim.ui.runs.card import (
@@ -27,7 +27,6 @@ from whisperslim.ui.runs.card import (
     small_card,
 )
 from whisperslim.ui.runs.gauges import (
-    STACKS,
     current_gauges,
     curves_figure,
     heat_figure,

@@ -23,12 +23,12 @@ from whisperslim.jobs.sizes.planned import PlannedRun, read_planned
 from whisperslim.ui.context.cache import ModelCache
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.models import load_libraries
-from whisperslim.ui.parts.charts import GREY, figure
+from whisperslim.ui.parts.charts import GREY, STACKS, figure
 from whisperslim.ui.parts.markup import note, text
 from whisperslim.ui.parts.quantities import megabytes
 from whisperslim.ui.parts.theme import ASSETS
 from whisperslim.ui.parts.updates import Updates
-from whisperslim.ui.runs.gauges import STACKS, spot
+from whisperslim.ui.runs.gauges import spot
 from whisperslim.ui.sparsity.layers import BEFORE_WORDS
 
 if TYPE_CHECKING:  # torch

@@ -14,6 +14,7 @@ from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.planned import PlannedRun, is_planned, read_planned
 from whisperslim.ui.context.context import AppContext, for_people
+from whisperslim.ui.parts.charts import STACKS
 from whisperslim.ui.parts.markup import empty, number, table, text, words
 from whisperslim.ui.parts.quantities import millions, percent
 from whisperslim.ui.parts.updates import Updates
@@ -28,7 +29,6 @@ _NOTHING = empty(
     "No pruned run yet",
     "A run appears here once it has decided what to cut, at the end of its stage plan.",
 )
-STACKS = ("encoder", "decoder")
 # Finer than the eye can tell, coarser than one unit of a small model.
 _STEP = 0.01
 

@@ -8,6 +8,7 @@ from gradio.blocks import Block
 from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.errors import WhisperSlimError
 from whisperslim.ui.context.context import AppContext
+from whisperslim.ui.parts.charts import STACKS
 from whisperslim.ui.parts.markup import note
 from whisperslim.ui.parts.quantities import percent
 from whisperslim.ui.parts.updates import Updates
@@ -15,7 +16,6 @@ from whisperslim.ui.sparsity.charts import legend, weights_figure
 from whisperslim.ui.tradeoff.actions import planned, sizes
 from whisperslim.ui.tradeoff.html import NO_RUN, size_tiles
 
-STACKS = ("encoder", "decoder")
 _FEWEST_ZEROS = 5e-4  # of the prunable weights: less is "0.0 %"
 
 

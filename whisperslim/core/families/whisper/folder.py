@@ -47,8 +47,12 @@ class WhisperFolder:
         return load_tokens(folder)
 
     def input_spec(self, model: nn.Module) -> InputSpec:
-        """Log-mel features, of as many bands as the first convolution takes."""
-        return InputSpec("log_mel", int(cast(Any, model).config.num_mel_bins))
+        """Log-mel features of the bands and the window in the model's configuration.
+
+        The second convolution makes one position of two frames.
+        """
+        config: Any = cast(Any, model).config
+        return InputSpec("log_mel", int(config.num_mel_bins), 2 * int(config.max_source_positions))
 
     def cost_row(self, model: nn.Module, name: str) -> str:
         """Embeddings of tokens and their copy, convolutions, positions; the rest together."""
