@@ -164,13 +164,17 @@ def test_the_loss_of_a_batch_is_that_of_its_clips(folder: Path, speech: SpeechMo
 
 
 def test_it_learns_from_a_teacher_layer_by_layer(folder: Path, tmp_path: Path) -> None:
-    teacher, student = (load_model(str(folder / "model")) for _ in range(2))
-    plan = drop_some(student)
-    cut(student.model, student.groups(), plan)
-    lessons = Teacher(teacher, student, DistillOptions(hidden_weight=1.0))
-    losses = trained(folder, tmp_path, student, build("none", PlainOptions(), TARGET), lessons)
-    assert set(losses[0]) == {"cross_entropy", "distillation", "hidden_encoder"}
-    assert losses[-1]["hidden_encoder"] < losses[0]["hidden_encoder"]
+    """The more its hidden states count, the nearer the student is to them in the end."""
+    ends = []
+    for weight in (0.01, 1.0):
+        teacher, student = (load_model(str(folder / "model")) for _ in range(2))
+        cut(student.model, student.groups(), drop_some(student))
+        lessons = Teacher(teacher, student, DistillOptions(hidden_weight=weight))
+        method = build("none", PlainOptions(), TARGET)
+        losses = trained(folder, tmp_path / str(weight), student, method, lessons)
+        assert set(losses[0]) == {"cross_entropy", "distillation", "hidden_encoder"}
+        ends.append(losses[-1]["hidden_encoder"] / weight)
+    assert ends[1] < ends[0] / 2
 
 
 def test_masked_equals_cut(folder: Path) -> None:

@@ -11,8 +11,8 @@ from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.view import MOST_GAUGE_POINTS, RunView, fold
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.parts.charts import STACKS
 from whisperslim.ui.runs.gauges import (
-    STACKS,
     Spot,
     current_gauges,
     curves_figure,
