@@ -121,6 +121,8 @@ def _facts(engine: WindowedTranscriber) -> Message:
         "name": engine.name,
         "kind": engine.input_spec.kind,
         "bands": engine.input_spec.bands,
+        "max_frames": engine.input_spec.max_frames,
+        "decoding": engine.describe_decoding(),
         "parameters": size.parameters,
         "bytes_on_disk": size.bytes_on_disk,
         "bytes_loaded": size.bytes_loaded,

@@ -27,14 +27,14 @@ from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.foreign.messages import Message, receive, send
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError, WhisperSlimError
-from whisperslim.inputs import LOG_MEL, SAMPLES, InputSpec
-from whisperslim.speech.audio.audio import CHUNK_SECONDS
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
 CHILD = "whisperslim.engines.foreign.child"
 LIMITS_MEMORY = sys.platform == "linux"
 """Whether this system holds a process to a limit of memory."""
 _MOST_BANDS = 512  # Whispers have 80 or 128; filters for many more would fill our own memory
+_MOST_FRAMES = 60_000  # ten minutes heard at once; Whisper's are 3000
 _DYING_SECONDS = 5.0  # our choice; far more than the system needs
 _SHOWN = 300  # characters of what a dying child said
 
@@ -161,6 +161,7 @@ class ForeignTranscriber(WindowedTranscriber):
         child: Has it open.
         title: Its name.
         given: What it is given of a recording.
+        decoding: How it says that it reads text off.
         takes: What it says it takes; none of that is in our own memory.
         limits: On each request.
     """
@@ -169,6 +170,7 @@ class ForeignTranscriber(WindowedTranscriber):
     child: Child
     title: str
     given: InputSpec
+    decoding: str
     takes: EngineSize
     limits: Limits = field(default_factory=Limits)
 
@@ -203,15 +205,19 @@ class ForeignTranscriber(WindowedTranscriber):
         cls, facts: Message, window: WindowPolicy, child: Child, limits: Limits
     ) -> "ForeignTranscriber":
         with _answers_checked():
-            spec = InputSpec(typed(facts["kind"], str), typed(facts["bands"], int))
-            features = spec.kind == LOG_MEL.kind and 0 < spec.bands <= _MOST_BANDS
-            if not features and spec != SAMPLES:
+            bands, frames = typed(facts["bands"], int), typed(facts["max_frames"], int)
+            spec = InputSpec(typed(facts["kind"], str), bands, frames)
+            features = spec.kind == "log_mel" and 0 < bands <= _MOST_BANDS
+            if not features and (spec.kind, bands) != ("samples", 0):
                 raise ValueError(f"{spec.describe()} are no input")
+            if not 0 < frames <= _MOST_FRAMES or frames % 2:
+                raise ValueError(f"{frames} frames are no window")
             parameters, stored, loaded = (
                 typed(facts[name], int) for name in ("parameters", "bytes_on_disk", "bytes_loaded")
             )
             size = EngineSize(parameters, stored, loaded, 0)
-            return cls(window, child, typed(facts["name"], str), spec, size, limits)
+            name, decoding = typed(facts["name"], str), typed(facts["decoding"], str)
+            return cls(window, child, name, spec, decoding, size, limits)
 
     @property
     def name(self) -> str:
@@ -251,9 +257,13 @@ class ForeignTranscriber(WindowedTranscriber):
                 None if ids is None else tuple(typed(i, int) for i in typed(ids, list)),
             )
 
+    def describe_decoding(self) -> str:
+        """As the engine says."""
+        return self.decoding
+
     def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """As `WindowedTranscriber.encoder_states`."""
-        limit = self.limits.hear_seconds + self.limits.per_second * CHUNK_SECONDS
+        limit = self.limits.hear_seconds + self.limits.per_second * self.given.max_seconds
         return self.child.ask({}, given, limit)[1]
 
 
