@@ -3,11 +3,12 @@
 Exact: over the tokens that stay, a trimmed model's logits are those of the original.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -39,7 +40,11 @@ def vocabulary_for(
 
 
 def save_trimmed(
-    folder: Path, speech: SpeechModel, vocabulary: Vocabulary, language: str = ""
+    folder: Path,
+    speech: SpeechModel,
+    vocabulary: Vocabulary,
+    language: str = "",
+    rows: Mapping[int, torch.Tensor] | None = None,
 ) -> SlimRecord:
     """Write a slim folder of the model with the tokens that stay; every unit is as it was.
 
@@ -48,12 +53,17 @@ def save_trimmed(
         speech: Whole or cut; not changed.
         vocabulary: Chosen for this model.
         language: The language it is for, when its own record names none.
+        rows: Id in the new vocabulary -> its row of the embedding, where it is not the mean of the
+            rows it comes of, `(width,)`.
 
     Raises:
         CheckpointError: when the disk refuses, or a tokenizer file of the model is damaged.
     """
     model = deepcopy(speech.model)
     select_tokens(model, vocabulary.sources)
+    with torch.no_grad():
+        for token, row in (rows or {}).items():
+            cast(Any, model).get_input_embeddings().weight[token] = row
     for name, value in renumbered(model.config.to_dict(), vocabulary).items():
         if value != getattr(model.config, name, value):
             setattr(model.config, name, value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from whisperslim.core.families import UnitSite
+from whisperslim.core.families.hearing import PieceEvidence
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import Scores
 from whisperslim.core.surgery.moments import Moments, MomentWatch
@@ -66,6 +67,38 @@ class CleanClips:
             finally:
                 watch.detach()
         return watch.moments()
+
+    def piece_evidence(
+        self, cut: Callable[[str], Sequence[tuple[int, tuple[int, ...]]]], clips: int
+    ) -> PieceEvidence | None:
+        """What the model says of the pieces that `cut` makes of each text, on all clips together.
+
+        None for a family that does not write one token after another.
+
+        Raises:
+            DataError: when no clips are asked for.
+        """
+        found: list[PieceEvidence | None] = []
+
+        def pass_over(batch: Batch) -> None:
+            speech, texts = self.speech, [cut(text) for text in batch.texts]
+            states = encode_batch(speech, batch)
+            found.append(
+                speech.family.piece_evidence(
+                    speech.model, speech.tokens, states, texts, self.language
+                )
+            )
+
+        with self._still(), torch.no_grad():
+            self._each(clips, pass_over)
+        seen = [each for each in found if each is not None]
+        if not seen:
+            return None
+        return PieceEvidence(
+            torch.cat([each.states for each in seen]),
+            torch.cat([each.logits for each in seen]),
+            torch.cat([each.tokens for each in seen]),
+        )
 
     @contextmanager
     def _still(self) -> Iterator[None]:

@@ -143,6 +143,9 @@ class ToyFamily:
     def layers(self, model: Any) -> Mapping[str, Sequence[nn.Module]]:
         return {"encoder": tuple(model.encoder.layers)}
 
+    def piece_evidence(self, *parts: Any) -> None:
+        return None
+
     def final_norms(self, model: Any) -> Mapping[str, nn.Module]:
         return {}
 

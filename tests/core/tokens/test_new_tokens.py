@@ -143,6 +143,19 @@ def test_texts_that_repeat_little_give_fewer(full: SpeechModel) -> None:
     assert not vocabulary_of(full, 500, ["नमस्ते पानी"]).added
 
 
+def test_what_occurs_less_often_than_asked_for_is_no_token(full: SpeechModel) -> None:
+    table, texts = (
+        read_table(full.tokens, full.model.config.vocab_size),
+        ["नमस्ते"] * 9 + ["पानी"] * 5,
+    )
+    found = {
+        floor: with_new_tokens(table, vocabulary_for(full, ["hi"]), texts, 500, floor).added
+        for floor in (5, 6, 10)
+    }
+    assert found[10] == () and len(found[5]) > len(found[6]) > 0
+    assert not {bytes_of(token).decode().strip() for token in found[6]} & {"प", "पा", "पानी"}
+
+
 def test_texts_without_the_language_are_refused(full: SpeechModel) -> None:
     with pytest.raises(UsageError, match=r"vocabulary.merges to 0"):
         vocabulary_of(full, 10, ["the cat"] * 9)

@@ -49,6 +49,22 @@ class StepOutputs:
 
 
 @dataclass(frozen=True)
+class PieceEvidence:
+    """What a model says where a piece of text begins that is to get a token of its own.
+
+    Attributes:
+        states: `(places, width)`: what the output row of such a token will be multiplied with.
+        logits: `(places,)`: what that product should be: the logit of the first token that the
+            piece was written with, plus the log probabilities of the further ones.
+        tokens: `(places,)`: which of the new tokens it is, by the number the caller gave it.
+    """
+
+    states: torch.Tensor
+    logits: torch.Tensor
+    tokens: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Written:
     """What a model wrote for one clip.
 
@@ -147,6 +163,28 @@ class Hearing(Protocol):
         self, model: nn.Module, states: torch.Tensor, targets: Any, smoothing: float = 0.0
     ) -> StepOutputs:
         """Logits and loss, with gradient, of encoder states; `smoothing` is of the labels."""
+        ...
+
+    def piece_evidence(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        states: torch.Tensor,
+        texts: Sequence[Sequence[tuple[int, tuple[int, ...]]]],
+        language: str,
+    ) -> PieceEvidence | None:
+        """How the model writes texts that are cut into the pieces of another vocabulary.
+
+        Without gradient. None for a model that does not write one token after another.
+
+        Args:
+            model: In evaluation mode.
+            tokens: The model's own.
+            states: Encoder states of the clips.
+            texts: For each clip its pieces in order: a number of the caller's, and the model's ids
+                that the piece is written with. Pieces of one id are no evidence.
+            language: Of the texts.
+        """
         ...
 
     def width(self, model: nn.Module) -> int:

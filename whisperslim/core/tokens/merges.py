@@ -20,12 +20,9 @@ from whisperslim.core.tokens.vocabulary import Merge, TokenTable, Vocabulary, by
 from whisperslim.errors import UsageError
 from whisperslim.scripts import letters
 
-# A token that is seen less often in training learns nothing. Our choice.
-_LEAST_COUNT = 5
-
 
 def with_new_tokens(
-    table: TokenTable, vocabulary: Vocabulary, texts: Iterable[str], count: int
+    table: TokenTable, vocabulary: Vocabulary, texts: Iterable[str], count: int, floor: int = 5
 ) -> Vocabulary:
     """`vocabulary` with up to `count` new tokens for what `texts` write often.
 
@@ -37,6 +34,7 @@ def with_new_tokens(
         vocabulary: Tokens that stay, without new ones.
         texts: Transcripts to learn from: of the training set alone.
         count: New tokens wanted, at least 1.
+        floor: How often the texts must hold a character, or a pair, that is to become a token.
 
     Raises:
         UsageError: no ticked language has a script of its own, or the texts hold no word of it.
@@ -49,7 +47,7 @@ def with_new_tokens(
         )
     kept = set(vocabulary.keep)
     known = {token: i for token, i in table.text.items() if i in kept}
-    merges, added = _new_merges(words, known, count)
+    merges, added = _new_merges(words, known, count, floor)
     old_way = _tokenizer(known, table.merges)
     pieces = tuple(
         tuple(known[piece.value] for piece in old_way.model.tokenize(token)) for token in added
@@ -73,7 +71,7 @@ def _words(texts: Iterable[str], alphabet: frozenset[str]) -> Iterator[str]:
 
 
 def _new_merges(
-    words: Sequence[str], known: Mapping[str, int], count: int
+    words: Sequence[str], known: Mapping[str, int], count: int, floor: int
 ) -> tuple[tuple[Merge, ...], tuple[str, ...]]:
     """Merges in order, and what they make that is not known, until that is `count`.
 
@@ -82,7 +80,8 @@ def _new_merges(
     """
     merges: dict[Merge, None] = {}
     added: dict[str, None] = {}
-    for left, right in (*_spellings(words), *_frequent_pairs(words, count + len(known))):
+    pairs = _frequent_pairs(words, count + len(known), floor)
+    for left, right in (*_spellings(words, floor), *pairs):
         if left + right not in known and left + right not in added:
             if len(added) == count:
                 break
@@ -91,21 +90,21 @@ def _new_merges(
     return tuple(merges), tuple(added)
 
 
-def _spellings(words: Sequence[str]) -> Iterator[Merge]:
+def _spellings(words: Sequence[str], floor: int) -> Iterator[Merge]:
     """Merges of bytes into the characters that occur often, the most frequent first."""
     seen = Counter(character for word in words for character in word)
     for character, times in sorted(seen.items(), key=lambda item: (-item[1], item[0])):
         symbols = _symbols(character)
-        if times >= _LEAST_COUNT:
+        if times >= floor:
             yield from ((symbols[:n], symbols[n]) for n in range(1, len(symbols)))
 
 
-def _frequent_pairs(words: Sequence[str], most: int) -> Iterator[Merge]:
+def _frequent_pairs(words: Sequence[str], most: int, floor: int) -> Iterator[Merge]:
     """Merges of characters into pieces of words, as a BPE of up to `most` merges has them."""
     trained = Tokenizer(models.BPE())
     characters = len(set("".join(words)))
     trainer: Any = trainers.BpeTrainer(
-        vocab_size=characters + most, min_frequency=_LEAST_COUNT, show_progress=False
+        vocab_size=characters + most, min_frequency=floor, show_progress=False
     )
     trained.train_from_iterator(words, trainer)
     for left, right in json.loads(trained.to_str())["model"]["merges"]:

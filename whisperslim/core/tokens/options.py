@@ -35,6 +35,30 @@ class VocabularyOptions:
         step=50,
     )
 
+    merge_floor: int = option(
+        5,
+        "How often the training transcripts must hold a new token. A rare one learns little.",
+        unit="times",
+        label="Least occurrences of a new token",
+        minimum=1,
+        maximum=100_000,
+    )
+    merge_start: str = option(
+        "mean",
+        "Where the rows of new tokens start. mean: the mean of the rows of the pieces they stand "
+        "for. solved: least squares to what the model says of those pieces on training clips.",
+        choices=("mean", "solved"),
+    )
+    merge_steps: int = option(
+        0,
+        "Updates that train the rows of new tokens alone, before anything else is trained; 0 is "
+        "none. Batches and rate are those of `prepare`.",
+        unit="steps",
+        label="Updates of new tokens alone",
+        minimum=0,
+        maximum=10**7,
+    )
+
     def __post_init__(self) -> None:
         found = problems(self)
         if not self.languages:
@@ -42,5 +66,7 @@ class VocabularyOptions:
                 found["timestamps"] = "without languages every token is kept; name languages too"
             if self.merges:
                 found["merges"] = "new tokens are of a language's script; name languages too"
+        if self.merge_steps and not self.merges:
+            found["merge_steps"] = "there are no new tokens to train; set vocabulary.merges, or 0"
         if found:
             raise RecipeError(found)

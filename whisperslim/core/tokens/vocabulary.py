@@ -137,6 +137,11 @@ class Vocabulary:
         # A new token has two pieces at least: with one it would be an old token.
         return {old[0]: new for new, old in enumerate(self.sources) if len(old) == 1}
 
+    @property
+    def added_ids(self) -> tuple[int, ...]:
+        """New ids of the new tokens, in order."""
+        return tuple(new for new, old in enumerate(self.sources) if len(old) > 1)
+
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)

@@ -1,6 +1,7 @@
-"""Stages that train: prepare, tune, recover."""
+"""What trains: the stages prepare, tune and recover, and new tokens before them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from whisperslim.events import Evaluated, Stopped
 from whisperslim.jobs.recipe.recipe import to_yaml
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.methods.base import CompressionMethod, Target
+from whisperslim.methods.new_rows import NewRows
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.audio.augment import AugmentOptions
 from whisperslim.train.batches import BatchSource
@@ -25,6 +27,27 @@ from whisperslim.train.options import TrainOptions
 
 METHOD_STATE = "method.pt"
 _CLEAN_BATCH = 8  # clips measured in one pass at most, so that large batches take no more memory
+
+
+def train_new_rows(context: StageContext, rows: Sequence[int]) -> bool:
+    """Train those rows of the trimmed model's embedding, and nothing else of it.
+
+    At the rate and in the batches of `prepare`, in the stage that made the rows.
+    """
+    options = replace(
+        context.recipe.prepare,
+        steps=context.recipe.vocabulary.merge_steps,
+        weight_decay=0.0,
+        average=0.0,
+        evaluate_every=0,
+        patience=0,
+        take="last",
+    )
+    student = context.load(str(context.trimmed_path))
+    if not _train(context, "vocabulary", student, NewRows(rows), options, NoTeacher()):
+        return False
+    _save_tuned(context.trimmed_path, student)
+    return True
 
 
 def prepare(context: StageContext) -> bool:

@@ -6,18 +6,27 @@ training, too. The dense model the run is compared with stays whole, unless the 
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import torch
 
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.tokens.files import read_table
 from whisperslim.core.tokens.merges import with_new_tokens
+from whisperslim.core.tokens.new_rows import solved_rows
 from whisperslim.core.tokens.vocabulary import Vocabulary, choose
 from whisperslim.core.trimming import save_trimmed
 from whisperslim.events import Notice
 from whisperslim.jobs.stages.context import StageContext
+from whisperslim.jobs.stages.train import calibration, train_new_rows
 
 REPORT = "vocabulary.json"
+_CLIPS = 2048  # read at most for the first rows of new tokens; our choice
 
 
 def trim_vocabulary(context: StageContext) -> bool:
@@ -32,8 +41,15 @@ def trim_vocabulary(context: StageContext) -> bool:
     if vocabulary.changes_nothing:
         context.emit(Notice(message="vocabulary: every token of the model is needed"))
         return True
-    save_trimmed(context.trimmed_path, speech, vocabulary, recipe.language)
-    _report(context, vocabulary, speech, texts)
+    # What is there was broken off while its new tokens were trained: written as a whole before.
+    if not context.trimmed_path.is_dir():
+        rows = None
+        if vocabulary.added and recipe.vocabulary.merge_start == "solved":
+            rows = _solved_rows(context, speech, vocabulary)
+        save_trimmed(context.trimmed_path, speech, vocabulary, recipe.language, rows)
+        _report(context, vocabulary, speech, texts)
+    if vocabulary.added and recipe.vocabulary.merge_steps:
+        return train_new_rows(context, vocabulary.added_ids)
     return True
 
 
@@ -49,12 +65,39 @@ def _vocabulary(context: StageContext, speech: SpeechModel, texts: Sequence[str]
     vocabulary = choose(table, options.languages, options.timestamps)
     if not options.merges:
         return vocabulary
-    vocabulary = with_new_tokens(table, vocabulary, texts, options.merges)
+    vocabulary = with_new_tokens(table, vocabulary, texts, options.merges, options.merge_floor)
     found = len(vocabulary.added)
     if found < options.merges:
         why = f"the training transcripts repeat enough for {found} new tokens of {options.merges}"
         context.emit(Notice(message=f"vocabulary: {why}"))
     return vocabulary
+
+
+def _solved_rows(
+    context: StageContext, speech: SpeechModel, vocabulary: Vocabulary
+) -> dict[int, torch.Tensor]:
+    """Rows of the new tokens, by id, from the same model without them."""
+    plain = replace(vocabulary, merges=(), added=(), pieces=())
+    with TemporaryDirectory(dir=context.run.path) as folder:
+        without, whole = Path(folder) / "without", Path(folder) / "with"
+        save_trimmed(without, speech, plain, context.recipe.language)
+        save_trimmed(whole, speech, vocabulary, context.recipe.language)
+        tokens, known = speech.family.load_tokens(whole), plain.new_ids
+        written = [tuple(known[old] for old in ids) for ids in vocabulary.sources]
+        clips = calibration(context, "vocabulary", context.load(str(without)), "new tokens")
+        evidence = clips.piece_evidence(
+            lambda text: [(token, written[token]) for token in tokens.encode(text)],
+            min(_CLIPS, len(context.chosen("train"))),
+        )
+    old = cast(Any, speech.model).get_input_embeddings().weight.detach()
+    means = {token: old[list(vocabulary.sources[token])].mean(0) for token in vocabulary.added_ids}
+    if evidence is None:
+        return means
+    seen = len(set(evidence.tokens.tolist()))
+    context.emit(
+        Notice(f"vocabulary: {seen} of {len(means)} new tokens begin as solved from training clips")
+    )
+    return solved_rows(means, evidence)
 
 
 def _report(

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from whisperslim.core.families.hearing import StepOutputs, Tokens, Written
+from whisperslim.core.families.hearing import PieceEvidence, StepOutputs, Tokens, Written
 from whisperslim.errors import DataError
 from whisperslim.exported.bounds import DecodingOptions
 
@@ -156,6 +156,39 @@ class AttentionDecoder(ABC):
         wanted = targets.wanted.to(device)[counted]
         loss = F.cross_entropy(logits, wanted, label_smoothing=smoothing)
         return StepOutputs(loss, logits, wanted)
+
+    @torch.no_grad()
+    def piece_evidence(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        states: torch.Tensor,
+        texts: Sequence[Sequence[tuple[int, tuple[int, ...]]]],
+        language: str,
+    ) -> PieceEvidence:
+        """One teacher-forced pass over the pieces, written out as the model's own ids."""
+        prompted = cast(PromptedTokens, tokens)
+        prompt = prompted.prompt(language)
+        rows = [[*prompt, *(i for _, ids in text for i in ids), prompted.end] for text in texts]
+        longest = max(len(row) for row in rows)
+        inputs = torch.tensor([row + [prompted.end] * (longest - len(row)) for row in rows])
+        hidden = self.run_decoder(model, inputs[:, :-1].to(states.device), states, use_cache=False)
+        found: list[tuple[torch.Tensor, torch.Tensor, int]] = []
+        for own, row, text in zip(hidden, rows, texts, strict=True):
+            logits = self.project(model, own[: len(row) - 1]).float()
+            said = logits.log_softmax(-1)
+            # The state at one place predicts the id at the next.
+            place = len(prompt) - 1
+            for token, ids in text:
+                if len(ids) > 1:
+                    further = sum(said[place + n, ids[n]] for n in range(1, len(ids)))
+                    found.append((own[place].float(), logits[place, ids[0]] + further, token))
+                place += len(ids)
+        if not found:
+            nothing = states.new_zeros(0)
+            return PieceEvidence(states.new_zeros(0, hidden.shape[-1]), nothing, nothing.long())
+        places, wanted, which = zip(*found, strict=True)
+        return PieceEvidence(torch.stack(places), torch.stack(wanted), torch.tensor(which))
 
     def counted_states(self, stack: str, states: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Every frame of the encoder, and the target tokens' places of the decoder."""
