@@ -25,6 +25,7 @@ LEAVES = {
     "inputs",
     "offline",
     "places",
+    "printable",
     "scripts",
 }
 MAY_IMPORT = {
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "events": set(),
     "inputs": set(),
     "places": set(),
+    "printable": set(),
     "offline": set(),
     "scripts": set(),
     "exported": {"errors"},
@@ -46,7 +48,7 @@ MAY_IMPORT = {
     "ui": {"jobs", "train", "engines", "methods", "core", "speech", *LEAVES},
     "runtime": {"engines", "speech"},
     "commands": {"runtime", "ui", "jobs", "train", "engines", "methods", "core", "speech", *LEAVES},
-    "cli": {"commands", "errors", "extras"},
+    "cli": {"commands", "errors", "extras", "printable"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 the request itself was wrong.
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import typer
 
@@ -19,8 +20,9 @@ from whisperslim.commands import (
     speech,
     vocabulary,
 )
-from whisperslim.errors import WhisperSlimError
+from whisperslim.errors import WhisperSlimError, shortage_of
 from whisperslim.extras import advice
+from whisperslim.printable import printable
 
 app = typer.Typer(
     name="whisperslim",
@@ -63,11 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="whisperslim")
     except WhisperSlimError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        known = advice(error.name or "")
-        if known is None:
+        _exit_with(error)
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        # Libraries that are missing, and memory, are for the user to provide; else it is a fault.
+        known = advice(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+        reported = WhisperSlimError(known) if known else shortage_of(error)
+        if reported is None:
             raise
-        sys.stderr.write(f"error: {known}\n")
-        sys.exit(1)
+        _exit_with(reported)
+
+
+def _exit_with(error: WhisperSlimError) -> NoReturn:
+    sys.stderr.write(f"error: {printable(str(error))}\n")
+    sys.exit(error.exit_code)

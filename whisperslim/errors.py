@@ -4,6 +4,8 @@ Every message says what was wrong, what is accepted, and how to fix it. The comm
 the message and exits with `exit_code`; the app shows it; nobody sees a traceback.
 """
 
+import errno
+
 
 class WhisperSlimError(Exception):
     """Base of every error a user can fix."""
@@ -64,3 +66,28 @@ class TrainingError(WhisperSlimError):
 
 class ExportError(WhisperSlimError):
     """A model cannot be held, written or run by the engine asked for."""
+
+
+class MemoryShortageError(WhisperSlimError):
+    """There is not enough memory for what was asked."""
+
+
+_SHORTAGES = (
+    "allocate memory", "out of memory", "bad_alloc", "bad allocation", "failed to map segment",
+    "start new thread", "mmap failed",
+)  # fmt: skip
+
+
+def shortage_of(error: BaseException) -> MemoryShortageError | None:
+    """What to report when the system gave no memory, by whichever library says so; else None."""
+    words = str(error).strip()
+    found = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if not found and isinstance(error, (RuntimeError, ImportError, OSError)):
+        found = any(each in words.lower() for each in _SHORTAGES)
+    if not found:
+        return None
+    first = f" ({words.splitlines()[0][:200]})" if words else ""
+    return MemoryShortageError(
+        f"there is not enough memory{first}; end other programs, raise the limit on it, or take a "
+        "smaller model or batch_size"
+    )

@@ -13,6 +13,7 @@ from whisperslim.commands.terminal import (
     megabytes,
     millions,
     print_table,
+    say,
 )
 from whisperslim.engines import registry
 from whisperslim.engines.registry import listed
@@ -83,7 +84,7 @@ def push(
             f"{'a private' if private else 'the public'} repository {repo_id} under your log-in. "
             "Read its README.md first, then say --yes"
         )
-    typer.echo(upload(folder, repo_id, private=private))
+    say(upload(folder, repo_id, private=private))
 
 
 def _recordings(data: str, clips: int) -> "list[np.ndarray]":

@@ -17,6 +17,7 @@ from whisperslim.commands.terminal import (
     millions,
     print_json,
     print_table,
+    say,
 )
 from whisperslim.errors import AudioError, UsageError
 
@@ -73,13 +74,13 @@ def evaluate(
         )  # fmt: skip
     _print_record(evaluation.to_record())  # first, so that a full disk does not cost the figures
     for note in evaluation.notes():
-        typer.echo(note)
+        say(note)
     if out is not None:
         evaluation.write_record(out)
     if against is not None:
         verdict = evaluation.against(against)
         for line in (f"against {against}: {verdict.sentence}", *verdict.notes):
-            typer.echo(line)
+            say(line)
 
 
 def transcribe(
@@ -103,7 +104,7 @@ def transcribe(
             continue
         records.append({"file": str(file), **asdict(transcript)})
         if not as_json:
-            typer.echo(f"{file}: {transcript.text}")
+            say(f"{file}: {transcript.text}")
     if as_json:
         print_json(records)
     if failed:
@@ -149,7 +150,7 @@ def compare(
         print_json([{"file": str(file), **each.to_record(), **more} for file, each, more in rows])
         return
     for file, comparison, more in zip(files, found, judged, strict=True):
-        typer.echo(str(file))
+        say(str(file))
         _print_comparison(comparison, more)
 
 
@@ -173,7 +174,7 @@ def inspect(
         for row in report.rows
     ]  # fmt: skip
     print_table(("part", "units", "parameters", "removed", "zeroed", "GFLOPs"), rows)
-    typer.echo(
+    say(
         f"\n{report.name}: {millions(report.parameters)} parameters "
         f"({millions(report.prunable)} prunable), {millions(report.removed)} removed "
         f"({_percent(report.removed_of_prunable)} of prunable, "
@@ -194,7 +195,7 @@ def fetch(
 
     with downloading() as progress:
         found = resolve(name, announce=announce, progress=progress)
-    typer.echo(str(found.path))
+    say(str(found.path))
 
 
 def _transcriber(model: str, window: str) -> "Transcriber":
@@ -278,11 +279,11 @@ def _print_comparison(comparison: "Comparison", judged: dict[str, Any]) -> None:
     print_table(("", "text", "runs in", "window", "seconds", "size", "WER"), rows)
     changed = [step for step in comparison.differences if step.kind != "equal"]
     words = ", ".join(f"{step.reference or '-'} → {step.hypothesis or '-'}" for step in changed)
-    typer.echo(f"words that differ, dense → slim: {words or 'none'}")
+    say(f"words that differ, dense → slim: {words or 'none'}")
     lines = [f"{role}: {said}" for role, said in judged["models"].items()]
     for line in (*lines, judged["speed"], judged["verdict"], *judged["notes"]):
         if line:
-            typer.echo(line)
+            say(line)
 
 
 def _side_row(which: str, side: "Side", runs_in: str, scores: "SideScores") -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from whisperslim.commands.terminal import (
     counting,
     print_json,
     print_table,
+    say,
 )
 from whisperslim.engines import registry
 from whisperslim.engines.registry import listed
@@ -101,7 +102,7 @@ def _print(found: "Profile") -> None:
     ]  # fmt: skip
     print_table(("unit", "µs", "µs per 1000 weights", ""), rows)
     beside = ", ".join(f"{s} {1e6 * each:.0f} µs" for s, each in found.seconds_per_layer.items())
-    typer.echo(
+    say(
         f"\na layer besides its units: {beside}\n"
         f"1000 rows of the vocabulary: {1e6 * found.seconds_per_row:.0f} µs a token\n"
         f"one clip of {found.clip_seconds:g} s, {found.tokens} tokens, medians of "

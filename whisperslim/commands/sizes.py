@@ -15,6 +15,7 @@ from whisperslim.commands.terminal import (
     millions,
     print_json,
     print_table,
+    say,
 )
 from whisperslim.engines import registry
 from whisperslim.engines.registry import listed
@@ -180,14 +181,14 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
         ("GFLOPs", f"{planned.dense_flops / 1e9:.3f}", f"{planned.flops / 1e9:.3f}"),
     ]
     print_table(("", "dense", "this size"), rows)
-    typer.echo(
+    say(
         f"\n{planned.plan.removed:.2%} of the tuned model's prunable weights removed (target "
         f"{planned.plan.target:.2%} of {planned.counted_in}), {millions(planned.zeroed)} zeroed "
         f"where they stand, {millions(planned.zeroed_before)} of those by training already; "
         f"planned in {planned.seconds:.2f} s\nFLOPs: {planned.workload}"
     )
     if predicted:
-        typer.echo(
+        say(
             f"predicted WER {predicted.wer:.2%} ({predicted.low:.2%} to {predicted.high:.2%}), "
             f"CER {predicted.cer:.2%}: right after the cut, without recovery (n={predicted.n}, "
             f"{predicted.data}, {predicted.normaliser}, {predicted.window})"
@@ -269,7 +270,7 @@ def _print_curves(curves: "list[Sweep]", as_json: bool) -> None:
 
 
 def _print_curve(curve: "Sweep") -> None:
-    typer.echo(
+    say(
         f"{curve.run} ({curve.method}): {curve.data}; {curve.normaliser}, window {curve.window}, "
         f"{curve.recover_steps} steps of recovery; targets are shares of {curve.counted_in}"
     )

@@ -15,6 +15,7 @@ from whisperslim.commands.terminal import (
     megabytes,
     print_json,
     print_table,
+    say,
 )
 from whisperslim.errors import UsageError
 
@@ -54,7 +55,7 @@ def data(
     if as_json:
         print_json(report.to_record())
     else:
-        typer.echo("\n".join(report.lines()))
+        say("\n".join(report.lines()))
     if not model:
         announce("whether the texts fit a model was not checked; --model names one to check with")
 
@@ -86,7 +87,7 @@ def record(
     if list_only:
         for found in microphone.list_devices():
             mark = "  (default)" if found.is_default else ""
-            typer.echo(f"{found.index}  {found.name}  {found.rate} Hz{mark}")
+            say(f"{found.index}  {found.name}  {found.rate} Hz{mark}")
         return
     if out is None:
         raise UsageError("name the WAV file to write, for example: whisperslim record me.wav")

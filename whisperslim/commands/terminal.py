@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from whisperslim.printable import printable, printable_json
+
 DEFAULT_RUNS = Path("runs")
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
@@ -36,12 +38,17 @@ Window = Annotated[
 
 def announce(message: str) -> None:
     """A remark for the reader, out of the way of the result."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
+
+
+def say(text: str) -> None:
+    """A result, or a line of one, on stdout."""
+    typer.echo(printable(text))
 
 
 def print_json(value: Any) -> None:
     """Plain values as JSON on stdout."""
-    typer.echo(to_json(value))
+    typer.echo(printable_json(to_json(value)))
 
 
 def to_json(value: Any) -> str:
@@ -53,9 +60,9 @@ def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     """A table on stdout; figures belong in columns after the first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
+        table.add_column(printable(column), no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     on_screen = Console().is_terminal
     # In a file nothing has a width, and wrapped columns would be hard to read back.
     Console(highlight=False, markup=False, width=None if on_screen else 1000).print(table)
@@ -67,7 +74,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(printable(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -80,7 +87,7 @@ def downloading() -> Iterator[Callable[[str, int, int], None]]:
 
         def show(file: str, done: int, total: int) -> None:
             if file not in tasks:
-                tasks[file] = bar.add_task(escape(file), total=None)
+                tasks[file] = bar.add_task(escape(printable(file)), total=None)
             bar.update(tasks[file], completed=done, total=total or None)
 
         yield show

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from whisperslim.errors import ExportError, UsageError
+from whisperslim.errors import ExportError, UsageError, shortage_of
 
 if TYPE_CHECKING:
     from whisperslim.core.families import UnitGroup
@@ -91,6 +91,8 @@ def load_part(spec: EngineSpec, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if shortage := shortage_of(error):
+            raise shortage from error
         raise ExportError(
             f"the engine {spec.name} cannot be used here: {error}; install it with `{spec.install}`"
         ) from error

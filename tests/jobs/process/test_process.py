@@ -109,6 +109,19 @@ def test_a_fault_of_the_program_is_recorded_and_not_swallowed(run: RunDir) -> No
     assert isinstance(last, events.Failed) and "ZeroDivisionError: oops" in last.error
 
 
+def test_a_run_without_memory_says_so_and_can_go_on(run: RunDir) -> None:
+    def work(run: RunDir, emit: Sink) -> None:
+        emit(events.StageStarted("tune"))
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB")
+
+    assert run_worker(run, load=lambda: (("tune",), work)) == 1
+    last = read_events(run.events_path)[0][-1]
+    assert isinstance(last, events.Failed) and last.stage == "tune"
+    assert last.error.startswith("there is not enough memory") and "batch_size" in last.error
+    assert run_worker(run, load=lambda: (("tune",), lambda run, emit: None)) == 0
+    assert run.status() == RunStatus.FINISHED
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_a_request_to_stop(run: RunDir, number: signal.Signals) -> None:
     before = signal.getsignal(number)

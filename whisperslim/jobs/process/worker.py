@@ -11,7 +11,7 @@ from typing import Any
 
 from whisperslim import events
 from whisperslim.core.disk.files import remove_leftovers
-from whisperslim.errors import WhisperSlimError
+from whisperslim.errors import WhisperSlimError, shortage_of
 from whisperslim.events import Event
 from whisperslim.jobs.run import environment
 from whisperslim.jobs.run.disk import room_for_last_words, storage_told
@@ -69,6 +69,9 @@ def _work_or_say_why(
         return error.exit_code
     except Exception as error:
         make_room()
+        if shortage := shortage_of(error):
+            reporter(events.Failed(reporter.stage, str(shortage)))
+            return shortage.exit_code
         fault = f"fault in the program: {type(error).__name__}: {error}"
         reporter(events.Failed(reporter.stage, f"{fault}; the log has the details"))
         raise

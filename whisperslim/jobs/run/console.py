@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from whisperslim import events
 from whisperslim.events import Event
 from whisperslim.jobs.run.view import RunView, fold
+from whisperslim.printable import printable
 
 
 class ConsoleView:
@@ -42,7 +43,7 @@ class ConsoleView:
         line = line_for(event)
         # Steps would scroll a terminal away, where the bar shows them; a log keeps them.
         if line and not (self._console.is_terminal and isinstance(event, events.StepDone)):
-            self._console.print(escape(line), highlight=False, soft_wrap=True)
+            self._console.print(escape(printable(line)), highlight=False, soft_wrap=True)
         self._move_bar(event)
 
     def _move_bar(self, event: Event) -> None:
@@ -56,14 +57,14 @@ class ConsoleView:
     def _begin(self, stage: str) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(stage, total=None, count="", left="")
+        self._task = self._bar.add_task(escape(printable(stage)), total=None, count="", left="")
 
     def _advance(self, done: int, total: int, what: str) -> None:
         if self._task is None:
             return
         eta = self._view.eta_seconds
         left = f"about {duration(eta)} left" if eta is not None else ""
-        count = f"{done}/{total} {escape(what)}"
+        count = f"{done}/{total} {escape(printable(what))}"
         self._bar.update(self._task, completed=done, total=total, count=count, left=left)
 
 
