@@ -11,7 +11,6 @@ from whisperslim.engines.export.seal import is_own
 from whisperslim.engines.foreign.transcriber import LIMITS_MEMORY, ForeignTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError
-from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.window import WindowPolicy
 
 _TORCH = "whisperslim.engines.torch_engine"
@@ -70,7 +69,7 @@ def open_here(
 
 def _check_tokenizer(folder: Path, record: ExportRecord) -> None:
     """Another tokenizer would turn right ids into wrong text, silently."""
-    wanted, file = record.settings.get("tokenizer_sha256"), folder / TOKENIZER_FILE
+    wanted, file = record.settings.get("tokenizer_sha256"), folder / record.tokenizer
     if not file.is_file():
         raise ExportError(f"{file} is missing: the export is incomplete; export the model again")
     if file_sha256(file) != wanted:

@@ -1,4 +1,4 @@
-"""What bounds the length of a transcript."""
+"""What bounds a transcript: its length, and the tokens it may have."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,21 @@ from dataclasses import dataclass
 # repeats a phrase has no end of its own, so the audio's length bounds it. Our choice.
 TOKENS_PER_SECOND = 25.0
 TOKENS_ALWAYS = 10
+
+
+@dataclass(frozen=True)
+class DecoderRules:
+    """What a family with a decoder states of a model for whoever runs an export of it.
+
+    Attributes:
+        positions: Most tokens the decoder has positions for, the prompt among them.
+        suppress: Token ids that are never written.
+        suppress_at_start: Token ids that are not the first of a transcript.
+    """
+
+    positions: int
+    suppress: tuple[int, ...]
+    suppress_at_start: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tests.core.families.toy_ctc import (
     positions,
     toy_folder,
 )
+from tests.engines import toy
 from tests.support.tiny import tiny_corpus
 from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, weights
 from tests.support.tiny_run import tiny_recipe
@@ -31,12 +32,16 @@ from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import Workload
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.loading import SpeechModel, load_model
-from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.plan.plan import PruningPlan, keep_everything
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.core.trimming import vocabulary_for
+from whisperslim.engines import registry
+from whisperslim.engines.export import parity, parity_child
 from whisperslim.engines.export.export import export
+from whisperslim.engines.export.record import decoder_rules, read_export
+from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import DataError, ExportError, UsageError
 from whisperslim.jobs.recipe.recipe import from_mapping
@@ -289,6 +294,39 @@ def test_a_whole_run_goes_through(folder: Path, tmp_path: Path) -> None:
     assert sum(group.count for group in slim.groups()) < LAYERS * INNER
     record = json.loads(run.eval_path("slim").read_text("utf-8"))
     assert {each["decoding"] for each in record["sets"].values()} == {"greedy CTC"}
+
+
+def test_an_export_has_what_it_states_and_no_decoder_s_rules(
+    folder: Path, tmp_path: Path, speech: SpeechModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPERSLIM_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(parity, "run_child", lambda exchange, timeout: parity_child.main(exchange))
+    trained(folder, tmp_path, speech, build("none", PlainOptions(), TARGET))
+    groups, whole = speech.groups(), count_parameters(speech.model)
+    record = describe_cut("toy", groups, whole, keep_everything(groups), "hi")
+    save_slim(tmp_path / "slim", speech.model, record, side_files=speech.path)
+    out, data = tmp_path / "out", str(folder / "corpus")
+    clip = AudioCache(folder / "cache").load(load_items(data)[0])
+    registry.register(toy.SPEC)
+    try:
+        slim = load_model(str(tmp_path / "slim"))
+        export(slim, "toy", "none", out, [clip], "hi", WindowPolicy())
+        found = read_export(out)
+        assert (found.model_type, found.tokenizer) == ("toy_ctc", "vocab.json")
+        assert found.input_spec == speech.input_spec and found.family == {"blank": BLANK}
+        with pytest.raises(ExportError, match="no rules for a decoder"):
+            decoder_rules(found)
+        scored = [
+            evaluate_model(str(model), data, cache_folder=folder / "cache").result
+            for model in (out, tmp_path / "slim")
+        ]
+        assert [each.decoding for each in scored] == ["greedy CTC"] * 2
+        assert scored[0].hypotheses == scored[1].hypotheses and any(scored[0].hypotheses)
+        (out / "vocab.json").write_text("{}", "utf-8")
+        with pytest.raises(ExportError, match=r"vocab\.json is not the tokenizer"):
+            open_transcriber(str(out), WindowPolicy())
+    finally:
+        registry.unregister("toy")
 
 
 def test_what_is_of_whisper_alone_is_refused(speech: SpeechModel, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class ToyFamily:
     engines: tuple[str, ...] = ()
     tied: Mapping[str, str] = {}
     token_row = "encoder.head"
+    tokenizer_file = "vocab.json"
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> ToyModel:
         try:
@@ -191,6 +192,9 @@ class ToyFamily:
 
     def describe_decoding(self) -> str:
         return "greedy CTC"
+
+    def export_facts(self, model: Any, tokens: Any, folder: Path) -> Mapping[str, Any]:
+        return {"blank": BLANK}
 
     def with_constant_output(self, model: Any, tokens: Any) -> ToyModel:
         copy = deepcopy(model)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from re import fullmatch
 
-from whisperslim.core.families.whisper.decoder import suppression
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.store.checkpoint import count_parameters
@@ -39,20 +38,19 @@ def exported(
     folder.mkdir(parents=True)
     ctranslate2_export.check(speech, quantize)
     written = ctranslate2_export.write(speech, folder, quantize)
-    rules = suppression(speech.model, speech.tokens)
     record = ExportRecord(
         engine="ctranslate2",
         quantize=quantize,
         source="tiny",
         source_sha256="",
         parameters=count_parameters(speech.model),
-        n_mels=speech.input_spec.bands,
-        positions=speech.model.config.max_target_positions,
+        model_type="whisper",
+        input_spec=speech.input_spec,
+        family=speech.family.export_facts(speech.model, speech.tokens, speech.path),
         language="hi",
-        suppress=rules.always,
-        suppress_at_start=rules.at_start,
         files={name: (folder / name).stat().st_size for name in written.files},
         runtime=written.runtime,
         settings=written.settings,
+        tokenizer=speech.family.tokenizer_file,
     )
     return ctranslate2_export.open_export(folder, record, window or WindowPolicy(), threads=1)

@@ -16,9 +16,11 @@ from whisperslim.engines.export import export as exporting
 from whisperslim.engines.export import parity, parity_child
 from whisperslim.engines.export.export import export
 from whisperslim.engines.export.parity import read_verdict
-from whisperslim.engines.export.record import EXPORT_FILE, PARITY_FILE, read_export
+from whisperslim.engines.export.record import EXPORT_FILE, PARITY_FILE, decoder_rules, read_export
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.errors import DataError, ExportError, UsageError
+from whisperslim.exported.bounds import DecoderRules
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
 WINDOW = WindowPolicy()
@@ -70,10 +72,9 @@ def test_an_export_says_what_it_is_and_hears_the_same(speech: SpeechModel, tmp_p
     assert record.weights_bytes == fake_exporter.SIZE
     assert record.source == "model"  # and not the path
     assert record.source_sha256 == speech.info.weights_sha256
-    assert record.n_mels == 80 and record.positions == 128
-    # Every control token but the end.
-    assert record.suppress == tuple(range(END + 1, VOCABULARY))
-    assert record.suppress_at_start == (END,)
+    assert record.input_spec == InputSpec("log_mel", 80, 3000)
+    # Never written is every control token but the end.
+    assert decoder_rules(record) == DecoderRules(128, tuple(range(END + 1, VOCABULARY)), (END,))
     opened, own = (open_transcriber(str(p), WINDOW) for p in (out, speech.path))
     assert opened.transcribe(tone()).text == own.transcribe(tone()).text != ""
 

@@ -9,6 +9,7 @@ import pytest
 
 from whisperslim.engines.export.record import EXPORT_FILE, PARITY_FILE, ExportRecord, read_export
 from whisperslim.engines.export.seal import KEY_FILE, is_own, sealed
+from whisperslim.inputs import InputSpec
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +26,9 @@ def folder(tmp_path: Path) -> Path:
     (folder / "encoder.onnx").write_bytes(b"graph")
     (folder / "tokenizer.json").write_text("{}")
     settings = {"by": {2: [1.5], 10: None}}
-    record = ExportRecord("onnx", "none", "tiny", "", 7, 80, 448, "hi", (1, 2), (3,),
-                          {"encoder.onnx": 5}, {"onnx": "1"}, settings)  # fmt: skip
+    record = ExportRecord("onnx", "none", "tiny", "", 7, "whisper", InputSpec(),
+                          {"suppress": [1, 2]}, "hi", {"encoder.onnx": 5}, {"onnx": "1"}, settings,
+                          "tokenizer.json")  # fmt: skip
     sealed(record, folder).write(folder)
     (folder / PARITY_FILE).write_text("{}")
     return folder
@@ -72,8 +74,8 @@ def test_a_file_more_or_less_makes_it_foreign(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"settings": {"by": 1}}, {"positions": 449}, {"engine": "ctranslate2"}, {"seal": "é"},
-     {"seal": ""}, {"sha256": {}}],
+    [{"settings": {"by": 1}}, {"family": {"suppress": [3]}}, {"engine": "ctranslate2"},
+     {"seal": "é"}, {"seal": ""}, {"sha256": {}}],
 )  # fmt: skip
 def test_another_record_makes_it_foreign(folder: Path, change: dict) -> None:
     assert not is_own(folder, replace(read_export(folder), **change))

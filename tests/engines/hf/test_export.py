@@ -30,6 +30,7 @@ from whisperslim.engines.hf import export as hf_export
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -169,7 +170,8 @@ def read_export_loosely(folder: Path) -> Any:
     """The record, without the look at sizes that would notice first."""
     from whisperslim.engines.export.record import ExportRecord
 
-    return ExportRecord(**json.loads((folder / "export.json").read_text("utf-8")))
+    raw = json.loads((folder / "export.json").read_text("utf-8"))
+    return ExportRecord(**{**raw, "input_spec": InputSpec(**raw["input_spec"])})
 
 
 def test_half_precision_is_half_the_bytes(

@@ -17,11 +17,12 @@ from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.hf import push as hf_push
 from whisperslim.engines.hf.push import push
 from whisperslim.errors import ExportError, UsageError
+from whisperslim.inputs import InputSpec
 
 RECORD = ExportRecord(
     engine="hf", quantize="none", source="20260203-141500-sgl", source_sha256="0", parameters=1,
-    n_mels=80, positions=128, language="hi", suppress=(), suppress_at_start=(),
-    files={"model.safetensors": 5}, runtime={}, settings={},
+    model_type="whisper", input_spec=InputSpec(), family={}, language="hi",
+    files={"model.safetensors": 5}, runtime={}, settings={}, tokenizer="tokenizer.json",
 )  # fmt: skip
 VERDICT = ParityVerdict(
     ok=True, statement="same", quantize="none", parts=1, seconds=1.0, same_text=1,

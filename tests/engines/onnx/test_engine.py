@@ -11,7 +11,6 @@ import torch
 from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
 from tests.support.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.families.whisper.decoder import suppression
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.surgery.shrink import cut
@@ -22,6 +21,7 @@ from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import Heard
 from whisperslim.errors import CheckpointError, ExportError, UsageError
 from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -37,12 +37,11 @@ def tone(seconds: float, pitch: float = 300.0) -> np.ndarray:
 def exported(speech: SpeechModel, folder: Path, quantize: str = "none") -> Path:
     folder.mkdir()
     written = write(speech, folder, quantize)
-    rules = suppression(speech.model, speech.tokens)
     ExportRecord(
-        "onnx", quantize, "tiny", "", 7, speech.input_spec.bands,
-        int(speech.model.config.max_target_positions), "hi", rules.always, rules.at_start,
+        "onnx", quantize, "tiny", "", 7, "whisper", speech.input_spec,
+        speech.family.export_facts(speech.model, speech.tokens, speech.path), "hi",
         {name: (folder / name).stat().st_size for name in written.files},
-        written.runtime, written.settings,
+        written.runtime, written.settings, TOKENIZER_FILE,
     ).write(folder)  # fmt: skip
     return folder
 
@@ -117,11 +116,11 @@ def test_suppressed_tokens_are_not_written(speech: SpeechModel, folder: Path) ->
     ids = engine.hear(mel, 1.5, "hi").ids
     assert ids
     first = ids[0]
-    at_start = replace(engine.record, suppress_at_start=(first, speech.tokens.end))
-    other = replace(engine, record=at_start).hear(mel, 1.5, "hi").ids
+    at_start = replace(engine.rules, suppress_at_start=(first, speech.tokens.end))
+    other = replace(engine, rules=at_start).hear(mel, 1.5, "hi").ids
     assert other and other[0] != first
-    never = replace(engine.record, suppress=(*engine.record.suppress, first))
-    assert first not in (replace(engine, record=never).hear(mel, 1.5, "hi").ids or ())
+    never = replace(engine.rules, suppress=(*engine.rules.suppress, first))
+    assert first not in (replace(engine, rules=never).hear(mel, 1.5, "hi").ids or ())
 
 
 def test_the_end_token_ends(speech: SpeechModel, folder: Path) -> None:
@@ -130,8 +129,8 @@ def test_the_end_token_ends(speech: SpeechModel, folder: Path) -> None:
     mel = engine.features_for(tone(1.0)).inputs[0]
     assert mel is not None
     others = tuple(i for i in range(speech.model.config.vocab_size) if i != speech.tokens.end)
-    mute = replace(engine.record, suppress=others, suppress_at_start=())
-    heard = replace(engine, record=mute).hear(mel, 1.0, "hi")
+    mute = replace(engine.rules, suppress=others, suppress_at_start=())
+    heard = replace(engine, rules=mute).hear(mel, 1.0, "hi")
     first = heard.first_token_seconds
     assert heard == Heard("", 0, False, first, ())
     assert first is not None

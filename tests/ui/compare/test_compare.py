@@ -15,6 +15,7 @@ from tests.support.fake_runs import finish, make_run, write_events
 from whisperslim.engines.export.record import PARITY_FILE, ExportRecord
 from whisperslim.engines.live.text import Partial
 from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
+from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.compare import tab as compare_tab
 from whisperslim.ui.compare.fields import AskedComparison, AskedModels, lay_out_compare
@@ -120,7 +121,7 @@ def write_export(folder: Path, engine: str, quantize: str, same: int | None = No
     """An export without its files; `same` of 6 parts were heard alike, or nobody looked."""
     folder.mkdir(parents=True)
     ExportRecord(
-        engine, quantize, "m", "0" * 64, 10, 80, 448, "hi", (), (), {}, {}, {}
+        engine, quantize, "m", "0" * 64, 10, "whisper", InputSpec(), {}, "hi", {}, {}, {}, ""
     ).write(folder)  # fmt: skip
     if same is not None:
         verdict = {"seconds": 41.5, "parts": 6, "same_text": same, "word_difference": 0.07}

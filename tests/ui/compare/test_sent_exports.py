@@ -1,6 +1,7 @@
 """Exports in a folder that somebody sent: opened when every value is such, else told."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,18 @@ import pytest
 
 from tests.support.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_sent_comparisons import DEEP, HUGE, spoilt
-from whisperslim.engines.export.record import PARITY_FILE, ExportRecord, read_export
+from whisperslim.engines.export.record import PARITY_FILE, ExportRecord, decoder_rules, read_export
 from whisperslim.errors import ExportError
+from whisperslim.inputs import InputSpec
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.context.sides import slim_options
 
 RECORD = ExportRecord(
-    engine="onnx", quantize="int8", source="m", source_sha256="0" * 64, parameters=10, n_mels=80,
-    positions=448, language="hi", suppress=(1,), suppress_at_start=(), files={}, runtime={"a": "1"},
-    settings={"bits": 8},
+    engine="onnx", quantize="int8", source="m", source_sha256="0" * 64, parameters=10,
+    model_type="whisper", input_spec=InputSpec(),
+    family={"positions": 448, "suppress": [1], "suppress_at_start": []}, language="hi", files={},
+    runtime={"a": "1"}, settings={"bits": 8}, tokenizer="tokenizer.json",
 )  # fmt: skip
 
 
@@ -38,8 +41,11 @@ def test_a_whole_export_comes_back(tmp_path: Path) -> None:
         ("quantize", {}),
         ("source", "\ud800"),
         ("parameters", HUGE),
-        ("suppress", [HUGE]),
-        ("suppress", "ab"),
+        ("model_type", 1),
+        ("input_spec", {"bands": "80"}),
+        ("input_spec", []),
+        ("family", []),
+        ("tokenizer", "/etc/passwd"),
         ("runtime", {"onnx": 1}),
         ("settings", []),
         ("settings", DEEP),
@@ -53,6 +59,13 @@ def test_a_damaged_export_is_told(tmp_path: Path, path: str, value: Any) -> None
     with pytest.raises(ExportError, match="missing or damaged") as told:
         read_export(tmp_path)
     str(told.value).encode()
+
+
+@pytest.mark.parametrize("family", [{}, {"positions": 448, "suppress": ["a"]}, {"letters": 3}])
+def test_rules_that_are_none_are_told(tmp_path: Path, family: dict[str, Any]) -> None:
+    replace(RECORD, family=family).write(tmp_path)
+    with pytest.raises(ExportError, match="no rules for a decoder"):
+        decoder_rules(read_export(tmp_path))
 
 
 @pytest.mark.parametrize("value", [HUGE, "\ud800", DEEP])

@@ -94,6 +94,11 @@ class Hearing(Protocol):
         """Which row of a cost report has the tokens for its units; see `cost_row`."""
         ...
 
+    @property
+    def tokenizer_file(self) -> str:
+        """The file of a model folder that turns ids into text."""
+        ...
+
     # Loading
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> PreTrainedModel:
@@ -223,6 +228,13 @@ class Hearing(Protocol):
 
     def describe_decoding(self) -> str:
         """How text is read off, for reports: figures depend on it."""
+        ...
+
+    def export_facts(self, model: nn.Module, tokens: Tokens, folder: Path) -> Mapping[str, Any]:
+        """What whoever runs an export must know beside `input_spec`: plain values for JSON.
+
+        Raises `ExportError` when model and tokenizer, both of `folder`, do not belong together.
+        """
         ...
 
     def with_constant_output(self, model: nn.Module, tokens: Tokens) -> Any:

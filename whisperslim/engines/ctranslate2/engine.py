@@ -10,10 +10,10 @@ import psutil
 
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.engines.base import EngineSize
-from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
-from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.exported.bounds import DecoderRules, DecodingOptions
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -31,6 +31,7 @@ class Ct2Transcriber(WindowedTranscriber):
     Attributes:
         folder: The export.
         record: What it says of itself.
+        rules: What of that bounds the text.
         runtime: The loaded model.
         tokens: Its tokenizer.
         window: Window policy it listens with.
@@ -39,6 +40,7 @@ class Ct2Transcriber(WindowedTranscriber):
 
     folder: Path
     record: ExportRecord
+    rules: DecoderRules
     runtime: ctranslate2.models.Whisper
     tokens: TokenCodec
     window: WindowPolicy
@@ -51,8 +53,8 @@ class Ct2Transcriber(WindowedTranscriber):
 
     @property
     def input_spec(self) -> InputSpec:
-        """Log-mel features of its bands."""
-        return InputSpec(bands=self.record.n_mels)
+        """As its record says."""
+        return self.record.input_spec
 
     def size(self) -> EngineSize:
         """Bytes of `model.bin`, and of its values once loaded.
@@ -72,14 +74,14 @@ class Ct2Transcriber(WindowedTranscriber):
     def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, greedily."""
         prompt = self.tokens.prompt(language)
-        limit = self.decoding.limit(seconds, self.record.positions, len(prompt))
+        limit = self.decoding.limit(seconds, self.rules.positions, len(prompt))
         result = self.runtime.generate(
             _features(mel),
             [prompt],
             beam_size=1,
             max_length=_max_length(limit, prompt),
             suppress_blank=True,  # `suppress_ids_begin` of config.json
-            suppress_tokens=list(self.record.suppress),
+            suppress_tokens=list(self.rules.suppress),
         )[0]
         ids = tuple(result.sequences_ids[0])
         return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, ids=ids)
@@ -117,7 +119,9 @@ def open_export(
             f"with {record.runtime.get('ctranslate2', 'another version')}; install that, or "
             "export the model again"
         ) from error
-    return Ct2Transcriber(folder, record, runtime, load_tokens(folder), window)
+    return Ct2Transcriber(
+        folder, record, decoder_rules(record), runtime, load_tokens(folder), window
+    )
 
 
 def check_precision(quantize: str) -> None:

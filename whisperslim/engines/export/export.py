@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.storage import file_sha256
-from whisperslim.core.families.whisper.decoder import check_ends, positions, suppression
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import SLIM_FILE, count_parameters, read_record
 from whisperslim.engines import registry
@@ -23,7 +22,6 @@ from whisperslim.engines.export.record import ExportRecord, is_export
 from whisperslim.engines.export.seal import sealed
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
-from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.window import WindowPolicy
 
 
@@ -130,12 +128,12 @@ def export(
     """
     exporter = check_request(engine, quantize, out, replace)
     _check_family(speech, engine)
-    check_ends(speech.model, speech.tokens, speech.path)
+    facts = speech.family.export_facts(speech.model, speech.tokens, speech.path)
     exporter.check(speech, quantize)
     try:
         with renamed_into_place(out) as folder:
             written = exporter.write(speech, folder, quantize)
-            record = sealed(_record(speech, engine, quantize, folder, written), folder)
+            record = sealed(_record(speech, engine, quantize, folder, written, facts), folder)
             record.write(folder)
             verdict = check_parity(speech, folder, quantize, clips, language, window)
             verdict.write(folder)
@@ -189,9 +187,14 @@ def _demand(verdict: ParityVerdict, engine: str, out: Path) -> None:
 
 
 def _record(
-    speech: SpeechModel, engine: str, quantize: str, folder: Path, written: Written
+    speech: SpeechModel,
+    engine: str,
+    quantize: str,
+    folder: Path,
+    written: Written,
+    facts: Mapping[str, Any],
 ) -> ExportRecord:
-    rules = suppression(speech.model, speech.tokens)
+    tokenizer = speech.family.tokenizer_file
     slim = (speech.path / SLIM_FILE).is_file()
     return ExportRecord(
         engine=engine,
@@ -199,12 +202,12 @@ def _record(
         source=source_name(speech),
         source_sha256=speech.info.weights_sha256,
         parameters=count_parameters(speech.model),
-        n_mels=speech.input_spec.bands,
-        positions=positions(speech.model),
+        model_type=speech.family.model_type,
+        input_spec=speech.input_spec,
+        family=facts,
         language=read_record(speech.path).language if slim else "",
-        suppress=rules.always,
-        suppress_at_start=rules.at_start,
         files={name: (folder / name).stat().st_size for name in written.files},
         runtime=dict(written.runtime),
-        settings={**written.settings, "tokenizer_sha256": file_sha256(folder / TOKENIZER_FILE)},
+        settings={**written.settings, "tokenizer_sha256": file_sha256(folder / tokenizer)},
+        tokenizer=tokenizer,
     )

@@ -11,11 +11,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from whisperslim.core.disk.untrusted import json_of, typed, typed_fields
+from whisperslim.core.disk.untrusted import json_of, record_of, typed, typed_fields
 from whisperslim.engines import registry
 from whisperslim.errors import ExportError
+from whisperslim.exported.bounds import DecoderRules
+from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.inputs import InputSpec
 
-FORMAT = 1
+FORMAT = 2
+_WHISPER_ONLY = 1  # the format whose records were of Whisper alone
 EXPORT_FILE, PARITY_FILE = "export.json", "parity.json"
 
 
@@ -29,14 +33,14 @@ class ExportRecord:
         source: Name of the exported model.
         source_sha256: Of its weights file, in hexadecimal.
         parameters: Its parameters, tied ones counted once.
-        n_mels: Bands of its features.
-        positions: Most tokens the decoder has positions for, the prompt among them.
+        model_type: Name of its family.
+        input_spec: What it is given of a recording.
+        family: What its family states for whoever runs it; see `Hearing.export_facts`.
         language: The language it was tuned for, or empty.
-        suppress: Token ids that are never written.
-        suppress_at_start: Token ids that are not the first of a transcript.
         files: Name -> bytes of every file of the engine: an incomplete copy is noticed.
         runtime: Package -> version it was written with.
         settings: What only this engine needs to know.
+        tokenizer: Name of the file that turns ids into text.
         sha256: Name -> hash of every file beside the record and the verdict, in hexadecimal.
         seal: Of the installation that wrote it; see `export.seal`. Older exports have none.
     """
@@ -46,14 +50,14 @@ class ExportRecord:
     source: str
     source_sha256: str
     parameters: int
-    n_mels: int
-    positions: int
+    model_type: str
+    input_spec: InputSpec
+    family: Mapping[str, Any]
     language: str
-    suppress: tuple[int, ...]
-    suppress_at_start: tuple[int, ...]
     files: Mapping[str, int]
     runtime: Mapping[str, str]
     settings: Mapping[str, Any]
+    tokenizer: str
     format: int = FORMAT
     sha256: Mapping[str, str] = field(default_factory=dict)
     seal: str = ""
@@ -67,6 +71,18 @@ class ExportRecord:
         """Store in `folder`."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
         (folder / EXPORT_FILE).write_text(text + "\n", "utf-8")
+
+
+def decoder_rules(record: ExportRecord) -> DecoderRules:
+    """What a family with a decoder stated. Raises `ExportError` when it stated none."""
+    try:
+        rules: DecoderRules = record_of(DecoderRules, dict(record.family))
+    except ValueError as error:
+        raise ExportError(
+            f"the export of {record.source} is damaged: {EXPORT_FILE} has no rules for a decoder "
+            f"({error}); export the model again"
+        ) from error
+    return rules
 
 
 def is_export(folder: Path) -> bool:
@@ -84,12 +100,12 @@ def read_export(folder: Path) -> ExportRecord:
     try:
         raw: dict[str, Any] = typed(json_of((folder / EXPORT_FILE).read_bytes()), dict)
         found = raw.get("format")
-        if found != FORMAT:
+        if found not in (FORMAT, _WHISPER_ONLY):
             raise ExportError(
-                f"{folder} is an export of format {found}; this version reads format {FORMAT}: "
-                "export the model again"
+                f"{folder} is an export of format {found}; this version reads formats up to "
+                f"{FORMAT}: export the model again"
             )
-        record = _parsed(raw)
+        record = _parsed(raw if found == FORMAT else _in_families(raw))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(
             f"{folder / EXPORT_FILE} is missing or damaged ({error}); an export that was broken "
@@ -99,7 +115,18 @@ def read_export(folder: Path) -> ExportRecord:
     return record
 
 
-_NESTED = ("suppress", "suppress_at_start", "files", "runtime", "settings", "sha256")
+_NESTED = ("input_spec", "family", "files", "runtime", "settings", "sha256")
+
+
+def _in_families(raw: dict[str, Any]) -> dict[str, Any]:
+    """A record of format 1 as one of today."""
+    stated = {name: raw[name] for name in ("positions", "suppress", "suppress_at_start")}
+    bands = {"bands": raw["n_mels"]}
+    same = {key: value for key, value in raw.items() if key not in (*stated, "n_mels")}
+    return {
+        **same, "model_type": "whisper", "input_spec": bands, "family": stated,
+        "tokenizer": TOKENIZER_FILE, "format": FORMAT,
+    }  # fmt: skip
 
 
 def _parsed(raw: dict[str, Any]) -> ExportRecord:
@@ -109,17 +136,16 @@ def _parsed(raw: dict[str, Any]) -> ExportRecord:
     known = registry.exported(), registry.precisions()
     if plain["engine"] not in known[0] or plain["quantize"] not in known[1]:
         raise ValueError("its engine or quantization is unknown")
-    tokens = {
-        name: tuple(typed(token, int) for token in typed(raw[name], list))
-        for name in ("suppress", "suppress_at_start")
-    }
+    _file_name(plain["tokenizer"])
+    spec = record_of(InputSpec, raw["input_spec"])
     files = {_file_name(name): typed(size, int) for name, size in typed(raw["files"], dict).items()}
     texts = {
         name: {typed(key, str): typed(text, str) for key, text in typed(raw[name], dict).items()}
         for name in ("runtime", "sha256")
     }
-    typed(raw["settings"], dict)
-    return ExportRecord(**{**raw, **plain, **tokens, "files": files, **texts})
+    for name in ("family", "settings"):
+        typed(raw[name], dict)
+    return ExportRecord(**{**raw, **plain, **texts, "files": files, "input_spec": spec})
 
 
 def _file_name(name: str) -> str:

@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from whisperslim.core.disk.storage import file_sha256
@@ -66,7 +66,7 @@ def _files(folder: Path) -> set[str]:
 
 
 def _seal(record: ExportRecord, key: bytes) -> str:
-    plain = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "seal"}
+    plain = {name: value for name, value in asdict(record).items() if name != "seal"}
     # As it is read again: keys that are numbers become text, and sort otherwise.
     read = json.loads(json.dumps(plain))
     text = json.dumps(read, sort_keys=True).encode()

@@ -11,10 +11,10 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from whisperslim.engines.base import EngineSize
-from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
-from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.exported.bounds import DecoderRules, DecodingOptions
 from whisperslim.exported.names import (
     DECODER_FILE,
     ENCODER_FILE,
@@ -48,6 +48,7 @@ class OnnxTranscriber(WindowedTranscriber):
 
     Attributes:
         record: What the folder says of itself.
+        rules: What of that bounds the text.
         window: Window policy it listens with.
         tokens: Its tokenizer.
         encoder, decoder: The sessions of the two graphs.
@@ -55,6 +56,7 @@ class OnnxTranscriber(WindowedTranscriber):
     """
 
     record: ExportRecord
+    rules: DecoderRules
     window: WindowPolicy
     tokens: PromptTokens
     encoder: onnxruntime.InferenceSession
@@ -69,8 +71,8 @@ class OnnxTranscriber(WindowedTranscriber):
 
     @property
     def input_spec(self) -> InputSpec:
-        """Log-mel features of its bands."""
-        return InputSpec(bands=self.record.n_mels)
+        """As its record says."""
+        return self.record.input_spec
 
     def size(self) -> EngineSize:
         """Parameters and bytes of the graphs' files.
@@ -89,7 +91,7 @@ class OnnxTranscriber(WindowedTranscriber):
         """As `WindowedTranscriber.hear`, greedily."""
         started = time.perf_counter()
         prompt = self.tokens.prompt(language)
-        limit = self.decoding.limit(seconds, self.record.positions, len(prompt))
+        limit = self.decoding.limit(seconds, self.rules.positions, len(prompt))
         ids: list[int] = []
         first: float | None = None
         for token in self._written(mel, prompt, limit):
@@ -112,7 +114,7 @@ class OnnxTranscriber(WindowedTranscriber):
         heard = self._heard(mel)
         caches = _empty_caches(self.decoder)
         forbidden = self._forbidden()
-        at_start = list(self.record.suppress_at_start)
+        at_start = list(self.rules.suppress_at_start)
         ids, position = prompt, 0
         for step in range(limit):
             logits, caches = self._step(ids, position, heard, caches)
@@ -129,7 +131,7 @@ class OnnxTranscriber(WindowedTranscriber):
         """Minus infinity for what is never written, zero for the rest, `(vocabulary,)`."""
         (vocabulary,) = (o.shape[1] for o in self.decoder.get_outputs() if o.name == LOGITS)
         bias = np.zeros(vocabulary, np.float32)
-        bias[list(self.record.suppress)] = -np.inf
+        bias[list(self.rules.suppress)] = -np.inf
         return bias
 
     def _heard(self, mel: np.ndarray) -> Values:
@@ -170,7 +172,7 @@ def open_export(
     tokens = read_tokens(folder)
     encoder = _session(folder / ENCODER_FILE, record, threads)
     decoder = _session(folder / DECODER_FILE, record, threads)
-    return OnnxTranscriber(record, window, tokens, encoder, decoder)
+    return OnnxTranscriber(record, decoder_rules(record), window, tokens, encoder, decoder)
 
 
 def _session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.InferenceSession:

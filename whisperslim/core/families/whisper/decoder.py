@@ -1,5 +1,6 @@
 """Where Whisper's decoder is, and what it must not write."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,6 +82,16 @@ class WhisperDecoder(AttentionDecoder):
     def width(self, model: nn.Module) -> int:
         """The same in both stacks."""
         return int(as_whisper(model).config.d_model)
+
+    def export_facts(self, model: nn.Module, tokens: Tokens, folder: Path) -> Mapping[str, Any]:
+        """The values of `DecoderRules`. Raises as `check_ends`."""
+        check_ends(model, tokens, folder)
+        rules = suppression(model, tokens)
+        return {
+            "positions": positions(model),
+            "suppress": list(rules.always),
+            "suppress_at_start": list(rules.at_start),
+        }
 
     def suppression(self, model: nn.Module, tokens: Tokens) -> Suppression:
         """As the function of this name."""

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalG
 
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.errors import CheckpointError
+from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 
 TIED = {"proj_out.weight": "model.decoder.embed_tokens.weight"}
@@ -20,6 +21,7 @@ class WhisperFolder:
 
     tied = TIED
     token_row = "decoder.embeddings"
+    tokenizer_file = TOKENIZER_FILE
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> WhisperForConditionalGeneration:
         """The architecture of `config.json` on the meta device, with its generation settings."""
