@@ -6,7 +6,7 @@ Its events say how long steps take and how much of each unit group is exactly ze
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import nn
 from whisperslim.core.attention import fast_gradients
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.surgery.units import matrices
+from whisperslim.core.tokens.splitting import Splitting
 from whisperslim.errors import CheckpointError, TrainingError
 from whisperslim.events import (
     CheckpointSaved,
@@ -124,6 +125,7 @@ class Job:
         evaluate: Dev evaluation of the student as it stands, given the step; or None.
         stop: Asked before each step; true ends the stage after a checkpoint.
         calibration: What the method may measure before the first step; None: nothing.
+        splitting: How texts are spelt where new tokens are split now and then; None: never.
     """
 
     stage: str
@@ -138,6 +140,7 @@ class Job:
     evaluate: Callable[[int], Evaluated] | None = None
     stop: Callable[[], bool] = lambda: False
     calibration: Calibration | None = None
+    splitting: Splitting | None = None
 
 
 def fit(job: Job) -> Iterator[Event]:
@@ -280,7 +283,11 @@ def _one_step(
 
 def _losses(job: Job, batch: Batch, step: int) -> dict[str, torch.Tensor]:
     speech = job.student
-    targets = targets_of(speech, batch, job.language)
+    spelt = speech
+    if job.splitting is not None:
+        tokens = job.splitting.tokens(speech.tokens, job.stage, step, batch.keys)
+        spelt = replace(speech, tokens=tokens)
+    targets = targets_of(spelt, batch, job.language)
     with job.precision.autocast(speech.device):
         with job.teacher.watching():
             states = encode_batch(speech, batch)

@@ -59,6 +59,16 @@ class VocabularyOptions:
         maximum=10**7,
     )
 
+    merge_dropout: float = option(
+        0.0,
+        "Share of new tokens that training writes with their pieces, drawn anew for every clip, so "
+        "that the pieces stay trained; 0 is off. Scores always use the new tokens.",
+        label="New tokens split in training",
+        minimum=0.0,
+        maximum=0.9,
+        step=0.05,
+    )
+
     def __post_init__(self) -> None:
         found = problems(self)
         if not self.languages:

@@ -11,6 +11,7 @@ from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import read_plan
 from whisperslim.core.store.checkpoint import EXPORT_DTYPES, read_record, save_dense, save_slim
+from whisperslim.core.tokens.splitting import Splitting, pieces_of
 from whisperslim.errors import RunError
 from whisperslim.events import Evaluated, Stopped
 from whisperslim.jobs.recipe.recipe import to_yaml
@@ -173,6 +174,8 @@ def _train(
             evaluate=_dev_evaluation(context, stage, student),
             stop=context.run.stop_requested,
             calibration=calibration(context, stage, student),
+            # Where new tokens are trained alone, every place is needed for them.
+            splitting=None if stage == "vocabulary" else _splitting(context, student),
         )
         for event in fit(job):
             context.emit(event)
@@ -180,6 +183,18 @@ def _train(
                 return False
     student.family.set_dropout(student.model, 0.0)
     return True
+
+
+def _splitting(context: StageContext, student: SpeechModel) -> Splitting | None:
+    recipe, family = context.recipe, student.family
+    rate = recipe.vocabulary.merge_dropout
+    pieces = pieces_of(student.path) if rate else {}
+    if not pieces:
+        return None
+    limit = family.text_limit(student.model)
+    if limit is not None:
+        limit -= family.text_length(student.tokens, "", recipe.language)
+    return Splitting(pieces, rate, recipe.runtime.seed, limit)
 
 
 def calibration(
