@@ -17,7 +17,7 @@ from benchmarks.openai_weights import dimensions, openai_tensors
 from whisperslim.core.families.whisper.decoder import as_whisper
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.tokens.vocabulary import bytes_of
+from whisperslim.exported.symbols import bytes_of
 from whisperslim.speech.audio.audio import N_FFT, SAMPLE_RATE
 
 MAGIC = 0x67676D6C

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "printable": set(),
     "offline": set(),
     "scripts": set(),
-    "exported": {"errors"},
+    "exported": {"errors", "scripts"},
     "extras": {"errors"},
     "fields": {"errors"},
     "speech": {"errors", "fields", "inputs", "places", "scripts"},

@@ -24,8 +24,8 @@ from whisperslim.errors import AudioError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from whisperslim.engines.base import Transcriber
     from whisperslim.engines.comparison import Comparison, Side, SideScores
+    from whisperslim.engines.windowed import WindowedTranscriber
     from whisperslim.jobs.scoring.origin import TrainingClips
 
 MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
@@ -57,6 +57,13 @@ def evaluate(
         Path | None,
         typer.Option(help="An earlier record: the difference to it, with interval and p-value."),
     ] = None,
+    script: Annotated[
+        str,
+        typer.Option(
+            help="own: texts in the language's own script alone; any; auto: own for a model that "
+            "no run has tuned, which would write Hindi in other scripts, too."
+        ),
+    ] = "auto",
 ) -> None:
     """Word and character error rate of a model, or of an export in its engine, on a data set."""
     from whisperslim.speech.audio.window import hearing_window
@@ -70,7 +77,7 @@ def evaluate(
     with counting("clips transcribed") as progress:
         evaluation = evaluate_model(
             model, data, split, language, window, limit, batch_size,
-            progress=progress, announce=announce, skip_problems=skip_problems,
+            progress=progress, announce=announce, skip_problems=skip_problems, script=script,
         )  # fmt: skip
     _print_record(evaluation.to_record())  # first, so that a full disk does not cost the figures
     for note in evaluation.notes():
@@ -126,6 +133,9 @@ def compare(
     reference: Annotated[
         str, typer.Option(help="What is really said; then both are scored. One file only.")
     ] = "",
+    script: Annotated[
+        str, typer.Option(help="own: texts in the language's own script alone; any.")
+    ] = "own",
     as_json: AsJson = False,
 ) -> None:
     """Give the same recordings to a dense and a slim model, and show what differs."""
@@ -136,9 +146,13 @@ def compare(
     from whisperslim.speech.audio.audio import decode
 
     dense = dense or made_from(slim)
-    sides = _transcriber(dense, window), _transcriber(slim, window)
+    if script not in ("own", "any"):
+        raise UsageError(f"{script!r} is no script to write in; one of: own, any")
+    first, second = _transcriber(dense, window), _transcriber(slim, window)
+    if script == "own":
+        first, second = first.in_own_script(), second.in_own_script()
     found = [
-        compare_sides(*sides, decode(file), language=language, reference=reference or None)
+        compare_sides(first, second, decode(file), language=language, reference=reference or None)
         for file in files
     ]
     clips = {name: training_clips(name) for name in (dense, slim)}
@@ -198,7 +212,7 @@ def fetch(
     say(str(found.path))
 
 
-def _transcriber(model: str, window: str) -> "Transcriber":
+def _transcriber(model: str, window: str) -> "WindowedTranscriber":
     from whisperslim.engines.opening import open_transcriber
     from whisperslim.speech.audio.window import hearing_window
 

@@ -1,7 +1,7 @@
 """A model by name, ready to run: weights, tokens, family."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -40,6 +40,10 @@ class SpeechModel:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    def in_own_script(self) -> "SpeechModel":
+        """The same model, its texts held to the script of their language where it can do that."""
+        return replace(self, family=self.family.in_own_script())
 
     def groups(self) -> tuple[UnitSite, ...]:
         """Its removable units, limited and priced by its rules."""

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -45,6 +46,10 @@ class TorchTranscriber(WindowedTranscriber):
     def check_language(self, language: str) -> None:
         """Raise `UsageError` for a language the model cannot write."""
         self.speech.tokens.check_language(language)
+
+    def in_own_script(self) -> Self:
+        """As `WindowedTranscriber.in_own_script`, as its family does."""
+        return replace(self, speech=self.speech.in_own_script())
 
     @torch.no_grad()
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:

@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -75,6 +76,13 @@ class WindowedTranscriber(ABC):
     @abstractmethod
     def describe_decoding(self) -> str:
         """How text is read off, for reports: figures depend on it."""
+
+    def in_own_script(self) -> Self:
+        """The same model with its texts held to the script of their language.
+
+        Raises `UsageError` from an engine that cannot do that.
+        """
+        raise UsageError(f"{self.name} cannot be held to the language's own script")
 
     def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """What the encoder makes of a segment, `(positions, d_model)` float32.

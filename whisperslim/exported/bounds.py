@@ -1,4 +1,4 @@
-"""What bounds a transcript: its length, and the tokens it may have."""
+"""What bounds a transcript: its length, the tokens it may have, and its script."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 # repeats a phrase has no end of its own, so the audio's length bounds it. Our choice.
 TOKENS_PER_SECOND = 25.0
 TOKENS_ALWAYS = 10
+OWN_SCRIPT = "held to the language's own script"
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,14 @@ class DecoderRules:
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How text is read off the model. `describe` goes beside every figure."""
+    """How text is read off the model. `describe` goes beside every figure.
+
+    With `own_script` it is held to its language's own script, as `exported.own_script` has it.
+    """
 
     tokens_per_second: float = TOKENS_PER_SECOND
     tokens_always: int = TOKENS_ALWAYS
+    own_script: bool = False
 
     def limit(self, seconds: float, positions: int, prompt: int) -> int:
         """Most tokens for `seconds` of audio, within the decoder's positions."""
@@ -37,7 +42,8 @@ class DecodingOptions:
 
     def describe(self) -> str:
         """For reports."""
-        return (
+        bound = (
             f"greedy, KV cache, at most {self.tokens_always} + "
             f"{self.tokens_per_second:g} tokens per second of audio"
         )
+        return f"{bound}, {OWN_SCRIPT}" if self.own_script else bound

@@ -1,6 +1,6 @@
 """Ids back to text, and the ids of Whisper's prompt, from `tokenizer.json` alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,11 @@ class PromptTokens:
         if identifier is None:
             raise UsageError(f"this model does not know the language {language!r}; use a code: hi")
         return [self.start, identifier, *self.after]
+
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token and its id."""
+        found: dict[str, int] = self.tokenizer.get_vocab()
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; control tokens dropped, broken UTF-8 shown as the replacement mark."""

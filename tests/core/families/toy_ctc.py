@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors.torch import save_file
@@ -189,6 +189,9 @@ class ToyFamily:
         on_first()
         rows = [row[: positions(length)] for row, length in zip(best, seconds, strict=True)]
         return [Written(tuple(i for i, _ in groupby(row) if i != BLANK)) for row in rows]
+
+    def in_own_script(self) -> Self:
+        return self  # its letters are all it has
 
     def describe_decoding(self) -> str:
         return "greedy CTC"

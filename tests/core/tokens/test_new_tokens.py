@@ -16,10 +16,11 @@ from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import read_record, read_tensors
 from whisperslim.core.tokens.files import read_table
 from whisperslim.core.tokens.merges import with_new_tokens
-from whisperslim.core.tokens.vocabulary import Vocabulary, bytes_of, vocabulary_from_record
+from whisperslim.core.tokens.vocabulary import Vocabulary, vocabulary_from_record
 from whisperslim.core.trimming import save_trimmed, vocabulary_for, with_vocabulary_of
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.events import Event, Notice
+from whisperslim.exported.symbols import bytes_of
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.derive import derive

@@ -23,9 +23,10 @@ from whisperslim.core.store.checkpoint import count_parameters, load_slim, read_
 from whisperslim.core.surgery.shrink import cut, select_tokens
 from whisperslim.core.tokens import vocabulary as vocabulary_module
 from whisperslim.core.tokens.files import read_table
-from whisperslim.core.tokens.vocabulary import TokenTable, bytes_of, choose, vocabulary_from_record
+from whisperslim.core.tokens.vocabulary import TokenTable, choose, vocabulary_from_record
 from whisperslim.core.trimming import save_trimmed, vocabulary_for, with_vocabulary_of
 from whisperslim.errors import CheckpointError, PlanError, UsageError
+from whisperslim.exported.symbols import bytes_of
 from whisperslim.scripts import LANGUAGES, letters
 
 DEMO_CLIP = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio" / "demo_010.ogg"

@@ -64,6 +64,9 @@ def test_it_writes_the_same_text_and_says_the_same_of_itself(exports: Path, engi
     mel = own.features_for(TONE).inputs[0]
     assert mel is not None
     assert running.hear(mel, 1.0, "hi").ids == own.hear(mel, 1.0, "hi").ids
+    held, own_held = running.in_own_script(), own.in_own_script()
+    assert held.hear(mel, 1.0, "hi").ids == own_held.hear(mel, 1.0, "hi").ids
+    assert held.describe_decoding() == own_held.describe_decoding() != own.describe_decoding()
     assert np.array_equal(running.encoder_states(mel), own.encoder_states(mel))  # type: ignore[arg-type]
     assert (running.name, running.input_spec) == (own.name, own.input_spec)
     assert running.size() == replace(own.size(), bytes_in_ram=0)

@@ -73,6 +73,21 @@ def test_record_says_where_the_figures_come_from(model: Path, corpus: Path, cach
     assert record["time"].endswith("+00:00")
 
 
+def test_an_untuned_model_is_held_to_its_script_and_the_record_says_so(
+    model: Path, corpus: Path, cache: Path
+) -> None:
+    held = "held to the language's own script"
+    found = {
+        script: evaluate_model(
+            str(model), f"{corpus}#test", limit=1, cache_folder=cache, script=script
+        ).to_record()["decoding"]
+        for script in ("auto", "own", "any")
+    }
+    assert [held in found[script] for script in ("auto", "own", "any")] == [True, True, False]
+    with pytest.raises(UsageError, match="auto, own, any"):
+        evaluate_model(str(model), f"{corpus}#test", cache_folder=cache, script="latin")
+
+
 def test_a_clips_text_does_not_depend_on_batch_or_subset(
     model: Path, corpus: Path, cache: Path
 ) -> None:

@@ -138,7 +138,8 @@ def test_compare_passes_resolved_sides_and_shows_both(
     models = AskedModels(BASE, "torch", "30s", run.name, "torch", " HI ")
     asked = AskedComparison("clip.wav", " मैं घर जाता हूँ ")
     found = compare_tab.compared(app, models, asked)
-    dense, slim = SideChoice(BASE, "30s"), SideChoice(str(run.slim_path), "fit")
+    dense = SideChoice(BASE, "30s", script="own")
+    slim = SideChoice(str(run.slim_path), "fit", script="own")
     assert listener.compared == [(dense, slim, "clip.wav", "hi", "मैं घर जाता हूँ")]
     assert found.sides[1].model == run.name
     page = comparison_html(found)
@@ -147,6 +148,9 @@ def test_compare_passes_resolved_sides_and_shows_both(
     assert "how it was measured" in page
     assert "PyTorch fp32, a 30 s window" in page
     assert "Not like for like" in page
+    assert "a 30 s window, held to the language&#x27;s own script" in page
+    compare_tab.compared(app, replace(models, own_script=False), asked)
+    assert [side.script for side in listener.compared[-1][:2]] == ["any", "any"]
     assert "The dense side is the model that the slim one was made from." in page
 
 
@@ -209,7 +213,8 @@ def test_a_third_model_is_the_slim_one_in_another_engine(
         return compare_tab.compared(app, models, AskedComparison("a.wav", "", third))
 
     found = compared("ct2")
-    assert listener.compared[-1][5] == SideChoice(str(fast), "fit", "ctranslate2", "int8")
+    third = SideChoice(str(fast), "fit", "ctranslate2", "int8", script="own")
+    assert listener.compared[-1][5] == third
     assert [side.role for side in found.sides] == ["dense", "slim", "third"]
     page = comparison_html(found)
     assert "third against dense" in page and "CTranslate2 int8" in page
@@ -301,4 +306,4 @@ def test_visiting_the_tab_loads_the_slim_model(
     compare_tab.get_ready(app, True, replace(models, slim=None, slim_engine=None))
     assert listener.readied == []
     compare_tab.get_ready(app, True, models)
-    assert listener.readied == [(SideChoice(str(run.slim_path)), "hi")]
+    assert listener.readied == [(SideChoice(str(run.slim_path), script="own"), "hi")]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import nn
@@ -223,6 +223,13 @@ class Hearing(Protocol):
             seconds: Length of each clip's audio.
             language: Language code.
             on_first: Called once, when the first token of every clip is known.
+        """
+        ...
+
+    def in_own_script(self) -> Self:
+        """A family whose texts are held to the script of their language.
+
+        Itself where it cannot do that; `describe_decoding` says which.
         """
         ...
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, trainers
 
-from whisperslim.core.tokens.vocabulary import Merge, TokenTable, Vocabulary, byte_of_symbol
+from whisperslim.core.tokens.vocabulary import Merge, TokenTable, Vocabulary
 from whisperslim.errors import UsageError
+from whisperslim.exported.symbols import byte_of_symbol
 from whisperslim.scripts import letters
 
 

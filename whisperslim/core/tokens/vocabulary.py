@@ -13,45 +13,18 @@ bytes, and its profile keeps 871. What stays for a profile of languages:
 * the control tokens, without timestamps and other languages;
 * whatever the merges that make these tokens need.
 
-How a byte-level tokenizer spells bytes: one printable character for each of the 256.
-
-The alphabet is GPT-2's, which Whisper inherits: printable Latin-1 stands for itself, the other
-bytes for the characters from U+0100 on, in order.
+Tokens are spelt in bytes: see `exported.symbols`.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 from whisperslim.errors import CheckpointError, UsageError
+from whisperslim.exported.symbols import bytes_of
 from whisperslim.scripts import LANGUAGES, letters
-
-_PRINTABLE = (range(0x21, 0x7F), range(0xA1, 0xAD), range(0xAE, 0x100))
-
-
-@cache
-def byte_of_symbol() -> dict[str, int]:
-    """Symbol -> byte."""
-    shown = [byte for part in _PRINTABLE for byte in part]
-    hidden = [byte for byte in range(256) if byte not in set(shown)]
-    named = {chr(byte): byte for byte in shown}
-    return named | {chr(0x100 + place): byte for place, byte in enumerate(hidden)}
-
-
-def bytes_of(token: str) -> bytes:
-    """The bytes a text token stands for. Raises `CheckpointError` for another kind of tokenizer."""
-    table = byte_of_symbol()
-    try:
-        return bytes(table[symbol] for symbol in token)
-    except KeyError as error:
-        raise CheckpointError(
-            f"the token {token!r} is not spelt in bytes: only Whisper's own kind of tokenizer can "
-            "be trimmed"
-        ) from error
-
 
 LATIN_PIECES = 250
 _TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")

@@ -1,8 +1,10 @@
 """Run an exported model in CTranslate2, by the same decoding rules as every other engine."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import ctranslate2
 import numpy as np
@@ -14,6 +16,7 @@ from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecoderRules, DecodingOptions
+from whisperslim.exported.own_script import ScriptMask, mask_for
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -71,20 +74,71 @@ class Ct2Transcriber(WindowedTranscriber):
         """Raise `UsageError` for a language the tokenizer has no token of."""
         self.tokens.prompt(language)
 
+    def in_own_script(self) -> Self:
+        """As `WindowedTranscriber.in_own_script`."""
+        return replace(self, decoding=replace(self.decoding, own_script=True))
+
     def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, greedily."""
         prompt = self.tokens.prompt(language)
         limit = self.decoding.limit(seconds, self.rules.positions, len(prompt))
+        mask = self._script(language)
+        if mask is None:
+            found = self._written(_features(mel), prompt, (), limit, self.rules.suppress)
+        else:
+            states = self.runtime.encode(_features(mel), to_cpu=True)
+            found = self._held(states, prompt, limit, mask)
+        return Heard(self.tokens.decode(found), len(found), len(found) >= limit, ids=found)
+
+    def _written(
+        self,
+        given: ctranslate2.StorageView,
+        prompt: list[int],
+        begun: tuple[int, ...],
+        limit: int,
+        suppress: Collection[int],
+    ) -> tuple[int, ...]:
+        """The text from its first token on, at most `limit` of them, of features or states."""
         result = self.runtime.generate(
-            _features(mel),
-            [prompt],
+            given,
+            [[*prompt, *begun]],
             beam_size=1,
             max_length=_max_length(limit, prompt),
-            suppress_blank=True,  # `suppress_ids_begin` of config.json
-            suppress_tokens=list(self.rules.suppress),
+            suppress_blank=not begun,  # `suppress_ids_begin` of config.json
+            suppress_tokens=list(suppress),
         )[0]
-        ids = tuple(result.sequences_ids[0])
-        return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, ids=ids)
+        return tuple(result.sequences_ids[0])
+
+    def _held(
+        self, states: ctranslate2.StorageView, prompt: list[int], limit: int, mask: ScriptMask
+    ) -> tuple[int, ...]:
+        """A text in the language's script, as if every step had been masked.
+
+        The runtime takes one list of forbidden tokens for a whole text, and what may follow depends
+        on a character begun. So it writes without what may follow nowhere; where a token breaks a
+        character off, the text goes on from there, that one token with the list of its own place.
+        """
+        always = {*self.rules.suppress, *mask.never().tolist()} - {self.tokens.end}
+        begun: tuple[int, ...] = ()
+        while True:
+            found = self._written(states, prompt, begun, limit, always)
+            good = mask.kept(found)
+            ended = len(found) < limit
+            if good == len(found) and (not ended or mask.after(found) == 0):
+                return found
+            begun = found[:good]
+            here = always | set(mask.forbidden(mask.after(begun)).tolist())
+            begun = self._written(states, prompt, begun, good + 1, here)
+            if len(begun) <= good or len(begun) >= limit:  # it ended, or may not go on
+                return begun
+
+    def _script(self, language: str) -> ScriptMask | None:
+        """What holds a text to its script, where that is asked for."""
+        if not self.decoding.own_script:
+            return None
+        vocabulary = self.tokens.vocabulary()
+        size = max(vocabulary.values()) + 1
+        return mask_for(self.tokens, vocabulary, self.tokens.end, size, language)
 
     def describe_decoding(self) -> str:
         """Greedy, within its bounds."""

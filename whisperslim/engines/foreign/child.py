@@ -139,7 +139,8 @@ def _answer(
         states = engine.encoder_states(given)
         send(outbox, {}, states)
     else:
-        heard = engine.hear(given, message["seconds"], message["language"])
+        hearing = engine.in_own_script() if message["own_script"] else engine
+        heard = hearing.hear(given, message["seconds"], message["language"])
         ids = None if heard.ids is None else [int(i) for i in heard.ids]
         wrote = {"text": heard.text, "tokens": heard.tokens, "at_limit": bool(heard.at_limit)}
         send(outbox, {**wrote, "first": heard.first_token_seconds, "ids": ids})

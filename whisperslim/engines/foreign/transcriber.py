@@ -13,9 +13,9 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import psutil
@@ -27,6 +27,7 @@ from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.foreign.messages import Message, receive, send
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError, WhisperSlimError
+from whisperslim.exported.bounds import OWN_SCRIPT
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -164,6 +165,7 @@ class ForeignTranscriber(WindowedTranscriber):
         decoding: How it says that it reads text off.
         takes: What it says it takes; none of that is in our own memory.
         limits: On each request.
+        own_script: Whether its texts are held to the script of their language.
     """
 
     window: WindowPolicy
@@ -173,6 +175,7 @@ class ForeignTranscriber(WindowedTranscriber):
     decoding: str
     takes: EngineSize
     limits: Limits = field(default_factory=Limits)
+    own_script: bool = False
 
     @classmethod
     def open(
@@ -244,7 +247,7 @@ class ForeignTranscriber(WindowedTranscriber):
 
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`. Raises `ExportError` when the process ends over it."""
-        request = {"language": language, "seconds": seconds}
+        request = {"language": language, "seconds": seconds, "own_script": self.own_script}
         limit = self.limits.hear_seconds + self.limits.per_second * seconds
         answer, _ = self.child.ask(request, given, limit)
         with _answers_checked():
@@ -257,9 +260,13 @@ class ForeignTranscriber(WindowedTranscriber):
                 None if ids is None else tuple(typed(i, int) for i in typed(ids, list)),
             )
 
+    def in_own_script(self) -> Self:
+        """As `WindowedTranscriber.in_own_script`."""
+        return replace(self, own_script=True)
+
     def describe_decoding(self) -> str:
         """As the engine says."""
-        return self.decoding
+        return f"{self.decoding}, {OWN_SCRIPT}" if self.own_script else self.decoding
 
     def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """As `WindowedTranscriber.encoder_states`."""

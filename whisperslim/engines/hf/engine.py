@@ -1,9 +1,9 @@
 """Run a Hugging Face export in PyTorch, by the very classes that others load it with."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -68,6 +68,10 @@ class HfTranscriber(WindowedTranscriber):
     def check_language(self, language: str) -> None:
         """Raise `UsageError` for a language the tokenizer has no token of."""
         self.tokens.prompt(language)
+
+    def in_own_script(self) -> Self:
+        """As `WindowedTranscriber.in_own_script`."""
+        return replace(self, decoding=replace(self.decoding, own_script=True))
 
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, greedily."""

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime
@@ -26,6 +26,7 @@ from whisperslim.exported.names import (
     STATES,
     TOKENS,
 )
+from whisperslim.exported.own_script import ScriptMask, mask_for
 from whisperslim.exported.tokens import PromptTokens, read_tokens
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
@@ -87,6 +88,10 @@ class OnnxTranscriber(WindowedTranscriber):
         """Raise `UsageError` for a language the tokenizer has no token of."""
         self.tokens.prompt(language)
 
+    def in_own_script(self) -> Self:
+        """As `WindowedTranscriber.in_own_script`."""
+        return replace(self, decoding=replace(self.decoding, own_script=True))
+
     def hear(self, mel: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, greedily."""
         started = time.perf_counter()
@@ -94,7 +99,7 @@ class OnnxTranscriber(WindowedTranscriber):
         limit = self.decoding.limit(seconds, self.rules.positions, len(prompt))
         ids: list[int] = []
         first: float | None = None
-        for token in self._written(mel, prompt, limit):
+        for token in self._written(mel, prompt, limit, language):
             first = time.perf_counter() - started if first is None else first
             if token != self.tokens.end:
                 ids.append(token)
@@ -109,23 +114,35 @@ class OnnxTranscriber(WindowedTranscriber):
         states: np.ndarray = self.encoder.run([STATES], {FEATURES: mel[None]})[0][0]
         return states
 
-    def _written(self, mel: np.ndarray, prompt: list[int], limit: int) -> Iterator[int]:
+    def _written(
+        self, mel: np.ndarray, prompt: list[int], limit: int, language: str
+    ) -> Iterator[int]:
         """At most `limit` tokens, the end token last if it comes."""
         heard = self._heard(mel)
         caches = _empty_caches(self.decoder)
         forbidden = self._forbidden()
         at_start = list(self.rules.suppress_at_start)
+        script, state = self._script(len(forbidden), language), 0
         ids, position = prompt, 0
         for step in range(limit):
             logits, caches = self._step(ids, position, heard, caches)
             logits = logits + forbidden
+            if script is not None:
+                logits = logits + script.bias[state]
             if step == 0:
                 logits[at_start] = -np.inf
             position += len(ids)
             ids = [int(logits.argmax())]
+            state = script.step(state, ids[0]) if script is not None else state
             yield ids[0]
             if ids[0] == self.tokens.end:
                 return
+
+    def _script(self, size: int, language: str) -> ScriptMask | None:
+        """What holds a text to its script, where that is asked for."""
+        if not self.decoding.own_script:
+            return None
+        return mask_for(self.tokens, self.tokens.vocabulary(), self.tokens.end, size, language)
 
     def _forbidden(self) -> np.ndarray:
         """Minus infinity for what is never written, zero for the rest, `(vocabulary,)`."""

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from whisperslim.errors import DataError, UsageError
 from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.disk import require_writable, write_text_told
 from whisperslim.jobs.run.environment import describe
-from whisperslim.jobs.scoring.origin import training_clips
+from whisperslim.jobs.scoring.origin import is_untuned, training_clips
 from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy, hearing_window, parse_window
@@ -44,6 +44,10 @@ class OpenExport:
 
     folder: Path
     engine: WindowedTranscriber
+
+    def in_own_script(self) -> "OpenExport":
+        """The same, its texts held to the script of their language."""
+        return replace(self, engine=self.engine.in_own_script())
 
     @property
     def input_spec(self) -> InputSpec:
@@ -111,6 +115,10 @@ class OpenModel:
     speech: SpeechModel
     batch_size: int
 
+    def in_own_script(self) -> "OpenModel":
+        """The same, its texts held to the script of their language."""
+        return replace(self, speech=self.speech.in_own_script())
+
     @property
     def input_spec(self) -> InputSpec:
         """What it is given of a recording."""
@@ -147,6 +155,7 @@ def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenEx
     return OpenExport(folder, open_transcriber(str(folder), policy))
 
 
+SCRIPTS = ("auto", "own", "any")
 ALL_CLIPS = "all clips"  # in the place of a split, of data that was scored whole
 _SHOWN = 5  # unusable clips named in the error
 
@@ -251,6 +260,7 @@ def evaluate_model(
     device: str = "cpu",
     seed: int = 0,
     skip_problems: bool = False,
+    script: str = "auto",
 ) -> Evaluation:
     """Transcribe a data set with a model and score it.
 
@@ -263,6 +273,8 @@ def evaluate_model(
         batch_size: Clips decoded together; no clip's text depends on it. Exports take one.
         cache_folder: Of decoded recordings; None is the user's own.
         progress: Called with (done, total) clips.
+        script: `own` holds texts to the language's own script, `any` does not, `auto` does for a
+            model that no run has tuned.
         skip_problems: Leave out clips that cannot be used, and record them, in place of refusing.
 
     Raises:
@@ -270,6 +282,9 @@ def evaluate_model(
         UsageError, SourceError, CheckpointError, DeviceError, ExportError: as loading the
             parts does.
     """
+    if script not in SCRIPTS:
+        raise UsageError(f"{script!r} is no script to write in; one of: {', '.join(SCRIPTS)}")
+    held = script == "own" or (script == "auto" and is_untuned(model))
     is_exported = is_export(Path(model).expanduser())
     policy = hearing_window(window) if is_exported else parse_window(window)
     source = _source(data, split)
@@ -282,6 +297,7 @@ def evaluate_model(
         if is_exported
         else OpenModel(load_model(model, device=device, announce=announce), batch_size)
     )
+    opened = opened.in_own_script() if held else opened
     longest, cache = opened.input_spec.max_seconds, AudioCache(folder, announce)
     items, skipped = _checked(items, source, language, longest, cache, skip_problems)
     result, origin = opened.evaluate(items, **asked), opened.provenance()

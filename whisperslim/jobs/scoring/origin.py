@@ -52,6 +52,11 @@ def made_from(slim: str) -> str:
     )
 
 
+def is_untuned(model: str) -> bool:
+    """Whether no run has made or tuned the model: it is as it comes."""
+    return run_of(model) is None
+
+
 def described(model: str) -> str:
     """A model by what became of it: tuned for a run, made by a run, or as it comes."""
     run = run_of(model)

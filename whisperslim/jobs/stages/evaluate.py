@@ -10,6 +10,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import family_in
 from whisperslim.events import Notice
 from whisperslim.jobs.scoring.evaluation import choose
+from whisperslim.jobs.scoring.origin import is_untuned
 from whisperslim.jobs.scoring.stored import stored_results
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.dataset import Item
@@ -42,13 +43,18 @@ def evaluate_all(context: StageContext) -> bool:
 
 
 def _score_dense(context: StageContext, sets: dict[str, list[Item]]) -> dict[str, EvalResult]:
-    """The dense model is the same in every run derived from one: it is scored once."""
+    """The dense model is the same in every run derived from one: it is scored once.
+
+    As it comes, Whisper writes Hindi in other scripts, too: what it hears is only seen in its own.
+    """
     name = context.dense
     found = resolve(name, announce=lambda message: context.emit(Notice(message=message)))
-    decoding = family_in(found.path).describe_decoding()
+    family, held = family_in(found.path), is_untuned(name)
+    decoding = (family.in_own_script() if held else family).describe_decoding()
     stored = stored_results(context, "dense", found.weights_sha256, decoding, sets)
     if stored is None:
-        return _score(context, "dense", context.load(name), sets)
+        speech = context.load(name)
+        return _score(context, "dense", speech.in_own_script() if held else speech, sets)
     context.emit(Notice(message="the dense model's scores are those of an earlier evaluation"))
     for result in stored.values():
         context.emit(result.event("evaluate", "dense"))

@@ -40,6 +40,7 @@ class AskedModels:
     slim: object
     slim_engine: object
     language: object
+    own_script: object = True
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class CompareTab:
     dense_window: gr.Dropdown
     slim_engine: gr.Dropdown
     engine_note: gr.HTML
+    own_script: gr.Checkbox
     third: gr.Dropdown
     blind: gr.Checkbox
     compare: gr.Button
@@ -144,17 +146,24 @@ def lay_out_compare(context: AppContext) -> CompareTab:
             dense, dense_engine, dense_window = _dense_fields()
             slim, slim_engine, language = _slim_fields()
             engine_note = gr.HTML("", elem_id="engine-note")
-            third, blind = _more_fields()
+            own_script, third, blind = _more_fields()
             compare = gr.Button("Compare", variant="primary", elem_id="compare")
             shown = lay_out_results()
             batch = lay_out_panel()
     return CompareTab(
         audio, live, clip, reference, language, dense, slim, dense_engine, dense_window,
-        slim_engine, engine_note, third, blind, compare, shown, batch,
+        slim_engine, engine_note, own_script, third, blind, compare, shown, batch,
     )  # fmt: skip
 
 
-def _more_fields() -> tuple[gr.Dropdown, gr.Checkbox]:
+def _more_fields() -> tuple[gr.Checkbox, gr.Dropdown, gr.Checkbox]:
+    own_script = gr.Checkbox(
+        True,
+        label="In the language's own script",
+        info="Neither model may write Hindi in Urdu or Latin letters, so that what they heard can "
+        "be compared.",
+        elem_id="own-script",
+    )
     with gr.Row(equal_height=True):
         with gr.Column(scale=1, min_width=240):
             third = gr.Dropdown(
@@ -172,7 +181,7 @@ def _more_fields() -> tuple[gr.Dropdown, gr.Checkbox]:
                 info="Two texts, A and B, in random order. Vote first; names are shown afterwards.",
                 elem_id="blind",
             )
-    return third, blind
+    return own_script, third, blind
 
 
 def lay_out_results() -> ResultFields:

@@ -200,7 +200,9 @@ def _parsed(record: Any, path: Path) -> BatchState:
         raise ValueError("more clips than can be compared")
     dense, slim = (typed(name, str) for name in typed(record["names"], list))
     first, second = (
-        SideChoice(**typed_fields(SideChoice, side)) for side in typed(record["sides"], list)
+        # Earlier records are of texts in any script.
+        SideChoice(**typed_fields(SideChoice, {"script": "any", **typed(side, dict)}))
+        for side in typed(record["sides"], list)
     )
     texts = {name: typed(record[name], str) for name in ("source", "language", "problem")}
     return BatchState(

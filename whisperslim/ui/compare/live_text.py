@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # they bring torch and the detector of voices
     from whisperslim.engines.live.session import LiveSession
     from whisperslim.engines.live.text import Partial
     from whisperslim.speech.audio.stream import SoundStream
+    from whisperslim.ui.context.side_choice import SideChoice
 
 _MOST_SESSIONS = 8  # at once, of all pages; each holds some megabytes
 _FORGOTTEN_SECONDS = 30.0  # without sound; a page that was closed says no goodbye
@@ -82,7 +83,7 @@ class _Open:
 class Previews:
     """The previews now open, by a key that only the page that began one knows."""
 
-    begin_session: Callable[[object, object, object], "LiveSession"]
+    begin_session: Callable[[Mapping[str, Any]], "LiveSession"]
     begin_dense: Callable[[Mapping[str, Any]], "LiveSession"] | None = None
     clock: Callable[[], float] = time.monotonic
     # Dense sides that were too slow here, and the seconds of their pass: once is enough to know.
@@ -101,7 +102,7 @@ class Previews:
         given = _mapping(asked)
         sound = SoundStream(given.get("rate"))  # type: ignore[arg-type]  # it checks
         self._make_room()
-        session = self.begin_session(given.get("slim"), given.get("engine"), given.get("language"))
+        session = self.begin_session(given)
         opened = _Open(session, sound, self.clock())
         if self.begin_dense is not None and given.get("dense"):
             opened.dense_asked = given
@@ -228,17 +229,23 @@ def lay_out(previews: Previews) -> gr.HTML:
 def previews_of(context: AppContext) -> Previews:
     """Previews by the models of this app."""
 
-    def begin(slim: object, engine: object, language: object) -> "LiveSession":
-        code = str(language).strip().lower()[:3] or "hi"
-        return context.listening.preview(slim_side(context, slim, engine), code)
+    def begin(given: Mapping[str, Any]) -> "LiveSession":
+        code = str(given.get("language")).strip().lower()[:3] or "hi"
+        side = slim_side(context, given.get("slim"), given.get("engine"))
+        return context.listening.preview(_held(side, given), code)
 
     def begin_dense(given: Mapping[str, Any]) -> "LiveSession":
         side = dense_side(context, *(given.get(name) for name in _DENSE_FIELDS))
         if not context.listening.is_here(side):
             raise UsageError(_NOT_HERE)
+        side = _held(side, given)
         return context.listening.preview(side, str(given.get("language")).strip().lower()[:3])
 
     return Previews(begin, begin_dense)
+
+
+def _held(side: "SideChoice", given: Mapping[str, Any]) -> "SideChoice":
+    return replace(side, script="own" if given.get("own_script") is True else "any")
 
 
 def _answered(act: Callable[[object], dict[str, Any]], asked: object) -> dict[str, Any]:

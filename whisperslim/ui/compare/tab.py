@@ -194,8 +194,7 @@ def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -
         raise AudioError("there is no recording; record one, upload a file or choose a demo clip")
     if not isinstance(said, str) or len(said) > LONGEST_REFERENCE:
         raise UsageError(f"the reference is longer than {LONGEST_REFERENCE} characters")
-    dense = dense_side(context, models.dense, models.dense_engine, models.dense_window)
-    slim = slim_side(context, models.slim, models.slim_engine)
+    dense, slim = sides_of(context, models)
     more = _third_side(context, models.slim, asked.third, slim)
     spoken = spoken_language(models.language)
     reference = said.strip() or None
@@ -205,6 +204,14 @@ def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -
     alike = f"{fairness(dense, slim)} {origin_words(context, models.dense, models.slim)}"
     trained = _trained_on(audio, dict(zip(ROLES, sides, strict=False)))
     return compared_from(result, names, sides, spoken, reference, alike, trained)
+
+
+def sides_of(context: AppContext, models: AskedModels) -> tuple[SideChoice, SideChoice]:
+    """Dense and slim as the form has them. Raises `SourceError`, `ExportError` or `UsageError`."""
+    dense = dense_side(context, models.dense, models.dense_engine, models.dense_window)
+    slim = slim_side(context, models.slim, models.slim_engine)
+    script = "own" if models.own_script is True else "any"
+    return replace(dense, script=script), replace(slim, script=script)
 
 
 def _trained_on(recording: str, sides: Mapping[str, SideChoice]) -> tuple[str, ...]:
@@ -221,7 +228,7 @@ def _third_side(
 ) -> list[SideChoice]:
     if key in (None, NO_THIRD):
         return []
-    side = slim_side(context, slim, key)
+    side = replace(slim_side(context, slim, key), script=taken.script)
     if side == taken:
         raise UsageError("the third model is the slim one in the same engine; choose another")
     return [side]
@@ -231,10 +238,7 @@ def begin_folder(
     context: AppContext, batch: BatchCompare, source: object, most: object, models: AskedModels
 ) -> None:
     """Start to compare a whole folder. Raises as `compared` does, and `DataError`."""
-    sides = (
-        dense_side(context, models.dense, models.dense_engine, models.dense_window),
-        slim_side(context, models.slim, models.slim_engine),
-    )
+    sides = sides_of(context, models)
     spoken = spoken_language(models.language)
     place = check_source(source)
     clips = clips_of(place, most, context.admit)
@@ -246,7 +250,7 @@ def get_ready(context: AppContext, live: object, models: AskedModels) -> None:
     if live is not True:
         return
     try:
-        slim = slim_side(context, models.slim, models.slim_engine)
+        slim = sides_of(context, models)[1]
         context.listening.get_ready(slim, spoken_language(models.language))
     except WhisperSlimError:  # nothing chosen yet; recording and Compare say what is wrong
         return

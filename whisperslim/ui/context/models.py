@@ -196,7 +196,8 @@ def transcriber(side: "SideChoice") -> "Transcriber":
     from whisperslim.speech.audio.window import parse_window
 
     made = side.engine != OWN and not is_export(Path(side.path))
-    return open_transcriber(str(_made(side)) if made else side.path, parse_window(side.window))
+    opened = open_transcriber(str(_made(side)) if made else side.path, parse_window(side.window))
+    return opened.in_own_script() if side.script == "own" else opened
 
 
 def warm_up(model: "Transcriber", language: str) -> None:

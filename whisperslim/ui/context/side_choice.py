@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from whisperslim.engines import registry
+from whisperslim.exported.bounds import OWN_SCRIPT
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class SideChoice:
         engine: `registry.OWN`, or the engine of an export; one that is made of `path` when it is
             none.
         quantize: Of that engine.
+        script: `own`: its texts are held to the script of their language; or `any`.
     """
 
     path: str
     window: str = "fit"
     engine: str = registry.OWN
     quantize: str = registry.FULL
+    script: str = "any"
 
     @property
     def runs_in(self) -> str:
@@ -29,6 +32,11 @@ class SideChoice:
         return f"{registry.title(self.engine)} {precision}"
 
     @property
-    def hears_in(self) -> str:
+    def window_words(self) -> str:
         """Its window in words."""
         return "a 30 s window" if self.window == "30s" else "a window fitted to the recording"
+
+    @property
+    def hears_in(self) -> str:
+        """Its window in words, and the script its texts are held to."""
+        return f"{self.window_words}, {OWN_SCRIPT}" if self.script == "own" else self.window_words

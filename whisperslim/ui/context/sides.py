@@ -100,7 +100,7 @@ def fairness(dense: SideChoice, slim: SideChoice) -> str:
     if (dense.engine, dense.quantize) != (slim.engine, slim.quantize):
         differences.append(f"the engine ({dense.runs_in} against {slim.runs_in})")
     if dense.window != slim.window:
-        differences.append(f"the window ({dense.hears_in} against {slim.hears_in})")
+        differences.append(f"the window ({dense.window_words} against {slim.window_words})")
     if not differences:
         return (
             f"Like for like: both models run in {dense.runs_in}, with {dense.hears_in}; only the "

@@ -4,10 +4,11 @@ Training is one teacher-forced pass, decoding is greedy with a key/value cache, 
 cut models alike. An architecture says where its decoder is; see the abstract members.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, cast
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from whisperslim.core.families.hearing import PieceEvidence, StepOutputs, Tokens, Written
 from whisperslim.errors import DataError
 from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.exported.own_script import ScriptMask, mask_for
 
 # Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept
 # in memory, for every length that occurs. The padding is never counted. Our choice.
@@ -215,12 +217,17 @@ class AttentionDecoder(ABC):
         # One layer record per decoder layer is made on first use: ragged head counts do not matter.
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         ids = torch.tensor([prompt] * len(limits), device=states.device)
+        script: _HeldToScript | None = None
         found: list[list[int]] = [[] for _ in limits]
         open_clips = set(range(len(limits)))
         for step in range(max(limits)):
             hidden = self.run_decoder(model, ids, states, past_key_values=cache, use_cache=True)
             logits = self.project(model, hidden[:, -1]).float()
             logits[:, never] = -torch.inf
+            if step == 0 and self.decoding.own_script:
+                script = _held_to_script(prompted, logits, language)
+            if script is not None:
+                logits = script.masked(logits)
             if step == 0:
                 # As in Whisper: a transcript does not begin with its end, save for nothing to say,
                 # which the no-speech check upstream deals with.
@@ -228,12 +235,20 @@ class AttentionDecoder(ABC):
             best = logits.argmax(-1).tolist()
             if step == 0:
                 on_first()
+            if script is not None:
+                script.go_on(best)
             _collect(best, found, open_clips, limits, prompted.end)
             if not open_clips:
                 break
             ids = torch.tensor(best, device=states.device)[:, None]
         rows = zip(found, limits, strict=True)
         return [Written(tuple(row), len(row) >= limit) for row, limit in rows]
+
+    def in_own_script(self) -> Self:
+        """The same, with texts held to the script of their language."""
+        held = copy.copy(self)
+        held.decoding = replace(self.decoding, own_script=True)
+        return held
 
     def describe_decoding(self) -> str:
         """As the options do."""
@@ -255,6 +270,33 @@ class AttentionDecoder(ABC):
         ids = torch.zeros(1, 1, dtype=torch.long, device=states.device)
         for _ in range(min(tokens, self.positions(model))):
             self.run_decoder(model, ids, states, past_key_values=cache, use_cache=True)
+
+
+class _HeldToScript:
+    """The states of a batch's texts in a `ScriptMask`."""
+
+    def __init__(self, mask: ScriptMask, clips: int, device: torch.device) -> None:
+        self._bias = torch.from_numpy(mask.bias).to(device)
+        self._mask = mask
+        self._states = [0] * clips
+
+    def masked(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits `(clips, vocabulary)` without what would leave the script."""
+        return logits + self._bias[self._states]
+
+    def go_on(self, written: list[int]) -> None:
+        """One more token for each clip. Those that have ended stay between two characters."""
+        self._states = [
+            max(0, self._mask.step(state, token))
+            for state, token in zip(self._states, written, strict=True)
+        ]
+
+
+def _held_to_script(
+    tokens: PromptedTokens, logits: torch.Tensor, language: str
+) -> _HeldToScript | None:
+    mask = mask_for(tokens, tokens.vocabulary(), tokens.end, logits.shape[-1], language)
+    return None if mask is None else _HeldToScript(mask, len(logits), logits.device)
 
 
 def _collect(
