@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "extras": {"errors"},
     "fields": {"errors"},
     "speech": {"errors", "fields", "inputs", "places", "scripts"},
-    "core": LEAVES,
+    "core": {"speech", *LEAVES},
     "methods": {"core", *LEAVES},
     "engines": {"core", "speech", *LEAVES},
     "train": {"methods", "core", "speech", *LEAVES},

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from whisperslim.errors import AudioError
+from whisperslim.exported.ctc import Word
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import MAX_AMPLITUDE, SAMPLE_RATE
 from whisperslim.speech.audio.window import Segment
@@ -31,6 +32,7 @@ class Transcript:
         note: What the reader should know, or empty.
         first_token_seconds: From samples to the first token of the first part with speech; None
             when there was none, or the engine does not tell.
+        words: When each word was said; empty where the model does not tell. See `Word`.
     """
 
     text: str
@@ -42,6 +44,7 @@ class Transcript:
     segments: tuple[tuple[float, float, str], ...]
     note: str = ""
     first_token_seconds: float | None = None
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)

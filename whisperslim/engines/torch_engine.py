@@ -64,7 +64,7 @@ class TorchTranscriber(WindowedTranscriber):
         )  # fmt: skip
         first = firsts[0] if firsts else None
         text = speech.tokens.decode(written.ids)
-        return Heard(text, len(written.ids), written.at_limit, first, written.ids)
+        return Heard(text, len(written.ids), written.at_limit, first, written.ids, written.words)
 
     def describe_decoding(self) -> str:
         """As its family does."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from whisperslim.engines.base import NO_SPEECH, EngineSize, Features, Transcript, check_audio
 from whisperslim.errors import UsageError
+from whisperslim.exported.ctc import Word
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import SAMPLE_RATE, is_silent
 from whisperslim.speech.audio.log_mel import log_mel
@@ -31,6 +32,7 @@ class Heard:
         at_limit: Whether the bound on tokens ended it, and not the model.
         first_token_seconds: From features to the first token; None when nobody looked.
         ids: The text tokens' ids, where the engine tells them.
+        words: When each word was said, from the segment's start, where the model tells.
     """
 
     text: str = ""
@@ -38,6 +40,7 @@ class Heard:
     at_limit: bool = False
     first_token_seconds: float | None = None
     ids: tuple[int, ...] | None = None
+    words: tuple[Word, ...] = ()
 
 
 class WindowedTranscriber(ABC):
@@ -138,6 +141,11 @@ class WindowedTranscriber(ABC):
             segments=tuple((s.start / SAMPLE_RATE, s.end / SAMPLE_RATE, p.text) for s, p in spans),
             note=_note(features, parts),
             first_token_seconds=_first_token(features, parts),
+            words=tuple(
+                word.later(segment.start / SAMPLE_RATE)
+                for segment, part in zip(features.segments, parts, strict=True)
+                for word in part.words
+            ),
         )
 
     def transcribe_many(

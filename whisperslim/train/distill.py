@@ -77,11 +77,12 @@ class Teacher:
     gave to tokens the student cannot write is shared out in proportion.
 
     Raises:
-        UsageError: when the teacher lacks a token of the student's, or its width is another.
+        UsageError: when the teacher lacks a token of the student's, is of another family, or its
+            width is another.
     """
 
     def __init__(self, teacher: SpeechModel, student: SpeechModel, options: DistillOptions) -> None:
-        _check_width(teacher, student)
+        _check_alike(teacher, student)
         teacher = with_vocabulary_of(teacher, student)
         self._teacher, self._student, self._options = teacher, student, options
         teacher.model.requires_grad_(False)
@@ -236,7 +237,13 @@ def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
-def _check_width(teacher: SpeechModel, student: SpeechModel) -> None:
+def _check_alike(teacher: SpeechModel, student: SpeechModel) -> None:
+    kinds = [each.family.model_type for each in (student, teacher)]
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"the teacher {teacher.name} is a {kinds[1]} and the student a {kinds[0]}; what they "
+            "score cannot be compared: choose a teacher of the student's kind, or none"
+        )
     ours, theirs = (each.family.width(each.model) for each in (student, teacher))
     if ours != theirs:
         raise UsageError(

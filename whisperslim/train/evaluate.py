@@ -72,7 +72,7 @@ class EvalResult:
             return ""
         return (
             f"the loss is without {len(self.left_out_of_loss)} of {self.n} clips, whose texts take "
-            "more tokens than the model has positions; error rates are of all clips"
+            "more tokens than the model has positions for; error rates are of all clips"
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def evaluate(
     cache = AudioCache(cache_folder, announce)
     durations = cache.durations(items)
     texts: dict[str, str] = {}
-    left_out = _too_long(speech, items, language)
+    left_out = _too_long(speech, items, durations, language)
     lost, counted, started = 0.0, 0, time.perf_counter()
     spec = speech.input_spec
     for indices in evaluation_batches(items, durations, policy, batch_size, spec.max_frames):
@@ -167,13 +167,17 @@ def evaluate(
     )
 
 
-def _too_long(speech: SpeechModel, items: Sequence[Item], language: str) -> tuple[str, ...]:
+def _too_long(
+    speech: SpeechModel, items: Sequence[Item], durations: Sequence[float], language: str
+) -> tuple[str, ...]:
     """Keys of the clips whose texts are longer than the model can be trained on."""
     family = speech.family
-    most = family.text_limit(speech.model)
-    if most is None:
-        return ()
-    return tuple(i.key for i in items if family.text_length(speech.tokens, i.text, language) > most)
+    limits = [family.text_limit(speech.model, seconds) for seconds in durations]
+    return tuple(
+        item.key
+        for item, most in zip(items, limits, strict=True)
+        if most is not None and family.text_length(speech.tokens, item.text, language) > most
+    )
 
 
 @torch.no_grad()

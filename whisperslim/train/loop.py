@@ -237,6 +237,7 @@ def _steps(
         if _due(counters.step, options.report_every, options.steps):
             _check_finite(job, latest)
             yield _report(job, counters, losses, norm, optimizer, pace)
+            yield from _tell_left_out(job, counters)
         if _due(counters.step, options.report_every * _SPARSITY_EVERY_REPORTS, options.steps):
             yield measure_sparsity(job.stage, counters.step, job.student, job.method)
         evaluated = _due(counters.step, options.evaluate_every, options.steps)
@@ -264,7 +265,7 @@ def _one_step(
     optimizer.zero_grad(set_to_none=True)
     losses: dict[str, torch.Tensor] = {}
     for _ in range(options.accumulate):
-        terms = _losses(job, job.batches.draw(), counters.step)
+        terms = _losses(job, job.batches.draw(), counters)
         torch.stack([term for term in terms.values()]).sum().div(options.accumulate).backward()
         for name, term in terms.items():
             losses[name] = losses.get(name, 0.0) + term.detach() / options.accumulate
@@ -281,11 +282,11 @@ def _one_step(
     return losses, norm
 
 
-def _losses(job: Job, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+def _losses(job: Job, batch: Batch, counters: Counters) -> dict[str, torch.Tensor]:
     speech = job.student
     spelt = speech
     if job.splitting is not None:
-        tokens = job.splitting.tokens(speech.tokens, job.stage, step, batch.keys)
+        tokens = job.splitting.tokens(speech.tokens, job.stage, counters.step, batch.keys)
         spelt = replace(speech, tokens=tokens)
     targets = targets_of(spelt, batch, job.language)
     with job.precision.autocast(speech.device):
@@ -293,8 +294,9 @@ def _losses(job: Job, batch: Batch, step: int) -> dict[str, torch.Tensor]:
             states = encode_batch(speech, batch)
             outputs = decode_targets(speech, states, targets, job.options.label_smoothing)
         lessons = job.teacher.terms(batch, targets, states, outputs)
+    counters.left_out += outputs.left_out
     terms = {"cross_entropy": outputs.cross_entropy, **lessons}
-    return {**terms, **job.method.loss_terms(outputs, step)}
+    return {**terms, **job.method.loss_terms(outputs, counters.step)}
 
 
 def _due(step: int, every: int, last: int) -> bool:
@@ -319,6 +321,16 @@ def _report(
         seconds_per_step=pace.mean(),
         peak_memory_bytes=memory_in_use(job.student.device),
     )
+
+
+def _tell_left_out(job: Job, counters: Counters) -> Iterator[Notice]:
+    count, counters.left_out = counters.left_out, 0
+    if count:
+        clips = "1 clip was" if count == 1 else f"{count} clips were"
+        yield Notice(
+            f"{job.stage}: {clips} left out of the loss since the last report: at the speed drawn "
+            "for them, too short for their text"
+        )
 
 
 def _check_finite(job: Job, latest: dict[str, torch.Tensor]) -> None:

@@ -39,6 +39,7 @@ class Counters:
     step: int = 0
     best_loss: float = float("inf")
     worse_in_a_row: int = 0
+    left_out: int = 0  # clips of the loss's steps since the last report, too short for their text
     average: dict[str, torch.Tensor] = field(default_factory=dict)
 
 

@@ -150,7 +150,7 @@ class ToyFamily:
     def final_norms(self, model: Any) -> Mapping[str, nn.Module]:
         return {}
 
-    def text_limit(self, model: Any) -> int | None:
+    def text_limit(self, model: Any, seconds: float) -> int | None:
         return None
 
     def text_length(self, tokens: Any, text: str, language: str) -> int:

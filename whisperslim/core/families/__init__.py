@@ -8,6 +8,7 @@ from whisperslim.core.families.base import (
     Family,
     Group,
     Slice,
+    TakesCTCHead,
     UnitGroup,
     UnitSite,
     group_by_key,
@@ -16,12 +17,14 @@ from whisperslim.core.families.base import (
     unlimited,
 )
 from whisperslim.core.families.whisper.model import WhisperFamily
+from whisperslim.core.families.whisper_ctc.model import WhisperCTCFamily
 from whisperslim.errors import UsageError
 
 __all__ = [
     "Family",
     "Group",
     "Slice",
+    "TakesCTCHead",
     "UnitGroup",
     "UnitSite",
     "family_named",
@@ -63,3 +66,4 @@ def family_named(model_type: str) -> Family:
 
 
 register(WhisperFamily())
+register(WhisperCTCFamily())

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from whisperslim.core.families.hearing import Hearing
 
@@ -150,6 +151,36 @@ class Family(Hearing, Protocol):
 
     def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:
         """Stop the gradient of the whole encoder, of the token embedding, or of both."""
+        ...
+
+
+@runtime_checkable
+class TakesCTCHead(Protocol):
+    """A family whose encoder can be given a head that scores frames, in place of its decoder."""
+
+    def with_ctc_head(
+        self, model: nn.Module, vocabulary: int, blank: int, *, pieces: bool, pool: int
+    ) -> PreTrainedModel:
+        """A new model of another family; its head is drawn from torch's generator.
+
+        Args:
+            model: Its encoder is whole.
+            vocabulary: Tokens to score.
+            blank: Id of the blank.
+            pieces: Whether the tokens are the model's own, and not letters.
+            pool: Encoder positions averaged before the head.
+
+        Raises:
+            UsageError: for a cut encoder.
+        """
+        ...
+
+    def blank_of_pieces(self, model: nn.Module) -> int:
+        """The id that is to stand for the blank among its own tokens; all text is below it."""
+        ...
+
+    def ctc_frames(self, seconds: float, pool: int) -> int:
+        """Frames that the head will score of so much sound."""
         ...
 
 

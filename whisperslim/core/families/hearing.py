@@ -1,7 +1,7 @@
 """What a family does with sound and text: everything about it but its removable units."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from whisperslim.exported.ctc import Word
 from whisperslim.inputs import InputSpec
 
 
@@ -41,11 +42,13 @@ class StepOutputs:
         logits: At the places that count, `(places, vocabulary)`: the target tokens of a decoder,
             the frames of a model without one.
         targets: Token ids of the texts, `(tokens,)`.
+        left_out: Clips that are no part of the loss, because they are too short for their texts.
     """
 
     cross_entropy: torch.Tensor
     logits: torch.Tensor
     targets: torch.Tensor
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,13 @@ class Written:
     Attributes:
         ids: Text tokens, without control tokens.
         at_limit: Whether a bound on their number ended the text, and not the model.
+        words: When each word was said, where the model tells. What was written is the same
+            whatever they are.
     """
 
     ids: tuple[int, ...]
     at_limit: bool = False
+    words: tuple[Word, ...] = field(default=(), compare=False)
 
 
 class Hearing(Protocol):
@@ -140,8 +146,8 @@ class Hearing(Protocol):
 
     # Training
 
-    def text_limit(self, model: nn.Module) -> int | None:
-        """The longest text to train on, in the measure of `text_length`; None: any length."""
+    def text_limit(self, model: nn.Module, seconds: float) -> int | None:
+        """The longest text to train on with so much sound, as `text_length` counts; None: any."""
         ...
 
     def text_length(self, tokens: Tokens, text: str, language: str) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim import methods
+from whisperslim.core.heads.options import OWN, TOKENS, HeadOptions
 from whisperslim.core.plan.counting import NOT_OWN, WEIGHTS, Counting
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.errors import RecipeError
@@ -34,7 +35,7 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 
 def between_sections(recipe: "Recipe") -> dict[str, str]:
     """Dotted name -> problem, for what takes two sections, or the whole, to see."""
-    found = {**_data_problems(recipe), **_vocabulary_problems(recipe)}
+    found = {**_data_problems(recipe), **_vocabulary_problems(recipe), **_head_problems(recipe)}
     if not isinstance(recipe.name, str) or not re.fullmatch(NAME_PATTERN, recipe.name):
         found["name"] = (
             f"{recipe.name!r} cannot name a folder; use up to 60 letters, digits, `-`, `_` or `.`"
@@ -109,6 +110,8 @@ def _vocabulary_problems(recipe: "Recipe") -> dict[str, str]:
 
 
 def _new_token_problems(recipe: "Recipe") -> dict[str, str]:
+    if recipe.head.kind != OWN:
+        return {}  # only their names count: no decoder has rows of them
     stages = {name: getattr(recipe, name) for name in ("prepare", "train", "recover")}
     if not any(stage.steps and not stage.freeze_embeddings for stage in stages.values()):
         return {
@@ -126,6 +129,32 @@ def _new_token_problems(recipe: "Recipe") -> dict[str, str]:
             )
         }
     return {}
+
+
+def _head_problems(recipe: "Recipe") -> dict[str, str]:
+    if recipe.head.kind == OWN:
+        return {}
+    found, kept = {}, recipe.vocabulary.languages
+    if recipe.head.writes == TOKENS and not kept:
+        found["vocabulary.languages"] = (
+            "is empty, and a CTC head would score every token of all languages; name those to keep"
+        )
+    if recipe.head.writes != TOKENS and kept:
+        found["vocabulary.languages"] = (
+            "is of no use to a head that writes the letters of the training texts; empty it, or "
+            "set head.writes to tokens"
+        )
+    for name in ("merge_steps", "merge_dropout"):
+        if getattr(recipe.vocabulary, name):
+            found[f"vocabulary.{name}"] = (
+                "is about rows of the decoder, which a CTC head takes the place of; set it to 0"
+            )
+    if recipe.distill.teacher == "dense" and not recipe.prepare.steps:
+        found["distill.teacher"] = (
+            "the dense model's CTC head has learnt nothing yet; give prepare steps, or take no "
+            "teacher"
+        )
+    return found
 
 
 def _needs_dev(recipe: "Recipe") -> bool:
@@ -173,6 +202,7 @@ class Recipe:
     method: str = DEFAULT_METHOD
     options: Any = None
     target: TargetOptions = field(default_factory=TargetOptions)
+    head: HeadOptions = field(default_factory=HeadOptions)
     vocabulary: VocabularyOptions = field(default_factory=VocabularyOptions)
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -207,6 +237,7 @@ class Recipe:
 # Section name -> what its missing keys are filled up from.
 _SECTIONS: dict[str, Any] = {
     "target": TargetOptions(),
+    "head": HeadOptions(),
     "vocabulary": VocabularyOptions(),
     "data": DataOptions(),
     "augment": AugmentOptions(),
@@ -219,6 +250,8 @@ _SECTIONS: dict[str, Any] = {
     "export": ExportOptions(),
     "runtime": RuntimeOptions(),
 }
+# Sections that may be given as one word, and the key it is for.
+_SHORT = {"method": "name", "head": "kind"}
 _TOP = ("name", "model", "language")
 _TOP_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Recipe) if f.name in _TOP}
 
@@ -354,14 +387,14 @@ def _drop_other_methods_options(mapping: dict[str, Any], values: Mapping[str, An
 
 def _set(mapping: dict[str, Any], dotted: str, value: Any) -> None:
     section, _, key = dotted.rpartition(".")
-    if dotted == "method":
-        section, key = "method", "name"
+    if dotted in _SHORT:
+        section, key = dotted, _SHORT[dotted]
     if not section:
         mapping[key] = value
         return
     inner = mapping.get(section)
-    if section == "method" and isinstance(inner, str):
-        inner = {"name": inner}
+    if section in _SHORT and isinstance(inner, str):
+        inner = {_SHORT[section]: inner}
     mapping[section] = {**inner, key: value} if isinstance(inner, dict) else {key: value}
 
 
@@ -382,6 +415,8 @@ def _section(name: str, given: Any, defaults: Any, found: dict[str, str]) -> Any
     """An options instance; problems go to `found`, and then the defaults stand in."""
     if given is None:
         return defaults
+    if name in _SHORT and isinstance(given, str):
+        given = {_SHORT[name]: given}
     if not isinstance(given, Mapping):
         found[name] = f"{given!r} is not a section of keys and values"
         return defaults

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from whisperslim.core.disk.untrusted import fitting, json_of, read_json, read_yaml
 from whisperslim.core.disk.weight_files import weight_files
+from whisperslim.core.heads.options import OWN
 from whisperslim.engines import registry
 from whisperslim.errors import RunError, SourceError
 
@@ -65,15 +66,16 @@ def room_needed(run: "RunDir") -> RoomNeeded | None:
         return None
     every, embedding = found
     trims = bool(_section(recipe, "vocabulary").get("languages"))
-    if trims:  # few tokens stay: 871 of 51,865 for Hindi
+    heads = _section(recipe, "head").get("kind", OWN) != OWN
+    if trims or heads:  # few tokens stay: 871 of 51,865 for Hindi
         every, embedding = every - embedding, 0
     checkpoints = [
         _stage_checkpoints(_section(recipe, name), every, embedding)
         for name, stage in _STAGES.items()
         if not run.stage_done(stage)
     ]
-    # tuned, cut and slim always; trimmed, prepared and an export when the recipe has them.
-    copies = 3 + trims + bool(_section(recipe, "prepare").get("steps"))
+    # tuned, cut and slim always; trimmed, headed, prepared and an export when the recipe has them.
+    copies = 3 + trims + heads + bool(_section(recipe, "prepare").get("steps"))
     copies += _section(recipe, "export").get("engine") != registry.OWN
     return RoomNeeded(max(checkpoints, default=0), copies * every * _FLOAT_BYTES)
 

@@ -70,14 +70,20 @@ class StageContext:
         return self.run.path / "trimmed"
 
     @property
+    def headed_path(self) -> Path:
+        """The model with the head that the recipe puts on it."""
+        return self.run.path / "headed"
+
+    @property
     def prepared_path(self) -> Path:
         """The dense model after its own tuning, when the recipe asks for that."""
         return self.run.path / "prepared"
 
     @property
     def base(self) -> str:
-        """Name of the model training begins with: trimmed, when the recipe's is to be."""
-        return str(self.trimmed_path) if self.trimmed_path.is_dir() else self.recipe.model
+        """Name of the model training begins with: the last of what was made of the recipe's."""
+        made = [path for path in (self.headed_path, self.trimmed_path) if path.is_dir()]
+        return str(made[0]) if made else self.recipe.model
 
     @property
     def start(self) -> str:

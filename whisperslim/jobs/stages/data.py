@@ -4,14 +4,21 @@ How long a text the run can be trained on is found before its model is loaded or
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.families import Family
+from whisperslim.core.families.flavours.ctc import frames_needed
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.fetch.sources import resolve
+from whisperslim.core.heads.ctc import letters_take, takes_ctc_head
+from whisperslim.core.heads.options import CTC, LETTERS, HeadOptions
 from whisperslim.core.store.checkpoint import empty_model, family_in
 from whisperslim.core.tokens.files import read_table, write_trimmed_files
 from whisperslim.core.tokens.options import VocabularyOptions
@@ -34,7 +41,10 @@ from whisperslim.speech.corpus.report import (
 
 
 def text_limit(
-    folder: Path, language: str, vocabulary: VocabularyOptions | None = None
+    folder: Path,
+    language: str,
+    vocabulary: VocabularyOptions | None = None,
+    head: HeadOptions | None = None,
 ) -> TextLimit | None:
     """The limit of the model in `folder`, with the tokens that `vocabulary` leaves it.
 
@@ -48,18 +58,41 @@ def text_limit(
         folder: A model folder.
         language: Code of the texts' language, for the prompt.
         vocabulary: What a run keeps of the tokens; None or no languages is all.
+        head: What a run puts in the place of the model's own decoder; None is nothing.
 
     Raises:
         CheckpointError: for a damaged folder.
         UsageError: when the model does not know a language.
     """
     family, model = family_in(folder), empty_model(folder)
-    tokens, most = family.load_tokens(folder), family.text_limit(model)
-    if most is None:
-        return None
+    longest = family.input_spec(model).max_seconds
+    if head is not None and head.kind == CTC and head.writes == LETTERS:
+        return _frames_limit(family, head, longest, lambda text: letters_take(text, language))
+    tokens = family.load_tokens(folder)
     if vocabulary is not None and vocabulary.languages:
         tokens = _trimmed(folder, tokens, int(model.config.vocab_size), vocabulary)
-    return TextLimit(count=lambda text: family.text_length(tokens, text, language), positions=most)
+    if head is not None and head.kind == CTC:
+        return _frames_limit(family, head, longest, lambda text: frames_needed(tokens.encode(text)))
+    most = family.text_limit(model, longest)
+    if most is None:
+        return None
+    return TextLimit(
+        count=lambda text: family.text_length(tokens, text, language),
+        positions=most,
+        room=None if family.text_limit(model, 1.0) == most else partial(_room, family, model),
+    )
+
+
+def _room(family: Family, model: PreTrainedModel, seconds: float) -> int:
+    limit = family.text_limit(model, seconds)
+    return 0 if limit is None else limit
+
+
+def _frames_limit(
+    family: Family, head: HeadOptions, longest: float, count: Callable[[str], int]
+) -> TextLimit:
+    frames = partial(takes_ctc_head(family).ctc_frames, pool=head.pool)
+    return TextLimit(count, frames(longest), frames)
 
 
 def heard_at_once(folder: Path) -> float:
@@ -104,7 +137,7 @@ def _training_clips(
 ) -> tuple[list[Item], list[Item], DataReport]:
     """What to train on, the dev set, and the report of all training sets."""
     recipe = context.recipe
-    data, limit = recipe.data, text_limit(folder, recipe.language, recipe.vocabulary)
+    data, limit = recipe.data, text_limit(folder, recipe.language, recipe.vocabulary, recipe.head)
     longest = min(data.max_seconds, heard_at_once(folder))
     asked: dict[str, Any] = {"limit": limit, "max_seconds": longest}
     train = [item for source in data.train for item in context.clips(source)]

@@ -62,7 +62,7 @@ def prepare(context: StageContext) -> bool:
         return True
     _check_target(context)
     student = context.load(context.base)
-    if not recipe.vocabulary.languages:  # noted when it was trimmed
+    if context.base == recipe.model:  # otherwise noted when something was made of it
         context.note_origin(student)
     method = Plain(PlainOptions(), Target(0.0, 0.0))
     if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
@@ -75,7 +75,7 @@ def tune(context: StageContext) -> bool:
     """Train the dense model with the method acting, and keep what the method has learnt."""
     recipe = context.recipe
     student = context.load(context.start)
-    if not recipe.prepare.steps and not recipe.vocabulary.languages:
+    if context.start == recipe.model:
         context.note_origin(student)
     method = build_method(context)
     if not _train(context, "tune", student, method, recipe.train, _teacher(context, student)):
@@ -191,7 +191,7 @@ def _splitting(context: StageContext, student: SpeechModel) -> Splitting | None:
     pieces = pieces_of(student.path) if rate else {}
     if not pieces:
         return None
-    limit = family.text_limit(student.model)
+    limit = family.text_limit(student.model, student.input_spec.max_seconds)
     if limit is not None:
         limit -= family.text_length(student.tokens, "", recipe.language)
     return Splitting(pieces, rate, recipe.runtime.seed, limit)

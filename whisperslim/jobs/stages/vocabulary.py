@@ -1,5 +1,7 @@
 """The stage that leaves out the tokens no ticked language needs, before anything is trained.
 
+It is also where a model gets another head, when the recipe asks for one.
+
 Every later stage works on the trimmed model, which saves most of the decoder's output product in
 training, too. The dense model the run is compared with stays whole, unless the run prepares it.
 """
@@ -15,6 +17,8 @@ import torch
 
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.families.hearing import Tokens
+from whisperslim.core.heads.ctc import save_with_ctc_head
+from whisperslim.core.heads.options import CTC
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.tokens.files import read_table
 from whisperslim.core.tokens.merges import with_new_tokens
@@ -30,7 +34,31 @@ _CLIPS = 2048  # read at most for the first rows of new tokens; our choice
 
 
 def trim_vocabulary(context: StageContext) -> bool:
-    """Write the model with the tokens of the recipe's languages, when it names any."""
+    """Write the model with the tokens of the recipe's languages, when it names any.
+
+    And the one with another head, when the recipe asks for that.
+    """
+    if not _trim(context):
+        return False
+    if context.recipe.head.kind == CTC:
+        _put_head(context)
+    return True
+
+
+def _put_head(context: StageContext) -> None:
+    recipe, head = context.recipe, context.recipe.head
+    base = str(context.trimmed_path) if context.trimmed_path.is_dir() else recipe.model
+    speech = context.load(base)
+    if base == recipe.model:
+        context.note_origin(speech)
+    context.seed_for("head")
+    texts = [item.text for item in context.chosen("train")]
+    count = save_with_ctc_head(context.headed_path, speech, head, texts, recipe.language)
+    told = f"a CTC head over {count} {head.writes}, the blank among them, is put on the encoder"
+    context.emit(Notice(message=f"{told}; it is yet to be learnt"))
+
+
+def _trim(context: StageContext) -> bool:
     recipe = context.recipe
     if not recipe.vocabulary.languages:
         return True

@@ -49,12 +49,19 @@ class TextLimit:
     """How much text a model can be trained on.
 
     Attributes:
-        count: Decoder positions that a text takes, in tokens, the prompt before it included.
-        positions: How many of them the model has.
+        count: Positions that a text takes at least: of a decoder, in tokens, the prompt before it
+            included; of a model that scores frames, in frames.
+        positions: How many of them the model has at most.
+        room: How many it has for so many seconds of sound; None: always all.
     """
 
     count: Callable[[str], int]
     positions: int
+    room: Callable[[float], int] | None = None
+
+    def of(self, seconds: float) -> int:
+        """The positions there are for so much sound."""
+        return self.positions if self.room is None else self.room(seconds)
 
 
 @dataclass(frozen=True)
@@ -137,21 +144,21 @@ def examine(
     """
     samples = load or _decode
     problems: list[Problem] = []
-    total = 0.0
+    lengths = []
     for done, item in enumerate(items, start=1):
         seconds, found = _examine_audio(item, samples, max_seconds)
-        total += seconds
+        lengths.append(seconds)
         problems += found
         if progress:
             progress(done, len(items))
     problems += [*_examine_texts(items), *_overlap(items, against)]
-    problems += _long_texts(items, limit) if limit else ()
+    problems += _long_texts(items, lengths, limit) if limit else ()
     characters = _foreign_counts(items, language)
     problems += _foreign_problems(items, language)
     speakers = len({item.speaker for item in items if item.speaker})
     return DataReport(
         clips=len(items),
-        seconds=total,
+        seconds=sum(lengths),
         speakers=speakers,
         language=language,
         characters=characters,
@@ -206,11 +213,14 @@ def _examine_texts(items: Sequence[Item]) -> Iterator[Problem]:
             yield Problem(item.key, "duplicate_text", f"same text as {other}")
 
 
-def _long_texts(items: Sequence[Item], limit: TextLimit) -> Iterator[Problem]:
-    for item in items:
-        taken = limit.count(item.text)
-        if taken > limit.positions:
-            message = f"its text takes {taken} of the model's {limit.positions} positions"
+def _long_texts(
+    items: Sequence[Item], lengths: Sequence[float], limit: TextLimit
+) -> Iterator[Problem]:
+    for item, seconds in zip(items, lengths, strict=True):
+        taken, there = limit.count(item.text), limit.of(seconds)
+        if seconds and taken > there:  # without sound it is unusable anyway
+            message = f"its text takes {taken} of the model's {there} positions"
+            message += "" if limit.room is None else f" in {seconds:.1f} s"
             yield Problem(item.key, "text_too_long", message)
 
 

@@ -18,6 +18,7 @@ from whisperslim.ui.parts.updates import Updates
 _TITLES = {
     "": "What to make smaller",
     "target": "How much goes",
+    "head": "What writes the text",
     "vocabulary": "Which tokens stay",
     "method": "How it is found",
     "data": "Recordings",

@@ -126,8 +126,8 @@ class AttentionDecoder(ABC):
     def suppression(self, model: nn.Module, tokens: Tokens) -> Suppression:
         """What is never written."""
 
-    def text_limit(self, model: nn.Module) -> int | None:
-        """The decoder's positions."""
+    def text_limit(self, model: nn.Module, seconds: float) -> int | None:
+        """The decoder's positions, however long the sound."""
         return self.positions(model)
 
     def text_length(self, tokens: Tokens, text: str, language: str) -> int:

@@ -22,7 +22,7 @@ from ctranslate2.specs.transformer_spec import FeedForwardSpec
 from torch import nn
 
 from whisperslim.core.families.whisper.decoder import as_whisper
-from whisperslim.core.families.whisper.model import AbsentAttention, AbsentLayer, AbsentLinear
+from whisperslim.core.families.whisper.units import AbsentAttention, AbsentLayer, AbsentLinear
 
 ACTIVATION = "gelu"  # the exact one; CTranslate2's specification of Whisper has no other
 _STACKS = ("encoder", "decoder")

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import sinusoids
 
-from whisperslim.core.families.whisper.model import AbsentAttention, AbsentLayer, AbsentLinear
+from whisperslim.core.families.whisper.units import AbsentAttention, AbsentLayer, AbsentLinear
 from whisperslim.exported.names import (
     CROSS,
     FEATURES,
