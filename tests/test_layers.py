@@ -22,6 +22,7 @@ LEAVES = {
     "exported",
     "extras",
     "fields",
+    "heap",
     "inputs",
     "offline",
     "places",
@@ -31,6 +32,7 @@ LEAVES = {
 MAY_IMPORT = {
     "errors": set(),
     "events": set(),
+    "heap": set(),
     "inputs": set(),
     "places": set(),
     "printable": set(),
@@ -373,6 +375,7 @@ def test_what_windows_lacks_may_be_loaded_when_it_is_needed() -> None:
 def test_importing_the_package_and_asking_for_help_is_light() -> None:
     code = (
         "import sys, whisperslim, whisperslim.cli\n"
+        "whisperslim.cli.command_line()\n"
         "heavy = {'torch', 'transformers', 'librosa', 'gradio', 'scipy', 'av',\n"
         "         'onnx', 'onnxruntime', 'ctranslate2'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or None)"

@@ -4,66 +4,70 @@ Exit codes: 0 done, 1 failed, 2 the request itself was wrong.
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
 
-from whisperslim.commands import (
-    app_page,
-    exports,
-    models,
-    profile,
-    reports,
-    runs,
-    sizes,
-    speech,
-    vocabulary,
-)
 from whisperslim.errors import WhisperSlimError, shortage_of
 from whisperslim.extras import advice
 from whisperslim.printable import printable
 
-app = typer.Typer(
-    name="whisperslim",
-    help="Make a Whisper model smaller and prove that it still hears Hindi.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+_PANELS = {
     "Runs": (
-        runs.compress,
-        runs.resume,
-        runs.stop,
-        runs.runs,
-        reports.queue,
-        reports.report,
-        runs.presets,
+        "runs.compress", "runs.resume", "runs.stop", "runs.runs", "reports.queue", "reports.report",
+        "runs.presets",
     ),
-    "Sizes": (sizes.replan, sizes.sweep),
+    "Sizes": ("sizes.replan", "sizes.sweep"),
     "Models": (
-        models.evaluate,
-        models.transcribe,
-        models.compare,
-        models.inspect,
-        models.fetch,
-        vocabulary.trim,
+        "models.evaluate", "models.transcribe", "models.compare", "models.inspect", "models.fetch",
+        "vocabulary.trim",
     ),
-    "Exports": (exports.export, exports.push, profile.profile),
-    "Speech": (speech.data, speech.record, speech.cache),
-    "App": (app_page.ui,),
-}
-for _panel, _commands in _PANELS.items():
-    for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+    "Exports": ("exports.export", "exports.push", "profile.profile"),
+    "Speech": ("speech.data", "speech.record", "speech.cache"),
+    "App": ("app_page.ui",),
+}  # fmt: skip
+"""Panel of the help -> module of `whisperslim.commands` and command, which its function is."""
+
+
+@cache
+def command_line(only: str = "") -> typer.Typer:
+    """All commands, or `only` one: the modules of the others would take megabytes for nothing."""
+    made = typer.Typer(
+        name="whisperslim",
+        help="Make a Whisper model smaller and prove that it still hears Hindi.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    made.callback()(lambda: None)  # else a single command would go without its name
+    for panel, places in _PANELS.items():
+        for place in places:
+            module, _, name = place.partition(".")
+            if only in ("", name):
+                function = getattr(import_module(f"whisperslim.commands.{module}"), name)
+                made.command(rich_help_panel=panel)(function)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return command_line()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _asked(words: Sequence[str]) -> str:
+    known = {place.partition(".")[2] for places in _PANELS.values() for place in places}
+    return words[0] if words and words[0] in known else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit. Errors a user can fix are reported in a sentence."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="whisperslim")
+        command_line(_asked(words))(args=words, prog_name="whisperslim")
     except WhisperSlimError as error:
         _exit_with(error)
     except (MemoryError, RuntimeError, ImportError, OSError) as error:

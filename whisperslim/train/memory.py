@@ -1,12 +1,9 @@
 """What training holds in memory, and giving back what it does not."""
 
-import ctypes
-import ctypes.util
-from collections.abc import Callable
-from functools import cache
-
 import psutil
 import torch
+
+from whisperslim.heap import give_back
 
 
 def memory_in_use(device: torch.device) -> int:
@@ -17,13 +14,5 @@ def memory_in_use(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    _trim()()
+    give_back()
     return int(psutil.Process().memory_info().rss)
-
-
-@cache
-def _trim() -> Callable[[], object]:
-    """glibc's `malloc_trim(0)`; nothing where the C library has no such function."""
-    name = ctypes.util.find_library("c")
-    trim = getattr(ctypes.CDLL(name), "malloc_trim", None) if name else None
-    return (lambda: trim(0)) if trim is not None else (lambda: None)

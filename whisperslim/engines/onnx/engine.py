@@ -28,6 +28,7 @@ from whisperslim.exported.names import (
 )
 from whisperslim.exported.own_script import ScriptMask, mask_for
 from whisperslim.exported.tokens import PromptTokens, read_tokens
+from whisperslim.heap import give_back
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -189,6 +190,7 @@ def open_export(
     tokens = read_tokens(folder)
     encoder = _session(folder / ENCODER_FILE, record, threads)
     decoder = _session(folder / DECODER_FILE, record, threads)
+    give_back()  # the files as they were read; else they stay for as long as the process lives
     return OnnxTranscriber(record, decoder_rules(record), window, tokens, encoder, decoder)
 
 
@@ -198,6 +200,8 @@ def _session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.Infe
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
+    # It keeps the most that any recording has needed, and doubles what it asks for.
+    options.enable_cpu_mem_arena = False
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:

@@ -11,6 +11,7 @@ from whisperslim.speech.audio.audio import HOP_LENGTH, N_FFT, N_MELS, SAMPLE_RAT
 _HERTZ_PER_MEL = 200.0 / 3.0
 _BREAK_HERTZ, _BREAK_MEL = 1000.0, 15.0
 _LOG_STEP = np.log(6.4) / 27.0
+_FRAMES_AT_ONCE = 256
 
 
 def log_mel(audio: np.ndarray, frames: int, n_mels: int = N_MELS) -> np.ndarray:
@@ -28,8 +29,11 @@ def log_mel(audio: np.ndarray, frames: int, n_mels: int = N_MELS) -> np.ndarray:
     # Frames are centred on their hop, and both ends are mirrored.
     wave = np.pad(np.pad(kept, (0, wanted - len(kept))), N_FFT // 2, mode="reflect")
     hops = np.lib.stride_tricks.sliding_window_view(wave, N_FFT)[::HOP_LENGTH][:frames]
-    spectrum = np.fft.rfft(hops * _window(), axis=1)
-    power = spectrum.real**2 + spectrum.imag**2
+    power = np.empty((frames, N_FFT // 2 + 1), np.float32)
+    for start in range(0, frames, _FRAMES_AT_ONCE):  # all of 30 s at once would take 15 MB
+        part = slice(start, start + _FRAMES_AT_ONCE)
+        spectrum = np.fft.rfft(hops[part] * _window(), axis=1)
+        power[part] = spectrum.real**2 + spectrum.imag**2
     log = np.log10(np.maximum(_mel_filters(n_mels) @ power.T, np.float32(1e-10)))
     features: np.ndarray = (np.maximum(log, log.max() - np.float32(8.0)) + 4.0) / 4.0
     return features
