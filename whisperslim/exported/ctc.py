@@ -65,6 +65,26 @@ class FrameTiming:
 
 
 @dataclass(frozen=True)
+class CTCRules:
+    """What a family whose head scores frames states of a model for whoever runs an export of it.
+
+    Attributes:
+        blank: Id of the blank.
+        stride, lead, pool: As of `FrameTiming`.
+    """
+
+    blank: int
+    stride: float
+    lead: float
+    pool: int
+
+    @property
+    def timing(self) -> FrameTiming:
+        """Which frames belong to a clip."""
+        return FrameTiming(self.stride, self.lead, self.pool)
+
+
+@dataclass(frozen=True)
 class Word:
     """A word and when it was said.
 
@@ -84,6 +104,10 @@ class Word:
     def later(self, seconds: float) -> "Word":
         """The same word in a recording that begins so much earlier."""
         return Word(self.text, self.start + seconds, self.end + seconds, self.confidence)
+
+
+DECODING = "greedy CTC, repeats and blanks dropped"
+"""How text is read off, for reports."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ from whisperslim.core.store.checkpoint import count_parameters, describe_cut, sa
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.core.tokens.letters import load_letters
+from whisperslim.engines.export.export import export
+from whisperslim.engines.export.parity import read_verdict
+from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.torch_engine import TorchTranscriber
-from whisperslim.errors import CheckpointError, RecipeError, UsageError
+from whisperslim.errors import CheckpointError, ExportError, RecipeError, UsageError
 from whisperslim.events import Event, Notice
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
@@ -30,6 +33,7 @@ from whisperslim.jobs.stages.order import work
 from whisperslim.methods.plain import PlainOptions
 from whisperslim.speech.audio.augment import AugmentOptions
 from whisperslim.speech.audio.window import WindowPolicy
+from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.train.batches import BatchSource
@@ -316,3 +320,45 @@ def test_letters_of_another_script_are_refused_for_hindi(folder: Path, tmp_path:
     tokens.check_language("en")
     with pytest.raises(UsageError, match="letters ABCDEFGH and others, none of them Devanagari"):
         speech.family.targets(speech.model, tokens, ["पानी"], ["a"], [1.0], "hi")
+
+
+@pytest.mark.parametrize("name", HEADS_OF)
+def test_it_is_exported_to_onnx_cut_as_it_is(folder: Path, tmp_path: Path, name: str) -> None:
+    speech = load_model(str(folder / name))
+    learn(folder, tmp_path / "steps", speech, 40)
+    plan = drop_some(speech)
+    plan = replace(plan, keep={**plan.keep, "encoder.1.ffn": ()})  # a whole sub-layer, too
+    whole = speech.groups()
+    cut(speech.model, whole, plan)
+    with torch.no_grad():  # what is cut so hard writes blanks alone
+        speech.model.get_submodule("head").bias[0] -= 4.0
+    clips = [AudioCache(folder / "cache").load(i) for i in load_items(str(folder / "corpus"))]
+    record = export(speech, "onnx", "none", tmp_path / "out", clips, "hi", WindowPolicy())
+    verdict = read_verdict(tmp_path / "out")
+    assert verdict.ok and verdict.same_text == len(clips)
+    assert verdict.encoder_error is not None and verdict.encoder_error < 1e-4
+    assert set(record.files) == {"frames.onnx"} and record.model_type == "whisper_ctc"
+    both = (
+        TorchTranscriber(speech, WindowPolicy()),
+        open_transcriber(str(tmp_path / "out"), WindowPolicy()),
+    )
+    for audio in clips:
+        wanted, found = (each.transcribe(audio) for each in both)
+        assert wanted.text == found.text
+        for first, second in zip(wanted.words, found.words, strict=True):
+            assert (first.text, first.start, first.end) == (second.text, second.start, second.end)
+            assert first.confidence == pytest.approx(second.confidence, rel=1e-3)
+    assert any(both[0].transcribe(audio).text for audio in clips), "silence would prove nothing"
+    stated = json.loads((tmp_path / "out" / "export.json").read_text("utf-8"))
+    (tmp_path / "out" / "export.json").write_text(json.dumps({**stated, "seal": ""}), "utf-8")
+    foreign = open_transcriber(str(tmp_path / "out"), WindowPolicy())
+    assert foreign.transcribe(clips[0]).words == both[1].transcribe(clips[0]).words
+    export(speech, "onnx", "int8", tmp_path / "int8", clips, "hi", WindowPolicy())
+    with pytest.raises(UsageError, match=r"of Devanagari|none of them|no language code"):
+        both[1].transcribe(clips[0], "ta")
+
+
+def test_ctranslate2_refuses_it_with_words(folder: Path, tmp_path: Path) -> None:
+    speech = load_model(str(folder / "one"))
+    with pytest.raises(ExportError, match=r"type whisper_ctc, which can be written for: onnx"):
+        export(speech, "ctranslate2", "none", tmp_path / "x", [], "hi", WindowPolicy())

@@ -112,7 +112,6 @@ class ToyFamily:
     engines: tuple[str, ...] = ()
     tied: Mapping[str, str] = {}
     token_row = "encoder.head"
-    tokenizer_file = "vocab.json"
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> ToyModel:
         try:
@@ -126,6 +125,9 @@ class ToyFamily:
     def skeleton_of(self, model: Any) -> ToyModel:
         with torch.device("meta"):
             return ToyModel(model.config)
+
+    def tokenizer_file(self, model: Any) -> str:
+        return "vocab.json"
 
     def load_tokens(self, folder: Path) -> ToyTokens:
         if json.loads((folder / "vocab.json").read_text("utf-8")) != VOCABULARY:

@@ -51,6 +51,6 @@ def exported(
         files={name: (folder / name).stat().st_size for name in written.files},
         runtime=written.runtime,
         settings=written.settings,
-        tokenizer=speech.family.tokenizer_file,
+        tokenizer=speech.family.tokenizer_file(speech.model),
     )
     return ctranslate2_export.open_export(folder, record, window or WindowPolicy(), threads=1)

@@ -100,9 +100,8 @@ class Hearing(Protocol):
         """Which row of a cost report has the tokens for its units; see `cost_row`."""
         ...
 
-    @property
-    def tokenizer_file(self) -> str:
-        """The file of a model folder that turns ids into text."""
+    def tokenizer_file(self, model: nn.Module) -> str:
+        """The file of the model's folder that turns ids into text."""
         ...
 
     # Loading

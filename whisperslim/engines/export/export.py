@@ -194,7 +194,7 @@ def _record(
     written: Written,
     facts: Mapping[str, Any],
 ) -> ExportRecord:
-    tokenizer = speech.family.tokenizer_file
+    tokenizer = speech.family.tokenizer_file(speech.model)
     slim = (speech.path / SLIM_FILE).is_file()
     return ExportRecord(
         engine=engine,

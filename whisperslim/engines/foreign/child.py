@@ -10,6 +10,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -143,7 +144,8 @@ def _answer(
         heard = hearing.hear(given, message["seconds"], message["language"])
         ids = None if heard.ids is None else [int(i) for i in heard.ids]
         wrote = {"text": heard.text, "tokens": heard.tokens, "at_limit": bool(heard.at_limit)}
-        send(outbox, {**wrote, "first": heard.first_token_seconds, "ids": ids})
+        words = [asdict(word) for word in heard.words]
+        send(outbox, {**wrote, "first": heard.first_token_seconds, "ids": ids, "words": words})
 
 
 if __name__ == "__main__":

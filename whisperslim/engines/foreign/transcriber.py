@@ -21,13 +21,14 @@ import numpy as np
 import psutil
 
 from whisperslim import errors
-from whisperslim.core.disk.untrusted import typed
+from whisperslim.core.disk.untrusted import record_of, typed
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.foreign.messages import Message, receive, send
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError, WhisperSlimError
 from whisperslim.exported.bounds import OWN_SCRIPT
+from whisperslim.exported.ctc import Word
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -258,6 +259,7 @@ class ForeignTranscriber(WindowedTranscriber):
                 typed(answer["at_limit"], bool),
                 None if first is None else typed(first, float),
                 None if ids is None else tuple(typed(i, int) for i in typed(ids, list)),
+                tuple(record_of(Word, word) for word in typed(answer["words"], list)),
             )
 
     def in_own_script(self) -> Self:

@@ -12,6 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
+from whisperslim.engines.onnx.frames import open_frames
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecoderRules, DecodingOptions
@@ -19,6 +20,7 @@ from whisperslim.exported.names import (
     DECODER_FILE,
     ENCODER_FILE,
     FEATURES,
+    FRAMES_FILE,
     LOGITS,
     PAST,
     POSITIONS,
@@ -172,7 +174,7 @@ class OnnxTranscriber(WindowedTranscriber):
 
 def open_export(
     folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
-) -> OnnxTranscriber:
+) -> WindowedTranscriber:
     """The model in `folder`, ready to listen.
 
     On a processor without dot products of 8-bit integers the runtime takes slower kernels by
@@ -187,6 +189,10 @@ def open_export(
         ExportError: a graph is damaged, or needs a later ONNX Runtime.
         CheckpointError: the tokenizer cannot be read.
     """
+    if FRAMES_FILE in record.files:
+        graph = _session(folder / FRAMES_FILE, record, threads)
+        give_back()
+        return open_frames(folder, record, window, graph)
     tokens = read_tokens(folder)
     encoder = _session(folder / ENCODER_FILE, record, threads)
     decoder = _session(folder / DECODER_FILE, record, threads)

@@ -7,13 +7,15 @@ import onnxruntime
 
 from whisperslim.core.families.whisper.decoder import as_whisper
 from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
+from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
+from whisperslim.core.families.whisper_ctc.onnx import write_frames
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import copy_side_files
 from whisperslim.engines.export.export import Written
 from whisperslim.engines.onnx.engine import open_export
 from whisperslim.engines.onnx.graph import OnnxBuilder, Precision
 from whisperslim.errors import ExportError
-from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE
+from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE, FRAMES_FILE
 
 __all__ = ["check", "open_export", "write"]
 
@@ -43,16 +45,27 @@ def check(speech: SpeechModel, quantize: str) -> None:
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
-    """Two graphs and the tokenizer into the existing folder `folder`."""
+    """The model's graphs and the tokenizer into the existing folder `folder`."""
     many, few = PRECISIONS[quantize]
+    if isinstance(speech.model, WhisperForCTC):
+        frames = OnnxBuilder("frames", many)
+        write_frames(speech.model, frames)
+        files = frames.save(folder / FRAMES_FILE)
+    else:
+        files = _write_two(speech, folder, many, few)
+    copy_side_files(speech.path, folder)
+    versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    return Written(files, versions, {"bits": few.bits, "block": few.block})
+
+
+def _write_two(
+    speech: SpeechModel, folder: Path, many: Precision, few: Precision
+) -> tuple[str, ...]:
     encoder, decoder = OnnxBuilder("encoder", many), OnnxBuilder("decoder", few)
     whisper = as_whisper(speech.model)
     write_encoder(whisper, encoder)
     write_decoder(whisper, decoder)
-    files = encoder.save(folder / ENCODER_FILE) + decoder.save(folder / DECODER_FILE)
-    copy_side_files(speech.path, folder)
-    versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-    return Written(files, versions, {"bits": few.bits, "block": few.block})
+    return encoder.save(folder / ENCODER_FILE) + decoder.save(folder / DECODER_FILE)
 
 
 def _check_blocks(speech: SpeechModel, precision: Precision) -> None:

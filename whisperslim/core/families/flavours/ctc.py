@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from whisperslim.core.families.hearing import PieceEvidence, StepOutputs, Tokens, Written
-from whisperslim.exported.ctc import FrameTiming, FrameTokens, read_path
+from whisperslim.exported.ctc import DECODING, CTCRules, FrameTiming, FrameTokens, read_path
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -174,11 +174,13 @@ class CTC(ABC):
 
     def describe_decoding(self) -> str:
         """Nothing to choose."""
-        return "greedy CTC, repeats and blanks dropped"
+        return DECODING
 
     def export_facts(self, model: nn.Module, tokens: Tokens, folder: Path) -> Mapping[str, Any]:
-        """The blank, and the fields of `FrameTiming`."""
-        return {"blank": cast(BlankTokens, tokens).blank, **asdict(self.timing(model))}
+        """As `CTCRules` has it."""
+        timing = self.timing(model)
+        rules = CTCRules(cast(BlankTokens, tokens).blank, timing.stride, timing.lead, timing.pool)
+        return asdict(rules)
 
     @torch.no_grad()
     def with_constant_output(self, model: Model, tokens: Tokens) -> Model:

@@ -21,7 +21,6 @@ class WhisperFolder:
 
     tied = TIED
     token_row = "decoder.embeddings"
-    tokenizer_file = TOKENIZER_FILE
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> WhisperForConditionalGeneration:
         """The architecture of `config.json` on the meta device, with its generation settings."""
@@ -43,6 +42,10 @@ class WhisperFolder:
         """The architecture of the model's configuration, which a cut leaves as it was."""
         with torch.device("meta"):
             return WhisperForConditionalGeneration(cast(Any, model).config)
+
+    def tokenizer_file(self, model: nn.Module) -> str:
+        """As the tokenizers library has it."""
+        return TOKENIZER_FILE
 
     def load_tokens(self, folder: Path) -> TokenCodec:
         """The byte-level tokenizer with Whisper's control tokens."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
-from transformers import WhisperForConditionalGeneration
+from transformers import PreTrainedModel, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import sinusoids
 
 from whisperslim.core.families.whisper.units import AbsentAttention, AbsentLayer, AbsentLinear
@@ -86,21 +86,28 @@ def write_encoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> N
     Frames are even. States are `(1, frames / 2, d_model)`; `cross_keys_L` and `cross_values_L`
     of decoder layer L are `(1, heads, frames / 2, width)`.
     """
-    encoder: Any = model.model.encoder
     width = int(model.config.d_model)
-    mel = to.input(FEATURES, (1, int(model.config.num_mel_bins), "frames"))
+    x = write_states(model, to)
+    to.output(x, STATES, (1, "positions", width))
+    for index, attention in _crossing(model):
+        _heard(to, x, index, attention)
+
+
+def write_states(model: PreTrainedModel, to: GraphBuilder) -> str:
+    """Log-mel `features` `(1, n_mels, frames)` -> the encoder's states, of Whisper's encoder."""
+    config: Any = model.config
+    encoder: Any = model.get_submodule("model.encoder")
+    width = int(config.d_model)
+    mel = to.input(FEATURES, (1, int(config.num_mel_bins), "frames"))
     (x,) = to.node("Transpose", mel, perm=(0, 2, 1))
-    x = _convolution(to, _windows(to, x, int(model.config.num_mel_bins)), "conv1", encoder.conv1)
+    x = _convolution(to, _windows(to, x, int(config.num_mel_bins)), "conv1", encoder.conv1)
     x = _convolution(to, _every_other_window(to, x, width), "conv2", encoder.conv2)
     x = _add_positions(to, x, encoder.embed_positions.weight)
     for name, layer in _present(model, "encoder"):
         if _attends(layer.self_attn):
             x = _add(to, x, _own_attention(to, x, name, layer, caches=None))
         x = _feed_forward(to, x, name, layer)
-    x = to.norm(x, "encoder.norm", encoder.layer_norm)
-    to.output(x, STATES, (1, "positions", width))
-    for index, attention in _crossing(model):
-        _heard(to, x, index, attention)
+    return to.norm(x, "encoder.norm", encoder.layer_norm)
 
 
 def write_decoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> None:

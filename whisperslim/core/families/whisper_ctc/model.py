@@ -24,6 +24,7 @@ from whisperslim.errors import CheckpointError, UsageError
 from whisperslim.exported.ctc import FrameTiming
 from whisperslim.exported.letters import VOCABULARY_FILE
 from whisperslim.exported.pieces import load_pieces
+from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 
 _MOST_POOLED = 2
@@ -35,11 +36,10 @@ class WhisperCTCFamily(WhisperUnits, CTC):
     """Attention heads and FFN units of every encoder layer."""
 
     model_type = "whisper_ctc"
-    engines: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ("onnx",)
     stacks = _STACKS
     tied = _NOTHING
     token_row = "encoder.head"
-    tokenizer_file = VOCABULARY_FILE
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> WhisperForCTC:
         """The architecture of `config.json` on the meta device."""
@@ -57,6 +57,11 @@ class WhisperCTCFamily(WhisperUnits, CTC):
         """The architecture of the model's configuration, which a cut leaves as it was."""
         with torch.device("meta"):
             return WhisperForCTC(cast(WhisperCTCConfig, as_whisper_ctc(model).config))
+
+    def tokenizer_file(self, model: nn.Module) -> str:
+        """Of letters or pieces."""
+        pieces = as_whisper_ctc(model).config.writes == PIECES
+        return TOKENIZER_FILE if pieces else VOCABULARY_FILE
 
     def load_tokens(self, folder: Path) -> Tokens:
         """Letters or pieces, as the configuration says; their blank is the model's."""
