@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.provenance import provenance, write_result
-from benchmarks.scoring import latency, row_record, score, short
+from benchmarks.shared.provenance import provenance, write_result
+from benchmarks.shared.scoring import latency, row_record, score, short
 from whisperslim.core.loading import load_model
 from whisperslim.events import StageFinished
 from whisperslim.jobs.recipe.recipe import dotted_values, load_recipe, to_yaml, with_values

@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from benchmarks import measuring
-from benchmarks.dense_systems import BOTH_WAYS, peers
-from benchmarks.ggml_weights import MAGIC, write_ggml
-from benchmarks.measuring import class_records, measure, ratio, without_folders
-from benchmarks.openai_weights import openai_name, openai_tensors
-from benchmarks.recordings import ALL_SHORT, LONG, Clip
-from benchmarks.side_by_side_table import ablation, headline, side_by_side
-from benchmarks.system_process import SystemFailedError
-from benchmarks.systems import use_library
+from benchmarks.systems import measuring
+from benchmarks.systems.dense_systems import BOTH_WAYS, peers
+from benchmarks.systems.ggml_weights import MAGIC, write_ggml
+from benchmarks.systems.measuring import class_records, measure, ratio, without_folders
+from benchmarks.systems.openai_weights import openai_name, openai_tensors
+from benchmarks.systems.opening import use_library
+from benchmarks.systems.process import SystemFailedError
+from benchmarks.systems.recordings import ALL_SHORT, LONG, Clip
+from benchmarks.tables.systems import ablation, headline, side_by_side
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core import matmul
 from whisperslim.core.loading import SpeechModel, load_model

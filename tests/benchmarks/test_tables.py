@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import PAGES, TABLES, filled_in
+from benchmarks.tables.pages import PAGES, TABLES, filled_in
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -12,7 +12,7 @@ SPEC = EngineSpec(
     install="pip install onnx onnxruntime",
     by_family=True,
     rests=("encoder.onnx", "decoder.onnx", "frames.onnx"),
-    # By the times of benchmarks/side_by_side.py, except that int4, a little faster yet, comes after
-    # int8, which keeps closer to the model.
+    # By the times of benchmarks.systems.side_by_side, except that int4, a little faster yet, comes
+    # after int8, which keeps closer to the model.
     ranks={"int8": 1, "int4": 2, FULL: 4},
 )

@@ -1,0 +1,232 @@
+"""Many at once, and for long: how the app answers, and whether its memory grows.
+
+    python -m benchmarks.app.load RUNS --dense MODEL
+    python -m benchmarks.app.load RUNS --dense MODEL --minutes 30 --pause 5
+
+What the page itself sends for one comparison and for one look at the runs is noted in a real
+Chromium, with the first demo clip. Then both are sent by many sessions of their own:
+`--comparisons` comparisons at one moment (they are worked off one after another, so waits add up),
+and `--pollers` pages that look every two seconds until the last comparison is answered. With
+`--minutes`, comparisons follow one another instead, `--pause` seconds apart, and the memory that
+only the app holds is noted every minute.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.app.page import open_compare
+from benchmarks.app.served import Served, browser_hearing, fresh_page, served
+from benchmarks.shared.provenance import provenance, write_result
+from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
+
+API = "/gradio_api/queue"
+CLIP = CLIPS_FOLDER / "audio" / "demo_000.ogg"
+LOOK_SECONDS = 2.0  # the page's own timer
+PATIENCE_SECONDS = 900.0
+
+Bodies = dict[str, dict[str, Any]]
+"""What a page sends, by what it is for."""
+
+
+@dataclass
+class Answers:
+    """Seconds of those that were answered, and what the others got."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """For the stored result. Raises `RuntimeError` when nothing was answered."""
+        if not self.seconds:
+            raise RuntimeError(f"nothing was answered; told instead: {self.refused[:3]}")
+        ordered = sorted(self.seconds)
+        return {
+            "answered": len(ordered),
+            "refused": len(self.refused),
+            "told": sorted(set(self.refused))[:3],
+            "median": ordered[len(ordered) // 2],
+            "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+            "max": ordered[-1],
+        }
+
+
+def main() -> None:
+    """Note, send, store."""
+    asked = _arguments()
+    with served(asked.runs, "--folder", str(asked.dense)) as app:
+        bodies = _noted(app, asked)
+        made = _memory(app, bodies, asked) if asked.minutes else _many(app, bodies, asked)
+    name = "app_memory" if asked.minutes else "app_load"
+    print(write_result(asked.out or name, {**made, **provenance(threads=0)}))
+
+
+def _many(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
+    before = app.memory()
+    compared, looked = asyncio.run(_load(app.address, bodies, asked))
+    return {
+        "what": "seconds until an answer, many sessions at once; memory the app alone holds",
+        "comparisons": compared.record(),
+        "looks": looked.record(),
+        "pollers": asked.pollers,
+        "memory_before": before,
+        "memory_after": app.memory(),
+    }
+
+
+def _memory(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "what": "bytes of memory the app alone holds while comparisons follow one another",
+        "minutes": asked.minutes,
+        "note": asked.note,
+        "pause_seconds": asked.pause,
+        "by_minute": asyncio.run(_for_long(app, bodies, asked)),
+    }
+
+
+def _noted(app: Served, asked: argparse.Namespace) -> Bodies:
+    """The bodies a page sends for a comparison and for a look, from a comparison that was made."""
+    sent: list[dict[str, Any]] = []
+
+    def note(request: Any) -> None:
+        if "/queue/join" in request.url:
+            sent.append(json.loads(request.post_data))
+
+    with browser_hearing(CLIP) as browser, fresh_page(browser, app.address) as page:
+        page.on("request", note)
+        open_compare(page, asked.dense)
+        page.locator("#clip input").click()
+        page.locator("ul [role=option]").first.click()
+        page.wait_for_selector("#recording audio, #recording #waveform", state="attached")
+        page.wait_for_timeout(3000)  # the clip comes into the recorder
+        page.locator("#compare").click()
+        page.wait_for_function("() => document.querySelectorAll('.ws-transcript').length === 2")
+        page.wait_for_timeout(3 * 1000 * LOOK_SECONDS)
+        config = page.evaluate("() => window.gradio_config")
+    engines = _component(config, "slim-engine")
+    looks = _events(config, lambda each: any(kind == "tick" for _, kind in each["targets"]))
+    offers = _events(config, lambda each: engines in each["outputs"])
+    found = {
+        "offer": [body for body in sent if body["fn_index"] in offers],
+        "compare": [body for body in sent if _is_recording(body["data"])],
+        "look": [body for body in sent if body["fn_index"] in looks],
+    }
+    if not all(found.values()):
+        raise RuntimeError(f"the page did not send all of {', '.join(found)}")
+    return {what: bodies[-1] for what, bodies in found.items()}
+
+
+def _component(config: dict[str, Any], name: str) -> int:
+    made = config["components"]
+    return next(each["id"] for each in made if each["props"].get("elem_id") == name)
+
+
+def _events(config: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]) -> set[int]:
+    return {each["id"] for each in config["dependencies"] if wanted(each)}
+
+
+def _is_recording(data: Sequence[Any]) -> bool:
+    return any(isinstance(value, dict) and "path" in value for value in data)
+
+
+async def _load(address: str, bodies: Bodies, asked: argparse.Namespace) -> tuple[Answers, Answers]:
+    compared, looked = Answers(), Answers()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    done = asyncio.Event()
+    async with httpx.AsyncClient(
+        base_url=address, timeout=PATIENCE_SECONDS, limits=limits
+    ) as client:
+        pollers = [
+            asyncio.create_task(_poll(client, bodies["look"], looked, done, place / asked.pollers))
+            for place in range(asked.pollers)
+        ]
+        sessions = [await _session(client, bodies) for _ in range(asked.comparisons)]
+        many = [_ask(client, bodies["compare"], compared, session) for session in sessions]
+        await asyncio.gather(*many)
+        done.set()
+        await asyncio.gather(*pollers)
+    return compared, looked
+
+
+async def _poll(
+    client: httpx.AsyncClient,
+    body: dict[str, Any],
+    answers: Answers,
+    done: asyncio.Event,
+    part: float,
+) -> None:
+    await asyncio.sleep(part * LOOK_SECONDS)
+    session = secrets.token_hex(8)
+    while not done.is_set():
+        started = time.perf_counter()
+        await _ask(client, body, answers, session)
+        await asyncio.sleep(max(0.0, LOOK_SECONDS - (time.perf_counter() - started)))
+
+
+async def _session(client: httpx.AsyncClient, bodies: Bodies) -> str:
+    """One that has been offered the models: a page may choose only among what it was shown."""
+    session = secrets.token_hex(8)
+    await _ask(client, bodies["offer"], Answers(), session)
+    return session
+
+
+async def _ask(
+    client: httpx.AsyncClient, body: dict[str, Any], answers: Answers, session: str
+) -> None:
+    started = time.perf_counter()
+    joined = await client.post(f"{API}/join", json={**body, "session_hash": session})
+    if joined.status_code != 200:
+        answers.refused.append(joined.text)
+        return
+    said: dict[str, Any] = {}
+    async with client.stream("GET", f"{API}/data", params={"session_hash": session}) as stream:
+        async for line in stream.aiter_lines():
+            said = json.loads(line.removeprefix("data:")) if line.startswith("data:") else said
+            if said.get("msg") in ("process_completed", "unexpected_error", "close_stream"):
+                break
+    if said.get("success"):
+        answers.seconds.append(time.perf_counter() - started)
+    else:
+        answers.refused.append(str(said.get("output") or said.get("message") or said))
+
+
+async def _for_long(app: Served, bodies: Bodies, asked: argparse.Namespace) -> list[dict[str, int]]:
+    started = time.monotonic()
+    noted: list[dict[str, int]] = []
+    answers = Answers()
+    async with httpx.AsyncClient(base_url=app.address, timeout=PATIENCE_SECONDS) as client:
+        session = await _session(client, bodies)
+        while time.monotonic() - started < 60 * asked.minutes:
+            if time.monotonic() - started >= 60 * len(noted):
+                noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
+            await _ask(client, bodies["compare"], answers, session)
+            await asyncio.sleep(asked.pause)
+    noted.append({"comparisons": len(answers.seconds), "bytes": app.memory()})
+    if answers.refused:
+        raise RuntimeError(f"comparisons were refused: {answers.refused[:3]}")
+    return noted
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of runs, with one that is finished")
+    parser.add_argument("--dense", type=Path, required=True, help="folder of the dense model")
+    parser.add_argument("--comparisons", type=int, default=20)
+    parser.add_argument("--pollers", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=0.0)
+    parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--out", default="", help="name of the record, if not the usual one")
+    parser.add_argument("--note", default="", help="free text stored with the record")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""How long a person waits at the page: loading, first text while speaking, the final pair.
+
+    python -m benchmarks.app.page RUNS --dense MODEL --clip RECORDING [--name WORDS]
+
+A real Chromium; its microphone plays the recording. The slim side is what the app offers first for
+the newest run in RUNS, in that run's fastest engine; the dense side is transformers in its 30 s
+window. First text: from the press of Record to the first slim word on the page; how long the
+recording is silent first is given beside it. Final pair: from the press of Compare to both
+transcripts; the first of them loads both models. Needs requirements-dev.txt. Nothing else should
+run meanwhile; the browser itself shares the machine.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+
+from benchmarks.app.served import Served, browser_hearing, fresh_page, served
+from benchmarks.shared.provenance import median_and_range, provenance, write_result
+from whisperslim.engines.live.voice import FRAME_SAMPLES, SileroDetector
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+
+_HAS_TEXT = """() => {
+  const slim = document.querySelector(".ws-live-slim .ws-live-text");
+  return Boolean(slim && slim.innerText.trim());
+}"""
+
+
+def main() -> None:
+    """Serve, look, speak, store."""
+    asked = _arguments()
+    sound = decode(asked.clip)
+    with (
+        served(asked.runs, "--folder", str(asked.dense)) as app,
+        browser_hearing(asked.clip) as browser,
+    ):
+        loads = [_load(browser, app) for _ in range(asked.repeats + 1)][1:]
+        idle = app.memory()
+        waits = [_speak(browser, app, asked, len(sound)) for _ in range(asked.repeats + 1)]
+        both = app.memory()
+    first, later = waits[0], waits[1:]
+    record = {
+        "what": "seconds a person waits at the page, and bytes of memory the app alone holds",
+        "name": asked.name,
+        "audio_seconds": len(sound) / SAMPLE_RATE,
+        "silent_at_first": _silence(sound),
+        "page_load": median_and_range(loads),
+        "first_text_cold": first["text"],
+        "first_text": median_and_range([wait["text"] for wait in later]),
+        "final_pair_cold": first["pair"],
+        "final_pair": median_and_range([wait["pair"] for wait in later]),
+        "memory_idle": idle,
+        "memory_two_models": both,
+        **provenance(threads=0),
+    }
+    print(write_result("app_page", record))
+
+
+def _load(browser: Browser, app: Served) -> float:
+    started = time.perf_counter()
+    with fresh_page(browser, app.address):
+        return time.perf_counter() - started
+
+
+def _speak(
+    browser: Browser, app: Served, asked: argparse.Namespace, samples: int
+) -> dict[str, float]:
+    with fresh_page(browser, app.address) as page:
+        open_compare(page, asked.dense)
+        started = time.perf_counter()
+        page.get_by_role("button", name="Record", exact=True).click()
+        page.wait_for_function(_HAS_TEXT)
+        text = time.perf_counter() - started
+        page.wait_for_timeout(max(0.0, 1000 * (samples / SAMPLE_RATE - text)))
+        page.get_by_role("button", name="Stop", exact=True).last.click()
+        page.wait_for_selector("#recording audio, #recording #waveform", state="attached")
+        page.wait_for_timeout(1500)  # the upload, which a person does not see either
+        started = time.perf_counter()
+        page.locator("#compare").click()
+        page.wait_for_function("() => document.querySelectorAll('.ws-transcript').length === 2")
+        return {"text": text, "pair": time.perf_counter() - started}
+
+
+def open_compare(page: Page, dense: Path) -> None:
+    """The Compare tab with `dense` on its left side, its slim side as offered."""
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    field = page.locator("#dense input")
+    field.fill(str(dense))
+    field.press("Enter")
+    page.wait_for_function("() => document.querySelector('#slim input').value !== ''")
+    page.wait_for_timeout(3000)  # the slim model is read ahead when the tab is opened
+
+
+def _silence(sound: Any) -> float:
+    detector = SileroDetector()
+    for start in range(0, len(sound) - FRAME_SAMPLES, FRAME_SAMPLES):
+        if detector.probability(sound[start : start + FRAME_SAMPLES]) >= 0.5:
+            return float(start / SAMPLE_RATE)
+    raise ValueError("the voice detector finds no speech in the recording; name another")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of runs, with one that is finished")
+    parser.add_argument("--dense", type=Path, required=True, help="folder of the dense model")
+    parser.add_argument("--clip", type=Path, required=True, help="what is said")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--name", default="", help="words for the models, stored beside")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

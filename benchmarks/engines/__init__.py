@@ -1,0 +1,1 @@
+"""A model as each of its engines runs it."""

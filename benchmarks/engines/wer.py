@@ -1,0 +1,90 @@
+"""WER and size of a model as its engines run it, on whole evaluation sets, against the dense model.
+
+    python -m benchmarks.engines.wer --baseline "dense tuned" --row "dense tuned=RUN" \\
+        --row "slim=FOLDER" --row "ONNX int8=EXPORT" \\
+        --data PATH/hi_stories --data PATH/hi_prompts#test
+
+A RUN stands for its slim folder, an EXPORT runs in its own engine. No clock is read: for times see
+benchmarks.systems.side_by_side, which takes fewer recordings and the systems in turn.
+"""
+
+import argparse
+from typing import Any
+
+import torch
+
+from benchmarks.shared.provenance import provenance, write_result
+from benchmarks.shared.scoring import short
+from whisperslim.jobs.scoring.evaluation import Evaluation, evaluate_model
+from whisperslim.speech.scoring.significance import compare
+
+
+def main() -> None:
+    """Score, compare and store."""
+    arguments = _arguments()
+    torch.set_num_threads(arguments.threads)
+    names = dict(row.split("=", 1) for row in arguments.row)
+    found = {row: _score(row, model, arguments) for row, model in names.items()}
+    baseline = found[arguments.baseline]
+    record = {
+        "what": "word error rate by engine and set, and size",
+        "baseline": arguments.baseline,
+        "note": arguments.note,
+        "rows": {row: _record(row, sets, baseline) for row, sets in found.items()},
+        **provenance(threads=arguments.threads),
+    }
+    print(write_result(arguments.out, record))
+
+
+def _score(row: str, model: str, arguments: argparse.Namespace) -> dict[str, Evaluation]:
+    sets = {}
+    for data in arguments.data:
+        done = evaluate_model(
+            model, data, language=arguments.language, window=arguments.window, limit=arguments.limit
+        )
+        own = done.result.headline
+        print(f"{row:24s} {short(data):16s} n={done.result.n} WER {own.wer:.4f}", flush=True)
+        sets[short(data)] = done
+    return sets
+
+
+def _record(
+    row: str, sets: dict[str, Evaluation], baseline: dict[str, Evaluation]
+) -> dict[str, Any]:
+    facts = next(iter(sets.values())).provenance
+    kept = ("parameters", "bytes_on_disk", "weights_sha256", "engine", "quantize", "precision")
+    return {
+        "name": row,  # not the folder of whoever measured
+        **{name: facts[name] for name in kept if name in facts},
+        "sets": {name: _set_record(name, done, baseline[name]) for name, done in sets.items()},
+    }
+
+
+def _set_record(name: str, done: Evaluation, baseline: Evaluation) -> dict[str, Any]:
+    record = done.to_record()
+    kept = ("n", "audio_seconds", "window", "decoding", "language", "manifest_sha256", "normaliser")
+    score = record["scores"][record["normaliser"]]
+    against = compare(baseline.result.headline, done.result.headline).to_record()
+    facts = {key: record[key] for key in kept}
+    return {"data": name, **facts, "score": score, "against_baseline": against}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--row", action="append", required=True, metavar="LABEL=MODEL")
+    parser.add_argument("--baseline", required=True, metavar="LABEL")
+    parser.add_argument("--data", action="append", required=True)
+    parser.add_argument("--language", default="hi")
+    parser.add_argument("--window", default="fit")
+    parser.add_argument("--limit", type=int, default=0, help="clips of each set; 0 is all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--note", default="")
+    parser.add_argument("--out", default="engine_table", help="name of the result")
+    arguments = parser.parse_args()
+    if arguments.baseline not in [row.split("=", 1)[0] for row in arguments.row]:
+        parser.error(f"the baseline {arguments.baseline!r} is not among the rows")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What compression gives and takes, method by method; `benchmarks.method_table` stands above."""

@@ -1,0 +1,1 @@
+"""Ours beside other systems that can run the same weights, on the same recordings."""

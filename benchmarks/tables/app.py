@@ -1,0 +1,75 @@
+"""Tables of the app at work."""
+
+from typing import Any
+
+from benchmarks.tables.parts import MEGA, spread, table, where
+
+
+def app_page(record: dict[str, Any]) -> str:
+    """What a person waits for at the page, and the app's memory."""
+    cold = "{:.2f} the first time, which loads the models; then {}".format
+    rows = [
+        ("page load, in a browser that was never there", spread(record["page_load"], "{:.2f}")),
+        (
+            f"press of Record to the first slim word (the recording is silent for its first "
+            f"{record['silent_at_first']:.2f} s)",
+            cold(record["first_text_cold"], spread(record["first_text"], "{:.2f}")),
+        ),
+        (
+            f"press of Compare to both texts, {record['audio_seconds']:.1f} s of speech",
+            cold(record["final_pair_cold"], spread(record["final_pair"], "{:.2f}")),
+        ),
+    ]
+    made = table(("at the page", "seconds (median, range)"), rows)
+    memory = (
+        f"Memory that only the app holds (unique set size, browser left out): "
+        f"{record['memory_idle'] / MEGA:.0f} MB idle, {record['memory_two_models'] / MEGA:.0f} MB "
+        f"after comparing with both models."
+    )
+    return f"{made}\n\n{record['name']} {memory} {where(record)}"
+
+
+def live_latency(record: dict[str, Any]) -> str:
+    """Text while speaking, without the page."""
+    first, age = record["first_text_seconds"], record["staleness_seconds"]
+    return (
+        f"Text while speaking, recordings played in real time into the app's session, browser left "
+        f"out ({record['model']}; {record['data']}, n = {record['clips']}): first text "
+        f"{first['median']:.2f} s after the first voiced sample (95th percentile "
+        f"{first['p95']:.2f}, most {first['max']:.2f}); afterwards the text is "
+        f"{age['median']:.2f} s old (95th percentile {age['p95']:.2f}, most {age['max']:.2f}). "
+        f"{where(record)}"
+    )
+
+
+def app_load(record: dict[str, Any]) -> str:
+    """Many at once, and for long."""
+    rows = [
+        (words, str(each["answered"]), str(each["refused"]), f"{each['median']:.2f}",
+         f"{each['p95']:.2f}", f"{each['max']:.2f}")
+        for words, each in (
+            ("comparisons, all at one moment, worked off in turn", record["comparisons"]),
+            (f"looks of {record['pollers']} pages meanwhile", record["looks"]),
+        )
+    ]  # fmt: skip
+    header = ("asked", "answered", "refused", "median s", "p95 s", "longest s")
+    made = table(header, rows)
+    memory = (
+        f"Memory that only the app holds: {record['memory_before'] / MEGA:.0f} MB before, "
+        f"{record['memory_after'] / MEGA:.0f} MB after."
+    )
+    return f"{made}\n\n{memory} {where(record)}"
+
+
+def app_memory(record: dict[str, Any]) -> str:
+    """Whether comparing for long takes ever more memory."""
+    by_minute = record["by_minute"]
+    sizes = [each["bytes"] / MEGA for each in by_minute]
+    said = f"{record['note']} " if record["note"] else ""
+    return (
+        f"Memory that only the app holds over {record['minutes']:g} minutes of comparing "
+        f"({by_minute[-1]['comparisons']} comparisons, {record['pause_seconds']:.0f} s between "
+        f"two): {sizes[0]:.0f} MB at first, {sizes[len(sizes) // 3]:.0f} after a third of the "
+        f"time, {sizes[-1]:.0f} at the end, {max(sizes):.0f} at most. "
+        f"{said}{where(record)}"
+    )

@@ -1,0 +1,122 @@
+"""Tables of every method: the grid, and what compression takes."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.shared.provenance import RESULTS
+from benchmarks.tables.parts import MEGA, sets, spread, table, where
+
+_EARLIER = "Earlier grid, unequal learning rates: the rows are not like for like."
+_TIMES = "Minutes of compression are those of the table below, not of these runs."
+
+
+def method_table(record: dict[str, Any]) -> str:
+    """One line a run: the language's own normaliser only, which the caption names."""
+    minutes = _minutes(record)
+    names = sets(record)
+    header = (
+        "method", "target", "seed", *(f"WER % on {name} (95 %), p" for name in names),
+        "removed / zeroed % of prunable", "parameters M", "weights MB (format)", "GFLOPs",
+        "s per clip (median)",
+        "compression min",
+    )  # fmt: skip
+    rows = [
+        _method_row(row, values, names, record, minutes) for row, values in record["rows"].items()
+    ]
+    scored = next(iter(record["rows"].values()))["sets"]
+    normaliser = list(scored[names[0]]["scores"])[-1]
+    sizes = ", ".join(f"{name} n = {scored[name]['n']}" for name in names)
+    missing = f" {_not_run(record['missing'])}." if record["missing"] else ""
+    minutes_from = f" {_TIMES}" if minutes else ""
+    caption = (
+        f"{sizes}; normalizer {normaliser}, window {scored[names[0]]['window']}, "
+        f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "
+        f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
+        f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "
+        f"prunable weights.{minutes_from}{missing} {record['note']}"
+    )
+    return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"
+
+
+def earlier_method_table(record: dict[str, Any]) -> str:
+    """A grid of before all rows followed one schedule, labelled as such."""
+    return f"{_EARLIER} {method_table(record)}"
+
+
+def _not_run(missing: Sequence[str]) -> str:
+    """Rows such as `SGL 35%, seed 0`, those of one size and seed together."""
+    together: dict[str, list[str]] = {}
+    for row in missing:
+        label, _, size = row.rpartition(", seed ")[0].rpartition(" ")
+        together.setdefault(f"{size}, seed {row.rpartition(' ')[2]}", []).append(label)
+    return "Not run: " + "; ".join(
+        f"at {size}: {' · '.join(labels)}" for size, labels in together.items()
+    )
+
+
+def _method_row(
+    row: str, values: dict[str, Any], names: Sequence[str], record: dict[str, Any],
+    minutes: dict[str, Any],
+) -> tuple[str, ...]:  # fmt: skip
+    cost, timed = values["cost"], record["latency"]["seconds_per_clip"]
+    return (
+        values["label"],
+        f"{values['target']:.0%}" if values["target"] else "",
+        str(values["seed"]),
+        *(_wer_cell(values["sets"][name], values["label"] == record["baseline"]) for name in names),
+        f"{100 * cost['removed_of_prunable']:.1f} / {100 * cost['zeroed_of_prunable']:.1f}",
+        f"{cost['parameters'] / MEGA:.1f}",
+        f"{cost['bytes_on_disk'] / MEGA:.1f} ({cost['dtype']})",
+        f"{cost['flops'] / 1e9:.1f}",
+        f"{timed[row]['median']:.2f}" if row in timed else "not measured",
+        f"{minutes[values['label']]['median']:.1f}"
+        if values["label"] in minutes
+        else "not measured",
+    )
+
+
+def _wer_cell(result: dict[str, Any], is_baseline: bool) -> str:
+    score = list(result["scores"].values())[-1]
+    low, high = score["wer_interval_95"]
+    cell = f"{100 * score['wer']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return cell if is_baseline else f"{cell}, {score['against_baseline']['p_value']:.2g}"
+
+
+def method_step_table(record: dict[str, Any]) -> str:
+    """Seconds of one update, minutes of compression, and how the gates' compare."""
+    steps = table(
+        ("one update", "seconds (median, range)"),
+        [(name, spread(own, "{:.2f}")) for name, own in record["seconds"].items()],
+    )
+    ends = record["plan_and_cut_seconds"]
+    wholes = table(
+        ("method", "plan and cut, s", f"minutes of {record['updates']} updates, plan and cut"),
+        [
+            (name, spread(ends[name], "{:.2f}") if name in ends else "", spread(own, "{:.2f}"))
+            for name, own in record["minutes"].items()
+        ],
+    )
+    ratios = "; ".join(f"{name}: {spread(own, '{:.2f}')}" for name, own in record["ratios"].items())
+    lengths = record["clips_seconds"]
+    rounds = next(iter(record["seconds"].values()))["runs"]
+    caption = (
+        f"Updates of {record['batch_size']} clips of {min(lengths)} to {max(lengths)} s, "
+        f"{rounds} rounds in which every arm has its turn. Minutes add up half of the updates with "
+        "the method at work and half as they are after its decision: recovery of the cut model for "
+        "SGL and L0, settled masks for the gates, fixed masks for IMP. This is about time alone: "
+        "it says nothing of the learning rates these updates had. All but plain learn from the "
+        "dense model, L0 and its recovery from its hidden states too. Ratios of minutes within a "
+        f"round: {ratios}."
+    )
+    return f"{caption}\n\n{steps}\n\n{wholes}\n\n{where(record)}"
+
+
+def _minutes(record: dict[str, Any]) -> dict[str, Any]:
+    """Label -> minutes of compression, when measured for as many updates, clips and tokens."""
+    path = RESULTS / "method_step.json"
+    if record.get("languages") or not path.is_file():
+        return {}
+    found = json.loads(path.read_text("utf-8"))
+    alike = all(found[name] == record[name] for name in ("updates", "batch_size"))
+    return dict(found["minutes"]) if alike else {}
