@@ -7,7 +7,7 @@ const STATES = {
   loading: "Getting the model ready. You can speak already.",
   listening: "What is heard while you speak:",
   full: "This is as far as text is shown while you speak; the recording goes on.",
-  ended: "Heard while you spoke. Press Compare for the complete recording.",
+  ended: "Heard while you spoke. The complete recording is compared next.",
 };
 const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
   process(inputs) {
@@ -15,9 +15,11 @@ const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
     return true;
   }
 });`;
+const SILENT_FROM_THE_START = 5000; // milliseconds
 const QUIET = 0.006, CLIPPED = 0.985; // of full scale; speech at arm's length is above the first
 const part = (name, side) => element.querySelector(`${side ? `.ws-live-${side} ` : ""}.ws-live-${name}`);
 let current = null;
+const kept = {}; // what a side showed last: a message about it never takes its text away
 
 function show(state, found) {
   part("state").textContent = state;
@@ -28,10 +30,12 @@ function show(state, found) {
 
 function showSide(side, found) {
   const text = part("text", side), said = part("note", side);
-  part("kept", side).textContent = found?.kept || "";
-  part("now", side).textContent = found?.now || "";
+  if (!found) delete kept[side];
+  else if (found.kept || found.now) kept[side] = found;
+  part("kept", side).textContent = kept[side]?.kept || "";
+  part("now", side).textContent = kept[side]?.now || "";
   said.textContent = found?.note || "";
-  text.hidden = !found?.kept && !found?.now;
+  text.hidden = !kept[side];
   element.querySelector(`.ws-live-side.ws-live-${side}`).hidden = !found || (side === "slim" && text.hidden);
 }
 
@@ -48,7 +52,8 @@ function level(run) {
   bar.setAttribute("aria-valuenow", share);
   if (run.loudest >= CLIPPED) run.clippedUntil = performance.now() + 1500;
   const clipped = performance.now() < run.clippedUntil;
-  const silent = performance.now() - run.heardUntil > 2000;
+  // A pause is no fault; a microphone of which nothing at all has come may be off.
+  const silent = !run.heardUntil && performance.now() - run.begun > SILENT_FROM_THE_START;
   bar.classList.toggle("ws-level-high", clipped);
   box.querySelector(".ws-level-word").textContent =
     clipped ? "Too loud: move back a little" : silent ? "Nothing is heard: is the microphone on?" : "";
@@ -74,7 +79,7 @@ async function listen(run) {
     if (!run.stopped) take(run, event.data);
   };
   run.context.createMediaStreamSource(run.stream).connect(tap);
-  run.heardUntil = performance.now();
+  run.begun = performance.now();
   level(run);
 }
 
@@ -153,5 +158,10 @@ function clear() {
   current = null;
   show("");
 }
+
+// A recording that is not finished is nowhere but in this page.
+window.addEventListener("beforeunload", (event) => {
+  if (current && !current.stopped) event.preventDefault();
+});
 
 window.whisperSlimLive = { start, stop, clear };

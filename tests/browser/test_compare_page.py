@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
-from tests.browser.test_journey import tab
+from tests.browser.test_journey import open_options, tab
 from tests.support.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_compare import comparison, write_export
 from whisperslim.ui.app.build import launch
@@ -55,6 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def choose_clip(page: Page) -> None:
     tab(page, "Compare")
+    open_options(page)
     expect(page.locator("#slim-engine input")).to_have_value("CTranslate2 int8")
     page.locator("#clip input").click()
     page.locator("ul [role=option]").first.click()

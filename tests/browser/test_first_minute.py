@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
+from tests.browser.test_journey import open_options
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.jobs.recipe.recipe import Recipe, load_recipe, with_values
 from whisperslim.jobs.recipe.trial import NAME
@@ -133,8 +134,14 @@ def test_try_it_ends_on_compare_with_its_result(page: Page, served: Served) -> N
     expect(compare).to_have_attribute("aria-selected", "true", timeout=WORKING_MS)
     (run,) = list_runs(served.runs)
     assert run.status() == RunStatus.FINISHED, run.log_path.read_text("utf-8")
+    open_options(page)
     expect(page.locator("#slim input")).to_have_value(run.name)
     expect(page.locator("#reference textarea")).to_have_value(re.compile(r"[\u0900-\u097f]"))
+    # Nothing need be pressed: the comparison is there, by the export that the run has written.
+    expect(page.locator("#comparison .ws-transcript")).to_have_count(2, timeout=WORKING_MS)
+    expect(page.locator("#comparison")).to_contain_text("CTranslate2 int8")
+    expect(page.locator("#comparison")).to_contain_text("smaller")
+    expect(page.locator("#comparison")).not_to_contain_text("used to train it")
 
 
 def tabs(page: Page) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
+from tests.browser.test_journey import open_options
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.jobs.run.folder import RunStatus, list_runs
 from whisperslim.ui.app.build import launch
@@ -34,8 +35,8 @@ def test_try_it_compares_whisper_base_with_its_slim_model(
     expect(compare).to_have_attribute("aria-selected", "true", timeout=WORKING_MS)
     (run,) = list_runs(served.runs)
     assert run.status() == RunStatus.FINISHED, run.log_path.read_text("utf-8")
+    open_options(page)
     expect(page.locator("#slim input")).to_have_value(run.name)
-    page.locator("#compare").click()
     expect(page.locator(".ws-transcript")).to_have_count(2, timeout=WORKING_MS)
     found = page.locator("#comparison").inner_text()
     assert re.search(r"[\u0900-\u097f]", found), "the dense model, at least, writes Hindi"

@@ -138,9 +138,16 @@ def _fill_in(page: Page, served: Served) -> None:
 
 
 def _choose_dense(page: Page, served: Served) -> None:
+    open_options(page)
     _type(page.locator("#dense input"), str(served.model))
 
 
 def _type(field: Locator, value: str) -> None:
     field.fill(value)
     field.press("Enter")
+
+
+def open_options(page: Page) -> None:
+    """Unless they are open."""
+    if not page.locator("#slim input").is_visible():
+        page.get_by_text("Models, engines and options").click()

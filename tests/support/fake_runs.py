@@ -39,7 +39,8 @@ def make_scores(groups: Sequence[UnitGroup]) -> dict[str, torch.Tensor]:
 
 def make_run(runs: Path, name: str = "demo", **values: object) -> RunDir:
     """A run that nobody has begun."""
-    recipe = with_values(load_recipe("quick-demo"), {"name": name, **values})
+    own = {"name": name, "export.engine": "torch", "export.quantize": "none"}
+    recipe = with_values(load_recipe("quick-demo"), {**own, **values})
     return RunDir.create(runs, recipe)
 
 

@@ -187,7 +187,7 @@ def test_what_waits_for_the_dense_model_does_not_grow_for_ever() -> None:
     assert previews._open[key].unheard == []
 
 
-def test_a_dense_model_that_was_too_slow_is_not_tried_again() -> None:
+def test_a_dense_model_that_is_too_slow_writes_once_in_each_recording() -> None:
     begun = []
 
     def begin_dense(given: Any) -> Any:
@@ -197,10 +197,25 @@ def test_a_dense_model_that_was_too_slow_is_not_tried_again() -> None:
     previews = Previews(lambda *given: FakeSession(), begin_dense)
     for _ in range(2):
         key = previews.begin({"dense": "d", "rate": 16_000})["key"]
-        assert "2.2 s" in previews.feed({"key": key, "pcm": piece(100)})["dense"]["note"]
-    other = previews.begin({"dense": "d", "dense_window": "fit", "rate": 16_000})["key"]
-    previews.feed({"key": other, "pcm": piece(100)})
-    assert begun == ["d", "d"], "once as it was, once in another window"
+        first = previews.feed({"key": key, "pcm": piece(100)})["dense"]
+        assert "2.2 s behind" in first["note"] and first["now"] == "100", (
+            "its text is there to stay"
+        )
+        assert "now" not in previews.feed({"key": key, "pcm": piece(100)})["dense"]
+    assert begun == ["d", "d"]
+
+
+def test_how_far_the_dense_text_is_behind_is_said() -> None:
+    dense = FakeSession()
+    heard = [Partial("", "a", 9.0, 5.0, True), Partial("", "a", 9.0, 8.0, True),
+             Partial("", "a", 9.0, 5.0, False)]  # fmt: skip
+    dense.feed = lambda audio, wait=0.0: heard.pop(0)  # type: ignore[method-assign]
+    previews = Previews(lambda *given: FakeSession(), lambda given: dense)
+    key = previews.begin({"dense": "d", "rate": 16_000})["key"]
+    found = [previews.feed({"key": key, "pcm": piece(100)})["dense"] for _ in range(3)]
+    assert found[0]["note"] == "4 s behind"
+    assert "note" not in found[1], "a second is no delay"
+    assert "note" not in found[2], "silence is not waited for"
 
 
 def test_a_dense_model_that_must_be_fetched_first_is_left_out(

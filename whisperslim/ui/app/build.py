@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.jobs.process import queue
+from whisperslim.ui.app.leads import connect_leads, lay_out_lead
 from whisperslim.ui.app.try_it import connect_try_it
 from whisperslim.ui.compare.fields import lay_out_compare
 from whisperslim.ui.compare.tab import connect_compare
@@ -41,6 +42,7 @@ from whisperslim.ui.record.desk import FOLDER, RecordingDesk
 from whisperslim.ui.record.microphone import ComputerMicrophone
 from whisperslim.ui.record.tab import FILLED, connect_record, lay_out_record
 from whisperslim.ui.record.tab import STYLE_SHEET as RECORD_SHEET
+from whisperslim.ui.runs.actions import connect as connect_actions
 from whisperslim.ui.runs.report import report_of
 from whisperslim.ui.runs.tab import (
     NOTHING_DRAWN,
@@ -93,14 +95,18 @@ def build(
             with gr.Tab("Runs", id="runs"):
                 runs = lay_out_runs()
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
+                leads = [(sparsity_page, lay_out_lead("sparsity"))]
                 sparsity = lay_out_sparsity()
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
+                leads.append((tradeoff_page, lay_out_lead("tradeoff")))
                 tradeoff = lay_out_tradeoff()
             with gr.Tab("Compare", id="compare") as compare_page:
+                leads.append((compare_page, lay_out_lead("compare")))
                 own_microphone = microphone.lay_out("compare") if desktop else None
                 compare = lay_out_compare(app)
             with gr.Tab("Record", id="record"):
                 record = lay_out_record(desktop=desktop)
+        connect_leads(leads, app, tabs)
         connect_compress(compress, app, blocks)
         connect_sparsity(sparsity, app, [sparsity_page.select])
         connect_compare(compare, app, [compare_page.select], compare_page.select)
@@ -111,6 +117,7 @@ def build(
         connect_record(record, RecordingDesk(app.runs / FOLDER), blocks, filled, tabs)
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
+        connect_actions(runs.actions, compare, app, chosen, tabs, refresh)
         connect_try_it(compress.trial, compare, app, blocks, chosen, tabs, refresh)
         connect_tradeoff(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
     _show_no_hidden_progress(blocks)

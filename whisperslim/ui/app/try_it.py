@@ -1,12 +1,15 @@
-"""How Try it leads through the page: start, follow, and open Compare when the model is there."""
+"""How Try it leads through the page: start, follow, and compare when the model is there."""
 
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from whisperslim.engines import registry
+from whisperslim.ui.compare import results
 from whisperslim.ui.compare.fields import CompareTab
-from whisperslim.ui.compare.tab import origin_update
+from whisperslim.ui.compare.history import History
+from whisperslim.ui.compare.tab import engine_updates, first_comparison, origin_update
 from whisperslim.ui.compress import try_it
 from whisperslim.ui.compress.try_it import TryCard
 from whisperslim.ui.context.context import AppContext, for_people
@@ -27,7 +30,11 @@ def connect_try_it(
 ) -> None:
     """Wire the card. `chosen`, `tabs` and `refresh` are the page's way to show a run."""
     ready = gr.State("")
-    filled = [compare.slim, compare.dense, compare.clip, compare.audio, compare.reference]
+    filled = [
+        compare.slim, compare.dense, compare.slim_engine, compare.engine_note, compare.third,
+        compare.clip, compare.audio, compare.reference,
+    ]  # fmt: skip
+    history = History(context.runs)
 
     def arrive() -> Updates:
         return try_it.see(card, context, try_it.arrived(context))
@@ -48,6 +55,7 @@ def connect_try_it(
             ready: name,
             compare.slim: gr.update(choices=found.slims, value=found.slim),
             compare.dense: gr.update(**origin_update(context, found.slim)),
+            **engine_updates(compare, context, found.slim, registry.OWN),
             compare.clip: found.clip,
             compare.audio: str(found.recording),
             compare.reference: found.said,
@@ -55,7 +63,16 @@ def connect_try_it(
 
     # Not before the model is in its list: the tab reads its lists anew when it opens.
     def open_compare(name: str) -> Updates:
-        return {tabs: gr.update(selected="compare"), ready: ""} if name else unchanged()
+        return {tabs: gr.update(selected="compare")} if name else unchanged()
+
+    @for_people
+    def compare_now(name: str) -> Updates:
+        if not name:
+            return unchanged()
+        found = try_it.comparison_of(context, name)
+        made = first_comparison(context, name, str(found.recording), found.said)
+        shown = results.keep(compare.shown, history, made, str(found.recording), blind=False)
+        return {**shown, ready: ""}
 
     blocks.load(arrive, None, card.outputs(), **_QUIET)
     refresh(
@@ -71,4 +88,13 @@ def connect_try_it(
     )
     card.timer.tick(
         follow, card.following, [ready, *card.outputs(), *filled], concurrency_id="poll", **_QUIET
-    ).then(open_compare, ready, [tabs, ready], **_QUIET)
+    ).then(open_compare, ready, [tabs], **_QUIET).then(
+        compare_now,
+        ready,
+        [ready, *compare.shown.outputs()],
+        concurrency_id="compute",
+        concurrency_limit=1,
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=[compare.shown.result],
+    )

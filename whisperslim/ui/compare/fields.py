@@ -15,7 +15,7 @@ from whisperslim.ui.context.choices import dense_words
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
 from whisperslim.ui.context.saved_file import SaveButton
 from whisperslim.ui.context.sides import WINDOWS, dense_engines
-from whisperslim.ui.parts.demo_clips import demo_clips
+from whisperslim.ui.parts.demo_clips import demo_clips, demo_training_clips
 from whisperslim.ui.parts.markup import empty
 
 LONGEST_REFERENCE = 5000  # characters
@@ -27,6 +27,7 @@ _NO_MICROPHONE = (
 )
 _MODEL_FIELD: dict[str, Any] = {"allow_custom_value": True, "min_width": 200, "scale": 4}
 NO_THIRD = ""
+_TRAINS = " · trains the demo"
 _ENGINE_FIELD: dict[str, Any] = {"filterable": False, "min_width": 140, "scale": 3}
 
 
@@ -106,7 +107,7 @@ class CompareTab:
 def lay_out_compare(context: AppContext) -> CompareTab:
     """Make the tab's components in the Blocks context now open."""
     with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(scale=1, min_width=300):
             gr.HTML(_NO_MICROPHONE)
             audio = gr.Audio(
                 sources=["microphone", "upload"],
@@ -116,14 +117,7 @@ def lay_out_compare(context: AppContext) -> CompareTab:
                 editable=False,
                 buttons=[],
             )
-            live_text.lay_out(live_text.previews_of(context))
-            live = gr.Checkbox(
-                True,
-                label="Show text while I speak",
-                info="By both models, as fast as this machine allows. The comparison is of the "
-                "complete recording.",
-                elem_id="live",
-            )
+        with gr.Column(scale=1, min_width=300):
             clip = gr.Dropdown(
                 _clip_choices(),
                 value=None,
@@ -131,39 +125,51 @@ def lay_out_compare(context: AppContext) -> CompareTab:
                 elem_id="clip",
                 elem_classes=["ws-hindi"],
                 filterable=True,
-                info="Synthetic Hindi that comes with the project.",
+                info="Synthetic Hindi that comes with the project; those for testing come first.",
             )
+        with gr.Column(scale=1, min_width=300):
             reference = gr.Textbox(
                 label="What is said",
-                lines=2,
+                lines=1,
                 max_lines=6,
                 elem_id="reference",
                 elem_classes=["ws-hindi"],
                 max_length=LONGEST_REFERENCE,
-                info="Optional; with it, word error rates are shown.",
+                info="Optional; with it, who heard it right is shown.",
             )
-        with gr.Column(scale=3, min_width=320):
-            dense, dense_engine, dense_window = _dense_fields()
-            slim, slim_engine, language = _slim_fields()
-            engine_note = gr.HTML("", elem_id="engine-note")
-            own_script, third, blind = _more_fields()
             compare = gr.Button("Compare", variant="primary", elem_id="compare")
-            shown = lay_out_results()
-            batch = lay_out_panel()
+    live_text.lay_out(live_text.previews_of(context))
+    shown = lay_out_results()
+    with gr.Accordion("Models, engines and options", open=False, elem_id="options"):
+        dense, dense_engine, dense_window = _dense_fields()
+        slim, slim_engine, language = _slim_fields()
+        engine_note = gr.HTML("", elem_id="engine-note")
+        live, own_script, third, blind = _more_fields()
+    batch = lay_out_panel()
     return CompareTab(
         audio, live, clip, reference, language, dense, slim, dense_engine, dense_window,
         slim_engine, engine_note, own_script, third, blind, compare, shown, batch,
     )  # fmt: skip
 
 
-def _more_fields() -> tuple[gr.Checkbox, gr.Dropdown, gr.Checkbox]:
-    own_script = gr.Checkbox(
-        True,
-        label="In the language's own script",
-        info="Neither model may write Hindi in Urdu or Latin letters, so that what they heard can "
-        "be compared.",
-        elem_id="own-script",
-    )
+def _more_fields() -> tuple[gr.Checkbox, gr.Checkbox, gr.Dropdown, gr.Checkbox]:
+    with gr.Row(equal_height=True):
+        with gr.Column(scale=1, min_width=240):
+            live = gr.Checkbox(
+                True,
+                label="Show text while I speak",
+                info="By both models, as fast as this machine allows. The comparison is of the "
+                "complete recording.",
+                elem_id="live",
+            )
+        with gr.Column(scale=1, min_width=240):
+            own_script = gr.Checkbox(
+                True,
+                label="In the language's own script",
+                info="Neither model may write Hindi in Urdu or Latin letters, so that what they "
+                "heard can be compared.",
+                elem_id="own-script",
+            )
     with gr.Row(equal_height=True):
         with gr.Column(scale=1, min_width=240):
             third = gr.Dropdown(
@@ -181,7 +187,7 @@ def _more_fields() -> tuple[gr.Checkbox, gr.Dropdown, gr.Checkbox]:
                 info="Two texts, A and B, in random order. Vote first; names are shown afterwards.",
                 elem_id="blind",
             )
-    return own_script, third, blind
+    return live, own_script, third, blind
 
 
 def lay_out_results() -> ResultFields:
@@ -224,7 +230,7 @@ def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
             [(each.words, key) for key, each in dense_engines().items()],
             value=registry.OWN,
             label="Runs in",
-            info="What people use.",
+            info="Engine.",
             elem_id="dense-engine",
             **_ENGINE_FIELD,
         )
@@ -253,7 +259,7 @@ def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
             [],
             value=None,
             label="Runs in",
-            info="Its exports, the best first.",
+            info="Engine, the fastest first.",
             elem_id="slim-engine",
             **_ENGINE_FIELD,
         )
@@ -270,7 +276,8 @@ def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
 
 
 def _clip_choices() -> list[tuple[str, str]]:
+    trains = demo_training_clips()
     return [
-        (f"{Path(path).stem.removeprefix('demo_')} · {said}", path)
+        (f"{Path(path).stem.removeprefix('demo_')} · {said}{_TRAINS * (path in trains)}", path)
         for path, said in demo_clips().items()
     ]

@@ -206,16 +206,14 @@ def _less(dense: float, other: float, less: str, more: str) -> str:
 def _said(compared: Compared) -> str:
     if not compared.reference:
         return ""
-    return (
-        '<section class="ws-said"><h3>What was said</h3>'
-        f"{_transcript(compared.reference, compared.language)}</section>"
-    )
+    said = _paragraph("ws-said-text", compared.reference, compared.language)
+    return f'<section class="ws-said"><h3>What was said</h3>{said}</section>'
 
 
-def _transcript(written: str, language: str) -> str:
+def _paragraph(kind: str, written: str, language: str) -> str:
     # Urdu runs from right to left, whatever the language of the recording.
     said = text(written) if written.strip() else "<em>nothing recognised</em>"
-    return f'<p class="ws-transcript" dir="auto" lang="{text(language)}">{said}</p>'
+    return f'<p class="{kind}" dir="auto" lang="{text(language)}">{said}</p>'
 
 
 def _side(compared: Compared, side: HeardSide) -> str:
@@ -241,7 +239,7 @@ def _card(
     about = " · ".join(facts)
     parts = [
         f'<div class="ws-run-head"><h3>{text(title)}</h3><span>{text(about)}</span></div>',
-        _transcript(side.text, language),
+        _paragraph("ws-transcript", side.text, language),
         _pills(compared, side, judged),
     ]
     if judged is not None:

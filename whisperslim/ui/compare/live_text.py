@@ -39,9 +39,10 @@ _NO_SOUND = np.zeros(0, np.float32)
 _SCRIPT = ASSETS / "live_text.js"
 # A pass of the dense model holds the slim one's up, since both work in one lane.
 _LONGEST_DENSE_PASS = 1.5  # seconds; our choice: text older than this is no live text
+_BEHIND_FROM = 1.5  # seconds; our choice: less is not worth a word
 _TOO_SLOW = (
-    "One pass of the dense model took {:.1f} s on this machine, too long for text while you "
-    "speak: the slim model goes on alone."
+    "{:.1f} s behind: a pass of the dense model takes that long on this machine. Its text stays as "
+    "it is, and the slim model goes on alone."
 )
 _NOT_HERE = (
     "The dense model joins in once it is on this machine and made for its engine; compare once."
@@ -86,8 +87,6 @@ class Previews:
     begin_session: Callable[[Mapping[str, Any]], "LiveSession"]
     begin_dense: Callable[[Mapping[str, Any]], "LiveSession"] | None = None
     clock: Callable[[], float] = time.monotonic
-    # Dense sides that were too slow here, and the seconds of their pass: once is enough to know.
-    _slow: dict[tuple[str, ...], float] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -149,19 +148,16 @@ class Previews:
             return _without_dense(found, str(error))
         found.unheard.clear()
         slowest = found.dense.pass_seconds
-        if slowest > _LONGEST_DENSE_PASS:
-            self._slow[_which(asked)] = slowest
+        if slowest > _LONGEST_DENSE_PASS:  # one pass a recording, so that it never stays empty
             found.dense.close()
             told = _without_dense(found, _TOO_SLOW.format(slowest))
             return {"dense": {**_told(partial), **told["dense"]}}
-        return {"dense": _told(partial)}
+        return {"dense": {**_told(partial), **_behind(partial)}}
 
     def _dense_session(self, asked: Mapping[str, Any]) -> "LiveSession":
-        """Raises `WhisperSlimError` where there can be none, or it would hold the slim side up."""
+        """Raises `WhisperSlimError` where there can be none."""
         if self.begin_dense is None:
             raise UsageError(_NOT_HERE)
-        if seconds := self._slow.get(_which(asked)):
-            raise UsageError(_TOO_SLOW.format(seconds))
         return self.begin_dense(asked)
 
     @contextmanager
@@ -197,8 +193,11 @@ def _without_dense(found: _Open, note: str) -> dict[str, Any]:
     return {"dense": {"note": note}}
 
 
-def _which(asked: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(asked.get(name)) for name in _DENSE_FIELDS)
+def _behind(partial: "Partial") -> dict[str, str]:
+    """How much sound the text does not cover yet, where that is worth a word."""
+    seconds = partial.audio_seconds - partial.heard_seconds
+    late = partial.speaking and seconds > _BEHIND_FROM
+    return {"note": f"{seconds:.0f} s behind"} if late else {}
 
 
 def _told(partial: "Partial") -> dict[str, Any]:

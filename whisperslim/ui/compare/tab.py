@@ -24,7 +24,7 @@ from whisperslim.ui.compare.folder import BatchCompare, check_source, clips_of
 from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.record import ROLES, Compared, compared_from
 from whisperslim.ui.context.choices import dense_choices, dense_of, slim_choices
-from whisperslim.ui.context.context import AppContext, for_people
+from whisperslim.ui.context.context import DENSE_MODELS, AppContext, for_people
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.context.sides import (
     dense_engines,
@@ -141,19 +141,22 @@ def connect_compare(
     gr.on(cleared, None, None, None, js=_CLEAR)
     tab.clip.input(take_clip, tab.clip, [tab.audio, tab.reference], **quiet)
 
-    # A new recording has no text yet; the one of the clip before would score it wrongly.
+    # A new recording has no text yet; the one of the clip before would score it wrongly, and its
+    # result would be taken for the new one's.
     def forget() -> Updates:
-        return {tab.clip: None, tab.reference: ""}
+        return {tab.clip: None, tab.reference: "", **results.updates(shown, history, None)}
 
     gr.on(
         [tab.audio.start_recording, tab.audio.upload, tab.audio.clear],
         forget,
         None,
-        [tab.clip, tab.reference],
+        [tab.clip, tab.reference, *shown.outputs()],
         queue=False,
         **quiet,
     )
-    tab.compare.click(
+    # Whoever has recorded wants to see the pair: nothing need be pressed.
+    gr.on(
+        [tab.compare.click, tab.audio.stop_recording],
         compare,
         inputs_of(AskedComparison, tab) | models,
         shown.outputs(),
@@ -204,6 +207,16 @@ def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -
     alike = f"{fairness(dense, slim)} {origin_words(context, models.dense, models.slim)}"
     trained = _trained_on(audio, dict(zip(ROLES, sides, strict=False)))
     return compared_from(result, names, sides, spoken, reference, alike, trained)
+
+
+def first_comparison(context: AppContext, slim: str, recording: str, said: str) -> Compared:
+    """A run's model in its fastest engine beside what it was made from, run as people run it.
+
+    Raises as `compared` does.
+    """
+    dense = dense_of(context, slim) or DENSE_MODELS[0]
+    models = AskedModels(dense, registry.OWN, "30s", slim, None, "hi")
+    return compared(context, models, AskedComparison(recording, said))
 
 
 def sides_of(context: AppContext, models: AskedModels) -> tuple[SideChoice, SideChoice]:

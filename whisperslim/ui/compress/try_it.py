@@ -142,7 +142,7 @@ def progress_html(run: RunDir, status: RunStatus, view: RunView) -> str:
     if status == RunStatus.QUEUED:
         return note("Waits until the run before it has ended.", "wait")
     if status == RunStatus.FINISHED:
-        return note("Done. The Compare tab has both models ready.", "good")
+        return note("Done. Compare shows both models on a clip that trained neither.", "good")
     if status != RunStatus.RUNNING:
         return note(_ended(run, status, view), "bad" if status == RunStatus.FAILED else "wait")
     done = sum(stage.status in ("done", "skipped") for stage in view.stages)
@@ -160,7 +160,7 @@ def progress_html(run: RunDir, status: RunStatus, view: RunView) -> str:
 _HEAD = (
     '<h2 class="ws-try-title">New here? Make Whisper smaller, then hear the two side by side</h2>'
     "<p>One press takes Whisper-base and the Hindi demo recordings that come with the project, "
-    "cuts three tenths of what can be cut, and opens Compare with the result. Sixty synthetic "
+    "cuts three tenths of what can be cut, and compares the result in Compare. Sixty synthetic "
     "clips show that everything works; for quality, bring real recordings.</p>"
 )
 

@@ -16,6 +16,14 @@ from whisperslim.ui.context.saved_file import SaveButton
 from whisperslim.ui.parts.charts import STACKS, loss_figure, wer_figure
 from whisperslim.ui.parts.markup import empty
 from whisperslim.ui.parts.updates import Updates
+from whisperslim.ui.runs.actions import (
+    RunActions,
+    exports_html,
+    exports_mark,
+    lay_out_buttons,
+    lay_out_export,
+    shown,
+)
 from whisperslim.ui.runs.card import (
     log_html,
     no_run,
@@ -33,6 +41,7 @@ from whisperslim.ui.runs.gauges import (
     moving,
     still_html,
 )
+from whisperslim.ui.runs.headline import exports_of, headline_html
 
 _CAN_CONTINUE = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.DIED, RunStatus.QUEUED)
 
@@ -46,6 +55,7 @@ class Drawn:
     curves: str = ""
     log: str = ""
     gauges: str = ""
+    exports: str = ""
 
 
 NOTHING_DRAWN = Drawn()
@@ -71,6 +81,7 @@ class RunsTab:
     still: gr.HTML
     moving: tuple[gr.Plot, ...]
     report: SaveButton
+    actions: RunActions
 
     def outputs(self) -> list[Block]:
         """What `look_at_runs` fills."""
@@ -90,6 +101,11 @@ class RunsTab:
             self.still,
             *self.moving,
             self.report.button,
+            self.actions.compare,
+            self.actions.delete,
+            self.actions.sure,
+            self.actions.exporting,
+            self.actions.exported,
         ]
 
 
@@ -116,7 +132,9 @@ def lay_out_runs() -> RunsTab:
                     min_width=300,
                     elem_id="run-continue",
                 )
+                compare, delete, sure = lay_out_buttons()
                 report = saved_file.lay_out("Report", "run-report", visible=False)
+            exporting, kind, export, exported = lay_out_export()
             with gr.Row(visible=False) as curves:
                 losses = gr.Plot(label="Loss terms", min_width=320, elem_id="loss-plot")
                 errors = gr.Plot(label="Word error rate", min_width=320, elem_id="wer-plot")
@@ -125,7 +143,8 @@ def lay_out_runs() -> RunsTab:
             with gr.Accordion("Log", open=False):
                 log = gr.HTML(log_html(""), elem_id="log")
     form = (choice, none_yet, card, stop, proceed, losses, errors, curves, scores, notices, log)
-    return RunsTab(*form, *_lay_out_gauges(), report)
+    actions = RunActions(compare, delete, sure, exporting, kind, export, exported)
+    return RunsTab(*form, *_lay_out_gauges(), report, actions)
 
 
 def _lay_out_gauges() -> tuple[gr.Column, gr.HTML, tuple[gr.Plot, ...]]:
@@ -168,6 +187,8 @@ def look_at_runs(
             updates |= {tab.notices: notices_html(view), tab.log: log_html(log_tail(run))}
         if now.gauges != drawn.gauges:
             updates |= _gauges(tab, view)
+        if now.exports != drawn.exports:
+            updates |= {tab.actions.exported: exports_html(run)}
     if now.listed != drawn.listed:
         updates |= _listed(tab, choices, chosen)
     return updates, now
@@ -242,12 +263,14 @@ def _drawn(
         [scores[-1].at for scores in view.evaluations.values()],
     )
     log = run.log_path.stat().st_size if run.log_path.is_file() else 0
+    written = [export.name for export in exports_of(run)]
     return Drawn(
         listed=repr((choices, run.name)),
-        run=f"{run.name} {status} {view.updated_at} {turn} {run.stop_requested()}",
+        run=f"{run.name} {status} {view.updated_at} {turn} {run.stop_requested()} {written}",
         curves=f"{run.name} {curves}",
         log=f"{run.name} {log} {len(view.notices)}",
         gauges=f"{run.name} {[(name, gauge.step) for name, gauge in view.gauges.items()]}",
+        exports=f"{run.name} {exports_mark(run)}",
     )
 
 
@@ -263,11 +286,13 @@ def _card(tab: RunsTab, run: RunDir, status: RunStatus, view: RunView, turn: Tur
     waits = bool(turn.place)
     stop = "Leave the queue" if waits else "Stop now" if run.stop_requested() else "Stop"
     can_continue = status in _CAN_CONTINUE and not waits
+    came = headline_html(run) if status == RunStatus.FINISHED else ""
     return {
-        tab.card: run_card(run, status, view, turn),
+        tab.card: run_card(run, status, view, turn) + came,
         tab.stop: gr.update(visible=waits or status == RunStatus.RUNNING, value=stop),
         tab.proceed: gr.update(visible=can_continue, value=resume_label(run, view)),
         tab.report.button: gr.update(visible=True),
+        **shown(tab.actions, run, status),
     }
 
 
@@ -297,6 +322,7 @@ def _gauges(tab: RunsTab, view: RunView) -> Updates:
 
 def _nothing(tab: RunsTab, why: str) -> Updates:
     hidden = gr.update(visible=False)
-    parts = (tab.stop, tab.proceed, tab.report.button, tab.curves, tab.gauged)
+    own = (tab.actions.compare, tab.actions.delete, tab.actions.exporting)
+    parts = (tab.stop, tab.proceed, tab.report.button, tab.curves, tab.gauged, *own)
     texts: Updates = {tab.card: no_run(why), tab.scores: "", tab.notices: "", tab.log: log_html("")}
     return {**texts, **dict.fromkeys(parts, hidden)}

@@ -1,0 +1,39 @@
+"""From tabs that need a finished run, while there is none, to the first one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from whisperslim.ui.context.choices import slim_choices
+from whisperslim.ui.context.context import AppContext
+
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def lay_out_lead(tab: str) -> gr.Button:
+    """Make the button in the Blocks context now open; hidden until it is known to be of use."""
+    return gr.Button(
+        "No finished run yet: try it first",
+        variant="primary",
+        visible=False,
+        elem_id=f"lead-{tab}",
+    )
+
+
+def connect_leads(
+    leads: Sequence[tuple[gr.Tab, gr.Button]], context: AppContext, tabs: gr.Tabs
+) -> None:
+    """Show each while no run has a slim model; all lead to Try it on Compress."""
+
+    def see() -> dict[str, Any]:
+        shown: dict[str, Any] = gr.update(visible=not slim_choices(context))
+        return shown
+
+    def lead() -> dict[str, Any]:
+        opened: dict[str, Any] = gr.update(selected="compress")
+        return opened
+
+    for page, button in leads:
+        page.select(see, None, button, **_QUIET)
+        button.click(lead, None, tabs, **_QUIET)
