@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from whisperslim.core.plan.files import read_plan, write_plan
+from whisperslim.core.plan.files import plan_text, read_plan, write_plan
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule
 from whisperslim.errors import PlanError
 
@@ -38,6 +38,19 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     raw = json.loads(path.read_text())
     assert raw["folds"] == {"y.weight": [3, 2], "y.bias": [3]}
     assert raw["tensors_sha256"].startswith(tensors.stem.removeprefix("plan-"))
+
+
+def test_the_text_is_had_without_the_tensors(tmp_path: Path) -> None:
+    path, tensors = stored(tmp_path)
+    tensors.unlink()
+    assert plan_text(path) == PLAN.to_json()
+    for wrong in ("[" * 9, "{}", '{"keep": 1}'):
+        path.write_text(wrong)
+        with pytest.raises(PlanError):
+            plan_text(path)
+    path.unlink()
+    with pytest.raises(PlanError, match=r"cannot be read .* plan again"):
+        plan_text(path)
 
 
 def test_a_plan_that_differs_in_one_element_is_another() -> None:

@@ -29,8 +29,8 @@ def write_plan(path: Path, plan: PruningPlan) -> None:
 
 def read_plan(path: Path) -> PruningPlan:
     """The whole plan. Raises `PlanError` when it, or the tensors it names, cannot be used."""
+    text = _text(path)
     try:
-        text = read_plain(path, MOST_JSON_BYTES).decode("utf-8")
         beside = _beside(path, text)
         stored = beside is not None and beside.exists()
         tensors = read_plain(beside, _MOST_TENSOR_BYTES) if beside and stored else None
@@ -45,8 +45,22 @@ def read_plan(path: Path) -> PruningPlan:
 
 def read_units(path: Path) -> PruningPlan:
     """The units of a plan alone, as `PruningPlan.units_in`. Raises `PlanError` as `read_plan`."""
+    return PruningPlan.units_in(_text(path))
+
+
+def plan_text(path: Path) -> str:
+    """A plan's JSON as it is stored. Its tensors, which it names by their hash, are not read.
+
+    Raises `PlanError` as `read_plan` does of the JSON.
+    """
+    text = _text(path)
+    PruningPlan.units_in(text)
+    return text
+
+
+def _text(path: Path) -> str:
     try:
-        return PruningPlan.units_in(read_plain(path, MOST_JSON_BYTES).decode("utf-8"))
+        return read_plain(path, MOST_JSON_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
         raise PlanError(f"{path} cannot be read ({error}); {_AGAIN}") from error
 

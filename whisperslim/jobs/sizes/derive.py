@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
-from whisperslim.core.loading import load_model
+from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.counting import WEIGHTS
 from whisperslim.core.plan.files import write_plan
 from whisperslim.core.plan.plan import PruningPlan
@@ -50,8 +50,8 @@ def derive(
         RunError, PlanError, RecipeError, CheckpointError: as `replan` does.
     """
     tuned = open_tuned(run, terms)
-    plan = zeros_for(tuned, plan_for(tuned, removed, zeroed), removed, zeroed)
     recipe = tuned.recipe_for(removed, zeroed, recover_steps)
+    plan = zeros_for(tuned, plan_for(tuned, removed, zeroed), recipe.target.zeroed)
     recipe = with_values(recipe, {"name": _name(tuned.recipe.name, removed, terms)})
     derivation = derivation_of(tuned, recipe)
     folder = new_run_folder(run.path.parent, recipe.name)
@@ -84,16 +84,15 @@ def derivation_of(tuned: TunedRun, recipe: Recipe) -> Derivation:
 
 
 def zeros_for(
-    tuned: TunedRun, plan: PruningPlan, removed: float, zeroed: float | None
+    tuned: TunedRun, plan: PruningPlan, share: float, loaded: SpeechModel | None = None
 ) -> PruningPlan:
-    """`plan` with the rules that zero its share, where that is more than what is zero as tuned.
+    """`plan` with the rules that zero a share, where that is more than what is zero as tuned.
 
-    Reads the tuned weights then.
+    `loaded` is the tuned model; None reads it when it is needed.
     """
-    share = tuned.recipe_for(removed, zeroed).target.zeroed
     if not tuned.lacks_zeros(plan, share):
         return plan
-    loaded = load_model(str(tuned.folder))
+    loaded = loaded or load_model(str(tuned.folder))
     tuned.scores.check_scored(loaded.info.weights_sha256)
     return with_zeros(loaded.model, loaded.groups(), plan, share)
 

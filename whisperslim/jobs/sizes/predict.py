@@ -13,11 +13,11 @@ from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.run.disk import write_text_told
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.scoring.evaluation import choose
+from whisperslim.jobs.sizes.derive import zeros_for
 from whisperslim.jobs.sizes.replan import plan_for
 from whisperslim.jobs.sizes.tuned import TunedRun, open_tuned
 from whisperslim.jobs.stages.compensation import compensate
 from whisperslim.jobs.stages.context import StageContext
-from whisperslim.methods.sgl.two_pass import with_zeros
 from whisperslim.speech.corpus.dataset import Item
 from whisperslim.speech.scoring.significance import wer_interval
 
@@ -138,9 +138,8 @@ def _clips(context: StageContext, limit: int) -> list[Item]:
 def _cut(context: StageContext, tuned: TunedRun, plan: PruningPlan) -> SpeechModel:
     loaded = context.load(str(tuned.folder))
     tuned.scores.check_scored(loaded.info.weights_sha256)
-    groups, share = loaded.groups(), context.recipe.target.zeroed
-    if tuned.lacks_zeros(plan, share):
-        plan = with_zeros(loaded.model, groups, plan, share)
+    groups = loaded.groups()
+    plan = zeros_for(tuned, plan, context.recipe.target.zeroed, loaded)
     plan = compensate(context, "prediction", loaded, groups, plan)
     cut(loaded.model, groups, plan)
     return loaded

@@ -9,7 +9,7 @@ import torch
 from whisperslim import methods
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan.files import read_plan
+from whisperslim.core.plan.files import plan_text
 from whisperslim.core.store.checkpoint import EXPORT_DTYPES, read_record, save_dense, save_slim
 from whisperslim.core.tokens.splitting import Splitting, pieces_of
 from whisperslim.errors import RunError
@@ -104,7 +104,7 @@ def recover(context: StageContext) -> bool:
         dtype=EXPORT_DTYPES[recipe.export.dtype],
         extra={
             "recipe.yaml": to_yaml(recipe),
-            "plan.json": read_plan(context.run.plan_path).to_json(),
+            "plan.json": plan_text(context.run.plan_path),
         },
     )
     return True

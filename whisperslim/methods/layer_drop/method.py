@@ -63,7 +63,7 @@ class LayerDrop(MaskedPruning):
         raise PlanError(
             f"a removal target of {self._target.removed:g} cannot be met: dropping layers reaches "
             f"0 to {reached:.4f} of {share_of(self._groups)}, with {_in_words(keep)} kept"
-            f"{frozen_note(self._frozen)}; lower the target or keep fewer layers"
+            f"{frozen_note(len(self._frozen))}; lower the target or keep fewer layers"
         )
 
     def _choices(self, layers: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
@@ -76,7 +76,7 @@ class LayerDrop(MaskedPruning):
             if count > len(layers[stack]):
                 raise PlanError(
                     f"cannot keep {count} layers of the {stack}: it has {len(layers[stack])} that "
-                    f"can be dropped{frozen_note(self._frozen)}; keep fewer, or 0 to let "
+                    f"can be dropped{frozen_note(len(self._frozen))}; keep fewer, or 0 to let "
                     "the target say"
                 )
         keep = {stack: fixed[stack] or len(layers[stack]) for stack in _STACKS}

@@ -15,22 +15,15 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families import Slice, UnitSite, prunable_total, total_price
-from whisperslim.core.plan.plan import (
-    PruningPlan,
-    Scores,
-    ZeroRule,
-    plan_to_budget,
-    reachable,
-    share_of,
-)
+from whisperslim.core.families import Slice, UnitSite, prunable_total
+from whisperslim.core.plan.plan import PruningPlan, Scores, ZeroRule, plan_to_budget
 from whisperslim.core.plan.removal_order import death_order
 from whisperslim.core.plan.rules import costs_of
 from whisperslim.core.surgery.gates import attach_gates, attach_output_gates, plan_masks
 from whisperslim.core.surgery.units import as_units, kept_of, matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Calibration, CompressionMethod, Target
-from whisperslim.methods.shared.reach import frozen_note, largest_bundle, most_left
+from whisperslim.methods.shared.reach import check_removed, frozen_note, largest_bundle, most_left
 from whisperslim.methods.shared.units import hold_zeros, is_trained, unit_norms
 
 
@@ -235,14 +228,7 @@ class MaskedPruning(CompressionMethod):
 
     def _check(self) -> None:
         aim, tuned = self._aim(), self._tuned
-        priced = total_price(tuned) / total_price(self._groups)
-        limit = reachable(tuned, self.whole) * priced if tuned else 0.0
-        if not 0.0 <= aim.removed <= limit:
-            raise PlanError(
-                f"a removal target of {aim.removed:g} cannot be met: 0 to {limit:.4f} of "
-                f"{share_of(self._groups)} can go{frozen_note(self._frozen)}; choose a target "
-                "within"
-            )
+        check_removed(aim.removed, self._groups, tuned, self.whole)
         left = most_left(self._groups, tuned, aim.removed)
         if not 0.0 <= aim.zeroed <= left + 1e-12:
             raise self._too_much_zeroed(aim.zeroed, left)
@@ -250,7 +236,7 @@ class MaskedPruning(CompressionMethod):
     def _too_much_zeroed(self, share: float, left: float) -> PlanError:
         return PlanError(
             f"cannot zero {share:g} of the prunable weights: {left:.4f} are left to zero after a "
-            f"removal of {self._aim().removed:g}{frozen_note(self._frozen)}; lower zeroed or "
+            f"removal of {self._aim().removed:g}{frozen_note(len(self._frozen))}; lower zeroed or "
             "removed"
         )
 

@@ -72,8 +72,7 @@ class SelfPinching(CompressionMethod):
         """
         self._model, self._groups, self._total_steps = model, tuple(groups), total_steps
         trained = tuple(group for group in groups if is_trained(model, group))
-        frozen = "" if len(trained) == len(self._groups) else "; the frozen ones are left alone"
-        check_reach(self._groups, trained, self._target, self._options.floor, frozen)
+        check_reach(self._groups, trained, self._target, self._options.floor)
         self._worth = UnitWorth(model, trained, self._options)
         self._make_gates(trained)
         self._controls = {

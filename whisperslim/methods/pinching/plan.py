@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from whisperslim.core.families import Slice, UnitSite, prunable_total, total_price
-from whisperslim.core.plan.plan import PruningPlan, Scores, ZeroRule, share_of
+from whisperslim.core.families import Slice, UnitSite, prunable_total
+from whisperslim.core.plan.plan import PruningPlan, Scores, ZeroRule
 from whisperslim.core.surgery.gates import plan_masks
 from whisperslim.core.surgery.units import kept_of, matrices
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.pinching.thresholds import Thresholds
-from whisperslim.methods.shared.reach import room_for_zeros
+from whisperslim.methods.shared.reach import check_removed, frozen_note, room_for_zeros
 from whisperslim.methods.shared.units import hold_zeros
 
 
@@ -47,21 +47,16 @@ def check_reach(
     gated: Sequence[UnitSite],
     target: Target,
     floor: float,
-    frozen: str,
 ) -> None:
     """Raise `PlanError` with the reachable range when the gated groups cannot give the target."""
-    removable = sum((group.count - 1) * group.unit_price for group in gated) / total_price(groups)
-    if not 0.0 <= target.removed <= removable:
-        raise PlanError(
-            f"a removal target of {target.removed} cannot be met: the groups being trained allow "
-            f"0 to {removable:.4f} of {share_of(groups)}{frozen}"
-        )
+    check_removed(target.removed, groups, gated)
     # `floor` of every matrix stays.
     limit = max(0.0, (1 - floor) * room_for_zeros(groups, gated, target.removed))
     if not 0.0 <= target.zeroed <= limit:
         raise PlanError(
             f"cannot zero {target.zeroed} of the prunable weights: after a removal of "
-            f"{target.removed} the groups being trained allow 0 to {limit:.4f}{frozen}"
+            f"{target.removed} the groups being trained allow 0 to {limit:.4f}"
+            f"{frozen_note(len(groups) - len(gated))}; lower zeroed, removed or floor"
         )
 
 

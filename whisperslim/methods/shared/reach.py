@@ -1,7 +1,7 @@
 """What a plan can reach: the frozen stays whole, and so much can become zero beside a removal."""
 
 import math
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -88,27 +88,38 @@ def check_zeroed(
         )
 
 
-def frozen_note(frozen: Sized) -> str:
+def frozen_note(frozen: int) -> str:
     """Why a limit is lower than the model's, for the end of a message; empty when none is."""
-    return (
-        f" ({len(frozen)} frozen groups are not pruned; train them to reach more)" if frozen else ""
-    )
+    return f" ({frozen} frozen groups are not pruned; train them to reach more)" if frozen else ""
+
+
+def check_removed(
+    removed: float, groups: Sequence[UnitGroup], pruned: Sequence[UnitGroup], whole: bool = False
+) -> None:
+    """Raise `PlanError` with the reachable range when `pruned` alone cannot give a removal.
+
+    Args:
+        removed: Share of the price of all units.
+        groups: All groups of the model.
+        pruned: Those that units are removed from.
+        whole: Whether whole sub-layers may go.
+    """
+    limit = reachable(pruned, whole) * total_price(pruned) / total_price(groups) if pruned else 0.0
+    if not 0.0 <= removed <= limit:
+        why = "" if whole else ", for one head and one FFN unit of every kind stay in every layer"
+        raise PlanError(
+            f"a removal target of {removed:g} cannot be met: 0 to {limit:.4f} of "
+            f"{share_of(groups)} can go{why}{frozen_note(len(groups) - len(pruned))}; choose a "
+            "target within"
+        )
 
 
 def check_within_tuned(
     target: Target, groups: Sequence[UnitGroup], tuned: Sequence[UnitGroup]
 ) -> None:
     """Raise `PlanError` with the reachable range when `tuned` alone cannot give the target."""
-    kept = {group.key for group in tuned}
-    note = frozen_note([group for group in groups if group.key not in kept])
-    limit = reachable(tuned) * total_price(tuned) / total_price(groups) if tuned else 0.0
-    if not 0.0 <= target.removed <= limit:
-        raise PlanError(
-            f"a removal target of {target.removed:g} cannot be met: 0 to {limit:.4f} of "
-            f"{share_of(groups)} can go, for one head and one FFN unit of every kind stay in "
-            f"every layer{note}; choose a target within"
-        )
-    check_zeroed(target, groups, tuned, note=note)
+    check_removed(target.removed, groups, tuned)
+    check_zeroed(target, groups, tuned, note=frozen_note(len(groups) - len(tuned)))
 
 
 def ranked_last(
