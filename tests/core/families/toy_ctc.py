@@ -111,6 +111,7 @@ class ToyFamily:
     model_type = "toy_ctc"
     engines: tuple[str, ...] = ()
     tied: Mapping[str, str] = {}
+    older_names: Mapping[str, str] = {}
     token_row = "encoder.head"
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> ToyModel:

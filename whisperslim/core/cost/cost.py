@@ -38,6 +38,8 @@ __all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
+_COUNTER = ".num_batches_tracked"  # of a BatchNorm; no weight, and a whole number
+
 
 def inspect_model(
     name: str,
@@ -115,7 +117,8 @@ def _read_disk(folder: Path) -> _Disk:
     for file in weight_files(folder):
         try:
             with safe_open(file, framework="pt") as tensors:
-                slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+                names = [name for name in tensors.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118
+                slices = {name: tensors.get_slice(name) for name in names}
                 held = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
                 whole = whole_sizes(held, tensors.metadata() or {})
                 formats |= {name: slices[name].get_dtype() for name in whole}
@@ -198,7 +201,9 @@ def _modules_of(model: nn.Module, group: UnitSite) -> list[nn.Module]:
         inside = [m for m in parent.modules() if isinstance(m, nn.Linear)]
         if len(inside) == len(owners):
             return [parent]
-    return [model.get_submodule(owner) for owner in owners]
+    # A module that owns something itself has the others inside: what is in it counts once.
+    outer = [o for o in owners if not any(o.startswith(f"{other}.") for other in owners)]
+    return [model.get_submodule(owner) for owner in outer]
 
 
 def _group_rows(

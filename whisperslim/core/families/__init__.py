@@ -16,6 +16,11 @@ from whisperslim.core.families.base import (
     total_price,
     unlimited,
 )
+from whisperslim.core.families.wav2vec2.model import (
+    ConformerFamily,
+    HubertFamily,
+    Wav2Vec2Family,
+)
 from whisperslim.core.families.whisper.model import WhisperFamily
 from whisperslim.core.families.whisper_ctc.model import WhisperCTCFamily
 from whisperslim.errors import UsageError
@@ -67,3 +72,6 @@ def family_named(model_type: str) -> Family:
 
 register(WhisperFamily())
 register(WhisperCTCFamily())
+register(Wav2Vec2Family())
+register(HubertFamily())
+register(ConformerFamily())

@@ -96,6 +96,11 @@ class Hearing(Protocol):
         ...
 
     @property
+    def older_names(self) -> Mapping[str, str]:
+        """Tensor as some files name it -> as the model does."""
+        ...
+
+    @property
     def token_row(self) -> str:
         """Which row of a cost report has the tokens for its units; see `cost_row`."""
         ...

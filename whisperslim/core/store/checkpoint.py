@@ -188,7 +188,8 @@ def empty_model(folder: Path, tokens: int | None = None) -> PreTrainedModel:
 
 def assign_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
     """Give `model` the weights of `folder`; every parameter must be there with its exact shape."""
-    tensors = read_weights(folder)
+    older = family_of(model).older_names
+    tensors = {older.get(name, name): each for name, each in read_weights(folder).items()}
     file = folder / (INDEX if sharded_tensors(folder) else WEIGHTS_FILE)
     tied = family_of(model).tied
     copies = {name: tensors.pop(name) for name in tied if name in tensors}
@@ -206,9 +207,20 @@ def assign_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> 
     tensors |= {name: tensors[source] for name, source in tied.items()}
     model.load_state_dict(tensors, strict=True, assign=True)
     model.tie_weights()
+    _fill_buffers(model)
     for name, wanted in trainable.items():
         model.get_parameter(name).requires_grad_(wanted)
     model.eval()
+
+
+def _fill_buffers(model: PreTrainedModel) -> None:
+    """Buffers that no file holds, such as tables of positions, as transformers computes them."""
+    for module in model.modules():
+        lost = [name for name, each in module.named_buffers(recurse=False) if each.is_meta]
+        for name in lost:
+            setattr(module, name, torch.empty_like(getattr(module, name), device="cpu"))
+        if lost:
+            model._init_weights(module)
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:

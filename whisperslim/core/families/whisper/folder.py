@@ -1,5 +1,6 @@
 """A Whisper's folder: its skeleton, its tokenizer, its generation settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from whisperslim.errors import CheckpointError
 from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 
+_NOTHING: Mapping[str, str] = {}
 TIED = {"proj_out.weight": "model.decoder.embed_tokens.weight"}
 
 
@@ -20,6 +22,7 @@ class WhisperFolder:
     """The part of Whisper's family that opens folders and names what is in them."""
 
     tied = TIED
+    older_names = _NOTHING
     token_row = "decoder.embeddings"
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> WhisperForConditionalGeneration:

@@ -39,6 +39,7 @@ class WhisperCTCFamily(WhisperUnits, CTC):
     engines: tuple[str, ...] = ("onnx",)
     stacks = _STACKS
     tied = _NOTHING
+    older_names = _NOTHING
     token_row = "encoder.head"
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> WhisperForCTC:
