@@ -19,6 +19,7 @@ from whisperslim.places import PRESETS
 SHIPPED = {
     "quick-demo", "sgl-hindi", "sgl-paper", "dense-tuned", "gates-hindi", "gates-paper", "l0-hindi",
     "imp-baseline", "layerdrop-distil", "whisper-ctc-hindi",
+    "pinching-ctc", "l0-conformer",
 }  # fmt: skip
 
 
