@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 
 from benchmarks.shared.provenance import RESULTS
 
-COLOURS = (
+COLORS = (
     "#0f766e", "#b45309", "#4338ca", "#be123c", "#4d7c0f",
     "#0369a1", "#7e22ce", "#57534e", "#ec4899", "#111827", "#eab308",
 )  # fmt: skip
@@ -48,10 +48,10 @@ def picture(record: dict[str, Any], name: str = "") -> go.Figure:
     axes = ("parameters, M", "GFLOPs", "seconds per clip")
     made = make_subplots(1, 3, shared_yaxes=True, horizontal_spacing=0.04, x_title="")
     labels = list(dict.fromkeys(values["label"] for values in rows.values()))
-    for label, colour in zip(labels, cycle(COLOURS), strict=False):
+    for label, color in zip(labels, cycle(COLORS), strict=False):
         own = {row: values for row, values in rows.items() if values["label"] == label}
         for column, values in enumerate(_costs(own, record), start=1):
-            made.add_trace(_points(label, colour, own, values, name, column == 1), 1, column)
+            made.add_trace(_points(label, color, own, values, name, column == 1), 1, column)
     for column, title in enumerate(axes, start=1):
         made.update_xaxes(title_text=title, row=1, col=column, gridcolor="#e5e7eb")
     beyond = _beyond(rows, name)
@@ -62,7 +62,7 @@ def picture(record: dict[str, Any], name: str = "") -> go.Figure:
     normaliser = list(first["scores"])[-1]
     made.update_layout(
         title={
-            "text": f"{name}, n = {first['n']}; normaliser {normaliser}, window {first['window']}; "
+            "text": f"{name}, n = {first['n']}; normalizer {normaliser}, window {first['window']}; "
             f"{record['updates']} updates of {record['batch_size']} clips each; bars: 95 %"
             f"{beyond}",
             "font": {"size": 14},
@@ -92,18 +92,18 @@ def _costs(own: dict[str, Any], record: dict[str, Any]) -> Sequence[list[float |
 
 
 def _points(
-    label: str, colour: str, own: dict[str, Any], costs: list[float | None], name: str, legend: bool
+    label: str, color: str, own: dict[str, Any], costs: list[float | None], name: str, legend: bool
 ) -> go.Scatter:
     scores = [list(values["sets"][name]["scores"].values())[-1] for values in own.values()]
     wer = [100 * score["wer"] for score in scores]
     low, high = zip(*(score["wer_interval_95"] for score in scores), strict=True)
     return go.Scatter(
         x=costs, y=wer, name=label, legendgroup=label, showlegend=legend, mode="markers",
-        marker={"color": colour, "size": 9},
+        marker={"color": color, "size": 9},
         text=list(own),
         hovertemplate="%{text}<br>WER %{y:.1f} %<extra></extra>",
         error_y={
-            "type": "data", "symmetric": False, "color": colour, "thickness": 1.2,
+            "type": "data", "symmetric": False, "color": color, "thickness": 1.2,
             "array": [100 * h - w for h, w in zip(high, wer, strict=True)],
             "arrayminus": [w - 100 * lo for lo, w in zip(low, wer, strict=True)],
         },

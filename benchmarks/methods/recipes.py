@@ -33,7 +33,7 @@ def main() -> None:
     baseline = results[arguments.baseline]
     every = [item for items in sets.values() for item in items]
     record = {
-        "what": "word error rate by set and normaliser; size; latency one clip at a time",
+        "what": "word error rate by set and normalizer; size; latency one clip at a time",
         "baseline": arguments.baseline,
         "note": arguments.note,
         "rows": {

@@ -1,4 +1,4 @@
-"""Speech recognisers that are measured beside each other, each opened in a process of its own.
+"""Speech recognizers that are measured beside each other, each opened in a process of its own.
 
 Nothing is imported here that one of them does not need: what a process imports counts as its
 memory. All decode greedily, the language is given, and none falls back to a higher temperature.

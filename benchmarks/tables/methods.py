@@ -12,7 +12,7 @@ _TIMES = "Minutes of compression are those of the table below, not of these runs
 
 
 def method_table(record: dict[str, Any]) -> str:
-    """One line a run: the language's own normaliser only, which the caption names."""
+    """One line a run: the language's own normalizer only, which the caption names."""
     minutes = _minutes(record)
     names = sets(record)
     header = (
@@ -40,7 +40,7 @@ def method_table(record: dict[str, Any]) -> str:
 
 
 def earlier_method_table(record: dict[str, Any]) -> str:
-    """A grid of before all rows followed one schedule, labelled as such."""
+    """A grid of before all rows followed one schedule, labeled as such."""
     return f"{_EARLIER} {method_table(record)}"
 
 

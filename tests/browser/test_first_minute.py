@@ -83,7 +83,7 @@ def settled(page: Page, rules: dict[str, Any], tries: int = 40) -> list[str]:
 def test_axe_finds_nothing_serious(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text("utf-8"))
-    # Colours alone differ between the two.
+    # Colors alone differ between the two.
     rules: dict[str, Any] = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
     found = []
     for name in tabs(page):
@@ -108,7 +108,7 @@ def test_wrong_values_are_marked_while_they_are_typed(page: Page) -> None:
     expect(page.locator("#preset-changes")).to_contain_text("Training, Steps: 30 → -5")
     steps.fill("12")
     expect(page.locator("#field-train-steps")).not_to_have_class(re.compile("ws-wrong"))
-    expect(page.locator("#preset-changes")).to_contain_text("1 change against quick-demo")
+    expect(page.locator("#preset-changes")).to_contain_text("1 change from quick-demo")
 
 
 def test_a_preset_of_ones_own_stays_after_a_reload(page: Page, served: Served) -> None:
@@ -117,11 +117,11 @@ def test_a_preset_of_ones_own_stays_after_a_reload(page: Page, served: Served) -
     page.get_by_text("Your own presets").click()
     page.locator("#own-preset-name textarea, #own-preset-name input").fill("mine")
     page.locator("#own-preset-save").click()
-    expect(page.locator("#preset-changes")).to_contain_text("Everything as in mine")
+    expect(page.locator("#preset-changes")).to_contain_text("Unchanged from mine")
     assert (served.runs / "presets" / "mine.yaml").is_file()
     page.reload()
     page.wait_for_selector("#forecast .ws-big")
-    expect(page.locator("#preset-changes")).to_contain_text("Everything as in quick-demo")
+    expect(page.locator("#preset-changes")).to_contain_text("Unchanged from quick-demo")
     page.locator("#preset input").click()
     page.get_by_role("option", name="mine (yours)").click()
     expect(page.locator("#field-train-steps input")).to_have_value("12")

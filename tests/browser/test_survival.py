@@ -121,7 +121,7 @@ def test_a_killed_job_is_gone_on_with_from_its_step_and_two_pages_agree(
             expect_state(page, "died")
         step = newest_step(run)
         button = first.locator("#run-continue")
-        expect(button).to_have_text(f"Resume from step {step} of tune")
+        expect(button).to_have_text(f"Resume from step {step} of tuning")
         button.click()
         for page in (first, second):
             expect_state(page, "running")
@@ -150,6 +150,6 @@ def test_stop_is_orderly_and_leaves_no_process(computer: Computer, browser: Brow
         page.locator("#run-stop").click()
         expect_state(page, "stopped")
         step = newest_step(run)
-        expect(page.locator("#run-continue")).to_have_text(f"Resume from step {step} of tune")
+        expect(page.locator("#run-continue")).to_have_text(f"Resume from step {step} of tuning")
     until(lambda: _ended(worker))
     assert run.status() == RunStatus.STOPPED

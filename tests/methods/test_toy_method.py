@@ -87,7 +87,7 @@ def test_the_toy_keeps_every_promise(name: str, toy: None, shop: Workshop, tmp_p
 def test_recipes_and_forms_know_the_toy_while_it_is_there(toy: None) -> None:
     assert dotted_specs("toy")["method.favour"].maximum == 9.0
     values = {"method": {"name": "toy", "favour": 2.0}, "data": {"train": ["a"]}}
-    assert "favour: 2.0" in to_yaml(from_mapping(values))
+    assert "favor: 2.0" in to_yaml(from_mapping(values))
     wrong = {"method": {"name": "toy", "favour": 10.0}, "data": {"train": ["a"]}}
     with pytest.raises(RecipeError, match=r"method\.favour"):
         from_mapping(wrong)

@@ -84,7 +84,7 @@ def _score(index: int, unit: int, group: UnitGroup) -> float:
 def _events(run: RunDir, steps: int, until: str) -> list[events.Event]:
     found: list[events.Event] = [
         events.RunStarted(run.name, 1, STAGES),
-        events.Notice("device auto is cpu here"),
+        events.Notice("running on CPU"),
         events.StageStarted("data"),
         events.StageFinished("data", 3.2),
         events.StageStarted("tune"),

@@ -317,8 +317,8 @@ def test_padded_positions_do_not_count(shop: Workshop) -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
-def test_a_dropped_layers_lesson_goes_to_its_neighbour(shop: Workshop) -> None:
-    """Decoder layer 0 is gone, so both teacher layers are learnt by layer 1."""
+def test_a_dropped_layers_lesson_goes_to_its_neighbor(shop: Workshop) -> None:
+    """Decoder layer 0 is gone, so both teacher layers are learned by layer 1."""
     student, dense, batch = changed(shop), shop.student(), one_batch(shop)
     with masked(student.model, student.groups(), without(student, *DECODER_0)):
         terms, targets = hidden_terms(Teacher(dense, student, HIDDEN), student, batch)
@@ -344,7 +344,7 @@ def test_weights_and_the_map_are_taught_and_the_teacher_is_not(shop: Workshop) -
     shared = teacher.parts()["hidden_map"]
     assert float(shared.weight.grad.abs().sum()) > 0
     for stack in ("encoder", "decoder"):
-        # The last layer's output is learnt from, so every layer is.
+        # The last layer's output is learned from, so every layer is.
         for layer in range(LAYERS):
             name = f"model.{stack}.layers.{layer}.final_layer_norm.weight"
             assert float(student.model.get_parameter(name).grad.abs().sum()) > 0

@@ -223,7 +223,7 @@ def _print_record(record: dict[str, Any]) -> None:
     plain = [(k, _figure(v)) for k, v in record.items() if not isinstance(v, (list, dict))]
     print_table(("what the figures depend on", ""), plain)
     scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
-    print_table(("normaliser", "WER", "95 % interval", "CER"), scores)
+    print_table(("normalizer", "WER", "95 % interval", "CER"), scores)
 
 
 def _with_tokens(removed: int) -> str:

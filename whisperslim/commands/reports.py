@@ -35,7 +35,7 @@ def report(
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The file to write.")],
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
-    """Write a run's report: one HTML file with pictures, tables, recipe and licence notes."""
+    """Write a run's report: one HTML file with pictures, tables, recipe and license notes."""
     from whisperslim.jobs.report.report import write_report
 
     write_report(find_run(run, runs_folder), out)

@@ -21,7 +21,7 @@ MEMORY_NOTE = (
 )
 
 SideScores = Mapping[str, tuple[float, float]]
-"""Normaliser name -> (WER, CER), each errors / reference length."""
+"""Normalizer name -> (WER, CER), each errors / reference length."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def compare(
 
     Raises:
         AudioError, UsageError: for an unusable recording, an unknown language, no repeats.
-        DataError: when nothing is left of the reference after normalisation.
+        DataError: when nothing is left of the reference after normalization.
     """
     if repeats < 1:
         raise UsageError(f"{repeats} repeats: at least one run of each side is needed")

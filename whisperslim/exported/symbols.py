@@ -27,5 +27,5 @@ def bytes_of(token: str) -> bytes:
         return bytes(table[symbol] for symbol in token)
     except KeyError as error:
         raise CheckpointError(
-            f"the token {token!r} is not spelt in bytes: this needs Whisper's own kind of tokenizer"
+            f"the token {token!r} is not spelled in bytes: this needs Whisper's kind of tokenizer"
         ) from error

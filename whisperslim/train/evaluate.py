@@ -29,7 +29,7 @@ class EvalResult:
     Attributes:
         data: Name of the set.
         n: Clips scored.
-        scores: Normaliser name -> score.
+        scores: Normalizer name -> score.
         loss: Cross entropy per target token, teacher-forced, nats; NaN when there is none.
         seconds: Wall time of all of it, features and loss included; no latency.
         audio_seconds: Length of the recordings.
@@ -57,7 +57,7 @@ class EvalResult:
 
     @property
     def headline(self) -> Score:
-        """The score in the language's own normaliser, which comes last."""
+        """The score in the language's own normalizer, which comes last."""
         return list(self.scores.values())[-1]
 
     @cached_property

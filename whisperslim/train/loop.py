@@ -125,7 +125,7 @@ class Job:
         evaluate: Dev evaluation of the student as it stands, given the step; or None.
         stop: Asked before each step; true ends the stage after a checkpoint.
         calibration: What the method may measure before the first step; None: nothing.
-        splitting: How texts are spelt where new tokens are split now and then; None: never.
+        splitting: How texts are spelled where new tokens are split now and then; None: never.
     """
 
     stage: str

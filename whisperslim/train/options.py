@@ -96,7 +96,7 @@ class DistillOptions:
     hidden_weight: float = option(
         0.0,
         "Weight of the hidden states of encoder and decoder, each against cross entropy's 1; 0 is "
-        "off, and then the teacher's distribution alone is learnt.",
+        "off, and then the teacher's distribution alone is learned.",
         label="Hidden state weight",
         minimum=0.0,
         maximum=1000.0,
@@ -124,7 +124,7 @@ class DistillOptions:
     )
     hidden_layers: int = option(
         0,
-        "Teacher layers per stack that are learnt from, evenly spaced with the last; 0 is all.",
+        "Teacher layers per stack that are learned from, evenly spaced with the last; 0 is all.",
         unit="layers",
         minimum=0,
         maximum=1000,

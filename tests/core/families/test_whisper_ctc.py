@@ -115,7 +115,7 @@ def test_letters_are_kept_with_every_sign_and_written_back(folder: Path) -> None
 
 
 @pytest.mark.parametrize("name", HEADS_OF)
-def test_it_learns_and_writes_what_it_learnt(folder: Path, tmp_path: Path, name: str) -> None:
+def test_it_learns_and_writes_what_it_learned(folder: Path, tmp_path: Path, name: str) -> None:
     speech = load_model(str(folder / name))
     losses = learn(folder, tmp_path, speech, 40)
     assert losses[-1] < 0.7 * losses[0]

@@ -1,4 +1,4 @@
-"""New tokens split now and then: spelt alike, as often as asked, repeatable, never too long."""
+"""New tokens split now and then: spelled alike, as often as asked, repeatable, never too long."""
 
 from pathlib import Path
 

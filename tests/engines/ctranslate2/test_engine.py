@@ -95,7 +95,7 @@ def test_thirty_seconds_are_the_same_too(tiny: SpeechModel, tmp_path: Path) -> N
 def fixed_on(speech: SpeechModel, wishes: Sequence[int]) -> SpeechModel:
     """A model that wants to write the first of `wishes` at every step, or else the next, and so on.
 
-    The last norm's bias outweighs what it normalises, so that only one direction counts.
+    The last norm's bias outweighs what it normalizes, so that only one direction counts.
     """
     made = cut_to(speech, {})
     decoder: Any = made.model.model.decoder

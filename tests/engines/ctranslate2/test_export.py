@@ -110,7 +110,7 @@ def test_int8_stores_one_byte_a_weight_and_halves_for_the_rest(
             last = name.rsplit("/", 1)[1]
             wanted = {"weight": np.int8, "weight_scale": np.float32}.get(last, np.float16)
             assert value.dtype == wanted, name
-    # By the quantiser's definition: the largest of a row becomes 127.
+    # By the quantizer's definition: the largest of a row becomes 127.
     fc1 = tiny.model.model.encoder.layers[0].fc1.weight.detach().numpy()
     stored = found["encoder/layer_0/ffn/linear_0/weight"]
     assert np.abs(stored).max(axis=1).tolist() == [127] * FFN

@@ -107,7 +107,7 @@ def test_another_model_is_refused_and_leaves_nothing(
     assert list((tmp_path / "exports").iterdir()) == []
 
 
-def test_a_quantised_one_is_measured_and_kept(
+def test_a_quantized_one_is_measured_and_kept(
     speech: SpeechModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behave(monkeypatch, "wrong")
@@ -118,7 +118,7 @@ def test_a_quantised_one_is_measured_and_kept(
     assert verdict.statement.startswith("int8: ")
 
 
-def test_not_a_number_is_refused_however_quantised(
+def test_not_a_number_is_refused_however_quantized(
     speech: SpeechModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behave(monkeypatch, "nan")
@@ -170,7 +170,7 @@ def test_an_empty_folder_may_be_filled(speech: SpeechModel, tmp_path: Path) -> N
     assert read_export(tmp_path / "out").engine == "onnx"
 
 
-def test_unknown_engines_and_quantisations(speech: SpeechModel, tmp_path: Path) -> None:
+def test_unknown_engines_and_quantizations(speech: SpeechModel, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="choose one of: ctranslate2, onnx, hf"):
         export(speech, "tflite", "none", tmp_path / "o", [tone()], "hi", WINDOW)
     with pytest.raises(UsageError, match="choose one of: none, float16, int8, int4"):

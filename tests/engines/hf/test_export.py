@@ -214,7 +214,7 @@ def test_the_card_has_the_run_s_figures_and_no_path(
     assert "| slim | stories | 7 | 1.5 | hindi-1 | 25.0 | 20.0 to 30.0 | 10.0 |" in card
     assert "fit(margin" in card and "greedy" in card
     assert "news#train" in card and "base_model: openai/whisper-tiny" in card
-    assert "language: hi" in card and "## Licence" in card
+    assert "language: hi" in card and "## License" in card
     assert str(tmp_path) not in card and str(ragged.path) not in card
     store_evaluation(ragged.path.parent, "of other weights")
     card = (write(ragged, tmp_path / "again") / "README.md").read_text("utf-8")

@@ -137,7 +137,7 @@ def test_the_end_token_ends(speech: SpeechModel, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("quantize", ["int8", "int4"])
-def test_quantised_transcribes(speech: SpeechModel, quantize: str, tmp_path: Path) -> None:
+def test_quantized_transcribes(speech: SpeechModel, quantize: str, tmp_path: Path) -> None:
     smaller = replace(speech, model=model_with(ABSENT))
     engine = opened(exported(smaller, tmp_path / quantize, quantize))
     found = engine.transcribe(tone(1.5))

@@ -23,7 +23,7 @@ from whisperslim.engines.onnx import export as onnx_export
 from whisperslim.engines.onnx import graph as onnx_graph
 from whisperslim.engines.onnx.export import PRECISIONS, check, write
 from whisperslim.engines.onnx.graph import OnnxBuilder, Precision
-from whisperslim.engines.onnx.storage import Blocks, dequantise, quantise
+from whisperslim.engines.onnx.storage import Blocks, dequantize, quantize
 from whisperslim.errors import ExportError
 
 RAGGED = {
@@ -148,12 +148,12 @@ def test_the_token_table_is_stored_once(tmp_path: Path) -> None:
         assert stored == VOCABULARY * (D_MODEL * bits // 8 + scales), name
 
 
-def as_stored(model: Any, quantize: str) -> Any:
+def as_stored(model: Any, form: str) -> Any:
     """A copy with every product's weight and table as the runtime computes with it."""
-    few = PRECISIONS[quantize][1]
+    few = PRECISIONS[form][1]
 
     def in_blocks(weight: torch.Tensor, bits: int) -> torch.Tensor:
-        return torch.from_numpy(dequantise(quantise(weight.numpy(), bits, few.block)).copy())
+        return torch.from_numpy(dequantize(quantize(weight.numpy(), bits, few.block)).copy())
 
     def in_rows(weight: torch.Tensor) -> torch.Tensor:
         weight = weight if few.bits == 8 else in_blocks(weight, few.bits)
@@ -178,7 +178,7 @@ def as_stored(model: Any, quantize: str) -> Any:
 
 @every_model
 @pytest.mark.parametrize("quantize", ["int8", "int4"])
-def test_quantised_graphs_are_the_rounded_model(
+def test_quantized_graphs_are_the_rounded_model(
     quantize: str, keeps: dict[str, tuple[int, ...]], tmp_path: Path
 ) -> None:
     """What is left is the rounding of what is multiplied, to 8 bits: about a hundredth a product.
@@ -208,10 +208,10 @@ def far(found: np.ndarray, wanted: np.ndarray) -> float:
 def test_blocks_round_to_the_nearest_step(bits: int) -> None:
     weight = np.random.default_rng(0).normal(size=(5, 70)).astype(np.float32)
     weight[:, 3:9] = 0.0
-    blocks = quantise(weight, bits, 32)
+    blocks = quantize(weight, bits, 32)
     assert blocks.codes.shape == (5, 3, 32 * bits // 8)
     assert (blocks.codes.dtype, blocks.scales.dtype) == (np.uint8, np.float16)
-    again = dequantise(blocks)
+    again = dequantize(blocks)
     assert again.shape == weight.shape
     assert not again[:, 3:9].any(), "zeros stay zeros"
     step = np.repeat(np.abs(blocks.scales.astype(np.float32)), 32, 1)[:, :70]
@@ -225,12 +225,12 @@ def test_blocks_by_hand() -> None:
     """The largest, -8, makes a step of 1; two codes a byte, the first one low."""
     weight = np.zeros((1, 16), np.float32)
     weight[0, :4] = (-8.0, 3.0, 0.0, 7.0)
-    blocks = quantise(weight, 4, 16)
+    blocks = quantize(weight, 4, 16)
     assert blocks.scales.tolist() == [[1.0]]
     assert blocks.codes[0, 0, :3].tolist() == [0 | 11 << 4, 8 | 15 << 4, 8 | 8 << 4]
-    assert dequantise(blocks).tolist() == weight.tolist()
-    nothing = quantise(np.zeros((2, 16), np.float32), 8, 16)
-    assert not dequantise(nothing).any()
+    assert dequantize(blocks).tolist() == weight.tolist()
+    nothing = quantize(np.zeros((2, 16), np.float32), 8, 16)
+    assert not dequantize(nothing).any()
     assert isinstance(nothing, Blocks)
 
 

@@ -47,7 +47,7 @@ def _step(step: int) -> events.StepDone:
 
 def test_a_report_tells_what_the_folder_holds(run: RunDir) -> None:
     page = report(run)
-    for word in ("told", "30.0 %", "12.5 %", "3 of 8", "61.5", "<polyline", "MIT licence"):
+    for word in ("told", "30.0 %", "12.5 %", "3 of 8", "61.5", "<polyline", "MIT license"):
         assert word in page
     assert "Environment</h2>" not in page  # there is none yet
 
@@ -129,10 +129,10 @@ def test_where_a_run_goes_on(run: RunDir) -> None:
     stages = ("data", "tune", "plan")
     assert resume_point(run, ()) == ResumePoint()
     run.mark_done("data")
-    assert resume_point(run, stages).words == "from the beginning of tune"
+    assert resume_point(run, stages).words == "from the beginning of tuning"
     for name in ("step-000020", "step-000100", "damaged-step-000120", ".step-000110-abcdefgh"):
         (run.checkpoints("tune") / name).mkdir(parents=True)
-    assert resume_point(run, stages).words == "from step 100 of tune"
+    assert resume_point(run, stages).words == "from step 100 of tuning"
     run.mark_done("tune")
     assert resume_point(run, stages) == ResumePoint("plan", 0)
     run.mark_done("plan")

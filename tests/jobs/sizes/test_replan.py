@@ -296,10 +296,10 @@ def test_a_prediction_is_the_error_of_the_model_right_after_the_cut(run: RunDir)
 
     context = StageContext(derived, derived.recipe(), lambda event: None)
     engine = TorchTranscriber(load_model(str(derived.path)), context.window)
-    normalise, cache = for_language("hi"), AudioCache(context.audio_cache)
+    normalize, cache = for_language("hi"), AudioCache(context.audio_cache)
     for item in choose(context.chosen("dev"), 2, 0):
         heard = engine.transcribe(cache.load(item)).text
-        result = jiwer.process_words(normalise(item.text), normalise(heard))
+        result = jiwer.process_words(normalize(item.text), normalize(heard))
         errors += result.substitutions + result.deletions + result.insertions
         words += result.substitutions + result.deletions + result.hits
     assert found.wer == pytest.approx(errors / words)

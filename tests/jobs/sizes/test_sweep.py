@@ -68,10 +68,10 @@ def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 def word_counts(tsv: Path) -> list[tuple[int, int]]:
     """(errors, words) of each clip, by jiwer itself."""
-    normalise, found = for_language("hi"), []
+    normalize, found = for_language("hi"), []
     for line in tsv.read_text("utf-8").splitlines()[1:]:
         _, reference, hypothesis = line.split("\t")
-        result = jiwer.process_words(normalise(reference), normalise(hypothesis))
+        result = jiwer.process_words(normalize(reference), normalize(hypothesis))
         wrong = result.substitutions + result.deletions + result.insertions
         found.append((wrong, result.substitutions + result.deletions + result.hits))
     return found

@@ -85,7 +85,7 @@ def test_the_order_in_a_stack_by_hand() -> None:
     # Back come 2 (two from either side), then 1, 3, 4 (one away each).
     assert stack_order(6, 2) == (4, 3, 1, 2, 0, 5)
     assert stack_order(6, 3) == (4, 3, 1, 2, 0, 5)
-    # Of 0, 1, 3, 5 the 1 has the closest neighbours: 0 and 3.
+    # Of 0, 1, 3, 5 the 1 has the closest neighbors: 0 and 3.
     assert stack_order(6, 4) == (4, 2, 1, 3, 0, 5)
     assert stack_order(3, 1) == (1, 0, 2)
     assert stack_order(1, 1) == (0,)

@@ -60,8 +60,8 @@ def test_the_unit_step_by_hand() -> None:
     assert float(logged) == pytest.approx(50 * math.sqrt(2) * 5.5)
 
 
-def test_the_step_is_the_minimiser_of_its_objective() -> None:
-    """prox(v) minimises ||w - v||^2 / 2 + threshold * ||w||: no neighbour does better."""
+def test_the_step_is_the_minimizer_of_its_objective() -> None:
+    """prox(v) minimizes ||w - v||^2 / 2 + threshold * ||w||: no neighbor does better."""
     v = torch.tensor([0.6, -1.1, 0.2], dtype=torch.float64)
     for threshold in (0.3, 1.0, 2.0):
         w = v * group_factor(v.norm()[None], torch.tensor([threshold], dtype=torch.float64))

@@ -95,7 +95,7 @@ def test_noise_has_the_power_asked_for(snr_db):
     assert decibels(noise, audio) == pytest.approx(snr_db, abs=0.05)
 
 
-def test_noise_differs_in_colour_and_leaves_silence_silent():
+def test_noise_differs_in_color_and_leaves_silence_silent():
     silence = np.zeros(RATE, np.float32)
     assert not add_noise(silence, 10.0, rng_for(0, 0, "a")).any()
     shares = []

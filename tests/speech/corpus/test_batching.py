@@ -140,7 +140,7 @@ def test_items_and_recordings_must_be_as_many():
         make_batch([], [], WindowPolicy())
 
 
-def test_a_variant_depends_on_seed_epoch_and_clip_and_not_on_neighbours():
+def test_a_variant_depends_on_seed_epoch_and_clip_and_not_on_neighbors():
     augment = Augmenter(AugmentOptions(spec_augment=True, noise=True, gain_db=6.0))
     items, audios = clips(2.0, 2.0, 2.0)
 

@@ -14,9 +14,9 @@ from whisperslim.speech.scoring.normalizer import (
     DEFAULT_HINDI_STEPS,
     HINDI_STEPS,
     HindiNormalizer,
-    NeutralNormaliser,
-    RawNormaliser,
-    WhisperBasicNormaliser,
+    NeutralNormalizer,
+    RawNormalizer,
+    WhisperBasicNormalizer,
     by_name,
     for_language,
 )
@@ -56,25 +56,25 @@ def nfc_without_punctuation(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("normalise", "wrong"),
+    ("normalize", "wrong"),
     [
-        (RawNormaliser(), 5),  # all but सुबह
-        (WhisperBasicNormaliser(), 0),
+        (RawNormalizer(), 5),  # all but सुबह
+        (WhisperBasicNormalizer(), 0),
         (nfc_without_punctuation, 5),
-        (NeutralNormaliser(), 5),
+        (NeutralNormalizer(), 5),
         (HINDI, 4),  # हूँ and हूं are one word here
         (HindiNormalizer((*DEFAULT_HINDI_STEPS, "nukta-folding")), 3),  # and so are रोज़ and रोज
     ],
 )
-def test_the_worked_example(normalise, wrong):
-    reference, hypothesis = normalise(REFERENCE).split(), normalise(HYPOTHESIS).split()
+def test_the_worked_example(normalize, wrong):
+    reference, hypothesis = normalize(REFERENCE).split(), normalize(HYPOTHESIS).split()
     # Whisper's rule breaks words into pieces, so only the other rows have six words.
     assert wrong == 0 or len(reference) == 6
     assert edits(reference, hypothesis) == wrong
 
 
 def test_whisper_basic_destroys_hindi_and_says_so():
-    basic = WhisperBasicNormaliser()
+    basic = WhisperBasicNormalizer()
     assert basic("हिन्दी में क्षमा") == "ह न द म क षम"
     assert "vowel signs" in basic.warning
 
@@ -137,9 +137,9 @@ def test_half_nasals_agree_with_the_library(text):
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
 def test_idempotent(text):
-    for normalise in (*NAMED, EVERYTHING_ON, RawNormaliser(), NeutralNormaliser()):
-        once = normalise(text)
-        assert normalise(once) == once
+    for normalize in (*NAMED, EVERYTHING_ON, RawNormalizer(), NeutralNormalizer()):
+        once = normalize(text)
+        assert normalize(once) == once
 
 
 @settings(max_examples=300, deadline=None)
@@ -149,7 +149,7 @@ def test_no_word_with_a_letter_or_digit_becomes_empty(text):
         if any(unicodedata.category(c)[0] in "LN" for c in word):
             assert HINDI(word)
             assert EVERYTHING_ON(word)
-            assert NeutralNormaliser()(word)
+            assert NeutralNormalizer()(word)
 
 
 @pytest.mark.parametrize("step", ALL_STEPS)
@@ -215,14 +215,14 @@ def test_number_words_are_an_option():
 
 
 def test_by_name_finds_what_a_name_was_made_from():
-    for normaliser in (RawNormaliser(), WhisperBasicNormaliser(), NeutralNormaliser(), HINDI):
+    for normaliser in (RawNormalizer(), WhisperBasicNormalizer(), NeutralNormalizer(), HINDI):
         assert by_name(normaliser.name) == normaliser
     assert by_name("hindi-1+nukta-folding")("पढ़ता") == "पढता"
     with pytest.raises(UsageError, match="raw, whisper-basic, neutral-1, hindi-1"):
         by_name("whisper")
 
 
-def test_language_chooses_the_normaliser():
+def test_language_chooses_the_normalizer():
     assert for_language("hi") == for_language("Hindi") == HINDI
     assert for_language("en").name == "neutral-1"
     assert for_language("en")("He said: “CAFE\u0301”!") == "he said café"

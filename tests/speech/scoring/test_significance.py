@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from whisperslim.errors import DataError, UsageError
-from whisperslim.speech.scoring.normalizer import NeutralNormaliser, RawNormaliser
+from whisperslim.speech.scoring.normalizer import NeutralNormalizer, RawNormalizer
 from whisperslim.speech.scoring.significance import (
     NORMAL_FROM,
     bootstrap_interval,
@@ -20,7 +20,7 @@ from whisperslim.speech.scoring.significance import (
 )
 from whisperslim.speech.scoring.wer import score
 
-RAW = RawNormaliser()
+RAW = RawNormalizer()
 
 
 def systems(n: int = 300, seed: int = 1):
@@ -224,9 +224,9 @@ def test_different_references_are_refused():
         compare(*gap)
 
 
-def test_different_normalisers_are_refused():
-    with pytest.raises(DataError, match="different normalisers"):
-        compare(scored([1]), scored([1], normaliser=NeutralNormaliser()))
+def test_different_normalizers_are_refused():
+    with pytest.raises(DataError, match="different normalizers"):
+        compare(scored([1]), scored([1], normaliser=NeutralNormalizer()))
 
 
 @pytest.mark.parametrize(

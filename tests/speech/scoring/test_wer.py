@@ -11,8 +11,8 @@ from meeteval.wer import siso_word_error_rate
 from whisperslim.errors import DataError
 from whisperslim.speech.scoring.normalizer import (
     HindiNormalizer,
-    RawNormaliser,
-    WhisperBasicNormaliser,
+    RawNormalizer,
+    WhisperBasicNormalizer,
 )
 from whisperslim.speech.scoring.wer import (
     EmptyReferenceScore,
@@ -24,7 +24,7 @@ from whisperslim.speech.scoring.wer import (
     word_differences,
 )
 
-RAW = RawNormaliser()
+RAW = RawNormalizer()
 REFERENCE = "मैं रोज़ सुबह किताबें पढ़ता हूँ।"
 HYPOTHESIS = "में रोज सुबह किताब पढ़ती हूं"
 
@@ -116,7 +116,7 @@ def test_empty_references_are_scored_apart():
     assert alone.hallucinated == EmptyReferenceScore(0, 0, 0)
 
 
-def test_a_reference_that_normalises_to_nothing_is_empty():
+def test_a_reference_that_normalizes_to_nothing_is_empty():
     result = score(["।", "है"], ["हाँ", "है"], HindiNormalizer())
     assert (result.n, result.wer, result.hallucinated.words) == (1, 0.0, 1)
 
@@ -134,8 +134,8 @@ def test_lengths_must_match():
         score(["a", "b"], ["a"], RAW)
 
 
-def test_record_is_json_and_names_the_normaliser():
-    result = score([REFERENCE, ""], [HYPOTHESIS, "x"], WhisperBasicNormaliser())
+def test_record_is_json_and_names_the_normalizer():
+    result = score([REFERENCE, ""], [HYPOTHESIS, "x"], WhisperBasicNormalizer())
     record = json.loads(json.dumps(result.to_record(), allow_nan=False))
     assert record["normaliser"] == "whisper-basic"
     assert record["version"] and record["warning"]

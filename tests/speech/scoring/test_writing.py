@@ -1,4 +1,4 @@
-"""Scripts of words and texts, and Hindi of other scripts respelt in Devanagari."""
+"""Scripts of words and texts, and Hindi of other scripts respelled in Devanagari."""
 
 import pytest
 

@@ -273,9 +273,9 @@ def test_dense_side_in_another_engine(app: AppContext) -> None:
 def test_words_tell_what_else_differs() -> None:
     torch = SideChoice("a", "30s")
     assert fairness(torch, SideChoice("b", "30s")).startswith("Like for like")
-    told = fairness(torch, SideChoice("b", "fit", "ctranslate2", "int8"))
-    assert "PyTorch fp32 against CTranslate2 int8" in told
-    assert "a 30 s window against a window fitted" in told
+    both = fairness(torch, SideChoice("b", "fit", "ctranslate2", "int8"))
+    assert "engine (PyTorch fp32, CTranslate2 int8)" in both
+    assert "window (a 30 s window, a window fitted" in both and "both affect the time" in both
     only = fairness(SideChoice("a", "fit"), SideChoice("b", "fit", "ctranslate2", "none"))
     assert "window" not in only and "CTranslate2 fp32" in only
 

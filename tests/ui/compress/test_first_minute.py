@@ -145,13 +145,13 @@ def test_nothing_is_wrong_or_changed_in_a_fresh_form(app: AppContext, form: Reci
     assert check.problems_of(app, form, values) == {}
     found = check.form_changes(form, values, DEMO)
     assert found == []
-    assert "Everything as in" in check.changes_html(form, found, "quick-demo")
+    assert "Unchanged from" in check.changes_html(form, found, "quick-demo")
 
 
 def test_changes_are_told_by_the_labels_of_the_page(form: RecipeForm) -> None:
     values = shown(form, target__removed=0.6, vocabulary__timestamps=True, name="<b>")
     page = check.changes_html(form, check.form_changes(form, values, DEMO), "demo")
-    assert "3 changes against demo" in page
+    assert "3 changes from demo" in page
     assert "<s>0.3</s> → <b>0.6</b>" in page and "<s>off</s> → <b>on</b>" in page
     assert "&lt;b&gt;" in page and "<b><b>" not in page
 

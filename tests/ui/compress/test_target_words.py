@@ -74,6 +74,7 @@ def test_a_recipe_says_what_its_target_counts(values: Mapping[str, Any], said: s
 
 def test_times_of_another_engine_take_the_place_of_the_methods_own() -> None:
     own = {**OWN_FLOPS, "method.currency": "latency", "target.currency": "latency"}
+    own["export.quantize"] = "none"
     recipe = with_values(load_recipe("quick-demo"), own)
     moved = with_values(recipe, Terms("onnx").values(recipe))
     assert recipe.counting.words.endswith("torch, by the run itself")

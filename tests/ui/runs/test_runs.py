@@ -150,7 +150,7 @@ def test_progress_is_of_the_stage_at_work() -> None:
     assert done_share(fold(begun, [step, progress])) == 0.75
 
 
-def test_scores_name_their_set_and_normaliser(app: AppContext) -> None:
+def test_scores_name_their_set_and_normalizer(app: AppContext) -> None:
     run = make_run(app.runs)
     write_events(run)
     page = scores_table(app.watch.view(run))

@@ -113,7 +113,7 @@ def test_every_point_says_what_it_is_of() -> None:
     said = trace.customdata[0]
     for words in ("target 50.0 %", "removed 51.2 %", "zeroed 12.5 %", "37 clips", "demo_hi#test"):
         assert words in said
-    for words in ("normaliser hindi-1", "window fit", "100 steps", "WER 40.0 %", "275 ms"):
+    for words in ("normalizer hindi-1", "window fit", "100 steps", "WER 40.0 %", "275 ms"):
         assert words in said
 
 

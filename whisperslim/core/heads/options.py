@@ -16,7 +16,7 @@ class HeadOptions:
     kind: str = option(
         OWN,
         "What writes the text. own: what the model has. ctc: one linear layer on Whisper's "
-        "encoder, learnt from nothing, without a decoder: many times faster, and less exact.",
+        "encoder, learned from nothing, without a decoder: many times faster, and less exact.",
         label="Head",
         choices=(OWN, CTC),
     )

@@ -26,7 +26,7 @@ class VocabularyOptions:
     )
     merges: int = option(
         0,
-        "New tokens for frequent pieces of words, learnt from the training transcripts, so that "
+        "New tokens for frequent pieces of words, learned from the training transcripts, so that "
         "a word takes fewer decoding steps. They must be trained; 0 is none.",
         unit="tokens",
         label="New tokens",

@@ -13,7 +13,7 @@ bytes, and its profile keeps 871. What stays for a profile of languages:
 * the control tokens, without timestamps and other languages;
 * whatever the merges that make these tokens need.
 
-Tokens are spelt in bytes: see `exported.symbols`.
+Tokens are spelled in bytes: see `exported.symbols`.
 """
 
 import re

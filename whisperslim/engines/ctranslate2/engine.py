@@ -179,7 +179,7 @@ def open_export(
 
 
 def check_precision(quantize: str) -> None:
-    """Raise `ExportError` for a quantisation that is unknown here or that this processor lacks."""
+    """Raise `ExportError` for a quantization that is unknown here or that this processor lacks."""
     if quantize not in COMPUTE_TYPES:
         raise ExportError(
             f"CTranslate2 has no {quantize}; choose one of: {', '.join(COMPUTE_TYPES)}"

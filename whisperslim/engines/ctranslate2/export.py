@@ -1,6 +1,6 @@
 """Write a model as CTranslate2 reads it, which stock faster-whisper may read too.
 
-model.bin           weights, by CTranslate2's own writer and quantiser
+model.bin           weights, by CTranslate2's own writer and quantizer
 vocabulary.json     tokens in the order of their ids
 config.json         suppressed, language and alignment ids, under CTranslate2's names
 tokenizer files and preprocessor_config.json as in the model's folder
@@ -41,8 +41,8 @@ def check(speech: SpeechModel, quantize: str) -> None:
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """All files of the export, into an existing empty folder.
 
-    Without quantisation, floats are stored in half precision only when that loses nothing, which
-    is so for models that came in float16; with float16, always. With int8, what is not quantised
+    Without quantization, floats are stored in half precision only when that loses nothing, which
+    is so for models that came in float16; with float16, always. With int8, what is not quantized
     is stored in half precision: positions, biases and norms, which rounds them.
 
     Raises:

@@ -89,7 +89,7 @@ def statement(
     quantize: str, agreed: int, parts: int, seconds: float, error: float | None, words: float | None
 ) -> str:
     """The figures in a sentence."""
-    form = "unquantised" if quantize == "none" else quantize
+    form = "unquantized" if quantize == "none" else quantize
     told = [f"{form}: the same text for {agreed} of {parts} parts ({seconds:.0f} s of speech)"]
     if error is not None:
         told.append(f"encoder off by {error:.1e} of its norm")
@@ -113,7 +113,7 @@ class ParityVerdict:
     Attributes:
         ok: Whether the export may be used as this model.
         statement: All of it in a sentence, for people.
-        quantize: How it is quantised. "none" must be the same model; others are measured only.
+        quantize: How it is quantized. "none" must be the same model; others are measured only.
         parts: Stretches of speech that both heard.
         seconds: Length of these together.
         same_text: Parts with the same tokens, or the same text where the engine tells no tokens.
@@ -123,7 +123,7 @@ class ParityVerdict:
             the model's own; None where the engine shows none.
         word_difference: Word errors of the export against the model's own text, over its words;
             None when the model wrote no word.
-        normaliser: That `word_difference` was counted with.
+        normalizer: That `word_difference` was counted with.
         language, window: What both were asked with.
     """
 

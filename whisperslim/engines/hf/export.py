@@ -1,4 +1,4 @@
-"""A Hugging Face folder for others: transformers alone loads it, by a modelling file inside it.
+"""A Hugging Face folder for others: transformers alone loads it, by a modeling file inside it.
 
 config.json                  `model_type` whisper_slim, units of each layer
 modeling_whisper_slim.py     the code that `trust_remote_code=True` asks about
@@ -63,7 +63,7 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
 def open_export(
     folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
 ) -> HfTranscriber:
-    """The folder by this package's own copy of the modelling file.
+    """The folder by this package's own copy of the modeling file.
 
     The one inside the folder is not run, since a folder may come from anywhere.
     """

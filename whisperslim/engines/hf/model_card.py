@@ -24,7 +24,7 @@ _CUT = (
     "WhisperSlim."
 )
 _WHOLE = "A Whisper model, in the form in which WhisperSlim hands models on."
-_COLUMNS = ("model", "set", "clips", "minutes", "normaliser", "WER %", "95 % interval", "CER %")
+_COLUMNS = ("model", "set", "clips", "minutes", "normalizer", "WER %", "95 % interval", "CER %")
 
 
 def model_card(speech: SpeechModel, folder: Path, quantize: str) -> str:
@@ -36,7 +36,7 @@ def model_card(speech: SpeechModel, folder: Path, quantize: str) -> str:
         _USE.replace("LANGUAGE", _language(record)),
         _evaluation(speech),
         _training(speech.path),
-        _licence(_base(speech, record)),
+        _license(_base(speech, record)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -186,15 +186,15 @@ def _training(folder: Path) -> str:
             continue
         return (
             f"## Training data\n\n{', '.join(names)}, by the name of the folder or data set. Its "
-            "licence is not known to the program that wrote this card: name it here."
+            "license is not known to the program that wrote this card: name it here."
         )
     return ""
 
 
-def _licence(base: str) -> str:
+def _license(base: str) -> str:
     return (
-        f"## Licence\n\nThe weights here derive from {base}: its licence goes on to hold, and so "
+        f"## License\n\nThe weights here derive from {base}: its license goes on to hold, and so "
         "do the terms of the training data. OpenAI's own Whisper weights, which other Whisper "
-        "models usually start from, are under the MIT licence. `modeling_whisper_slim.py` is under "
+        "models usually start from, are under the MIT license. `modeling_whisper_slim.py` is under "
         "Apache-2.0, as WhisperSlim is."
     )

@@ -25,7 +25,7 @@ class VoiceDetector(Protocol):
 
 
 class SileroDetector:
-    """Silero VAD (MIT licence) on one thread of ONNX Runtime. One object per recording."""
+    """Silero VAD (MIT license) on one thread of ONNX Runtime. One object per recording."""
 
     def __init__(self) -> None:
         """Raises `SourceError` when the package that carries the weights is not installed."""

@@ -72,6 +72,6 @@ def _check_blocks(speech: SpeechModel, precision: Precision) -> None:
     width = speech.family.width(speech.model)
     if not precision.exact and width % precision.block:
         raise ExportError(
-            f"the model is {width} wide; quantised tables need a multiple of {precision.block}: "
+            f"the model is {width} wide; quantized tables need a multiple of {precision.block}: "
             "export it with quantize none"
         )

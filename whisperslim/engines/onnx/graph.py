@@ -13,10 +13,10 @@ from torch import nn
 
 from whisperslim.engines.onnx.storage import (
     LEAST_SCALE,
-    ROW_CENTRE,
+    ROW_CENTER,
     Blocks,
-    quantise,
-    quantise_rows,
+    quantize,
+    quantize_rows,
 )
 
 OPSET, IR_VERSION = 20, 10
@@ -107,7 +107,7 @@ class OnnxBuilder:
     def rows(self, name: str, weight: torch.Tensor, ids: str) -> str:
         if self._precision.exact:
             return self.node("Gather", self._tensor(name, _array(weight)), ids)[0]
-        blocks = self._quantised(name, weight, self._precision.table_bits)
+        blocks = self._quantized(name, weight, self._precision.table_bits)
         return self.node(
             "GatherBlockQuantized", self._codes(name, blocks), ids, self._scales(name, blocks),
             domain=CONTRIB, bits=blocks.bits, block_size=blocks.block,
@@ -170,7 +170,7 @@ class OnnxBuilder:
     def _product_of_few(
         self, x: str, name: str, weight: torch.Tensor, added: tuple[str, ...]
     ) -> str:
-        blocks = self._quantised(name, weight, self._precision.bits)
+        blocks = self._quantized(name, weight, self._precision.bits)
         inputs = (x, *self._packed(name, blocks), *(("", "", *added) if added else ()))
         return self.node(
             "MatMulNBits", *inputs, domain=CONTRIB, K=blocks.columns, N=len(blocks.codes),
@@ -183,14 +183,14 @@ class OnnxBuilder:
         # Unsigned codes: with signed ones, the runtime's kernels for processors without dot
         # products of 8-bit integers overflow their 16-bit sums.
         if self._precision.bits == 8:
-            rounded = quantise_rows(_array(weight))
+            rounded = quantize_rows(_array(weight))
             codes = self._tensor(f"{name}.codes", rounded.codes.T)
             scales = self._tensor(f"{name}.scales", rounded.scales)
         else:
-            blocks = self._quantised(name, weight, self._precision.bits)
-            codes, scales = self._requantised(self._unpacked(name, blocks))
-        centre = self._tensor("centre", np.array(ROW_CENTRE, np.uint8))
-        inputs = (x, codes, scales, centre, *added)
+            blocks = self._quantized(name, weight, self._precision.bits)
+            codes, scales = self._requantized(self._unpacked(name, blocks))
+        center = self._tensor("center", np.array(ROW_CENTER, np.uint8))
+        inputs = (x, codes, scales, center, *added)
         return self.node("DynamicQuantizeMatMul", *inputs, domain=CONTRIB)[0]
 
     def _unpacked(self, name: str, blocks: Blocks) -> str:
@@ -211,8 +211,8 @@ class OnnxBuilder:
         ends = self.numbers(blocks.columns)
         return self.node("Slice", values, self.numbers(0), ends, self.numbers(1))[0]
 
-    def _requantised(self, matrix: str) -> tuple[str, str]:
-        """What `quantise_rows` does, as constants that are computed on load; codes transposed."""
+    def _requantized(self, matrix: str) -> tuple[str, str]:
+        """What `quantize_rows` does, as constants that are computed on load; codes transposed."""
         (sizes,) = self.node("Abs", matrix)
         (largest,) = self.node("ReduceMax", sizes, self.numbers(1), keepdims=1)
         (scales,) = self.node("Div", largest, self._tensor("top", np.array(127, np.float32)))
@@ -220,15 +220,15 @@ class OnnxBuilder:
         (scales,) = self.node("Max", scales, least)
         (codes,) = self.node("Div", matrix, scales)
         (codes,) = self.node("Round", codes)
-        (codes,) = self.node("Add", codes, self._tensor("shift", np.array(ROW_CENTRE, np.float32)))
+        (codes,) = self.node("Add", codes, self._tensor("shift", np.array(ROW_CENTER, np.float32)))
         (codes,) = self.node("Cast", codes, to=TensorProto.UINT8)
         (codes,) = self.node("Transpose", codes, perm=(1, 0))
         return codes, self.node("Reshape", scales, self.numbers(-1))[0]
 
-    def _quantised(self, name: str, weight: torch.Tensor, bits: int) -> Blocks:
+    def _quantized(self, name: str, weight: torch.Tensor, bits: int) -> Blocks:
         """A table that is a product's weight as well is stored once, as it was first."""
         if name not in self._blocks:
-            self._blocks[name] = quantise(_array(weight), bits, self._precision.block)
+            self._blocks[name] = quantize(_array(weight), bits, self._precision.block)
         return self._blocks[name]
 
     def _packed(self, name: str, blocks: Blocks) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""How numbers are stored in a quantised graph: blocks of few bits with a half-precision scale.
+"""How numbers are stored in a quantized graph: blocks of few bits with a half-precision scale.
 
 A block is a run of consecutive inputs of one output. Its values are whole multiples of its scale,
-centred, so that zero stays exactly zero: `value = (code - 2 ** (bits - 1)) * scale`. That is the
+centerd, so that zero stays exactly zero: `value = (code - 2 ** (bits - 1)) * scale`. That is the
 layout of ONNX Runtime's `MatMulNBits` and `GatherBlockQuantized`. Whole rows of 8 bits, one scale
 for all inputs of an output, are what its `DynamicQuantizeMatMul` takes.
 """
@@ -17,12 +17,12 @@ _SHARES = np.linspace(0.70, 1.05, 15)
 _SEARCHED_BITS = 4
 _ROWS_AT_ONCE = 4096
 # What code a zero of a row has, and the scale of a row of zeros.
-ROW_CENTRE, LEAST_SCALE = 128, 1e-12
+ROW_CENTER, LEAST_SCALE = 128, 1e-12
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A quantised matrix `(rows, columns)`.
+    """A quantized matrix `(rows, columns)`.
 
     Attributes:
         codes: uint8 `(rows, blocks, block * bits / 8)`; of two 4-bit codes the first is low.
@@ -41,20 +41,20 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Rows:
-    """A matrix of uint8 `codes` `(rows, columns)` around `ROW_CENTRE`, and float32 `scales`."""
+    """A matrix of uint8 `codes` `(rows, columns)` around `ROW_CENTER`, and float32 `scales`."""
 
     codes: np.ndarray
     scales: np.ndarray
 
 
-def quantise_rows(weight: np.ndarray) -> Rows:
+def quantize_rows(weight: np.ndarray) -> Rows:
     """The rows of a float32 matrix `(rows, columns)`, the largest of each at 127 steps."""
     scales = np.maximum(np.abs(weight).max(1) / np.float32(127), np.float32(LEAST_SCALE))
-    codes = np.rint(weight / scales[:, None]) + ROW_CENTRE
+    codes = np.rint(weight / scales[:, None]) + ROW_CENTER
     return Rows(codes.astype(np.uint8), scales)
 
 
-def quantise(weight: np.ndarray, bits: int, block: int) -> Blocks:
+def quantize(weight: np.ndarray, bits: int, block: int) -> Blocks:
     """The blocks of a float32 matrix `(rows, columns)`."""
     rows, columns = weight.shape
     padded = np.pad(weight, ((0, 0), (0, -columns % block))).reshape(rows, -1, block)
@@ -66,7 +66,7 @@ def quantise(weight: np.ndarray, bits: int, block: int) -> Blocks:
     return Blocks(packed, scales, columns, bits, block)
 
 
-def dequantise(blocks: Blocks) -> np.ndarray:
+def dequantize(blocks: Blocks) -> np.ndarray:
     """The float32 matrix the runtime computes with."""
     packed = blocks.codes
     if blocks.bits == 4:

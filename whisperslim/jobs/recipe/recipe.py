@@ -151,7 +151,7 @@ def _head_problems(recipe: "Recipe") -> dict[str, str]:
             )
     if recipe.distill.teacher == "dense" and not recipe.prepare.steps:
         found["distill.teacher"] = (
-            "the dense model's CTC head has learnt nothing yet; give prepare steps, or take no "
+            "the dense model's CTC head has learned nothing yet; give prepare steps, or take no "
             "teacher"
         )
     return found

@@ -7,7 +7,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
-COLOURS = ("#0f766e", "#b45309", "#4f46e5", "#be185d", "#0369a1", "#4d7c0f")
+COLORS = ("#0f766e", "#b45309", "#4f46e5", "#be185d", "#0369a1", "#4d7c0f")
 _WIDTH, _HEIGHT = 440, 210  # of a chart, in its own units; it is as wide as the page
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 14, 34
 _TICKS = 4
@@ -120,7 +120,7 @@ def line_chart(caption: str, curves: Mapping[str, Points], unit: str) -> str:
     every = [point for points in drawn.values() for point in points]
     right, high = max(x for x, _ in every) or 1.0, max(y for _, y in every) or 1.0
     lines = "".join(
-        _line(points, right, high, COLOURS[index % len(COLOURS)])
+        _line(points, right, high, COLORS[index % len(COLORS)])
         for index, points in enumerate(drawn.values())
     )
     return (
@@ -149,12 +149,12 @@ def _place(x: float, y: float, right: float, high: float) -> tuple[float, float]
     return _LEFT + wide * x / right, _HEIGHT - _BOTTOM - tall * max(0.0, y) / high
 
 
-def _line(points: Points, right: float, high: float, colour: str) -> str:
+def _line(points: Points, right: float, high: float, color: str) -> str:
     placed = [_place(x, y, right, high) for x, y in points]
     if len(placed) == 1:
-        return f'<circle cx="{placed[0][0]:.1f}" cy="{placed[0][1]:.1f}" r="3" fill="{colour}"/>'
+        return f'<circle cx="{placed[0][0]:.1f}" cy="{placed[0][1]:.1f}" r="3" fill="{color}"/>'
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
+    return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>'
 
 
 def _axes(right: float, high: float, unit: str) -> str:
@@ -176,7 +176,7 @@ def _axes(right: float, high: float, unit: str) -> str:
 
 def _legend(names: Sequence[str]) -> str:
     return "".join(
-        f'<span class="key"><i style="background:{COLOURS[index % len(COLOURS)]}"></i>'
+        f'<span class="key"><i style="background:{COLORS[index % len(COLORS)]}"></i>'
         f"{text(name)}</span>"
         for index, name in enumerate(names)
     )

@@ -33,11 +33,11 @@ from whisperslim.jobs.scoring.run_verdict import language_of, run_verdicts, text
 from whisperslim.speech.scoring.verdict import judge_sides
 
 _EXAMPLES = 10
-_LICENCES = (
-    "The slim weights derive from the model the run began with, whose licence goes on to hold, and "
-    "so do the terms of the training data. OpenAI's own Whisper weights are under the MIT licence. "
+_LICENSES = (
+    "The slim weights derive from the model the run began with, whose license goes on to hold, and "
+    "so do the terms of the training data. OpenAI's own Whisper weights are under the MIT license. "
     "The demo corpus in assets/demo_hi is synthetic speech under Apache-2.0, as WhisperSlim is. "
-    "Licences of other data and models are not known to the program that wrote this report."
+    "Licenses of other data and models are not known to the program that wrote this report."
 )
 _DAMAGED = (
     KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, ArithmeticError,
@@ -66,7 +66,7 @@ def report(run: RunDir) -> str:
         "Notices": lambda: _notices(view),
         "Environment": lambda: _environment(run),
         "Recipe": lambda: f"<pre>{text(_text(run.path / 'recipe.yaml'))}</pre>",
-        "Licences": lambda: paragraph(_LICENCES),
+        "Licenses": lambda: paragraph(_LICENSES),
     }
     body = "".join(section(title, _whole(make)) for title, make in parts.items())
     return document(f"{run.name}: report of a run", _head(run, view) + body)
@@ -178,7 +178,7 @@ def _scores(run: RunDir) -> str:
             for name, score in found["scores"].items():
                 rows.append(_score_row(str(record.get("label", path.stem)), found, name, score))
                 warnings[name] = score["warning"]
-    headers = ("model", "set", "normaliser", "window", "clips", "WER", "95 % interval", "CER")
+    headers = ("model", "set", "normalizer", "window", "clips", "WER", "95 % interval", "CER")
     told = [f"{name}: {warning}." for name, warning in warnings.items() if warning]
     return table(headers, rows, numbers=4) + "".join(paragraph(line, dim=True) for line in told)
 

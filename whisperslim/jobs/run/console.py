@@ -108,7 +108,7 @@ def _line_for_words(event: Event) -> str:
 
 
 def score_text(score: events.Evaluated) -> str:
-    """A score with what it needs to be understood: n, normaliser and window."""
+    """A score with what it needs to be understood: n, normalizer and window."""
     figures = [
         f"{name} {value:.2%}"
         for name, value in (("WER", score.wer), ("CER", score.cer))

@@ -1,4 +1,4 @@
-"""Where a run goes on from, read off its folder without loading a model."""
+"""Where a resumed run continues, read from its folder without loading a model."""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from whisperslim.jobs.run.folder import RunDir
 
+# Stages whose names are verbs, as a noun.
+_WORK = {
+    "prepare": "preparation", "tune": "tuning", "plan": "planning", "shrink": "shrinking",
+    "recover": "recovery", "evaluate": "evaluation",
+}  # fmt: skip
 _NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -22,12 +27,12 @@ class ResumePoint:
 
     @property
     def words(self) -> str:
-        """As the end of a sentence that begins with "goes on"."""
+        """As the end of a sentence that begins with "Resume continues"."""
         if not self.stage:
             return "from the start"
         if self.step:
-            return f"from step {self.step} of {self.stage}"
-        return f"from the beginning of {self.stage}"
+            return f"from step {self.step} of {_WORK.get(self.stage, self.stage)}"
+        return f"from the beginning of {_WORK.get(self.stage, self.stage)}"
 
 
 def resume_point(run: RunDir, stages: Sequence[str]) -> ResumePoint:

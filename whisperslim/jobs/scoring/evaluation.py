@@ -177,7 +177,7 @@ class Evaluation:
     trained_on: tuple[str, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
-        """Plain values for JSON. `wer` and `cer` are those of the language's own normaliser."""
+        """Plain values for JSON. `wer` and `cer` are those of the language's own normalizer."""
         normaliser, score = list(self.result.scores.items())[-1]
         record = self.result.to_record()
         headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser}

@@ -57,7 +57,7 @@ class Sweep:
         method: Its method.
         points: By target, ascending; the first is the uncut tuned model (target 0).
         data: The set the error rates are of.
-        normaliser, window: How texts were compared, and what the encoder was given.
+        normalizer, window: How texts were compared, and what the encoder was given.
         recover_steps: Training steps after each cut, the uncut model's included.
         provenance: Workload, decoding, seed, latency protocol, hashes: plain values.
     """

@@ -32,7 +32,7 @@ class Prediction:
         low, high: 95 % bootstrap interval of `wer`.
         n: Clips scored.
         data: Which clips, in words.
-        normaliser, window, language, decoding: What the figures depend on.
+        normalizer, window, language, decoding: What the figures depend on.
         weights_sha256: Of the tuned weights that were cut.
         compensated: Clips that what stays was to be fitted on; 0: on none.
         seconds: Wall time, loading included.

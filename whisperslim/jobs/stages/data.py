@@ -52,7 +52,7 @@ def text_limit(
 
     A trimmed vocabulary spells what is foreign to its languages byte by byte: at most one token
     for each byte of UTF-8, the space before the text included. Merges are not counted on: they are
-    learnt from the clips that this limit lets pass, and they make texts shorter.
+    learned from the clips that this limit lets pass, and they make texts shorter.
 
     Args:
         folder: A model folder.

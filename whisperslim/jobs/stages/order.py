@@ -88,7 +88,7 @@ def _set_up_torch(context: StageContext) -> None:
     # Stages draw from the generator in turn; each seeds it anew so that skipping one is no matter.
     torch.manual_seed(runtime.seed)
     if runtime.device == "auto":
-        context.emit(Notice(message=f"device auto is {context.device} here"))
+        context.emit(Notice(message=f"running on {context.device.upper()}"))
     precision = context.precision
     add_facts(context.run.environment_path, {"precision": precision.name})
     if runtime.precision == "auto":

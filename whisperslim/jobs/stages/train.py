@@ -72,7 +72,7 @@ def prepare(context: StageContext) -> bool:
 
 
 def tune(context: StageContext) -> bool:
-    """Train the dense model with the method acting, and keep what the method has learnt."""
+    """Train the dense model with the method acting, and keep what the method has learned."""
     recipe = context.recipe
     student = context.load(context.start)
     if context.start == recipe.model:

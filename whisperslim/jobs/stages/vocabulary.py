@@ -55,7 +55,7 @@ def _put_head(context: StageContext) -> None:
     texts = [item.text for item in context.chosen("train")]
     count = save_with_ctc_head(context.headed_path, speech, head, texts, recipe.language)
     told = f"a CTC head over {count} {head.writes}, the blank among them, is put on the encoder"
-    context.emit(Notice(message=f"{told}; it is yet to be learnt"))
+    context.emit(Notice(message=f"{told}; it is yet to be learned"))
 
 
 def _trim(context: StageContext) -> bool:

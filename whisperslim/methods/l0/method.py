@@ -13,7 +13,7 @@ or measured time (`unit_costs`). In the last steps masks are hard, 0 or 1 as the
 has it, so that nothing is left to fold into weights at the cut. The task's loss, teacher included,
 is the training loop's.
 
-Masks are learnt in frozen stacks too, and pruned there: freezing holds weights. A teacher then
+Masks are learned in frozen stacks too, and pruned there: freezing holds weights. A teacher then
 cannot share the encoder's states, since masks act on them.
 """
 

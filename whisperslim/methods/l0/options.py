@@ -6,7 +6,7 @@ from whisperslim.core.plan.counting import NOT_OWN, OWN_CURRENCIES, WORKLOAD
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option
 
-SUMMARY = "L0 masks over heads, FFN units, sub-layers and layers, learnt while tuning"
+SUMMARY = "L0 masks over heads, FFN units, sub-layers and layers, learned while tuning"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class L0Options:
     coarse_from: int = option(
         2000,
         "Masks over blocks and layers take part in runs of at least this many steps. In shorter "
-        "ones they would close before the masks of units have learnt anything.",
+        "ones they would close before the masks of units have learned anything.",
         unit="steps",
         minimum=0,
         maximum=1_000_000,

@@ -104,7 +104,7 @@ def stack_order(count: int, keep: int) -> tuple[int, ...]:
 
     The dropped ones go before the kept. Seen backwards, the dropped return one by one to where
     they are farthest from what is there, the earlier of equals first. Of the kept, the one whose
-    neighbours are closest goes first, the later of equals first, and the first and last go last.
+    neighbors are closest goes first, the later of equals first, and the first and last go last.
     """
     kept = spaced(count, keep)
     present, returned = set(kept), []

@@ -1,4 +1,4 @@
-"""Self-pinching gates (after arXiv 2505.22608): thresholds learnt together with the model.
+"""Self-pinching gates (after arXiv 2505.22608): thresholds learned together with the model.
 
 One learnable threshold `t_l` per layer, shared by all its weights, trained with the model in one
 pass, is the paper's. What a "layer" is there, is ambiguous; ours is a unit group: one attention

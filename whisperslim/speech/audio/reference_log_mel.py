@@ -18,7 +18,7 @@ def reference_log_mel(audio: np.ndarray, frames: int, n_mels: int = N_MELS) -> n
     kept = np.array(audio[:wanted], dtype=np.float32)
     wave[: len(kept)] = torch.from_numpy(kept)
     spectrum = torch.stft(wave, N_FFT, HOP_LENGTH, window=_window(), return_complex=True)
-    # One frame too many comes out because of the centring; Whisper drops the last.
+    # One frame too many comes out because of the centering; Whisper drops the last.
     power = spectrum[:, :-1].abs().square().contiguous()
     log = (_mel_filters(n_mels) @ power).clamp_(min=1e-10).log10_()
     return torch.maximum(log, log.max() - 8.0).add_(4.0).div_(4.0).numpy()

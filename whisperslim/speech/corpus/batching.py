@@ -30,7 +30,7 @@ class Batch:
 class BucketedSampler:
     """Batches of indices without end, clips of similar duration together; every clip once an epoch.
 
-    Durations are blurred by up to `noise` (a share) before sorting, so that the neighbours of a
+    Durations are blurred by up to `noise` (a share) before sorting, so that the neighbors of a
     clip change from epoch to epoch. Every epoch is a function of (seed, epoch) alone: the state
     is two numbers. `epoch` is that of the batch drawn last.
     """
@@ -145,7 +145,7 @@ def evaluation_batches(
 ) -> list[list[int]]:
     """Indices of clips that share a batch because each one's own window is the same.
 
-    A clip's result then does not depend on its neighbours or on the batch size. `durations` are
+    A clip's result then does not depend on its neighbors or on the batch size. `durations` are
     seconds of the decoded audio, `max_frames` is of the model's `InputSpec`; shortest window
     first, order of `items` within.
     """

@@ -218,8 +218,8 @@ def checked_name(name: object) -> str:
     """A corpus' name, which is its folder's. Raises `UsageError`."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(
-            f"{str(name)[:60]!r} cannot name a corpus: up to 40 of the letters a to z, digits, "
-            "- and _ are accepted, beginning with a letter or digit"
+            f"Enter a name: a–z, 0–9, - or _, up to 40 characters, the first a letter or digit; "
+            f"not {str(name)[:60]!r}"
         )
     return name
 

@@ -1,4 +1,4 @@
-"""Whole numbers in Hindi words, in Unicode NFC. A rule that the Hindi normaliser offers.
+"""Whole numbers in Hindi words, in Unicode NFC. A rule that the Hindi normalizer offers.
 
 A table of our own, since no library at hand replaces it: num2words 0.5.14 has no Hindi
 (`NotImplementedError` for every number), and indic-numtowords 1.1.0, the same otherwise up to
@@ -41,7 +41,7 @@ def spell_number(number: int) -> str:
     Raises `UsageError` outside that range.
     """
     if not 0 <= number < 10**9:
-        raise UsageError(f"{number} cannot be spelt; give a whole number from 0 to 999999999")
+        raise UsageError(f"{number} cannot be spelled; give a whole number from 0 to 999999999")
     words = []
     for size, name in _SCALES:
         if number >= size:
@@ -72,7 +72,7 @@ def _spell_match(match: regex.Match[str]) -> str:
 def spell_numbers(text: str) -> str:
     """Free-standing ASCII numbers as Hindi words (from digits to words only).
 
-    The other way round cannot be done by rule: "दो" is 2 and also "give". Years are spelt as
+    The other way round cannot be done by rule: "दो" is 2 and also "give". Years are spelled as
     counts ("एक हज़ार नौ सौ ..."), and many numbers have more than one accepted spelling, which is
     why this step is off unless asked for.
     """

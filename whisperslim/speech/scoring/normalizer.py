@@ -1,9 +1,9 @@
-"""Text normalisation before scoring. Every score names the normaliser it went through.
+"""Text normalization before scoring. Every score names the normalizer it went through.
 
-Error rates made with different normalisers are different measures and are never compared: for
+Error rates made with different normalizers are different measures and are never compared: for
 Hindi about ten points of WER lie between them. Devanagari vowel signs, virama, anusvara and nukta
 are Unicode class M (marks); a rule written for Latin accents deletes them and with them most of
-the word. The Hindi normaliser here keeps every mark that carries meaning.
+the word. The Hindi normalizer here keeps every mark that carries meaning.
 """
 
 import importlib.metadata
@@ -24,7 +24,7 @@ VISARGA = "\u0903"
 VIRAMA = "\u094d"
 
 
-class Normaliser(Protocol):
+class Normalizer(Protocol):
     """Maps a text to the form that is scored. Pure; the same text gives the same result."""
 
     @property
@@ -155,7 +155,7 @@ def collapse_spaces(text: str) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """One named rule of a normaliser; `apply` is pure."""
+    """One named rule of a normalizer; `apply` is pure."""
 
     name: str
     apply: Callable[[str], str]
@@ -195,7 +195,7 @@ class HindiNormalizer:
         unknown = sorted(set(self.steps) - set(known))
         if unknown:
             raise UsageError(
-                f"unknown step of the Hindi normaliser: {', '.join(unknown)}; "
+                f"unknown step of the Hindi normalizer: {', '.join(unknown)}; "
                 f"the steps are {', '.join(known)}"
             )
 
@@ -221,7 +221,7 @@ class HindiNormalizer:
 
 
 @dataclass(frozen=True)
-class RawNormaliser:
+class RawNormalizer:
     """The text as written; only white space is collapsed."""
 
     name: str = field(default="raw", init=False)
@@ -232,7 +232,7 @@ class RawNormaliser:
 
 
 @dataclass(frozen=True)
-class NeutralNormaliser:
+class NeutralNormalizer:
     """For languages without rules of their own: NFC, lower case, P and S to space, marks kept.
 
     Apostrophes are punctuation, so "don't" scores as two words, in reference and hypothesis alike.
@@ -246,7 +246,7 @@ class NeutralNormaliser:
 
 
 @dataclass(frozen=True)
-class WhisperBasicNormaliser:
+class WhisperBasicNormalizer:
     """`BasicTextNormalizer` of transformers, as in many published figures. Never for judging Hindi.
 
     `version` is that of transformers, whose rule it is.
@@ -270,24 +270,24 @@ class WhisperBasicNormaliser:
         return collapse_spaces(BasicTextNormalizer()(text))
 
 
-def _known() -> dict[str, Normaliser]:
-    options: list[Normaliser] = [RawNormaliser(), WhisperBasicNormaliser(), NeutralNormaliser()]
+def _known() -> dict[str, Normalizer]:
+    options: list[Normalizer] = [RawNormalizer(), WhisperBasicNormalizer(), NeutralNormalizer()]
     for extra in ((), ("number-words",), ("nukta-folding",), ("number-words", "nukta-folding")):
         options.append(HindiNormalizer((*DEFAULT_HINDI_STEPS, *extra)))
     return {normaliser.name: normaliser for normaliser in options}
 
 
-def by_name(name: str) -> Normaliser:
-    """The normaliser called `name`. Raises `UsageError` listing the known ones."""
+def by_name(name: str) -> Normalizer:
+    """The normalizer called `name`. Raises `UsageError` listing the known ones."""
     known = _known()
     if name not in known:
-        raise UsageError(f"unknown normaliser {name!r}; choose one of {', '.join(known)}")
+        raise UsageError(f"unknown normalizer {name!r}; choose one of {', '.join(known)}")
     return known[name]
 
 
-def for_language(language: str) -> Normaliser:
-    """The normaliser that judges `language` (Whisper's code or English name, such as "hi").
+def for_language(language: str) -> Normalizer:
+    """The normalizer that judges `language` (Whisper's code or English name, such as "hi").
 
     Hindi has its own; every other language gets the neutral one.
     """
-    return HindiNormalizer() if language.lower() in ("hi", "hindi") else NeutralNormaliser()
+    return HindiNormalizer() if language.lower() in ("hi", "hindi") else NeutralNormalizer()

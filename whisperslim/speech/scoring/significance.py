@@ -146,9 +146,9 @@ def matched_pairs(errors_a: ArrayLike, errors_b: ArrayLike) -> MatchedPairs:
 def compare(
     score_a: Score, score_b: Score, *, resamples: int = 10_000, seed: int = 0
 ) -> Significance:
-    """WER of b against a over the same references and normaliser, at the 5 % level.
+    """WER of b against a over the same references and normalizer, at the 5 % level.
 
-    Raises `DataError` when references or normalisers differ.
+    Raises `DataError` when references or normalizers differ.
     """
     _check_comparable(score_a, score_b)
     a, b = ([u.errors for u in s.utterances] for s in (score_a, score_b))
@@ -177,23 +177,18 @@ def compare(
 def _verdict(interval: Interval, test: MatchedPairs) -> str:
     facts = (
         f"{interval.estimate * 100:+.2f} points of WER, 95 % interval {interval.low * 100:+.2f} "
-        f"to {interval.high * 100:+.2f}, p = {_p_text(test.p_value)}, n = {test.n} utterances"
+        f"to {interval.high * 100:+.2f}, {_p_text(test.p_value)}, n = {test.n} utterances"
     )
     by_interval, by_test = not interval.contains(0), test.p_value < ALPHA
     if by_interval and by_test:
         return f"significantly {'better' if interval.estimate < 0 else 'worse'} ({facts})"
     if not by_interval and not by_test:
         return f"no significant change ({facts})"
-    says = (
-        "interval excludes zero, the test does not"
-        if by_interval
-        else "test rejects zero, the interval does not"
-    )
-    return f"undecided: the {says}; score more utterances ({facts})"
+    return f"undecided: too few clips to be sure; score more ({facts})"
 
 
 def _p_text(p: float) -> str:
-    return "under 0.001" if p < 0.001 else f"{p:.3f}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _bootstrap(
@@ -272,7 +267,7 @@ def _check_comparable(score_a: Score, score_b: Score) -> None:
     ways = [f"{s.normaliser} (version {s.version})" for s in (score_a, score_b)]
     if ways[0] != ways[1]:
         raise DataError(
-            f"scores made with different normalisers, {ways[0]} and {ways[1]}, are different "
+            f"scores made with different normalizers, {ways[0]} and {ways[1]}, are different "
             "measures; score both systems with the same one"
         )
     if [(u.index, u.words) for u in score_a.utterances] != [

@@ -80,7 +80,7 @@ _GLIDES = frozenset("यरवलह")
 
 
 def to_devanagari(text: str) -> str:
-    """A text with its words of Urdu and Latin letters respelt; words of other scripts stay."""
+    """A text with its words of Urdu and Latin letters respelled; words of other scripts stay."""
     return " ".join(_word(word) for word in _nfc(text).translate(_SAME_LETTERS).split())
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from whisperslim.errors import DataError
 from whisperslim.speech.scoring.loops import Loop, find_loop
-from whisperslim.speech.scoring.normalizer import Normaliser, by_name, for_language
+from whisperslim.speech.scoring.normalizer import Normalizer, by_name, for_language
 from whisperslim.speech.scoring.significance import ALPHA, compare, matched_pairs, paired_bootstrap
 from whisperslim.speech.scoring.transliteration import consonants, to_devanagari
 from whisperslim.speech.scoring.wer import Score, score, word_differences
@@ -48,7 +48,7 @@ class ClipJudgement:
 
     Attributes:
         words: Words spoken.
-        errors: Word errors as written, after the language's own normaliser.
+        errors: Word errors as written, after the language's own normalizer.
         script: Script of the transcript.
         expected: Script of the reference.
         transliterated: Word errors after transliteration; None when it is not called for, or
@@ -110,7 +110,7 @@ def judge_clip(reference: str, hypothesis: str, language: str) -> ClipJudgement:
     return ClipJudgement(spoken, wrong, script, expected, after, bare, plain.loop)
 
 
-def _word_errors(reference: str, hypothesis: str, normaliser: Normaliser) -> tuple[int, int]:
+def _word_errors(reference: str, hypothesis: str, normaliser: Normalizer) -> tuple[int, int]:
     """Word errors, and words of the reference."""
     steps = word_differences(reference, hypothesis, normaliser)
     return sum(s.kind != "equal" for s in steps), sum(s.kind != "insert" for s in steps)
@@ -211,7 +211,7 @@ class SetJudgement:
 
     Attributes:
         clips: Judgement of each clip with a spoken word, in order.
-        score: All of them as written, after the language's own normaliser.
+        score: All of them as written, after the language's own normalizer.
         transliterated: The same after transliteration of those in another script, by
             `TRANSLITERATED_BY`; None when there are none.
     """

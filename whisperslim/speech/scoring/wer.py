@@ -1,4 +1,4 @@
-"""Word, character and grapheme error rates, each with the normaliser that it went through."""
+"""Word, character and grapheme error rates, each with the normalizer that it went through."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import regex
 
 from whisperslim.errors import DataError
 from whisperslim.speech.scoring.normalizer import (
-    Normaliser,
-    RawNormaliser,
-    WhisperBasicNormaliser,
+    Normalizer,
+    RawNormalizer,
+    WhisperBasicNormalizer,
     for_language,
 )
 
@@ -48,7 +48,7 @@ class EmptyReferenceScore:
 
 @dataclass(frozen=True)
 class Score:
-    """Error rates over `n` utterances whose normalised reference is not empty.
+    """Error rates over `n` utterances whose normalized reference is not empty.
 
     Rates are errors / reference units, pooled over utterances (not a mean of per-utterance rates):
     0 is perfect and values above 1 are possible. `cer` counts code points and
@@ -103,16 +103,16 @@ class _Graphemes(jiwer.AbstractTransform):
         return _GRAPHEME.findall(s)
 
 
-def score(references: Sequence[str], hypotheses: Sequence[str], normaliser: Normaliser) -> Score:
-    """Compare `hypotheses[i]` with `references[i]` for every i, both normalised.
+def score(references: Sequence[str], hypotheses: Sequence[str], normaliser: Normalizer) -> Score:
+    """Compare `hypotheses[i]` with `references[i]` for every i, both normalized.
 
     Raises `DataError` when the lists differ in length or when no reference has a word left.
     """
-    spoken, silent = _normalised_pairs(references, hypotheses, normaliser)
+    spoken, silent = _normalized_pairs(references, hypotheses, normaliser)
     if not spoken:
         raise DataError(
             f"no error rate: none of the {len(references)} references has a word after "
-            f"normalisation with {normaliser.name}; give at least one transcript with words"
+            f"normalization with {normaliser.name}; give at least one transcript with words"
         )
     refs, hyps = [ref for _, ref, _ in spoken], [hyp for _, _, hyp in spoken]
     words = _align(refs, hyps, _Words())
@@ -135,7 +135,7 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normaliser: Norm
     )
 
 
-def score_empty(hypotheses: Sequence[str], normaliser: Normaliser) -> EmptyReferenceScore:
+def score_empty(hypotheses: Sequence[str], normaliser: Normalizer) -> EmptyReferenceScore:
     """What was written for recordings in which nobody speaks: every reference is empty."""
     return _empty_score([normaliser(hypothesis) for hypothesis in hypotheses])
 
@@ -143,23 +143,23 @@ def score_empty(hypotheses: Sequence[str], normaliser: Normaliser) -> EmptyRefer
 def score_all_ways(
     references: Sequence[str], hypotheses: Sequence[str], language: str = "hi"
 ) -> dict[str, Score]:
-    """The same pairs under three normalisers, keyed by normaliser name, in this order.
+    """The same pairs under three normalizers, keyed by normalizer name, in this order.
 
     "raw", "whisper-basic" (with its warning) and the one for `language` ("hindi-1" for Hindi).
     """
-    normalisers = (RawNormaliser(), WhisperBasicNormaliser(), for_language(language))
-    return {each.name: score(references, hypotheses, each) for each in normalisers}
+    normalizers = (RawNormalizer(), WhisperBasicNormalizer(), for_language(language))
+    return {each.name: score(references, hypotheses, each) for each in normalizers}
 
 
 def word_differences(
-    reference: str, hypothesis: str, normaliser: Normaliser | None = None
+    reference: str, hypothesis: str, normaliser: Normalizer | None = None
 ) -> tuple[WordDifference, ...]:
     """A word-by-word alignment with the fewest edits, for display.
 
-    Without a normaliser words are compared as written. An empty reference is allowed.
+    Without a normalizer words are compared as written. An empty reference is allowed.
     """
-    normalise = RawNormaliser() if normaliser is None else normaliser
-    result = _align([normalise(reference)], [normalise(hypothesis)], _Words())
+    normalize = RawNormalizer() if normaliser is None else normaliser
+    result = _align([normalize(reference)], [normalize(hypothesis)], _Words())
     refs, hyps = result.references[0], result.hypotheses[0]
     return tuple(step for chunk in result.alignments[0] for step in _steps(chunk, refs, hyps))
 
@@ -174,14 +174,14 @@ def _steps(chunk: jiwer.AlignmentChunk, refs: list[str], hyps: list[str]) -> lis
     return [WordDifference(kind, ref, hyp) for ref, hyp in zip(left, right, strict=True)]
 
 
-def _normalised_pairs(
-    references: Sequence[str], hypotheses: Sequence[str], normaliser: Normaliser
+def _normalized_pairs(
+    references: Sequence[str], hypotheses: Sequence[str], normaliser: Normalizer
 ) -> tuple[list[tuple[int, str, str]], list[tuple[int, str, str]]]:
     """(index, reference, hypothesis) of the utterances with words, and of those without."""
     if len(references) != len(hypotheses):
         raise DataError(
             f"{len(references)} references but {len(hypotheses)} hypotheses; "
-            "give one hypothesis for each reference, an empty one where nothing was recognised"
+            "give one hypothesis for each reference, an empty one where nothing was recognized"
         )
     pairs = zip(references, hypotheses, strict=True)
     items = [(i, normaliser(ref), normaliser(hyp)) for i, (ref, hyp) in enumerate(pairs)]

@@ -279,7 +279,7 @@ def _connect_buttons(
     @for_people
     def stop(name: str) -> None:
         app.stop(app.watch.open(name))
-        gr.Info("At work, it ends after its step; pressed again, at once.", title="Stopping")
+        gr.Info("Stopping after this step. Press again to stop immediately.", title="Stopping")
 
     @for_people
     def proceed(name: str) -> None:

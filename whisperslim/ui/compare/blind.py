@@ -41,10 +41,10 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} of {trials}")
     share, z2 = successes / trials, _Z * _Z
-    centre = share + z2 / (2 * trials)
+    center = share + z2 / (2 * trials)
     spread = _Z * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials))
     scale = 1 + z2 / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
 
 
 def tallies(comparisons: Iterable[Compared]) -> dict[tuple[str, str], Tally]:

@@ -29,7 +29,7 @@ class HeardSide:
         seconds: Wall time. `rtf` is that over the recording's length.
         tokens: Text tokens written.
         bytes_on_disk, parameters, peak_memory_bytes: As in `engines.comparison.Side`.
-        scores: Normaliser name -> (WER, CER) as fractions; empty when no reference was given.
+        scores: Normalizer name -> (WER, CER) as fractions; empty when no reference was given.
     """
 
     role: str

@@ -41,7 +41,7 @@ def connect(shown: ResultFields, history: History) -> None:
         return updates(shown, history, None)
 
     def page(key: object) -> Path:
-        # Only now: the alignment of words brings the normaliser's libraries with it.
+        # Only now: the alignment of words brings the normalizer's libraries with it.
         from whisperslim.ui.compare.html import write_page
 
         return write_page(history.find(key), history.recording(key), place_for(FOLDER))
@@ -99,7 +99,7 @@ def updates(shown: ResultFields, history: History, compared: Compared | None) ->
             **listing(shown, history, ""),
         }
     sound = history.recording(compared.key)
-    # Only now: the alignment of words brings the normaliser's libraries with it.
+    # Only now: the alignment of words brings the normalizer's libraries with it.
     from whisperslim.ui.compare.html import comparison_html
 
     first, same, second = vote_labels(compared)
@@ -149,6 +149,6 @@ def list_label(compared: Compared) -> str:
     when = f"{datetime.fromisoformat(compared.made).astimezone():%d %b %Y, %H:%M}"
     if compared.hidden:
         return f"{when} · blind, waiting for your vote"
-    said = compared.reference or compared.side("slim").text or "nothing recognised"
+    said = compared.reference or compared.side("slim").text or "nothing recognized"
     cut = said if len(said) <= _TEXT_SHOWN else f"{said[:_TEXT_SHOWN].rsplit(' ', 1)[0]} …"
     return f"{when} · {compared.side('slim').model} · {cut}"

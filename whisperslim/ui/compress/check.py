@@ -74,13 +74,13 @@ def form_changes(form: RecipeForm, shown: Values, preset: Recipe) -> list[Change
 def changes_html(form: RecipeForm, found: Sequence[Change], preset: str) -> str:
     """The changes in words, the first few in full."""
     if not found:
-        return f'<p class="ws-small ws-changes">Everything as in {text(preset)}.</p>'
+        return f'<p class="ws-small ws-changes">Unchanged from {text(preset)}.</p>'
     count = "1 change" if len(found) == 1 else f"{len(found)} changes"
     lines = "".join(f"<li>{_line(form, change)}</li>" for change in found[:_MOST_TOLD])
     more = len(found) - _MOST_TOLD
     rest = f"<li>and {more} more</li>" if more > 0 else ""
     return (
-        f'<div class="ws-changes"><p class="ws-small">{count} against {text(preset)}:</p>'
+        f'<div class="ws-changes"><p class="ws-small">{count} from {text(preset)}:</p>'
         f"<ul>{lines}{rest}</ul></div>"
     )
 

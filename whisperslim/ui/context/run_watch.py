@@ -16,7 +16,7 @@ from whisperslim.jobs.run.view import RunView, fold
 MOST_LISTED = 60
 LOG_TAIL_BYTES = 24_000
 _LONGEST_NAME = 255  # bytes: Linux' own limit
-# Terminal colours and cursor moves, as progress bars write them.
+# Terminal colors and cursor moves, as progress bars write them.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 

@@ -98,19 +98,16 @@ def fairness(dense: SideChoice, slim: SideChoice) -> str:
     """Whether only the models differ, or what else does."""
     differences = []
     if (dense.engine, dense.quantize) != (slim.engine, slim.quantize):
-        differences.append(f"the engine ({dense.runs_in} against {slim.runs_in})")
+        differences.append(f"engine ({dense.runs_in}, {slim.runs_in})")
     if dense.window != slim.window:
-        differences.append(f"the window ({dense.window_words} against {slim.window_words})")
+        differences.append(f"window ({dense.window_words}, {slim.window_words})")
     if not differences:
         return (
             f"Like for like: both models run in {dense.runs_in}, with {dense.hears_in}; only the "
             "model differs."
         )
-    affect = "both affect" if len(differences) > 1 else "which affects"
-    return (
-        f"Not like for like: the sides also differ in {' and in '.join(differences)}; {affect} the "
-        "time."
-    )
+    differ, affect = ("differs", "affects") if len(differences) == 1 else ("differ", "both affect")
+    return f"Not like for like: {' and '.join(differences)} also {differ}, and {affect} the time."
 
 
 def origin_words(context: AppContext, dense: object, slim: object) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a run in progress. Text takes the page's colours through the style sheet."""
+"""Figures of a run in progress. Text takes the page's colors through the style sheet."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -54,7 +54,7 @@ def loss_figure(view: RunView) -> go.Figure:
     """Every loss term over the steps; a later stage goes on where the one before ended."""
     made = figure(320)
     offsets = _offsets(view.losses)
-    colours = _colours([name.partition("/")[2] for name in view.losses])
+    colors = _colors([name.partition("/")[2] for name in view.losses])
     for name, series in view.losses.items():
         stage, _, term = name.partition("/")
         made.add_trace(
@@ -69,7 +69,7 @@ def loss_figure(view: RunView) -> go.Figure:
                 f"{text(term)}, {text(stage)}</extra>",
                 mode="lines+markers" if len(series.steps) < 3 else "lines",
                 line={
-                    "color": colours[term],
+                    "color": colors[term],
                     "width": 2,
                     "dash": _DASHES[list(offsets).index(stage) % len(_DASHES)],
                 },
@@ -90,13 +90,13 @@ def wer_figure(view: RunView) -> go.Figure:
     made = figure(320)
     offsets = _offsets(view.losses)
     ends = [series.steps[-1] + offsets[_stage(name)] for name, series in view.losses.items()]
-    for colour, (name, scores) in zip(cycle(LINES), view.evaluations.items(), strict=False):
+    for color, (name, scores) in zip(cycle(LINES), view.evaluations.items(), strict=False):
         points = [(score.step, 100 * score.wer) for score in scores if score.wer is not None]
         if points and _stage(name) in offsets:
             start = offsets[_stage(name)]
-            made.add_trace(_curve(name, [(start + step, rate) for step, rate in points], colour))
+            made.add_trace(_curve(name, [(start + step, rate) for step, rate in points], color))
         elif points:
-            made.add_trace(_level(name, points[-1][1], max(ends, default=1), colour))
+            made.add_trace(_level(name, points[-1][1], max(ends, default=1), color))
     made.update_xaxes(title_text="step", rangemode="tozero")
     made.update_yaxes(title_text="WER, %", rangemode="tozero")
     return made
@@ -106,7 +106,7 @@ def _stage(name: str) -> str:
     return name.partition("/")[0]
 
 
-def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Scatter:
+def _curve(name: str, points: Sequence[tuple[int, float]], color: str) -> go.Scatter:
     stage, label, data = name.split("/", 2)
     said = f"{label}, {short_source(data)} · {stage}" if label != data else f"{label} · {stage}"
     return go.Scatter(
@@ -114,20 +114,20 @@ def _curve(name: str, points: Sequence[tuple[int, float]], colour: str) -> go.Sc
         y=[rate for _, rate in points],
         name=text(said),
         mode="lines+markers",
-        line={"color": colour, "width": 2},
+        line={"color": color, "width": 2},
         marker={"size": 7},
         hovertemplate="step %{x}<br>WER %{y:.1f} %<extra>%{fullData.name}</extra>",
     )
 
 
-def _level(name: str, rate: float, end: int, colour: str) -> go.Scatter:
+def _level(name: str, rate: float, end: int, color: str) -> go.Scatter:
     _, label, data = name.split("/", 2)
     return go.Scatter(
         x=[0, end],
         y=[rate, rate],
         name=text(f"{label}, {short_source(data)}"),
         mode="lines",
-        line={"color": colour, "width": 2, "dash": "dash"},
+        line={"color": color, "width": 2, "dash": "dash"},
         hovertemplate="WER %{y:.1f} %<extra>%{fullData.name}</extra>",
     )
 
@@ -157,7 +157,7 @@ def _offsets(losses: Mapping[str, Series]) -> dict[str, int]:
     return offsets
 
 
-def _colours(names: list[str]) -> dict[str, str]:
+def _colors(names: list[str]) -> dict[str, str]:
     return dict(zip(dict.fromkeys(names), cycle(LINES), strict=False))
 
 

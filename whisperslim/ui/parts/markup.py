@@ -46,7 +46,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, caption: st
 
 
 def pill(label: str, tone: str) -> str:
-    """A coloured word. Tones: good, busy, wait, bad, plain."""
+    """A colored word. Tones: good, busy, wait, bad, plain."""
     return f'<span class="ws-pill ws-{text(tone)}">{text(label)}</span>'
 
 

@@ -1,4 +1,4 @@
-"""Colours, type and the page's head. Everything is served from this machine."""
+"""Colors, type and the page's head. Everything is served from this machine."""
 
 import base64
 

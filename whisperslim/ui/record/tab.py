@@ -174,7 +174,7 @@ def _desk_fields(desktop: bool) -> dict[str, Any]:
     with gr.Row(elem_classes=["ws-desk"]):
         previous = gr.Button("Previous", min_width=90, elem_id="sentence-previous")
         following = gr.Button("Next", variant="primary", min_width=90, elem_id="sentence-next")
-        missing = gr.Button("Next not recorded", min_width=150, elem_id="sentence-missing")
+        missing = gr.Button("Next unrecorded", min_width=150, elem_id="sentence-missing")
     with gr.Row(elem_classes=["ws-desk"]):
         again = gr.Button("Read it again", size="sm", min_width=120, elem_id="take-again")
         drop = gr.Button("Delete recording", size="sm", min_width=120, elem_id="take-drop")

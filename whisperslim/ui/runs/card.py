@@ -23,10 +23,10 @@ _STAGE_TONES = {
 }
 _STAGE_MARKS = {"running": "▸ ", "done": "✓ ", "skipped": "✓ ", "failed": "✕ ", "stopped": "‖ "}
 _ENDINGS = {
-    RunStatus.QUEUED: "Not begun yet.",
-    RunStatus.STOPPED: "Stopped on request.",
-    RunStatus.DIED: "The worker is gone without a word, as after a power cut.",
-    RunStatus.DAMAGED: "This run cannot go on: ",
+    RunStatus.QUEUED: "Not started yet.",
+    RunStatus.STOPPED: "Stopped.",
+    RunStatus.DIED: "The worker process ended without an error message, as after a power cut.",
+    RunStatus.DAMAGED: "This run cannot be resumed: ",
 }
 
 
@@ -63,7 +63,7 @@ def small_card(run: RunDir, status: RunStatus, view: RunView, turn: Turn = NOT_W
 
 
 def resume_label(run: RunDir, view: RunView) -> str:
-    """What the button says that goes on with a run at rest."""
+    """The label of the button that resumes or starts a run."""
     point = resume_point(run, [stage.name for stage in view.stages])
     return f"Resume {point.words}" if point.stage else "Start"
 
@@ -80,7 +80,7 @@ def scores_table(view: RunView) -> str:
     latest = [scores[-1] for scores in view.evaluations.values()]
     if not latest:
         return ""
-    headers = ("model", "set", "clips", "WER", "CER", "loss", "normaliser", "window")
+    headers = ("model", "set", "clips", "WER", "CER", "loss", "normalizer", "window")
     return table(headers, [_score(score) for score in latest], caption="Scores")
 
 
@@ -155,7 +155,7 @@ def _facts(status: RunStatus, view: RunView) -> str:
 
 
 def _busy_facts(view: RunView) -> list[tuple[str, str]]:
-    facts = [("stage", view.stage or "between stages")]
+    facts = [("stage", view.stage)] if view.stage else [("Starting…", "")]
     if view.progress is not None:
         facts.append((view.progress.what, f"{view.progress.done} of {view.progress.total}"))
     elif view.step is not None and view.step.stage == view.stage:
@@ -202,8 +202,8 @@ def _words(run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> str:
 def _stopping(run: RunDir, view: RunView) -> str:
     point = resume_point(run, [stage.name for stage in view.stages])
     return (
-        "Asked to stop: it ends after the step it is in and keeps a checkpoint. Stop now ends it "
-        f"at once instead; it would then go on {point.words}."
+        "Stopping after this step, with a checkpoint. Stop now stops immediately; Resume "
+        f"would then continue {point.words}."
     )
 
 
@@ -211,7 +211,7 @@ def _how_to_go_on(run: RunDir, status: RunStatus, view: RunView) -> str:
     if status == RunStatus.DAMAGED:
         return run.damage()
     point = resume_point(run, [stage.name for stage in view.stages])
-    return f" It goes on {point.words}." if point.stage else " Start begins it."
+    return f" Resume continues {point.words}." if point.stage else " Press Start to begin."
 
 
 def _part(html: str) -> str:

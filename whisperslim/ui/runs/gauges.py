@@ -14,8 +14,8 @@ from whisperslim.ui.parts.markup import text
 
 _PANEL, _TALLEST, _ROW, _GAP = 150, 420, 26, 88  # pixels
 _TOP, _BELOW, _LEGEND_BELOW = 60, 116, 44
-_MOST_LABELLED_LAYERS = 12  # beyond, the values would not fit their cells
-# Faint enough at its strongest that the page's text colour reads on it, light and dark.
+_MOST_LABELED_LAYERS = 12  # beyond, the values would not fit their cells
+# Faint enough at its strongest that the page's text color reads on it, light and dark.
 _SCALE = [[0.0, "rgba(13,148,136,0.06)"], [1.0, "rgba(13,148,136,0.62)"]]
 # A row is drawn for every layer up to the last: no model has a thousand.
 _KEY = re.compile(r"(?P<stack>[a-z]+)\.(?P<layer>\d{1,3})(\.(?P<place>.*))?")
@@ -63,7 +63,7 @@ def heat_figure(gauges: Sequence[GaugeView]) -> go.Figure:
     made = _panels(gauges)
     for row, gauge in enumerate(gauges, 1):
         made.add_trace(_heat(gauge), row=row, col=1)
-    few = _layers(gauges) <= _MOST_LABELLED_LAYERS
+    few = _layers(gauges) <= _MOST_LABELED_LAYERS
     made.update_yaxes(autorange="reversed", dtick=1 if few else None, title_text="layer")
     made.update_yaxes(showgrid=False, zeroline=False)
     made.update_xaxes(showgrid=False, zeroline=False, type="category", tickangle=0)
@@ -75,10 +75,10 @@ def curves_figure(gauges: Sequence[GaugeView], stack: str) -> go.Figure:
     """The way of one stack: a panel a quantity, a thin line a group, a thick one the mean."""
     own = [_of_stack(gauge.curves, stack) for gauge in gauges]
     made = _panels(gauges)
-    colours = _colours([spot(key).place for curves in own for key in curves])
+    colors = _colors([spot(key).place for curves in own for key in curves])
     shown: set[str] = set()
     for row, curves in enumerate(own, 1):
-        for trace in [*_thin(curves, colours), *_mean(curves)]:
+        for trace in [*_thin(curves, colors), *_mean(curves)]:
             # One entry for all panels and layers; the first that has it shows it.
             made.add_trace(trace.update(showlegend=trace.name not in shown), row=row, col=1)
             shown.add(trace.name)
@@ -114,7 +114,7 @@ def _heat(gauge: GaugeView) -> go.Heatmap:
     grid: list[list[float | None]] = [[None] * len(columns) for _ in range(_depth(gauge.latest))]
     for key, value in gauge.latest.items():
         grid[spots[key].layer][columns.index(_column(spots[key]))] = value
-    few = len(grid) <= _MOST_LABELLED_LAYERS
+    few = len(grid) <= _MOST_LABELED_LAYERS
     return go.Heatmap(
         z=grid,
         x=columns,
@@ -128,7 +128,7 @@ def _heat(gauge: GaugeView) -> go.Heatmap:
     )
 
 
-def _thin(curves: Mapping[str, Series], colours: Mapping[str, str]) -> list[go.Scatter]:
+def _thin(curves: Mapping[str, Series], colors: Mapping[str, str]) -> list[go.Scatter]:
     return [
         go.Scatter(
             x=curve.steps,
@@ -136,7 +136,7 @@ def _thin(curves: Mapping[str, Series], colours: Mapping[str, str]) -> list[go.S
             name=text(spot(key).place),
             legendgroup=spot(key).place,
             mode="lines+markers" if len(curve.steps) < 3 else "lines",
-            line={"color": colours[spot(key).place], "width": 1},
+            line={"color": colors[spot(key).place], "width": 1},
             opacity=0.7,
             hovertemplate=f"layer {spot(key).layer} {text(spot(key).place)}"
             "<br>step %{x}: %{y:.4g}<extra></extra>",
@@ -195,5 +195,5 @@ def _words(quantity: str) -> str:
     return quantity.replace("_", " ")
 
 
-def _colours(places: Sequence[str]) -> dict[str, str]:
+def _colors(places: Sequence[str]) -> dict[str, str]:
     return dict(zip(dict.fromkeys(places), cycle(LINES), strict=False))

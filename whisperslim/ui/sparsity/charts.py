@@ -8,14 +8,14 @@ from whisperslim.ui.parts.charts import GREY, figure
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.sparsity.layers import BEFORE_WORDS, LayerRow
 
-# The same colours stand in the legend, as classes of the style sheet.
+# The same colors stand in the legend, as classes of the style sheet.
 BEFORE, KEPT, ZEROED, MOVED = "#94a3b8", "#0d9488", "#d97706", "#6366f1"
 REMOVED = "rgba(148,163,184,0.18)"
 _BAR, _THICK_BAR, _HEAD_ROW, _FRAME = 30, 40, 26, 90  # pixels
 
 
 def legend(*, moved: bool) -> str:
-    """What the colours mean, as HTML for both stacks."""
+    """What the colors mean, as HTML for both stacks."""
     names = [("before", BEFORE_WORDS), ("kept", "slim, kept"), ("zeroed", "slim, zeroed")]
     if moved:
         names.append(("moved", "at the slider"))
@@ -43,10 +43,10 @@ def heads_figure(rows: Sequence[LayerRow]) -> go.Figure:
     """Every attention head of one stack as a square, by whether the run and the slider keep it."""
     heads = [row for row in rows if row.kind == "heads"]
     made = figure(_HEAD_ROW * len(heads) + _FRAME + 20)
-    for name, colour, chosen in _head_states():
+    for name, color, chosen in _head_states():
         points = [(u, text(row.name)) for row in heads for u in range(row.count) if chosen(row, u)]
         if points:
-            made.add_trace(_squares(name, colour, points))
+            made.add_trace(_squares(name, color, points))
     names = [text(row.name).removesuffix(" heads") for row in heads]
     made.update_yaxes(
         type="category", categoryorder="array", categoryarray=names[::-1], showgrid=False
@@ -74,13 +74,13 @@ def _bar(
     rows: Sequence[LayerRow],
     name: str,
     values: Sequence[int],
-    colour: str,
+    color: str,
     place: str,
     *,
     after: Sequence[int] | None = None,
 ) -> go.Bar:
     """Bars of one place; with `after`, they begin where those end, hatched."""
-    pattern = {"shape": "/" if after else "", "size": 5, "fgcolor": "#fde68a", "bgcolor": colour}
+    pattern = {"shape": "/" if after else "", "size": 5, "fgcolor": "#fde68a", "bgcolor": color}
     return go.Bar(
         x=values,
         y=[text(row.name) for row in rows],
@@ -88,7 +88,7 @@ def _bar(
         name=name,
         orientation="h",
         offsetgroup=place,
-        marker={"color": colour, "pattern": pattern},
+        marker={"color": color, "pattern": pattern},
         customdata=[_units(row, place) for row in rows],
         hovertemplate="%{y}<br>%{customdata}<br>%{x:,} weights<extra>" + name + "</extra>",
     )
@@ -108,7 +108,7 @@ def _head_states() -> list[tuple[str, str, Callable[[LayerRow, int], bool]]]:
     ]
 
 
-def _squares(name: str, colour: str, points: Sequence[tuple[int, str]]) -> go.Scatter:
+def _squares(name: str, color: str, points: Sequence[tuple[int, str]]) -> go.Scatter:
     return go.Scatter(
         x=[unit for unit, _ in points],
         y=[place.removesuffix(" heads") for _, place in points],
@@ -117,7 +117,7 @@ def _squares(name: str, colour: str, points: Sequence[tuple[int, str]]) -> go.Sc
         marker={
             "symbol": "square",
             "size": 14,
-            "color": colour,
+            "color": color,
             "line": {"color": GREY, "width": 1},
         },
         hovertemplate="%{y}, head %{x}<extra>" + name + "</extra>",

@@ -61,8 +61,8 @@ def tradeoff_figure(sweeps: Sequence[Sweep], against: str = "parameters") -> go.
     top, bottom = 56 + _LINE_PIXELS * len(caption), 60 + _ENTRY_PIXELS * max(1, len(sweeps))
     made = figure(_PLOT_PIXELS + top + bottom)
     symbols = _symbols(sweeps)
-    for sweep, colour in zip(sweeps, cycle(LINES), strict=False):
-        made.add_trace(_curve(sweep, axis, colour, symbols[sweep.method]))
+    for sweep, color in zip(sweeps, cycle(LINES), strict=False):
+        made.add_trace(_curve(sweep, axis, color, symbols[sweep.method]))
     made.update_layout(
         title=_title(axis, caption),
         margin={"t": top, "b": bottom},
@@ -88,7 +88,7 @@ def caption_lines(sweeps: Sequence[Sweep], against: str = "parameters") -> tuple
     sets = _distinct(short_sets(sweep.data) for sweep in sweeps)
     said = [
         f"Set {', '.join(sets)}; {_range([p.n for s in sweeps for p in s.points])} clips; "
-        f"normaliser {', '.join(_distinct(s.normaliser for s in sweeps))}; "
+        f"normalizer {', '.join(_distinct(s.normaliser for s in sweeps))}; "
         f"window {', '.join(_distinct(s.window for s in sweeps))}. {_recovery(sweeps)} "
         f"Bars: {', '.join(_facts(sweeps, 'interval')) or '95 % intervals'}.",
         _target_words(sweeps),
@@ -181,7 +181,7 @@ def _title(axis: Axis, caption: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _curve(sweep: Sweep, axis: Axis, colour: str, symbol: str) -> go.Scatter:
+def _curve(sweep: Sweep, axis: Axis, color: str, symbol: str) -> go.Scatter:
     points = sorted(sweep.points, key=lambda point: float(getattr(point, axis.name)))
     return go.Scatter(
         x=[getattr(point, axis.name) for point in points],
@@ -189,7 +189,7 @@ def _curve(sweep: Sweep, axis: Axis, colour: str, symbol: str) -> go.Scatter:
         error_y=_bars(points),
         name=f"{text(sweep.run)} · {text(sweep.method)}",
         mode="lines+markers",
-        line={"color": colour, "width": 2},
+        line={"color": color, "width": 2},
         marker={"size": 9, "symbol": symbol},
         customdata=[hover(sweep, point, axis) for point in points],
         hovertemplate="%{customdata}<extra></extra>",
@@ -207,7 +207,7 @@ def hover(sweep: Sweep, point: SweepPoint, axis: Axis) -> str:
         f"target {percent(point.target)}: removed {percent(point.removed)}, "
         f"zeroed {percent(point.zeroed)}",
         f"{point.n} clips of {text(short_sets(sweep.data))}",
-        f"normaliser {text(sweep.normaliser)}, window {text(sweep.window)}",
+        f"normalizer {text(sweep.normaliser)}, window {text(sweep.window)}",
         f"{sweep.recover_steps} steps of recovery",
         f"measured as {text(point.run)}",
     ]

@@ -119,7 +119,7 @@ def _caption(sweep: Sweep) -> str:
     # Outside the table, which scrolls sideways on a narrow page: this is to be seen whole.
     return (
         f'<p class="ws-small ws-wrap"><b>{text(sweep.run)}</b> ({text(sweep.method)}): '
-        f"{text(short_sets(sweep.data))}, normaliser {text(sweep.normaliser)}, window "
+        f"{text(short_sets(sweep.data))}, normalizer {text(sweep.normaliser)}, window "
         f"{text(sweep.window)}, {sweep.recover_steps} steps of recovery</p>"
     )
 
@@ -135,7 +135,7 @@ def _predicted(found: "Prediction") -> str:
         f"{percent(found.wer)}</span><span>predicted WER, <b>before any recovery training</b>"
         f"</span></div>"
         f'<p class="ws-small">95 % interval {interval(found.low, found.high)}; CER '
-        f"{percent(found.cer)}; {found.n} clips of {text(short_sets(found.data))}; normaliser "
+        f"{percent(found.cer)}; {found.n} clips of {text(short_sets(found.data))}; normalizer "
         f"{text(found.normaliser)}; window {text(found.window)}; {text(found.decoding)}; took "
         f"{duration(found.seconds)}.</p></div>"
     )

@@ -64,7 +64,7 @@ class Targets:
 def make_targets(
     tokens: PromptedTokens, texts: Sequence[str], keys: Sequence[str], language: str, positions: int
 ) -> Targets:
-    """Prompt + text + end for each clip; the prompt itself is not learnt.
+    """Prompt + text + end for each clip; the prompt itself is not learned.
 
     Raises:
         DataError: for a text longer than the decoder's positions.

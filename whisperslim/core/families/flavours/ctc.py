@@ -194,7 +194,7 @@ class CTC(ABC):
         return copy
 
     def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:
-        """Stop the encoder's gradient. The head is always learnt: there are no embeddings."""
+        """Stop the encoder's gradient. The head is always learned: there are no embeddings."""
         if encoder:
             self.encoder(model).requires_grad_(False)
 

@@ -166,5 +166,5 @@ def _fill_norm(spec: LayerNormSpec, width: int) -> None:
 
 
 def _copy(tensor: torch.Tensor) -> np.ndarray:
-    # CTranslate2's quantiser multiplies in place; it must not reach the model's own memory.
+    # CTranslate2's quantizer multiplies in place; it must not reach the model's own memory.
     return tensor.detach().float().cpu().numpy().copy()

@@ -22,7 +22,7 @@ def as_whisper(model: nn.Module) -> WhisperForConditionalGeneration:
 
 
 def positions(model: nn.Module) -> int:
-    """Learnt position embeddings of the decoder."""
+    """Learned position embeddings of the decoder."""
     return int(as_whisper(model).config.max_target_positions)
 
 

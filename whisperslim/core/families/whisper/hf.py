@@ -45,7 +45,7 @@ def layer_lists(config: Any, groups: Sequence[UnitGroup]) -> dict[str, list[int]
 def model_table(
     model: nn.Module, tokens: Tokens, groups: Sequence[UnitGroup], dtype: torch.dtype, module: str
 ) -> dict[str, Any]:
-    """`config.json`. `module` is the modelling file that goes with it, without its ending."""
+    """`config.json`. `module` is the modeling file that goes with it, without its ending."""
     config = as_whisper(model).config
     raw = {key: value for key, value in config.to_dict().items() if key != "_name_or_path"}
     return {

@@ -68,7 +68,7 @@ class GraphBuilder(Protocol):
         ...
 
     def norm(self, x: str, name: str, norm: nn.LayerNorm) -> str:
-        """Layer normalisation over the last dimension."""
+        """Layer normalization over the last dimension."""
         ...
 
     def rows(self, name: str, weight: torch.Tensor, ids: str) -> str:
@@ -282,7 +282,7 @@ def _convolution(to: GraphBuilder, windows: str, name: str, conv: nn.Conv1d) -> 
 
 
 def _windows(to: GraphBuilder, x: str, width: int) -> str:
-    """Each position with its neighbours: `(1, n, c)` -> `(1, n, 3 * c)`, zeros beyond the ends."""
+    """Each position with its neighbors: `(1, n, c)` -> `(1, n, 3 * c)`, zeros beyond the ends."""
     edge, axis = to.zeros(1, 1, width), to.numbers(1)
     (all_but_last,) = to.node("Slice", x, to.numbers(0), to.numbers(-1), axis)
     (all_but_first,) = to.node("Slice", x, to.numbers(1), to.numbers(2**62), axis)

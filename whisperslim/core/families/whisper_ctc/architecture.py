@@ -53,7 +53,7 @@ class WhisperForCTC(WhisperPreTrainedModel):
 
 
 def pooled(states: torch.Tensor, pool: int) -> torch.Tensor:
-    """Means of `pool` neighbours, `(batch, positions // pool, width)`.
+    """Means of `pool` neighbors, `(batch, positions // pool, width)`.
 
     Positions left over at the end, in the silence behind the sound, are dropped.
     """

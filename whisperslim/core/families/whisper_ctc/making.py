@@ -1,4 +1,4 @@
-"""A Whisper with a CTC head, of a Whisper: its encoder's weights, and a head yet to be learnt."""
+"""A Whisper with a CTC head, of a Whisper: its encoder's weights, and a head yet to be learned."""
 
 from typing import Any
 

@@ -20,7 +20,7 @@ def write_frames(model: WhisperForCTC, to: GraphBuilder) -> None:
 
 
 def _pooled(to: GraphBuilder, x: str, width: int, pool: int) -> str:
-    """Means of neighbours; positions left over at the end are dropped."""
+    """Means of neighbors; positions left over at the end are dropped."""
     (length,) = to.node("Shape", x, start=1, end=2)
     (groups,) = to.node("Div", length, to.numbers(pool))
     (whole,) = to.node("Mul", groups, to.numbers(pool))
