@@ -89,6 +89,14 @@ def test_compare_a_recording_of_the_microphone(page: Page, served: Served) -> No
     expect(page.locator(".ws-transcript")).to_have_count(2, timeout=WORKING_MS)
 
 
+def test_arrow_keys_move_between_tabs(page: Page) -> None:
+    page.get_by_role("tab", name="Compress").focus()
+    for key, name in (("ArrowRight", "Runs"), ("ArrowLeft", "Compress"), ("ArrowLeft", "Record")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+        expect(page.get_by_role("tab", name=name)).to_be_focused()
+
+
 def test_errors_are_sentences(page: Page) -> None:
     tab(page, "Compare")
     page.locator("#compare").click()

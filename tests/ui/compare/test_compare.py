@@ -217,7 +217,7 @@ def test_a_third_model_is_the_slim_one_in_another_engine(
     assert listener.compared[-1][5] == third
     assert [side.role for side in found.sides] == ["dense", "slim", "third"]
     page = comparison_html(found)
-    assert "third against dense" in page and "CTranslate2 int8" in page
+    assert "slim in CTranslate2 int8 against dense" in page
     assert len(compared("").sides) == 2
     with pytest.raises(UsageError, match="same engine"):
         compared("torch")
@@ -288,11 +288,13 @@ def test_choosing_a_model_offers_its_engines(app: AppContext, run: RunDir) -> No
     engines = [("CTranslate2 int8", "ct2"), ("PyTorch fp32", "torch")]
     assert given[tab.slim_engine]["choices"] == engines
     assert given[tab.slim_engine]["value"] == "ct2" and "5 of 6 parts" in given[tab.engine_note]
-    assert given[tab.third]["choices"] == [("none", ""), *engines]
+    assert given[tab.third]["choices"] == [("none", ""), engines[1]], "not the one that is chosen"
     assert given[tab.third]["value"] == "", "a third model is asked for, never chosen"
+    other = compare_tab.explained_engine(tab, app, run.name, "torch", "torch")
+    assert other[tab.third]["choices"] == [("none", ""), engines[0]] and other[tab.third]["visible"]
     none = compare_tab.engine_updates(tab, app, "nothing", "torch")
     assert none[tab.slim_engine]["choices"] == [] and none[tab.slim_engine]["value"] is None
-    assert none[tab.third]["choices"] == [("none", "")]
+    assert none[tab.third]["choices"] == [("none", "")] and not none[tab.third]["visible"]
     note = compare_tab.engine_note(app, run.name, "ct2", "ctranslate2-int8")
     assert "takes a minute" in note and "5 of 6 parts" in note
     assert compare_tab.engine_note(app, None, None, "torch") == ""

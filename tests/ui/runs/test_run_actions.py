@@ -67,7 +67,7 @@ def test_the_headline_has_size_speed_error_rate_and_verdict(run: RunDir) -> None
     page = headline_html(run)
     assert "50 % smaller" in page and "2.0 MB → 1.0 MB on disk, PyTorch" in page
     assert "3.0× faster" in page and "30 s → 10 s" in page
-    assert "25.0 %" in page and "from 50.0 % dense" in page and "-35.0 to -15.0 %" in page
+    assert "25.0 %" in page and "from 50.0 % dense" in page and "-35.0 to -15.0 points" in page
     assert "no winner, since another script hides it" in page and "Arabic 30" in page
 
 

@@ -163,7 +163,7 @@ def batch_html(state: BatchState) -> str:
         parts.append(f'<div class="ws-card ws-figures">{_totals(heard, state.language)}</div>')
     if state.rows:
         rows = [_row(row, state.language) for row in state.rows]
-        headers = ("clip", "dense", "slim, differences from dense marked", "errors d / s")
+        headers = ("clip", "said", "dense", "slim, differences from dense marked", "errors d / s")
         parts.append(f'<div class="ws-card ws-figures ws-clips">{table(headers, rows)}</div>')
     return "".join(parts)
 
@@ -228,7 +228,8 @@ def _training_lines(rows: list[BatchRow]) -> list[str]:
 
 def _row(row: BatchRow, language: str) -> list[Cell]:
     if row.problem:
-        return [words(row.key), Cell(note(row.problem, "bad")), words(""), number("–")]
+        wrong = Cell(note(row.problem, "bad"))
+        return [words(row.key), words(row.reference or "–"), wrong, words(""), number("–")]
     steps = word_differences(row.dense, row.slim, for_language(language))
     marked = f'<div class="ws-marked" lang="{text(language)}">{marked_words(steps)}</div>'
     written = f'<div dir="auto" lang="{text(language)}">{text(row.dense)}</div>'
@@ -236,7 +237,8 @@ def _row(row: BatchRow, language: str) -> list[Cell]:
     known = [*verdict.notes, *(f"{role}: {TRAINED}." for role in row.trained)]
     notes = "".join(f'<p class="ws-small">{text(line)}</p>' for line in known)
     key = Cell(text(row.key) + notes)
-    return [key, Cell(written), Cell(marked), number(_errors(row, language))]
+    said = Cell(f'<div lang="{text(language)}">{text(row.reference or "–")}</div>')
+    return [key, said, Cell(written), Cell(marked), number(_errors(row, language))]
 
 
 def _errors(row: BatchRow, language: str) -> str:

@@ -30,7 +30,7 @@ from whisperslim.speech.scoring.verdict import (
 )
 from whisperslim.speech.scoring.wer import word_differences
 from whisperslim.speech.scoring.writing import NO_SCRIPT, text_script
-from whisperslim.ui.compare.record import SAME, Compared, HeardSide
+from whisperslim.ui.compare.record import ROLES, SAME, Compared, HeardSide
 from whisperslim.ui.context.choices import dense_words
 from whisperslim.ui.parts.markup import Cell, note, number, pill, table, text, words
 from whisperslim.ui.parts.quantities import duration, megabytes, millions, percent
@@ -55,7 +55,7 @@ def _measure(
 ) -> str:
     most = max(get(side) for side in sides)
     rows = "".join(
-        f"<span><b>{text(side.role)}</b> {text(side.runs_in)}, {text(side.hears_in)}</span>"
+        f"<span><b>{text(title_of(side))}</b> {text(side.runs_in)}, {text(side.hears_in)}</span>"
         f'<div class="ws-bar" aria-hidden="true">'
         f'<i class="ws-bar-{text(side.role)}" style="width:{_width(get(side), most)}%"></i></div>'
         f"<b>{text(show(get(side)))}</b>"
@@ -134,8 +134,13 @@ def comparison_html(compared: Compared, sound: bytes = b"") -> str:
 
 def verdict_of(compared: Compared) -> Verdict:
     """Who heard it right, by the rules of `speech.scoring.verdict`."""
-    texts = {side.role: side.text for side in compared.sides}
+    texts = {title_of(side): side.text for side in compared.sides}
     return judge_sides(texts, compared.reference, compared.language)
+
+
+def title_of(side: HeardSide) -> str:
+    """What a side is called: a third is the slim model in one more engine."""
+    return side.role if side.role in ROLES[:2] else f"slim in {side.runs_in}"
 
 
 def model_words(side: HeardSide) -> str:
@@ -223,7 +228,7 @@ def _side(compared: Compared, side: HeardSide) -> str:
     ran = f"{side.runs_in}, {side.hears_in}"
     trained = TRAINED if side.role in compared.trained else ""
     facts = [model_words(side), ran, duration(side.seconds), megabytes(side.bytes_on_disk)]
-    return _card(compared, side, side.role, facts, against, trained)
+    return _card(compared, side, title_of(side), facts, against, trained)
 
 
 def _card(
@@ -318,7 +323,7 @@ def _figures(compared: Compared) -> str:
     fed = "the same features" if compared.shared_features else "features of their own"
     seconds = duration(compared.audio_seconds)
     caption = f"One recording of {seconds}, {many} on {fed}, one after the other"
-    roles = [side.role for side in compared.sides]
+    roles = [title_of(side) for side in compared.sides]
     headers = ("", *roles, *(f"{role} against dense" for role in roles[1:]))
     notes = [f"Peak memory: {compared.memory_note}."]
     if any(judged and judged.transliterated is not None for judged in _all_judged(compared)):

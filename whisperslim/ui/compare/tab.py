@@ -78,8 +78,8 @@ def connect_compare(
     def choose_slim(slim: str | None, dense_engine: str) -> Updates:
         return {tab.dense: gr.update(**origin_update(context, slim)), **engines(slim, dense_engine)}
 
-    def explain(slim: str | None, key: str | None, dense_engine: str) -> str:
-        return engine_note(context, slim, key, dense_engine)
+    def explain(slim: str | None, key: str | None, dense_engine: str) -> Updates:
+        return explained_engine(tab, context, slim, key, dense_engine)
 
     @for_people
     def take_clip(name: str | None) -> Updates:
@@ -123,7 +123,7 @@ def connect_compare(
         [tab.slim_engine.input, tab.dense_engine.input],
         explain,
         explained,
-        tab.engine_note,
+        [tab.engine_note, tab.third],
         **again,
     )
 
@@ -283,9 +283,20 @@ def engine_updates(
     fastest = choices[0][1] if choices else None
     return {
         tab.slim_engine: gr.update(choices=choices, value=fastest),
-        tab.engine_note: engine_note(context, slim, fastest, dense_engine),
-        tab.third: gr.update(choices=[("none", NO_THIRD), *choices], value=NO_THIRD),
+        **explained_engine(tab, context, slim, fastest, dense_engine),
     }
+
+
+def explained_engine(
+    tab: CompareTab, context: AppContext, slim: object, key: object, dense_engine: object
+) -> Updates:
+    """What is known of the engines chosen; the slim model's others can be the third."""
+    try:
+        others = [(each.label, each.key) for each in slim_options(context, slim) if each.key != key]
+    except WhisperSlimError:  # as above
+        others = []
+    third = gr.update(choices=[("none", NO_THIRD), *others], value=NO_THIRD, visible=bool(others))
+    return {tab.engine_note: engine_note(context, slim, key, dense_engine), tab.third: third}
 
 
 def engine_note(context: AppContext, slim: object, key: object, dense_engine: object) -> str:

@@ -8,6 +8,7 @@ from whisperslim.places import ASSETS
 
 STYLE_SHEET = ASSETS / "app.css"
 COMPARE_SHEET = ASSETS / "compare.css"
+_KEYS = ASSETS / "keys.js"
 
 # File subset -> code points, as the font's own style sheet divides them.
 _SUBSETS = {
@@ -88,7 +89,8 @@ def theme() -> gr.themes.Base:
 
 def page_head() -> str:
     """The `<head>` additions: fonts as data, so that no file need be opened to requests."""
-    return f"<style>\n{font_faces()}\n</style>\n{_CAPABILITIES}"
+    keys = _KEYS.read_text("utf-8")
+    return f"<style>\n{font_faces()}\n</style>\n{_CAPABILITIES}<script>{keys}</script>"
 
 
 def font_faces() -> str:

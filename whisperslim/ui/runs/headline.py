@@ -12,7 +12,7 @@ from whisperslim.errors import DataError, ExportError, SourceError
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.parts.charts import short_source
 from whisperslim.ui.parts.markup import note, text
-from whisperslim.ui.parts.quantities import duration, interval, megabytes, percent
+from whisperslim.ui.parts.quantities import duration, megabytes, percent
 
 _DAMAGED = (
     OSError, ValueError, KeyError, TypeError, IndexError, StopIteration, DataError, SourceError,
@@ -97,7 +97,8 @@ def _errors(run: RunDir) -> list[Tile]:
         judged = list(typed(ways, dict).values())[-1]  # the language's own normaliser is the last
         dense, slim = (float(typed(judged[name], float)) for name in ("wer_a", "wer_b"))
         low, high = (float(typed(judged["interval"][name], float)) for name in ("low", "high"))
-        said = f"WER, from {percent(dense)} dense; slim minus dense {interval(low, high)}, 95 %"
+        points = f"{100 * low:.1f} to {100 * high:.1f} points"
+        said = f"WER, from {percent(dense)} dense; slim minus dense {points} (95 % interval)"
         found.append((percent(slim), f"{said}, on {short_source(str(data))}"))
     return found
 
