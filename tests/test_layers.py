@@ -75,7 +75,9 @@ ARCHITECTURE_CLASS = re.compile(
 )
 BASE_CLASSES = {"transformers.PreTrainedModel", "transformers.PreTrainedConfig"}
 # Inside the folder of one family; what all of them share is free.
-FAMILY_FOLDER = re.compile(r"whisperslim\.core\.families\.(?!base\.|flavours\.|hearing\.)\w+\..*")
+FAMILY_FOLDER = re.compile(
+    r"whisperslim\.core\.families\.(?!base\.|configuration\.|flavours\.|hearing\.)\w+\..*"
+)
 # Who may look there: writers and readers of its models' forms for other runtimes.
 MAY_KNOW_A_FAMILY = {"engines/ctranslate2", "engines/export", "engines/hf", "engines/onnx"}
 EXCEPTIONS = {

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from whisperslim.core.families import Family, UnitSite, family_of
+from whisperslim.core.families.configuration import left_out
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.fetch.sources import ResolvedModel, resolve
 from whisperslim.core.plan.rules import PlanRules
@@ -66,6 +67,11 @@ def load_model(
     """
     check_device(device)
     info = resolve(name, announce=announce, offline=offline)
+    if ignored := left_out(info.path):
+        announce(
+            f"{name}: its config.json asks for {', '.join(ignored[:5])}, which this package does "
+            "not hand on: a model is data here, and loads no code"
+        )
     load = load_slim if info.kind == "slim" else load_dense
     model = load(info.path, dtype)
     torch.nn.Module.to(model, device)

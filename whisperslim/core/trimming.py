@@ -11,9 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 
-from whisperslim.core.disk.weight_files import weight_files
+from whisperslim.core.disk.weight_files import read_head, weight_files
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.store.checkpoint import (
@@ -136,7 +135,5 @@ def _stored_dtype(folder: Path) -> torch.dtype:
     """Float16 stays float16; anything else is written as float32."""
     kinds = set[str]()
     for file in weight_files(folder):
-        with safe_open(file, framework="pt") as tensors:
-            names = list(tensors.keys())
-            kinds |= {tensors.get_slice(name).get_dtype() for name in names}
+        kinds |= set(read_head(file).formats.values())
     return torch.float16 if "F16" in kinds and "F32" not in kinds else torch.float32

@@ -91,7 +91,7 @@ DAMAGE = {
     "a unit too many": (recount("encoder.0.ffn", 49), "does not fit its config"),
     "another count": (recount("encoder.0.ffn", 1), "of another shape"),
     "no unit": (recount("encoder.0.ffn", 0), "does not fit its model"),
-    "a count in words": (recount("encoder.0.ffn", "ten"), "does not fit its config"),
+    "a count in words": (recount("encoder.0.ffn", "ten"), "cannot be read: there is str"),
     "an unknown group": (recount("encoder.9.ffn", 3), "encoder.9.ffn"),
     "another type": (rejson("config.json", model_type="bert"), "'bert' are not supported"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
@@ -145,5 +145,5 @@ def test_a_cut_model_is_not_taken_for_a_dense_one(folder: Path) -> None:
 )
 def test_a_tokenizer_that_cannot_serve_is_refused(folder: Path, damage) -> None:
     damage(folder)
-    with pytest.raises(CheckpointError, match="tokenizer in"):
+    with pytest.raises(CheckpointError, match=r"tokenizer( in|\.json)"):
         load_tokens(folder)

@@ -24,7 +24,7 @@ from whisperslim.core.store.checkpoint import (
     save_dense,
     save_slim,
 )
-from whisperslim.core.store.sparse import MASK_SUFFIX, SPARSE_KEY, decode, encode, whole_sizes
+from whisperslim.core.store.sparse import MASK_SUFFIX, SPARSE_KEY, decode, encode, whole_shapes
 from whisperslim.errors import CheckpointError
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -159,11 +159,11 @@ def test_damage_is_refused(change: str, tmp_path: Path) -> None:
         read_tensors(tmp_path / "model.safetensors")
 
 
-def test_sizes_from_a_header() -> None:
-    entries = {"a": 6, f"a{MASK_SUFFIX}": 2, "b": 5}
-    assert whole_sizes(entries, {SPARSE_KEY: '{"a": [3, 4]}'}) == {"a": 12, "b": 5}
+def test_shapes_from_a_header() -> None:
+    entries = {"a": (6,), f"a{MASK_SUFFIX}": (2,), "b": (5, 1)}
+    assert whole_shapes(entries, {SPARSE_KEY: '{"a": [3, 4]}'}) == {"a": (3, 4), "b": (5, 1)}
     with pytest.raises(CheckpointError, match="missing"):
-        whole_sizes({"a": 6}, {SPARSE_KEY: '{"a": [3, 4]}'})
+        whole_shapes({"a": (6,)}, {SPARSE_KEY: '{"a": [3, 4]}'})
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from whisperslim.engines.export import parity, parity_child
 from whisperslim.engines.export.parity import read_verdict
 from whisperslim.engines.export.record import read_export
 from whisperslim.engines.hf import export as hf_export
+from whisperslim.engines.hf.engine import HfTranscriber
 from whisperslim.engines.opening import open_transcriber
-from whisperslim.errors import ExportError
+from whisperslim.errors import CheckpointError, ExportError
 from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.log_mel import log_mel
@@ -105,6 +107,28 @@ def test_the_check_heard_the_written_folder(exported: Path, ragged: SpeechModel)
     assert opened.size().parameters == count_parameters(ragged.model)
     own = open_transcriber(str(ragged.path), WindowPolicy())
     assert opened.transcribe(sound()).text == own.transcribe(sound()).text != ""
+
+
+def test_a_configuration_loads_no_code(exported: Path, tmp_path: Path) -> None:
+    folder = Path(copytree(exported, tmp_path / "sent"))
+    file = folder / "config.json"
+    asked = {"_attn_implementation": "somebody/kernels", "attn_implementation": "somebody/kernels",
+             "quantization_config": {"quant_method": "bitsandbytes"}}  # fmt: skip
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **asked}), "utf-8")
+    found = HfTranscriber.load(folder, read_export(exported), WindowPolicy())
+    wanted = HfTranscriber.load(exported, read_export(exported), WindowPolicy())
+    assert found.model.config._attn_implementation == wanted.model.config._attn_implementation
+    assert found.transcribe(sound()).text == wanted.transcribe(sound()).text != ""
+
+
+def test_sizes_of_no_whisper_are_refused(exported: Path, tmp_path: Path) -> None:
+    folder = Path(copytree(exported, tmp_path / "sent"))
+    file = folder / "config.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_text("utf-8")), "encoder_layers": 10**6}), "utf-8"
+    )
+    with pytest.raises(CheckpointError, match="encoder_layers 1000000; accepted"):
+        HfTranscriber.load(folder, read_export(exported), WindowPolicy())
 
 
 def alone(home: Path, *folders: Path) -> list[dict[str, Any]]:

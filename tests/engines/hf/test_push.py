@@ -122,3 +122,12 @@ def test_the_command_needs_a_yes(tmp_path: Path, hub: FakeHub) -> None:
     done = CliRunner().invoke(app, ["push", str(folder), "me/slim", "--yes"])
     assert done.exit_code == 0 and done.stdout.strip() == f"{hub.url}/me/slim"
     assert json.loads(hub.files["export.json"])["engine"] == "hf"
+
+
+def test_a_link_in_a_folder_is_not_given_away(tmp_path: Path) -> None:
+    folder = make(tmp_path / "out")
+    (tmp_path / "secret").write_text("mine")
+    (folder / "vocab.json").symlink_to(tmp_path / "secret")
+    with fake_hub() as hub, pytest.raises(ExportError, match=r"vocab\.json is a link"):
+        push(folder, "me/slim", api=api(hub.url))
+    assert hub.files == {}

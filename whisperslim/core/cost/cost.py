@@ -4,18 +4,18 @@
 added together.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
 from whisperslim.core.cost.flops import WORKLOADS, FlopCount, Workload, count_flops
 from whisperslim.core.cost.report import CostReport, CostRow, WorkloadCost
-from whisperslim.core.disk.weight_files import weight_files, weights_bytes
+from whisperslim.core.disk.weight_files import read_head, weight_files, weights_bytes
 from whisperslim.core.families import UnitSite, family_of, prunable_total
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.core.loading import SpeechModel
@@ -29,7 +29,7 @@ from whisperslim.core.store.checkpoint import (
     load_slim,
     read_record,
 )
-from whisperslim.core.store.sparse import whole_sizes
+from whisperslim.core.store.sparse import whole_shapes
 from whisperslim.core.surgery.shrink import resize
 from whisperslim.errors import CheckpointError
 
@@ -116,17 +116,16 @@ def _read_disk(folder: Path) -> _Disk:
     stored, sizes, formats = dict[str, int](), dict[str, int](), dict[str, str]()
     for file in weight_files(folder):
         try:
-            with safe_open(file, framework="pt") as tensors:
-                names = [name for name in tensors.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118
-                slices = {name: tensors.get_slice(name) for name in names}
-                held = {name: torch.Size(part.get_shape()).numel() for name, part in slices.items()}
-                whole = whole_sizes(held, tensors.metadata() or {})
-                formats |= {name: slices[name].get_dtype() for name in whole}
-        except (OSError, SafetensorError, CheckpointError) as error:
+            head = read_head(file)
+            shapes = {n: shape for n, shape in head.shapes.items() if not n.endswith(_COUNTER)}
+            whole = whole_shapes(shapes, head.metadata)
+        except (OSError, ValueError, CheckpointError) as error:
             raise CheckpointError(
                 f"{file} is missing or damaged ({error}); fetch it again"
             ) from error
-        stored, sizes = stored | held, sizes | whole
+        stored |= {name: math.prod(shape) for name, shape in shapes.items()}
+        sizes |= {name: math.prod(shape) for name, shape in whole.items()}
+        formats |= {name: head.formats[name] for name in whole}
     unknown = sorted(set(formats.values()) - set(_DTYPES))
     if unknown or not formats:
         raise CheckpointError(

@@ -78,9 +78,14 @@ def read_plain(path: Path, most: int, below: Path | None = None) -> bytes:
     return content
 
 
-def read_json(path: Path, below: Path | None = None, most: int = MOST_JSON_BYTES) -> Any:
+def read_json(
+    path: Path,
+    below: Path | None = None,
+    most: int = MOST_JSON_BYTES,
+    values: int | None = None,
+) -> Any:
     """The value in a JSON file. Raises as `read_plain` and `json_of`."""
-    return json_of(read_plain(path, most, below))
+    return json_of(read_plain(path, most, below), values)
 
 
 def foreign_part(folder: Path) -> Path | None:
@@ -106,12 +111,15 @@ def foreign_part(folder: Path) -> Path | None:
     return None
 
 
-def json_of(content: bytes) -> Any:
-    """The value of JSON in UTF-8.
+def json_of(content: bytes, values: int | None = None) -> Any:
+    """The value of JSON in UTF-8, of at most about `values` values in it.
 
-    Raises `ValueError` for what is none, is nested too deep, or has a whole number of over twenty
-    digits.
+    Raises `ValueError` for what is none, is nested too deep, has more values, or has a whole number
+    of over twenty digits.
     """
+    # A byte or two of an empty list become 60 in memory. Those in texts count, too.
+    if values is not None and sum(map(content.count, (b",", b"[", b"{"))) > values:
+        raise ValueError(f"it has over {values} values")
     try:
         return json.loads(content.decode("utf-8"), parse_int=_whole)
     except RecursionError as error:

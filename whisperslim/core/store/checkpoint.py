@@ -12,22 +12,24 @@ error.
 """
 
 import json
-import shutil
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from whisperslim.core.disk.files import renamed_into_place
-from whisperslim.core.disk.weight_files import INDEX, sharded_tensors, weight_files
+from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, read_plain, typed
+from whisperslim.core.disk.weight_files import INDEX, read_head, sharded_tensors, weight_files
 from whisperslim.core.disk.weight_files import WEIGHTS as WEIGHTS_FILE
 from whisperslim.core.families import Family, family_named, family_of
+from whisperslim.core.families.configuration import CONFIG_FILE, read_configuration
 from whisperslim.core.store.record import (
     FORMAT,
     SLIM_FILE,
@@ -37,7 +39,7 @@ from whisperslim.core.store.record import (
     describe_cut,
     read_record,
 )
-from whisperslim.core.store.sparse import decode, encode
+from whisperslim.core.store.sparse import decode, encode, whole_shapes
 from whisperslim.core.surgery.shrink import resize
 from whisperslim.errors import CheckpointError, PlanError, UsageError
 
@@ -59,6 +61,7 @@ __all__ = [
     "load_dense",
     "load_slim",
     "read_record",
+    "read_shapes",
     "read_tensors",
     "read_weights",
     "save_dense",
@@ -169,13 +172,14 @@ def family_in(folder: Path) -> Family:
     Raises:
         CheckpointError: the file is missing or damaged, or models of its type are not supported.
     """
-    file = folder / "config.json"
     try:
-        return family_named(json.loads(file.read_text("utf-8"))["model_type"])
+        return family_named(typed(read_configuration(folder)["model_type"], str))
     except UsageError as error:
         raise CheckpointError(f"{folder} cannot be used: {error}") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} is not a usable configuration: {error}"
+        ) from error
 
 
 def empty_model(folder: Path, tokens: int | None = None) -> PreTrainedModel:
@@ -189,13 +193,17 @@ def empty_model(folder: Path, tokens: int | None = None) -> PreTrainedModel:
 def assign_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
     """Give `model` the weights of `folder`; every parameter must be there with its exact shape."""
     older = family_of(model).older_names
-    tensors = {older.get(name, name): each for name, each in read_weights(folder).items()}
     file = folder / (INDEX if sharded_tensors(folder) else WEIGHTS_FILE)
     tied = family_of(model).tied
-    copies = {name: tensors.pop(name) for name in tied if name in tensors}
     expected = {name: p for name, p in model.named_parameters() if name not in tied}
     buffers = _buffers(model)
-    _check_names(expected | buffers, tensors, file)
+    # By the heads of the files, before anything is taken into memory.
+    wanted = {name: tuple(each.shape) for name, each in (expected | buffers).items()}
+    found = {older.get(name, name): each for name, each in read_shapes(folder).items()}
+    optional = {name: wanted[source] for name, source in tied.items() if name in found}
+    _check_names(wanted | optional, found, file)
+    tensors = {older.get(name, name): each for name, each in read_weights(folder).items()}
+    copies = {name: tensors.pop(name) for name in tied if name in tensors}
     trainable = {name: parameter.requires_grad for name, parameter in expected.items()}
     tensors = {
         name: tensor if name in buffers else tensor.to(dtype).contiguous()
@@ -208,8 +216,8 @@ def assign_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> 
     model.load_state_dict(tensors, strict=True, assign=True)
     model.tie_weights()
     _fill_buffers(model)
-    for name, wanted in trainable.items():
-        model.get_parameter(name).requires_grad_(wanted)
+    for name, trains in trainable.items():
+        model.get_parameter(name).requires_grad_(trains)
     model.eval()
 
 
@@ -233,26 +241,35 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     listed, tensors = sharded_tensors(folder), dict[str, torch.Tensor]()
     for file in weight_files(folder):
         found = read_tensors(file)
-        other = sorted(set(found) ^ listed[file.name]) if listed else []
-        if other:
-            raise CheckpointError(
-                f"{file} and {INDEX} disagree on {len(other)} tensors {other[:3]}: the index lists "
-                "what the file has not, or the other way round; fetch or save the model again"
-            )
+        _check_listed(file, found, listed)
         tensors |= found
     return tensors
+
+
+def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors of a model folder, sparse ones whole, by the heads of its files.
+
+    Raises as `read_weights`, of what the heads say.
+    """
+    listed, shapes = sharded_tensors(folder), dict[str, tuple[int, ...]]()
+    for file in weight_files(folder):
+        try:
+            head = read_head(file)
+            found = whole_shapes(head.shapes, head.metadata)
+        except (OSError, ValueError, CheckpointError) as error:
+            raise _damaged(file, error) from error
+        _check_listed(file, found, listed)
+        shapes |= found
+    return shapes
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """All tensors of a file, sparse ones whole. Raises `CheckpointError` when it is damaged."""
     try:
-        with safe_open(file, framework="pt") as header:
-            metadata = header.metadata() or {}
-        return decode(load_file(file), metadata)
-    except (OSError, SafetensorError, CheckpointError) as error:
-        raise CheckpointError(
-            f"{file} is missing or damaged ({error}); fetch or make it again"
-        ) from error
+        head = read_head(file)
+        return decode(load_file(file), head.metadata)
+    except (OSError, ValueError, SafetensorError, CheckpointError) as error:
+        raise _damaged(file, error) from error
 
 
 def write_tensors(
@@ -266,10 +283,36 @@ def write_tensors(
 
 
 def copy_side_files(source: Path, folder: Path) -> None:
-    """Copy tokenizer, preprocessor and generation files that `source` has."""
+    """Copy tokenizer, preprocessor and generation files that `source` has.
+
+    No link is followed, since what is copied may be given away, and a link can lead to anything.
+    The folders of the hub library's cache are links to its own files, which are copied.
+
+    Raises:
+        CheckpointError: one is a link, no plain file, or longer than any.
+        OSError: the disk refuses.
+    """
     for name in _SIDE_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+        file = source / name
+        if not os.path.lexists(file):
+            continue
+        stored = file.resolve() if _is_of_hub_cache(file) else file
+        try:
+            content = read_plain(stored, MOST_JSON_BYTES)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{file} cannot be copied ({error}); accepted are plain files of up to "
+                f"{MOST_JSON_BYTES // 1_000_000} MB, no links: put the file itself there"
+            ) from error
+        (folder / name).write_bytes(content)
+
+
+def _is_of_hub_cache(file: Path) -> bool:
+    """Whether a link leads from `models--NAME/snapshots/COMMIT` to `models--NAME/blobs`."""
+    snapshot = file.parent.resolve()
+    if not file.is_symlink() or snapshot.parent.name != "snapshots":
+        return False
+    return file.resolve().parent == snapshot.parent.parent / "blobs"
 
 
 def _slim_skeleton(folder: Path) -> PreTrainedModel:
@@ -319,15 +362,30 @@ def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: each for name, each in model.state_dict().items() if name not in parameters}
 
 
+def _check_listed(
+    file: Path, found: Mapping[str, object], listed: Mapping[str, frozenset[str]]
+) -> None:
+    other = sorted(set(found) ^ listed[file.name]) if listed else []
+    if other:
+        raise CheckpointError(
+            f"{file} and {INDEX} disagree on {len(other)} tensors {other[:3]}: the index lists "
+            "what the file has not, or the other way round; fetch or save the model again"
+        )
+
+
+def _damaged(file: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{file} is missing or damaged ({error}); fetch or make it again")
+
+
 def _check_names(
-    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], file: Path
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], file: Path
 ) -> None:
     missing = sorted(set(expected) - set(found))
     extra = sorted(set(found) - set(expected))
     shapes = [
-        f"{name} is {tuple(found[name].shape)}, should be {tuple(expected[name].shape)}"
+        f"{name} is {found[name]}, should be {expected[name]}"
         for name in sorted(set(expected) & set(found))
-        if found[name].shape != expected[name].shape
+        if found[name] != expected[name]
     ]
     if missing or extra or shapes:
         raise CheckpointError(

@@ -1,17 +1,18 @@
 """What `slim.json` says of a slim model: its shapes, its vocabulary, where it comes from."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whisperslim.core.disk.untrusted import read_json, record_of, typed
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.errors import CheckpointError
 
 FORMAT = 1
 SLIM_FILE = "slim.json"
+_MOST_BYTES, _MOST_VALUES = 1_000_000, 50_000  # our choice; two counts for each group of units
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,18 @@ def describe_cut(
 def read_record(folder: Path) -> SlimRecord:
     """The contents of `slim.json`."""
     try:
-        raw: dict[str, Any] = json.loads((folder / SLIM_FILE).read_text("utf-8"))
+        raw: dict[str, Any] = typed(
+            read_json((folder / SLIM_FILE).resolve(), most=_MOST_BYTES, values=_MOST_VALUES), dict
+        )
         # First of all: another format may have other fields.
         found = raw.get("format", FORMAT)
         if found != FORMAT:
             raise CheckpointError(
                 f"{folder} has slim format {found}; this version reads format {FORMAT}"
             )
-        return SlimRecord(**{**raw, "vocabulary": _vocabulary_facts(raw.get("vocabulary"))})
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        record: SlimRecord = record_of(SlimRecord, raw)
+        return record
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / SLIM_FILE} cannot be read: {error}") from error
 
 
@@ -100,9 +104,3 @@ def check_vocabulary(folder: Path, record: SlimRecord, tokens: int) -> None:
             f"{folder / SLIM_FILE} speaks of {facts.size} tokens, config.json of {tokens}; export "
             "the model again"
         )
-
-
-def _vocabulary_facts(raw: dict[str, Any] | None) -> VocabularyFacts | None:
-    if raw is None:
-        return None
-    return VocabularyFacts(**{**raw, "languages": tuple(raw["languages"])})

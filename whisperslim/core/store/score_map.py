@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from whisperslim.core.disk.weight_files import read_head
 from whisperslim.core.store.checkpoint import write_tensors
 from whisperslim.errors import CheckpointError
 
@@ -68,10 +69,11 @@ class ScoreMap:
                 the model it scores.
         """
         try:
+            read_head(path)  # bounds what the library takes the file's word for
             with safe_open(path, framework="pt") as file:
                 metadata = dict(file.metadata() or {})
                 scores = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(
                 f"the score map {path} is missing or damaged ({error}); {_MEND}"
             ) from error

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from whisperslim.core.disk.untrusted import json_of
 from whisperslim.core.plan.arithmetic import stored_bytes
 from whisperslim.errors import CheckpointError
 
@@ -72,7 +73,7 @@ def decode(
 def shapes_in(metadata: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
     """Tensors of a file that are stored sparse, with their shapes. Raises `CheckpointError`."""
     try:
-        raw = json.loads(metadata.get(SPARSE_KEY, "{}"))
+        raw = json_of(metadata.get(SPARSE_KEY, "{}").encode())
         shapes = {name: tuple(shape) for name, shape in raw.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"the list of sparse tensors cannot be read: {error}") from error
@@ -81,8 +82,10 @@ def shapes_in(metadata: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def whole_sizes(entries: Mapping[str, int], metadata: Mapping[str, str]) -> dict[str, int]:
-    """Elements of each tensor `decode` will give, from those of a file's entries.
+def whole_shapes(
+    entries: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor `decode` will give, from those of a file's entries.
 
     Raises:
         CheckpointError: when values or a mask are missing, or a list cannot be read.
@@ -92,11 +95,7 @@ def whole_sizes(entries: Mapping[str, int], metadata: Mapping[str, str]) -> dict
     gone = sorted((masks | set(shapes)) - set(entries))
     if gone:
         raise CheckpointError(f"tensors are stored sparse, but {gone[:3]} are missing")
-    return {
-        name: math.prod(shapes[name]) if name in shapes else elements
-        for name, elements in entries.items()
-        if name not in masks
-    }
+    return {name: shapes.get(name, shape) for name, shape in entries.items() if name not in masks}
 
 
 def _worth_it(tensor: torch.Tensor, present: int) -> bool:

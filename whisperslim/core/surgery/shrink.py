@@ -98,9 +98,10 @@ def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
     known = {group.key for group in groups}
     if known != set(counts):
         raise PlanError(f"unit groups do not match this model: {sorted(known ^ set(counts))}")
-    negative = sorted(key for key, count in counts.items() if count < 0)
-    if negative:
-        raise PlanError(f"{negative[0]} cannot have {counts[negative[0]]} units")
+    wrong = [group for group in groups if not 0 <= counts[group.key] <= group.count]
+    if wrong:
+        key, most = wrong[0].key, wrong[0].count
+        raise PlanError(f"{key} cannot have {counts[key]} units; accepted are 0 to {most}")
     plan = PruningPlan({group.key: tuple(range(counts[group.key])) for group in groups})
     _check_fit(groups, plan)
     with torch.no_grad():

@@ -13,6 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from whisperslim.core.disk.untrusted import read_json
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.families.whisper.tokens import WHOLE_WORDS, whisper_tokens
 from whisperslim.core.store.checkpoint import VOCABULARY_FILE, copy_side_files
@@ -157,7 +158,7 @@ def _content(token: Any) -> Any:
 
 def _read_json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text("utf-8"))
+        return read_json(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from whisperslim.core.disk.untrusted import read_json, record_of
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.export.record import PARITY_FILE
 from whisperslim.engines.torch_engine import TorchTranscriber
@@ -157,8 +158,9 @@ class Part:
 def read_verdict(folder: Path) -> ParityVerdict:
     """The verdict stored in an export folder. Raises `ExportError` when it cannot be read."""
     try:
-        return ParityVerdict(**json.loads((folder / PARITY_FILE).read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        verdict: ParityVerdict = record_of(ParityVerdict, read_json(folder / PARITY_FILE))
+        return verdict
+    except (OSError, ValueError) as error:
         raise ExportError(
             f"{folder / PARITY_FILE} is missing or damaged ({error}): whether this export is the "
             "model it was made of is not known; export the model again"

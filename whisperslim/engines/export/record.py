@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from whisperslim.core.disk.untrusted import json_of, record_of, typed, typed_fields
+from whisperslim.core.disk.untrusted import read_json, record_of, typed, typed_fields
 from whisperslim.engines import registry
 from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecoderRules
@@ -20,6 +20,7 @@ from whisperslim.inputs import InputSpec
 
 FORMAT = 2
 _WHISPER_ONLY = 1  # the format whose records were of Whisper alone
+_MOST_BYTES, _MOST_VALUES = 1_000_000, 100_000  # our choice; ours have some hundred
 EXPORT_FILE, PARITY_FILE = "export.json", "parity.json"
 
 
@@ -98,7 +99,9 @@ def read_export(folder: Path) -> ExportRecord:
             another length.
     """
     try:
-        raw: dict[str, Any] = typed(json_of((folder / EXPORT_FILE).read_bytes()), dict)
+        raw: dict[str, Any] = typed(
+            read_json(folder / EXPORT_FILE, most=_MOST_BYTES, values=_MOST_VALUES), dict
+        )
         found = raw.get("format")
         if found not in (FORMAT, _WHISPER_ONLY):
             raise ExportError(

@@ -7,11 +7,15 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
+from whisperslim.core.families.configuration import CONFIG_FILE, read_configuration
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import (
     WhisperForConditionalGeneration,
+    WhisperSlimConfig,
 )
+from whisperslim.core.families.whisper.folder import check_config
 from whisperslim.core.families.whisper.hf import encode_as_stored
 from whisperslim.core.families.whisper.model import WhisperFamily
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
@@ -40,10 +44,17 @@ class HfTranscriber(WindowedTranscriber):
     def load(cls, folder: Path, record: ExportRecord, window: WindowPolicy) -> "HfTranscriber":
         """Load strictly. Raises `ExportError` when weights and configuration do not fit."""
         try:
+            # Read here: what transformers would load code for is not handed on.
+            config = WhisperSlimConfig(**read_configuration(folder))
+            check_config(config, folder / CONFIG_FILE)
             model = WhisperForConditionalGeneration.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+                folder, config=config, dtype=torch.float32, local_files_only=True,
+                use_safetensors=True,
+            )  # fmt: skip
+        except (
+            OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError,
+            StrictDataclassError,
+        ) as error:  # fmt: skip
             raise ExportError(
                 f"{folder} cannot be loaded: {error}; export the model again"
             ) from error

@@ -6,6 +6,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
+from whisperslim.core.disk.untrusted import foreign_part
 from whisperslim.engines.export.parity import read_verdict
 from whisperslim.engines.export.record import ExportRecord, is_export, read_export
 from whisperslim.errors import ExportError, UsageError
@@ -25,6 +26,11 @@ def check_push(folder: Path, repo_id: str) -> ExportRecord:
             f"{folder} is no export; make one with `whisperslim export MODEL --engine hf OUT`"
         )
     record = read_export(folder)
+    if (other := foreign_part(folder)) is not None:
+        raise ExportError(
+            f"{other} is a link or no file, and could give away what lies elsewhere; nothing is "
+            "uploaded: put the file itself there, or export the model again"
+        )
     if record.engine != "hf":
         raise ExportError(
             f"{folder} is an export for {record.engine}; only Hugging Face folders are uploaded: "

@@ -1,15 +1,14 @@
 """Where the bytes of a model went, from the dense weights file to the slim one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import WORKLOADS
 from whisperslim.core.cost.report import CostReport, CostRow
-from whisperslim.core.disk.weight_files import weight_files, weights_bytes
+from whisperslim.core.disk.weight_files import read_head, weight_files, weights_bytes
 from whisperslim.core.fetch.sources import cache_folder
 from whisperslim.core.store.checkpoint import read_record
 from whisperslim.engines.export.record import is_export, read_export
@@ -80,12 +79,11 @@ def dense_file(base: str) -> WeightsFile | None:
         folder = folder if folder.is_dir() else cache_folder(base)
         elements, formats = list[int](), list[int]()
         for file in weight_files(folder):
-            with safe_open(file, framework="pt") as tensors:
-                slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118
-                elements += [_product(part.get_shape()) for part in slices]
-                formats += [_BYTES.get(part.get_dtype(), 0) for part in slices]
+            head = read_head(file)
+            elements += [math.prod(shape) for shape in head.shapes.values()]
+            formats += [_BYTES.get(form, 0) for form in head.formats.values()]
         size = weights_bytes(folder)
-    except (OSError, SafetensorError, SourceError):
+    except (OSError, ValueError, SourceError):
         return None  # the picture then begins with the slim file's own number format
     return WeightsFile(size, sum(elements), formats[elements.index(max(elements))])
 
@@ -112,10 +110,3 @@ def _exports(run: RunDir, slim: int) -> list[ByteStep]:
         form = "" if record.quantize == "none" else f", {record.quantize}"
         steps.append(ByteStep(f"{record.engine}{form}", record.weights_bytes, total=True))
     return steps
-
-
-def _product(shape: Sequence[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

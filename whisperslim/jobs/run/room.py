@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whisperslim.core.disk.untrusted import fitting, json_of, read_json, read_yaml
-from whisperslim.core.disk.weight_files import weight_files
+from whisperslim.core.disk.untrusted import read_json, read_yaml
+from whisperslim.core.disk.weight_files import read_head, weight_files
 from whisperslim.core.heads.options import OWN
 from whisperslim.engines import registry
 from whisperslim.errors import RunError, SourceError
@@ -153,12 +153,8 @@ def _shapes(folder: Path) -> list[list[int]]:
     found: list[list[int]] = []
     try:
         for file in weight_files(folder):
-            with file.open("rb") as opened:
-                length = int.from_bytes(opened.read(8), "little")
-                head = json_of(opened.read(min(length, 1 << 24)))
-            shapes = [head[name]["shape"] for name in head if name != "__metadata__"]
-            found += fitting(shapes, list[list[int]])
-    except (OSError, ValueError, KeyError, TypeError, SourceError):
+            found += map(list, read_head(file).shapes.values())
+    except (OSError, ValueError, SourceError):
         return []
     return found
 

@@ -1,11 +1,13 @@
 """What the tokens of a model take: read from its small files, so that a slider can show it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from whisperslim.core.disk.untrusted import read_json
 from whisperslim.core.tokens.vocabulary import TokenTable, choose, table_from_layout
 from whisperslim.errors import CheckpointError
+
+_MOST_VALUES = 1_000_000  # our choice; a multilingual tokenizer has 250,000
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,11 @@ def embedding(name: str) -> Embedding:
 
     folder = resolve(name, offline=True).path
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        layout = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+        # A model of the hub library's cache is links.
+        config, layout = (
+            read_json((folder / name).resolve(), values=_MOST_VALUES)
+            for name in ("config.json", "tokenizer.json")
+        )
         return Embedding(table_from_layout(layout, config["vocab_size"]), config["d_model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error!r}") from error

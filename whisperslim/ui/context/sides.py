@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisperslim.core.disk.untrusted import json_of, typed
+from whisperslim.core.disk.untrusted import read_json, typed
 from whisperslim.engines import registry
 from whisperslim.engines.export.record import PARITY_FILE, is_export, read_export
 from whisperslim.errors import ExportError, UsageError
@@ -141,7 +141,7 @@ def _of_export(folder: Path, window: str) -> EngineOption:
 def _parity(folder: Path) -> str:
     """What the check of an export found, without the figures that only engineers read."""
     try:
-        found = json_of((folder / PARITY_FILE).read_bytes())
+        found = read_json(folder / PARITY_FILE)
         same, parts = (typed(found[name], int) for name in ("same_text", "parts"))
         told = (
             f"checked against the PyTorch model on {typed(found['seconds'], float):.0f} s of "

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from whisperslim.core.disk.weight_files import read_head
 from whisperslim.core.plan.arithmetic import rounded_down
 from whisperslim.errors import UsageError
 from whisperslim.jobs.process import background, queue
@@ -176,12 +177,9 @@ def parse_targets(typed: object, low: float, high: float) -> list[float]:
 
 def _scored_by(run: RunDir) -> str:
     """The method whose scores a run has; "" of a map that does not say, or cannot be read."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(run.scores_path, framework="numpy") as file:
-            return str((file.metadata() or {}).get("method", ""))
-    except (OSError, SafetensorError):  # reported when the run is chosen
+        return read_head(run.scores_path).metadata.get("method", "")
+    except (OSError, ValueError):  # reported when the run is chosen
         return ""
 
 

@@ -5,7 +5,6 @@ of the older form the norm follows what a sub-layer adds (post-norm) and stays w
 goes; in those of the newer one (`do_stable_layer_norm`) it comes before, and goes with it.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,14 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedModel
 
+from whisperslim.core.disk.untrusted import read_json
 from whisperslim.core.families.base import UnitSite
+from whisperslim.core.families.configuration import (
+    MOST_BYTES,
+    MOST_VALUES,
+    check_sizes,
+    read_configuration,
+)
 from whisperslim.core.families.flavours.ctc import CTC
 from whisperslim.core.families.wav2vec2.units import (
     AbsentLayer,
@@ -28,6 +34,7 @@ from whisperslim.core.families.wav2vec2.units import (
     is_present,
     set_channels,
 )
+from whisperslim.core.tokens.bounds import check_token_files
 from whisperslim.core.tokens.letters import LetterTokens, load_letters
 from whisperslim.errors import CheckpointError
 from whisperslim.exported.ctc import FrameTiming
@@ -44,6 +51,16 @@ _OLDER = {
     "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
 }
 _PROCESSOR = "preprocessor_config.json"
+# Of what a configuration may say, both ends included. Our choice; the largest published have 48
+# layers of 1920 channels and seven convolutions.
+_SIZES = {
+    "hidden_size": (1, 8192), "vocab_size": (1, 1_000_000), "num_hidden_layers": (1, 128),
+    "num_attention_heads": (1, 256), "intermediate_size": (1, 32_768),
+    "num_conv_pos_embeddings": (1, 4096), "num_conv_pos_embedding_groups": (1, 256),
+    "num_feat_extract_layers": (1, 16),
+}  # fmt: skip
+_OF_CONFORMERS = {"max_source_positions": (1, 30_000), "conv_depthwise_kernel_size": (1, 1024)}
+_MOST_CHANNELS = 8192
 
 
 class Wav2Vec2Family(CTC):
@@ -78,15 +95,18 @@ class Wav2Vec2Family(CTC):
         file = folder / "config.json"
         try:
             config_class, model_class = self.classes()
-            config: Any = config_class.from_json_file(file)
+            config: Any = config_class(**read_configuration(folder))
             config.vocab_size = tokens or config.vocab_size
+            _check_sizes(config, file)
             config.layerdrop, config.apply_spec_augment = 0.0, False
             config.do_normalize = _normalizes(folder, bool(getattr(config, "do_normalize", True)))
             self._check(config)
             with torch.device("meta"):
                 found: PreTrainedModel = model_class(config)
             return found
-        except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        except (
+            OSError, ValueError, TypeError, AttributeError, KeyError, StrictDataclassError,
+        ) as error:  # fmt: skip
             raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
 
     def skeleton_of(self, model: nn.Module) -> PreTrainedModel:
@@ -97,6 +117,7 @@ class Wav2Vec2Family(CTC):
 
     def load_tokens(self, folder: Path) -> LetterTokens:
         """Letters, whose blank is the model's."""
+        check_token_files(folder)
         found, config = load_letters(folder), cast(Any, self.skeleton(folder).config)
         if found.blank != config.pad_token_id:
             raise CheckpointError(
@@ -265,6 +286,21 @@ class Wav2Vec2Family(CTC):
             )
 
 
+def _check_sizes(config: Any, file: Path) -> None:
+    """Raise `CheckpointError` for sizes that no such model has, before anything is built."""
+    check_sizes(config, _SIZES, file)
+    check_sizes(config, {k: v for k, v in _OF_CONFORMERS.items() if hasattr(config, k)}, file)
+    for name in ("conv_dim", "conv_kernel", "conv_stride"):
+        found = list(getattr(config, name))
+        if len(found) != config.num_feat_extract_layers or not all(
+            type(each) is int and 1 <= each <= _MOST_CHANNELS for each in found
+        ):
+            raise CheckpointError(
+                f"{file} says {name} {str(found)[:80]}; accepted is for each of the "
+                f"{config.num_feat_extract_layers} layers a whole number from 1 to {_MOST_CHANNELS}"
+            )
+
+
 class HubertFamily(Wav2Vec2Family):
     """HuBERT: the same layers, under other names of their classes."""
 
@@ -329,7 +365,7 @@ def _normalizes(folder: Path, usual: bool) -> bool:
     file = folder / _PROCESSOR
     if not file.is_file():
         return usual
-    found = json.loads(file.read_text("utf-8"))
+    found = read_json(file.resolve(), most=MOST_BYTES, values=MOST_VALUES)
     rate = found.get("sampling_rate", _RATE) if isinstance(found, dict) else None
     if rate != _RATE or found.get("feature_size", 1) != 1:
         raise ValueError(

@@ -13,6 +13,7 @@ from tokenizers import Regex, pre_tokenizers
 from transformers import WhisperTokenizer
 
 from whisperslim.core.families.hearing import Tokens
+from whisperslim.core.tokens.bounds import check_token_files
 from whisperslim.errors import CheckpointError, UsageError
 
 # GPT-2's pattern, which Whisper has too, with marks counted among letters: Whisper's own splits a
@@ -106,14 +107,19 @@ def whisper_tokens(tokens: Tokens) -> TokenCodec:
 
 
 def load_tokens(folder: Path) -> TokenCodec:
-    """The tokenizer of a model folder."""
+    """The tokenizer of a model folder.
+
+    Raises `CheckpointError` for one that is missing, damaged, beyond all bounds or not Whisper's.
+    """
+    check_token_files(folder, WHOLE_WORDS)
     try:
         tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
-        if keeps_words_whole(folder / "tokenizer.json"):
-            # transformers splits as Whisper does, whatever the file says.
-            cast(Any, tokenizer.backend_tokenizer).pre_tokenizer = whole_words()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    # The library beneath raises plain `Exception`, and nothing narrower, for what does not fit.
+    except Exception as error:
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
+    if keeps_words_whole(folder / "tokenizer.json"):
+        # transformers splits as Whisper does, whatever the file says.
+        cast(Any, tokenizer.backend_tokenizer).pre_tokenizer = whole_words()
     wanted = ("<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>", "<|endoftext|>")
     ids = [_id(tokenizer, token) for token in wanted]
     missing = [token for token, found in zip(wanted, ids, strict=True) if found is None]

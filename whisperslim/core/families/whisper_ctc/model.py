@@ -8,9 +8,11 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
+from whisperslim.core.families.configuration import read_configuration
 from whisperslim.core.families.flavours.ctc import CTC
 from whisperslim.core.families.hearing import Tokens
-from whisperslim.core.families.whisper.folder import WhisperFolder
+from whisperslim.core.families.whisper.folder import WhisperFolder, check_config
+from whisperslim.core.families.whisper.tokens import WHOLE_WORDS
 from whisperslim.core.families.whisper.units import POSITION_SECONDS, WhisperUnits
 from whisperslim.core.families.whisper_ctc.architecture import (
     LETTERS,
@@ -19,6 +21,7 @@ from whisperslim.core.families.whisper_ctc.architecture import (
     WhisperForCTC,
     pooled,
 )
+from whisperslim.core.tokens.bounds import check_token_files
 from whisperslim.core.tokens.letters import load_letters
 from whisperslim.errors import CheckpointError, UsageError
 from whisperslim.exported.ctc import FrameTiming
@@ -46,12 +49,13 @@ class WhisperCTCFamily(WhisperUnits, CTC):
         """The architecture of `config.json` on the meta device."""
         file = folder / "config.json"
         try:
-            config = WhisperCTCConfig.from_json_file(file)
+            config = WhisperCTCConfig(**read_configuration(folder))
             config.vocab_size = tokens or config.vocab_size
             _check(config)
+            check_config(config, file)
             with torch.device("meta"):
                 return WhisperForCTC(config)
-        except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
             raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
 
     def skeleton_of(self, model: nn.Module) -> WhisperForCTC:
@@ -67,6 +71,7 @@ class WhisperCTCFamily(WhisperUnits, CTC):
     def load_tokens(self, folder: Path) -> Tokens:
         """Letters or pieces, as the configuration says; their blank is the model's."""
         config = self.skeleton(folder).config
+        check_token_files(folder, WHOLE_WORDS)
         blank = int(cast(Any, config).pad_token_id)
         if config.writes == PIECES:
             return load_pieces(folder, blank, lead=" ")
