@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands.test_cli import Done, cli  # noqa: F401
 from tests.support.fake_runs import make_groups, make_run, make_scores
-from tests.support.tiny_run import finished_run
+from tests.support.tiny_run import shared_run
 from whisperslim.core.plan.plan import plan_to_budget
 from whisperslim.errors import PlanError, RunError
 from whisperslim.events import Progress
@@ -377,9 +377,8 @@ def test_a_sweep_that_fails_at_once_shows_nothing(
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDir]:
     folder = tmp_path_factory.mktemp("sizes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
-        yield finished_run(folder, data={"test": []})
+    with shared_run(folder, data={"test": []}) as made:
+        yield made
 
 
 def test_apply_makes_the_model_here_and_now(cli: Cli, real: RunDir) -> None:  # noqa: F811

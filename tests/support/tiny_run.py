@@ -1,11 +1,17 @@
 """A finished run on the tiny model, for the tests of what comes after training."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.sizes import measure
 from whisperslim.jobs.stages.order import work
 
 
@@ -42,6 +48,23 @@ def finished_run(folder: Path, **sections: Any) -> RunDir:
     for stage in ("data", "prepare", "tune", "plan", "shrink", "recover", "evaluate"):
         assert run.stage_done(stage)
     return run
+
+
+@contextmanager
+def shared_run(folder: Path, **sections: Any) -> Iterator[RunDir]:
+    """A finished run for all tests of a file, with a cache of their own.
+
+    Times are taken of one clip: what they are does not matter there.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
+        patch.setattr(measure, "LATENCY_CLIPS", 1)
+        yield finished_run(folder, **sections)
+
+
+def copy_of(run: RunDir, folder: Path) -> RunDir:
+    """The run alone in `folder/runs`, to be changed."""
+    return RunDir(shutil.copytree(run.path, folder / "runs" / run.name))
 
 
 def plain_run(folder: Path) -> RunDir:

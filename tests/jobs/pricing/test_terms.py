@@ -9,7 +9,7 @@ import pytest
 
 from tests.jobs.sizes.test_replan import HEAD, UNIT
 from tests.support.engine_shapes import holds
-from tests.support.tiny_run import finished_run, tiny_recipe
+from tests.support.tiny_run import finished_run, shared_run, tiny_recipe
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.files import read_plan
@@ -42,9 +42,7 @@ CT2 = Terms("ctranslate2")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDir]:
     """A finished run for PyTorch, whose scores make heads leave unevenly."""
     folder = tmp_path_factory.mktemp("terms")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
-        run = finished_run(folder)
+    with shared_run(folder) as run:
         stored = ScoreMap.load(run.scores_path)
         scores = {
             key: value + (2.0 * index if "heads" in key else 0.0)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support.tiny import tiny_model_folder
-from tests.support.tiny_run import finished_run, tiny_recipe
+from tests.support.tiny_run import copy_of, shared_run, tiny_recipe
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import WORKLOADS, count_flops
 from whisperslim.core.families import prunable_total
@@ -46,16 +46,14 @@ PRUNABLE = 6 * 4 * HEAD + 4 * 48 * UNIT
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDir]:
     """One finished run that the tests of this file read and derive from."""
     folder = tmp_path_factory.mktemp("replan")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
-        yield finished_run(folder)
+    with shared_run(folder) as made:
+        yield made
 
 
 @pytest.fixture
 def spoilt(run: RunDir, tmp_path: Path) -> RunDir:
     """A copy to be damaged."""
-    shutil.copytree(run.path, tmp_path / "runs" / run.name)
-    return RunDir(tmp_path / "runs" / run.name)
+    return copy_of(run, tmp_path)
 
 
 def a_map(**changes: object) -> ScoreMap:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.jobs.sizes.test_replan import HEAD, PRUNABLE
-from tests.support.tiny_run import finished_run
+from tests.support.tiny_run import copy_of, finished_run, shared_run
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import Features, Transcript
@@ -37,11 +37,7 @@ from whisperslim.speech.scoring.normalizer import for_language
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDir]:
     """A run whose curve has been measured once."""
     folder = tmp_path_factory.mktemp("sweep")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
-        # One clip to take the time of: what it is does not matter here.
-        patch.setattr(measure_module, "LATENCY_CLIPS", 1)
-        run = finished_run(folder)
+    with shared_run(folder) as run:
         sweep(run, [0.5, 0.2], 0)
         yield run
 
@@ -56,9 +52,9 @@ def copied(swept: RunDir, tmp_path: Path) -> RunDir:
 @pytest.fixture
 def untouched(swept: RunDir, tmp_path: Path) -> RunDir:
     """The run alone, without curve."""
-    shutil.copytree(swept.path, tmp_path / "runs" / swept.name)
-    (tmp_path / "runs" / swept.name / "sweep.json").unlink()
-    return RunDir(tmp_path / "runs" / swept.name)
+    run = copy_of(swept, tmp_path)
+    (run.path / "sweep.json").unlink()
+    return run
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

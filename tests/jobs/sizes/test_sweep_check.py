@@ -1,14 +1,13 @@
 """What is wrong with a sweep is found out before any of its runs is worked on."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.commands.test_cli import Done, cli  # noqa: F401
-from tests.support.tiny_run import finished_run, plain_run
+from tests.support.tiny_run import copy_of, plain_run, shared_run
 from whisperslim.errors import PlanError, RunError, UsageError, WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir, list_runs
 from whisperslim.jobs.sizes.sweep import check_sweep, sweep
@@ -18,15 +17,13 @@ from whisperslim.jobs.sizes.sweep import check_sweep, sweep
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDir]:
     """A finished run that is scored on its dev set."""
     folder = tmp_path_factory.mktemp("check")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
-        yield finished_run(folder, data={"test": []})
+    with shared_run(folder, data={"test": []}) as made:
+        yield made
 
 
 @pytest.fixture
 def run(tuned: RunDir, tmp_path: Path) -> RunDir:
-    shutil.copytree(tuned.path, tmp_path / "runs" / tuned.name)
-    return RunDir(tmp_path / "runs" / tuned.name)
+    return copy_of(tuned, tmp_path)
 
 
 def files(run: RunDir) -> dict[Path, int]:

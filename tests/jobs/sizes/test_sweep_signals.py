@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,9 @@ import pytest
 
 from tests.commands.test_cli import Done, cli  # noqa: F401
 from tests.jobs.process.test_process import usual_ctrl_c  # noqa: F401
-from tests.support.tiny_run import finished_run
+from tests.support.tiny_run import copy_of, shared_run
 from whisperslim.events import Event, StageStarted
 from whisperslim.jobs.run.folder import RunDir, list_runs
-from whisperslim.jobs.sizes import measure as measure_module
 from whisperslim.jobs.sizes import sweep as sweep_module
 from whisperslim.jobs.sizes.curve import read_sweep
 from whisperslim.jobs.sizes.derive import read_derivation
@@ -27,16 +25,13 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDir]:
     folder = tmp_path_factory.mktemp("sweep")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
-        patch.setattr(measure_module, "LATENCY_CLIPS", 1)
-        yield finished_run(folder)
+    with shared_run(folder) as made:
+        yield made
 
 
 @pytest.fixture
 def run(tuned: RunDir, tmp_path: Path) -> RunDir:
-    shutil.copytree(tuned.path, tmp_path / "runs" / tuned.name)
-    return RunDir(tmp_path / "runs" / tuned.name)
+    return copy_of(tuned, tmp_path)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Zeros that training left in the tuned weights are part of what another size is foreseen to be."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from tests.jobs.sizes.test_replan import PRUNABLE
 from tests.support.fake_runs import make_groups, make_run, write_plan
 from tests.support.fake_sizes import FakeResizing
-from tests.support.tiny_run import tiny_recipe
+from tests.support.tiny_run import copy_of, tiny_recipe
 from whisperslim.core.families.base import Slice, UnitSite
 from whisperslim.core.store.checkpoint import read_tensors
 from whisperslim.core.surgery.units import zeros_per_unit
@@ -114,8 +113,7 @@ def test_more_than_training_left_counts_what_it_left(run: RunDir) -> None:
 def test_facts_of_an_older_version_are_counted_anew(
     run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(run.path, tmp_path / "runs" / run.name)
-    older = RunDir(tmp_path / "runs" / run.name)
+    older = copy_of(run, tmp_path)
     record = json.loads((older.path / "tuned.json").read_text("utf-8"))
     del record["zeros_per_unit"]
     (older.path / "tuned.json").write_text(json.dumps(record), "utf-8")
