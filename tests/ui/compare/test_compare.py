@@ -11,7 +11,6 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from tests.support.fake_runs import finish, make_run, write_events
 from whisperslim.engines.export.record import PARITY_FILE, ExportRecord
 from whisperslim.engines.live.text import Partial
 from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
@@ -23,7 +22,6 @@ from whisperslim.ui.compare.html import comparison_html
 from whisperslim.ui.compare.record import Compared
 from whisperslim.ui.context.choices import chosen_model
 from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.context.sides import dense_side, fairness, slim_options, slim_side
 
@@ -71,24 +69,6 @@ class FakeSession:
     def close(self) -> Partial:
         self.closed = True
         return Partial("kept", "last")
-
-
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
-
-
-@pytest.fixture
-def app(tmp_path: Path, listener: Listener) -> AppContext:
-    return AppContext(RunWatch(tmp_path / "runs"), listening=listener)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def run(app: AppContext) -> RunDir:
-    made = make_run(app.runs)
-    write_events(made)
-    finish(made)
-    return made
 
 
 def comparison(third: bool = False) -> Any:

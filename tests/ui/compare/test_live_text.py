@@ -11,7 +11,6 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from tests.support.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_compare import BASE, FakeSession, Listener
 from whisperslim.engines.live.text import Partial
 from whisperslim.errors import AudioError, UsageError
@@ -20,26 +19,7 @@ from whisperslim.ui.compare import live_text
 from whisperslim.ui.compare.fields import lay_out_compare
 from whisperslim.ui.compare.live_text import Previews, _answered, previews_of
 from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.context.side_choice import SideChoice
-
-
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
-
-
-@pytest.fixture
-def app(tmp_path: Path, listener: Listener) -> AppContext:
-    return AppContext(RunWatch(tmp_path / "runs"), listening=listener)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def run(app: AppContext) -> RunDir:
-    made = make_run(app.runs)
-    write_events(made)
-    finish(made)
-    return made
 
 
 def piece(samples: int) -> str:
