@@ -44,7 +44,7 @@ def test_json_stays_the_same_value() -> None:
 def test_events_that_somebody_wrote_reach_no_terminal(screen: bool) -> None:
     target = io.StringIO()
     colors = {"force_terminal": True, "color_system": None} if screen else {}
-    told = [
+    reported = [
         events.RunStarted(ORDERS, 1, (ORDERS,)),
         events.StageStarted(ORDERS),
         events.Progress(ORDERS, ORDERS, 1, 2),
@@ -54,7 +54,7 @@ def test_events_that_somebody_wrote_reach_no_terminal(screen: bool) -> None:
     ]
     # Without `shown`, since the bar itself gives orders, and a line alone is looked at.
     view = ConsoleView(Console(file=target, width=4000, **colors))
-    for event in told:
+    for event in reported:
         view(event)
     for column in view._bar.tasks:
         assert harmless(column.description) and harmless(str(column.fields))

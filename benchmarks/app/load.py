@@ -47,7 +47,7 @@ class Answers:
     def record(self) -> dict[str, Any]:
         """For the stored result. Raises `RuntimeError` when nothing was answered."""
         if not self.seconds:
-            raise RuntimeError(f"nothing was answered; told instead: {self.refused[:3]}")
+            raise RuntimeError(f"nothing was answered; the app said: {self.refused[:3]}")
         ordered = sorted(self.seconds)
         return {
             "answered": len(ordered),

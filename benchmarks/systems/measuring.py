@@ -217,8 +217,8 @@ def _ends(score: Score) -> list[float]:
 
 def _first_token(found: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
     times = [answer["first_token_seconds"] for repeats in found for answer in repeats]
-    told = [each for each in times if each is not None]
-    return float(np.median(told)) if told else None
+    known = [each for each in times if each is not None]
+    return float(np.median(known)) if known else None
 
 
 def _tokens(found: Sequence[Sequence[Mapping[str, Any]]]) -> int:

@@ -90,8 +90,8 @@ def test_data_counts_the_tokens_of_a_named_model(folders: tuple[Path, Path]) -> 
     named = run("data", str(corpus), "--model", str(model))
     assert f"  {key}: its text takes 155 of the model's 128 positions" in named
     assert "text_too_long" not in run("data", str(corpus))
-    told = CliRunner().invoke(app, ["data", str(corpus)])
-    assert "--model names one to check with" in told.stderr
+    reported = CliRunner().invoke(app, ["data", str(corpus)])
+    assert "--model names one to check with" in reported.stderr
     scored = run("evaluate", "--model", str(model), "--data", str(corpus), "--split", "train")
     assert "the loss is without 1 of 6 clips" in scored
 

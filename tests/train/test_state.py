@@ -19,12 +19,17 @@ from whisperslim.train.state import (
     checkpoint_folder,
     list_checkpoints,
     load_best,
-    load_checkpoint,
+    read_checkpoint,
+    restore,
     save_best,
     save_checkpoint,
     swapped_in,
     update_average,
 )
+
+
+def load_checkpoint(folder: Path, model: Any, counters: Counters, parts: dict[str, Any]) -> None:
+    restore(read_checkpoint(folder, torch.device("cpu")), model, counters, parts)
 
 
 class Part:

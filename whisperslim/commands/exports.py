@@ -18,7 +18,7 @@ from whisperslim.commands.terminal import (
 from whisperslim.engines import registry
 from whisperslim.engines.registry import listed
 from whisperslim.errors import UsageError
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.places import ASSETS
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ def export(
     from whisperslim.speech.audio.window import parse_window
 
     policy = parse_window(window)
-    with storage_told(out):
+    with disk_errors(out):
         check_request(engine, quantize, out, force)  # before the minutes that loading may take
     recordings = _recordings(data, clips)
     speech = load_model(model, announce=announce)
     announce(f"writing {out}, then hearing {len(recordings)} recordings in a process of its own")
     record = write_export(speech, engine, quantize, out, recordings, language, policy, force)
-    _tell(speech, record, read_verdict(out), out)
+    _report(speech, record, read_verdict(out), out)
 
 
 def push(
@@ -101,7 +101,7 @@ def _recordings(data: str, clips: int) -> "list[np.ndarray]":
     return [decode(item.path) for item in items[::step][:clips]]
 
 
-def _tell(
+def _report(
     speech: "SpeechModel", record: "ExportRecord", verdict: "ParityVerdict", out: Path
 ) -> None:
     from whisperslim.core.disk.weight_files import weights_bytes

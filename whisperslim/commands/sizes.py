@@ -20,7 +20,7 @@ from whisperslim.commands.terminal import (
 from whisperslim.engines import registry
 from whisperslim.engines.registry import listed
 from whisperslim.errors import UsageError
-from whisperslim.jobs.run.disk import require_writable, write_text_told
+from whisperslim.jobs.run.disk import require_writable, write_text_checked
 from whisperslim.jobs.run.folder import LATEST, RunDir, find_run, list_runs
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _draw(curves: "list[Sweep]", path: Path) -> None:
     ]
     title = escape("Size against error: " + ", ".join(curve.run for curve in drawn))
     page = f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title></head><body>'
-    write_text_told(path, page + "\n".join(parts) + "</body></html>\n")
+    write_text_checked(path, page + "\n".join(parts) + "</body></html>\n")
     announce(f"picture: {path}")
 
 

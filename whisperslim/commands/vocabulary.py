@@ -8,7 +8,7 @@ import typer
 from whisperslim.commands.models import MODEL_HELP
 from whisperslim.commands.terminal import announce, megabytes, millions, print_table
 from whisperslim.errors import UsageError
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 
 
 def trim(
@@ -20,7 +20,7 @@ def trim(
     timestamps: Annotated[bool, typer.Option(help="Keep the timestamp tokens, too.")] = False,
 ) -> None:
     """Leave out the tokens that some languages do not need: smaller, faster, nothing to train."""
-    with storage_told(out):
+    with disk_errors(out):
         if out.exists():
             raise UsageError(f"{out} is there already; name a folder that is not")
     from whisperslim.core.disk.weight_files import weights_bytes

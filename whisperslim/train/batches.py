@@ -55,7 +55,7 @@ class BatchSource:
         self._coming: deque[tuple[dict[str, int], Future[Batch]]] = deque()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.waited = 0.0
-        self._tell()
+        self._report()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -72,7 +72,7 @@ class BatchSource:
             return batch.result()
         finally:
             self.waited += time.perf_counter() - started
-            self._tell()
+            self._report()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the supply stands: after the batch drawn last, whatever is made already."""
@@ -101,7 +101,7 @@ class BatchSource:
     ) -> None:
         self.close()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         # From the caller's thread: what hears it need not be safe to call from another.
         while self._said:
             self._announce(self._said.popleft())

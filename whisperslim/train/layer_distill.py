@@ -74,7 +74,7 @@ class LayerWatch:
 class SharedMap(nn.Module):
     """One linear map from student states to teacher states; the identity at first.
 
-    A plain parameter: `nn.Linear` would draw random numbers that other things are due.
+    A plain parameter: `nn.Linear` would advance the random generator.
     """
 
     def __init__(self, width: int, device: torch.device) -> None:

@@ -237,7 +237,7 @@ def _steps(
         if _due(counters.step, options.report_every, options.steps):
             _check_finite(job, latest)
             yield _report(job, counters, losses, norm, optimizer, pace)
-            yield from _tell_left_out(job, counters)
+            yield from _report_left_out(job, counters)
         if _due(counters.step, options.report_every * _SPARSITY_EVERY_REPORTS, options.steps):
             yield measure_sparsity(job.stage, counters.step, job.student, job.method)
         evaluated = _due(counters.step, options.evaluate_every, options.steps)
@@ -323,7 +323,7 @@ def _report(
     )
 
 
-def _tell_left_out(job: Job, counters: Counters) -> Iterator[Notice]:
+def _report_left_out(job: Job, counters: Counters) -> Iterator[Notice]:
     count, counters.left_out = counters.left_out, 0
     if count:
         clips = "1 clip was" if count == 1 else f"{count} clips were"

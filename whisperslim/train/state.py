@@ -136,13 +136,6 @@ def state_needed(what: str, repair: str) -> Iterator[None]:
         ) from error
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, counters: Counters, parts: Mapping[str, Any]
-) -> None:
-    """Read and restore, one after the other; raises as they do."""
-    restore(read_checkpoint(folder, next(model.parameters()).device), model, counters, parts)
-
-
 def set_aside(folder: Path) -> Path:
     """Rename a damaged checkpoint so that it is not tried again; returns where it is now."""
     aside = folder.with_name(f"damaged-{folder.name}")

@@ -30,18 +30,18 @@ def test_all_is_on_the_disk_before_a_folder_appears(
     assert flushed[-1] == (tmp_path.name, True), "and the new name, too"
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.EIO, True)])
+@pytest.mark.parametrize(("number", "reported"), [(errno.EINVAL, False), (errno.EIO, True)])
 def test_a_disk_that_fails_is_told_and_one_that_cannot_flush_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reported: bool
 ) -> None:
     def fsync(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    if told:
+    if reported:
         with pytest.raises(OSError, match=r"[Ee]rror"), renamed_into_place(tmp_path / "slim"):
             pass
     else:
         with renamed_into_place(tmp_path / "slim"):
             pass
-    assert (tmp_path / "slim").exists() is not told
+    assert (tmp_path / "slim").exists() is not reported

@@ -348,5 +348,5 @@ def test_transformers_reads_the_folder_of_whisper_base(base_ct2: Path) -> None:
     audio = decode(DEMO_CLIP)
     theirs = processor(audio, sampling_rate=16_000, return_tensors="np").input_features[0]
     assert np.abs(theirs - log_mel(audio, 3000)).max() < 1e-3
-    told = processor.tokenizer("नमस्ते", add_special_tokens=False)["input_ids"]
-    assert processor.tokenizer.decode(told) == "नमस्ते"
+    reported = processor.tokenizer("नमस्ते", add_special_tokens=False)["input_ids"]
+    assert processor.tokenizer.decode(reported) == "नमस्ते"

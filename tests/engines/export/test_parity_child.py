@@ -29,15 +29,15 @@ def verdict(
 def test_figures_by_hand() -> None:
     wanted = [answer("एक दो तीन", (1, 2, 3, 4), [3.0, 4.0]), answer("चार", (7,), [0.0, 1.0])]
     found = [answer("एक दो पाँच", (1, 2, 9, 4), [3.0, 4.5]), answer("चार", (7,), [0.0, 1.1])]
-    told = verdict(wanted, found)
+    reported = verdict(wanted, found)
     # Norms: 0.5 / 5 and 0.1 / 1.
-    assert told.encoder_error == pytest.approx(0.1, rel=1e-5)
-    assert told.same_text == 1 and told.parts == 2 and told.seconds == 3.0
+    assert reported.encoder_error == pytest.approx(0.1, rel=1e-5)
+    assert reported.same_text == 1 and reported.parts == 2 and reported.seconds == 3.0
     # Four tokens in common of the five and five written.
-    assert told.token_agreement == pytest.approx(2 * 4 / 10)
+    assert reported.token_agreement == pytest.approx(2 * 4 / 10)
     # One word of four.
-    assert told.word_difference == pytest.approx(1 / 4)
-    assert told.ok
+    assert reported.word_difference == pytest.approx(1 / 4)
+    assert reported.ok
     assert not verdict(wanted, found, "none").ok
 
 
@@ -55,17 +55,17 @@ def test_a_float_export_must_write_the_same_tokens() -> None:
 def test_states_of_another_shape_or_no_numbers_are_refused() -> None:
     wanted = answer("घर", (1,), [1.0, 2.0])
     for states in ([1.0], [1.0, float("nan")]):
-        told = verdict([wanted], [answer("घर", (1,), states)])
-        assert not told.ok and told.encoder_error is None
+        reported = verdict([wanted], [answer("घर", (1,), states)])
+        assert not reported.ok and reported.encoder_error is None
 
 
 def test_a_model_that_writes_nothing_has_no_rate() -> None:
-    told = verdict([answer("", (), None)], [answer("", (), None)], "none")
-    assert told.ok and told.word_difference is None and told.token_agreement == 1.0
+    reported = verdict([answer("", (), None)], [answer("", (), None)], "none")
+    assert reported.ok and reported.word_difference is None and reported.token_agreement == 1.0
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "reported"),
     [
         ("SIGSEGV", "ended by SIGSEGV"),
         ("SIGKILL", "out of memory"),
@@ -74,12 +74,12 @@ def test_a_model_that_writes_nothing_has_no_rate() -> None:
     ],
 )
 def test_a_dying_child_is_a_finding(
-    how: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str, reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parity, "CHILD", "tests.engines.export.dying_child")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.setenv(dying_child.HOW, how)
-    with pytest.raises(ExportError, match=told):
+    with pytest.raises(ExportError, match=reported):
         ask_child(tmp_path, PARTS, "hi", WINDOW, timeout=1.0 if how == "hang" else 60.0)
 
 

@@ -31,31 +31,31 @@ def use(folder: str) -> dict[str, Any]:
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
     listen = pipeline("automatic-speech-recognition", model=folder, trust_remote_code=True)
     stock = WhisperFeatureExtractor.from_pretrained(folder)
-    told: dict[str, Any] = {"dtype": str(model.dtype), "too_long": ""}
+    reported: dict[str, Any] = {"dtype": str(model.dtype), "too_long": ""}
     for name, extractor in (("fit", processor.feature_extractor), ("30s", stock)):
         mel = extractor(sound(), sampling_rate=RATE, return_tensors="pt").input_features
         with torch.no_grad():
             states = model.model.encoder(mel.to(model.dtype)).last_hidden_state
         ids = model.generate(mel.to(model.dtype), max_new_tokens=20)[0].tolist()
-        told[name] = {
+        reported[name] = {
             "frames": mel.shape[-1],
             "states": states[0, ::25].float().tolist(),
             "ids": ids,
             "text": processor.tokenizer.decode(ids, skip_special_tokens=True),
         }
     options: dict[str, Any] = {"generate_kwargs": {"max_new_tokens": 20}}
-    told["pipeline"] = listen(sound(), **options)["text"]
+    reported["pipeline"] = listen(sound(), **options)["text"]
     listen.feature_extractor = stock
-    told["pipeline_30s"] = listen(sound(), **options)["text"]
+    reported["pipeline_30s"] = listen(sound(), **options)["text"]
     listen.feature_extractor = processor.feature_extractor
     long = sound(31.0)
     pieces = listen(long, chunk_length_s=28, stride_length_s=0, **options)
-    told["pieces"] = len(pieces["text"])
+    reported["pieces"] = len(pieces["text"])
     try:
         listen(long)
     except ValueError as error:
-        told["too_long"] = str(error)
-    return told
+        reported["too_long"] = str(error)
+    return reported
 
 
 if __name__ == "__main__":

@@ -150,9 +150,13 @@ def test_transformers_alone_gives_the_same(
     layers = slim(tmp_path / "layers", LAYERS)
     half = write(ragged, tmp_path / "half", "float16")
     folders = [exported, write(layers, tmp_path / "whole"), half]
-    told = alone(tmp_path, *folders)
-    assert [entry["dtype"] for entry in told] == ["torch.float32", "torch.float32", "torch.float16"]
-    for speech, entry in zip((ragged, layers), told[:2], strict=True):
+    reported = alone(tmp_path, *folders)
+    assert [entry["dtype"] for entry in reported] == [
+        "torch.float32",
+        "torch.float32",
+        "torch.float16",
+    ]
+    for speech, entry in zip((ragged, layers), reported[:2], strict=True):
         # 1.3 s and 0.4 s of margin, in steps of 0.5 s.
         for window, frames in (("fit", 200), ("30s", 3000)):
             check_window(speech, entry[window], frames)
@@ -162,13 +166,13 @@ def test_transformers_alone_gives_the_same(
         assert "chunk_length_s=28" in entry["too_long"]
 
 
-def check_window(speech: SpeechModel, told: dict[str, Any], frames: int) -> None:
-    assert told["frames"] == frames
+def check_window(speech: SpeechModel, reported: dict[str, Any], frames: int) -> None:
+    assert reported["frames"] == frames
     mel = torch.from_numpy(log_mel(sound(), frames))[None]
     states = speech.family.encode(speech.model, mel)[0, ::25].detach().numpy()
-    np.testing.assert_allclose(told["states"], states, atol=2e-4)
+    np.testing.assert_allclose(reported["states"], states, atol=2e-4)
     bound = DecodingOptions(0.0, 20)
-    assert told["ids"] == greedy(speech.model, speech.tokens, mel, [1.3], "hi", bound)[0]
+    assert reported["ids"] == greedy(speech.model, speech.tokens, mel, [1.3], "hi", bound)[0]
 
 
 def test_stock_transformers_does_not_load_it_by_accident(exported: Path) -> None:

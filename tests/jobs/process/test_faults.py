@@ -95,8 +95,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     spoil(newest / file)
     assert_goes_on_to_the_same_end(run, ground)
     said = [event.message for event in found_events(run) if isinstance(event, events.Notice)]
-    (told,) = [message for message in said if "damaged" in message]
-    assert str(newest) in told and f"damaged-{newest.name}" in told
+    (reported,) = [message for message in said if "damaged" in message]
+    assert str(newest) in reported and f"damaged-{newest.name}" in reported
 
 
 def spoil(file: Path) -> None:
@@ -109,16 +109,16 @@ def spoil(file: Path) -> None:
 
 # With no byte left it may be the log or the next checkpoint that finds out.
 @pytest.mark.parametrize(
-    ("trouble", "told"), [("low", r"2 MB free\. Make room"), ("full", r"(?i)make room")]
+    ("trouble", "reported"), [("low", r"2 MB free\. Make room"), ("full", r"(?i)make room")]
 )
 def test_a_full_disk_is_told_and_room_lets_it_go_on(
-    ground: Ground, tmp_path: Path, trouble: str, told: str
+    ground: Ground, tmp_path: Path, trouble: str, reported: str
 ) -> None:
     with small_disk(tmp_path / "disk"):
         run = new_run(tmp_path / "disk", ground.values)
         assert work_to_end(run, ground.cache, trouble) == 1
         last = found_events(run)[-1]
-        assert isinstance(last, events.Failed) and re.search(told, last.error)
+        assert isinstance(last, events.Failed) and re.search(reported, last.error)
         (tmp_path / "disk" / FILLER).unlink()
         assert_goes_on_to_the_same_end(run, ground)
 
@@ -164,8 +164,8 @@ def test_a_clock_that_jumps_changes_nothing(ground: Ground, tmp_path: Path) -> N
 
 
 def test_no_time_left_is_foretold_from_a_clock_set_back() -> None:
-    told = [events.Progress("data", "clips", done, 10, at=100.0 - done) for done in (1, 2)]
-    assert fold(RunView(), told).eta_seconds is None
+    reported = [events.Progress("data", "clips", done, 10, at=100.0 - done) for done in (1, 2)]
+    assert fold(RunView(), reported).eta_seconds is None
 
 
 # A worker whose child has lost its own parent: no descendant any more, but still at work.
@@ -178,8 +178,8 @@ sleeper = "import subprocess, sys;" \\
     "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']," \\
     "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); print(p.pid)"
 with run.lock():
-    told = subprocess.run([sys.executable, "-c", sleeper], capture_output=True, text=True).stdout
-    (run.path / "child").write_text(told)
+    printed = subprocess.run([sys.executable, "-c", sleeper], capture_output=True, text=True).stdout
+    (run.path / "child").write_text(printed)
     time.sleep(600)
 """
 

@@ -12,7 +12,7 @@ from tests.jobs.process.test_faults import mount, small_disk
 from tests.support.fake_runs import make_run
 from whisperslim.errors import RunError
 from whisperslim.jobs.pricing.profiles import check_kept, profile_path
-from whisperslim.jobs.run.disk import require_writable, storage_told
+from whisperslim.jobs.run.disk import disk_errors, require_writable
 from whisperslim.jobs.scoring import evaluation as evaluation_jobs
 
 Cli = Callable[..., Done]
@@ -32,11 +32,11 @@ def places(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [("held", NO_FILE), (".", NO_FILE), ("taken/a", NO_FOLDER), ("taken/a/b", NO_FOLDER)],
 )
-def test_a_place_of_another_kind_is_told(places: Path, name: str, told: str) -> None:
-    with pytest.raises(RunError, match=told):
+def test_a_place_of_another_kind_is_told(places: Path, name: str, reported: str) -> None:
+    with pytest.raises(RunError, match=reported):
         require_writable(places / name)
 
 
@@ -56,12 +56,12 @@ def test_a_disk_that_may_only_be_read_is_told_before_the_work(tmp_path: Path) ->
 
 def test_the_name_told_is_that_which_was_asked_for(places: Path) -> None:
     (places / "temporary").write_text("")
-    with pytest.raises(RunError, match=f"^{places / 'held'}: {NO_FILE}"), storage_told(places):
+    with pytest.raises(RunError, match=f"^{places / 'held'}: {NO_FILE}"), disk_errors(places):
         (places / "temporary").replace(places / "held")
 
 
 def test_what_is_no_matter_of_the_place_passes(places: Path) -> None:
-    with pytest.raises(FileNotFoundError), storage_told(places):
+    with pytest.raises(FileNotFoundError), disk_errors(places):
         (places / "missing").read_text()
 
 
@@ -72,7 +72,7 @@ def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "reported"),
     [
         (("--json", "held"), 1, NO_FILE),
         (("--json", "."), 1, NO_FILE),
@@ -91,13 +91,13 @@ def test_evaluate_refuses_its_places_before_it_scores(
     unscored: None,
     arguments: tuple[str, ...],
     code: int,
-    told: str,
+    reported: str,
 ) -> None:
     (places / "texts_held.tsv").mkdir()
     (places / "empty.tsv").write_text(HEADER)
     (places / "good.tsv").write_text(f"{HEADER}a\tb\tc\n")
     done = cli("evaluate", "--model", "m", "--data", "d", *arguments)
-    assert done.code == code and told in done.err and not done.out
+    assert done.code == code and reported in done.err and not done.out
 
 
 def test_figures_are_printed_though_their_file_cannot_be_written(
@@ -119,7 +119,7 @@ def test_figures_are_printed_though_their_file_cannot_be_written(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (("report", "RUN", "held"), NO_FILE),
         (("report", "RUN", "taken/report.html"), NO_FOLDER),
@@ -132,11 +132,11 @@ def test_commands_tell_a_place_of_another_kind(
     cli: Cli,  # noqa: F811
     places: Path,
     arguments: tuple[str, ...],
-    told: str,
+    reported: str,
 ) -> None:
     run = make_run(places / "runs", "first")
     done = cli(*(str(run.path) if part == "RUN" else part for part in arguments))
-    assert done.code == 1 and told in done.err
+    assert done.code == 1 and reported in done.err
 
 
 def test_a_profile_without_a_place_is_told_before_it_is_measured(

@@ -53,7 +53,7 @@ def take_plan_back(run: RunDir) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "targets", "kind", "told"),
+    ("spoil", "targets", "kind", "reported"),
     [
         (lambda run: None, [0.2, 0.9], PlanError, "allows 0 to"),
         (lambda run: None, [float("nan")], PlanError, "allows 0 to"),
@@ -68,11 +68,11 @@ def test_what_a_sweep_would_refuse_is_refused_alike(
     spoil: Callable[[RunDir], None],
     targets: list[float],
     kind: type[WhisperSlimError],
-    told: str,
+    reported: str,
 ) -> None:
     spoil(run)
     for ask in (check_sweep, sweep):
-        with pytest.raises(kind, match=told):
+        with pytest.raises(kind, match=reported):
             ask(run, targets, 0)
     assert list_runs(run.path.parent) == [run]
 

@@ -111,14 +111,14 @@ def test_a_signal_while_it_takes_a_time_anew_keeps_the_time(
 
 @pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_second_ctrl_c_interrupts_also_within_a_size(run: RunDir) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
 
     def twice(event: Event) -> None:
         if isinstance(event, StageStarted) and event.stage == "shrink":
             os.kill(os.getpid(), signal.SIGINT)
-            told.append(run.stop_requested())
+            reported.append(run.stop_requested())
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         sweep(run, [0.3], 0, twice)
-    assert told == [True] and run.worker_pid() is None
+    assert reported == [True] and run.worker_pid() is None

@@ -136,8 +136,8 @@ def test_zeros_of_training_are_told_beside_the_slider(tmp_path: Path) -> None:
     write_plan(fake, make_groups(), 0.3)
     with gr.Blocks():
         part = lay_out_size()
-    for share, told in ((0.0, False), (0.0004, False), (0.45, True)):
+    for share, reported in ((0.0, False), (0.0004, False), (0.45, True)):
         sizes.zeroed_before = share
         page = draw(part, app, Size(fake.name, 0.5, 0.1))[part.tiles]
-        assert ("Training has zeroed 45.0 % of the prunable weights already" in page) == told
-        assert ("Training has" in page) == told
+        assert ("Training has zeroed 45.0 % of the prunable weights already" in page) == reported
+        assert ("Training has" in page) == reported

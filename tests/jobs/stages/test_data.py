@@ -124,11 +124,11 @@ def test_the_run_is_refused_before_training(tmp_path: Path, part: str) -> None:
         give_text(tmp_path / "corpus", TRAIN, LONG)
     else:
         spoil(tmp_path / "corpus", BROKEN)
-    told = {
+    reported = {
         "train": rf"1 of 9 training clips(.|\n)*{TRAIN}: .* of the model's {POSITIONS} positions",
         "test": rf"1 of 3 test clips(.|\n)*{BROKEN}",
     }
-    with pytest.raises(DataError, match=told[part]):
+    with pytest.raises(DataError, match=reported[part]):
         work(context.run, lambda event: None)
     assert not context.run.stage_done("data") and not context.run.checkpoints("tune").exists()
 

@@ -93,8 +93,8 @@ def test_an_unreachable_target_is_refused_before_the_dense_model_is_tuned(
     recipe = tiny_recipe(tmp_path, prepare=PREPARE, target={"removed": 0.94, "zeroed": 0.0})
     recipe["method"] = {"name": method}
     run = RunDir.create(tmp_path / "runs", from_mapping(recipe))
-    told: list[Event] = []
+    reported: list[Event] = []
     with pytest.raises(PlanError, match=r"cannot be met.*0 to 0\.\d+"):
-        work(run, told.append)
-    assert not any(isinstance(event, StepDone) for event in told)
+        work(run, reported.append)
+    assert not any(isinstance(event, StepDone) for event in reported)
     assert not run.stage_done("prepare")

@@ -74,12 +74,12 @@ def test_elements_end_where_their_share_of_what_units_leave_is_zero(shop: Worksh
     method.detach()
 
     # The same model pressed by penalty tells the density itself; the term is its squared distance.
-    told = SelfPinching(replace(options, control="penalty", penalty=1.0), Target(0.3, 0.2))
-    told.attach(speech.model, speech.groups(), 10)
-    told.after_step(0.0, 1)
+    reported = SelfPinching(replace(options, control="penalty", penalty=1.0), Target(0.3, 0.2))
+    reported.attach(speech.model, speech.groups(), 10)
+    reported.after_step(0.0, 1)
     cross_entropy(speech, batch)
-    density = float(told.loss_terms(NOTHING, 2)["density_elements"].detach())
-    told.detach()
+    density = float(reported.loss_terms(NOTHING, 2)["density_elements"].detach())
+    reported.detach()
     assert found == pytest.approx((density - (1 - 0.2 / left)) ** 2, rel=1e-3)
 
 

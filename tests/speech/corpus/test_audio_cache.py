@@ -187,8 +187,8 @@ def test_a_cache_that_takes_nothing_is_said_once_and_ends_no_work(
         for item, samples in zip(items, wanted, strict=True):
             np.testing.assert_array_equal(cache.load(item), samples)
     assert len(seen) == 2 + 4
-    (told,) = said
-    assert os.strerror(reason) in told and "cannot be written" in told
+    (reported,) = said
+    assert os.strerror(reason) in reported and "cannot be written" in reported
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 

@@ -147,8 +147,8 @@ def test_lots_are_drawn_both_ways() -> None:
 def test_hidden_sides_are_hidden(order: tuple[str, str], reference: str | None) -> None:
     hidden = replace(made(reference), blind=order)
     page = comparison_html(hidden, b"fLaC")
-    for told in ("dense", "slim", "whisper-base", "my-run", "PyTorch", "CTranslate2", "0.6 s"):
-        assert told not in page
+    for reported in ("dense", "slim", "whisper-base", "my-run", "PyTorch", "CTranslate2", "0.6 s"):
+        assert reported not in page
     texts = re.findall(r'class="ws-transcript"[^>]*>(.*?)</p>', page)
     assert (f'lang="hi">{SAID}</p></section>' in page) == bool(reference)
     assert ["<script" in text or "जाती" in text for text in texts] == [

@@ -91,8 +91,8 @@ def test_calls_that_come_at_once_take_turns() -> None:
         ends = [pool.submit(_answered, previews.end, asked) for _ in range(2)]
         late = list(pool.map(lambda _: _answered(previews.feed, asked), range(4)))
     assert {each["state"] for each in fed} == {"listening"} and session.overlaps == 0
-    told = sorted(each.result().get("state", "refused") for each in ends)
-    assert told == ["ended", "refused"], "a preview ends once"
+    reported = sorted(each.result().get("state", "refused") for each in ends)
+    assert reported == ["ended", "refused"], "a preview ends once"
     assert all(each.get("state") == "listening" or "ended" in each["error"] for each in late)
 
 

@@ -56,9 +56,9 @@ def test_a_damaged_export_is_told(tmp_path: Path, path: str, value: Any) -> None
     file = tmp_path / "export.json"
     text = spoilt(json.loads(file.read_text("utf-8")), path, value)
     file.write_text(text.replace(f'"{DEEP}"', DEEP), "utf-8")
-    with pytest.raises(ExportError, match="missing or damaged") as told:
+    with pytest.raises(ExportError, match="missing or damaged") as reported:
         read_export(tmp_path)
-    str(told.value).encode()
+    str(reported.value).encode()
 
 
 @pytest.mark.parametrize("family", [{}, {"positions": 448, "suppress": ["a"]}, {"letters": 3}])

@@ -127,9 +127,9 @@ def test_malformed_logins_are_refused(typed: str) -> None:
 
 def test_no_message_repeats_a_password() -> None:
     for value in ("short", f"{SECRET}"):
-        with pytest.raises(UsageError) as told:
+        with pytest.raises(UsageError) as reported:
             read_login("", {"WHISPERSLIM_AUTH": value if value == SECRET else f"asha:{value}"})
-        assert value not in str(told.value)
+        assert value not in str(reported.value)
     assert SECRET not in repr(Login("asha", SECRET))
 
 

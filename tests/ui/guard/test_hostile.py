@@ -154,16 +154,16 @@ def test_no_message_tells_whether_a_file_is_there(
     (tmp_path / "inside" / "link").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path / "inside")
     folders = Folders((tmp_path / "inside",))
-    told = set()
+    reported = set()
     for way in (f"{UP}{tmp_path}", "a/../..", "..", "link", str(tmp_path)):
         for name in ("secret", "missing"):
             value: Any = f"{way}/{name}"
             given = [f"{value}#x"] if field.startswith("data") else value
             recipe = with_values(load_recipe("quick-demo"), {field: given})
             problem = refused_paths(folders, recipe).get(field, "")
-            told.add((way, problem.replace(name, "")))
+            reported.add((way, problem.replace(name, "")))
             assert "none of the folders" in problem
-    assert len(told) == 5
+    assert len(reported) == 5
 
 
 def test_a_forecast_does_not_tell_whether_a_file_is_there(

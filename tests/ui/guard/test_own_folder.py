@@ -27,9 +27,9 @@ from whisperslim.ui.runs.report import report_of
 _APP = """
 import os, signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore it
-from whisperslim.ui.guard.uploads import make_own_folder, remove_when_told_to_end
+from whisperslim.ui.guard.uploads import make_own_folder, remove_on_termination
 folder = make_own_folder()
-remove_when_told_to_end()
+remove_on_termination()
 (folder / "voice.wav").write_bytes(b"x")
 print(folder, flush=True)
 """

@@ -36,8 +36,8 @@ def density(first: float, second: float, third: float = 1.0) -> dict[str, float]
 
 
 def test_gauges_are_kept_by_stage_quantity_and_group() -> None:
-    told = [measured(1, density=density(1.0, 0.8)), measured(2, density=density(0.9, 0.6))]
-    view = fold(RunView(), told)
+    reported = [measured(1, density=density(1.0, 0.8)), measured(2, density=density(0.9, 0.6))]
+    view = fold(RunView(), reported)
     gauge = view.gauges["tune/density"]
     assert (gauge.step, gauge.latest) == (2, density(0.9, 0.6))
     assert gauge.curves[FFN].steps == (1, 2) and gauge.curves[FFN].values == (0.8, 0.6)
@@ -45,8 +45,8 @@ def test_gauges_are_kept_by_stage_quantity_and_group() -> None:
 
 def test_a_resumed_run_goes_on_from_its_checkpoint() -> None:
     steps = [1, 2, 3, 2, 3]
-    told = [measured(step, density=density(n, n)) for n, step in enumerate(steps)]
-    curve = fold(RunView(), told).gauges["tune/density"].curves[FFN]
+    reported = [measured(step, density=density(n, n)) for n, step in enumerate(steps)]
+    curve = fold(RunView(), reported).gauges["tune/density"].curves[FFN]
     assert curve.steps == (1, 2, 3) and curve.values == (0, 3, 4)
 
 
@@ -99,8 +99,8 @@ def test_a_layer_no_model_has_draws_no_rows() -> None:
 
 
 def test_curves_show_every_group_of_a_stack_and_their_mean() -> None:
-    told = [measured(n, density=density(1.0 / n, 0.5 / n), level=density(n, n)) for n in (1, 2)]
-    gauges = current_gauges(fold(RunView(), told))
+    reported = [measured(n, density=density(1.0 / n, 0.5 / n), level=density(n, n)) for n in (1, 2)]
+    gauges = current_gauges(fold(RunView(), reported))
     traces = curves_figure(gauges, "encoder").data
     first = [trace for trace in traces if trace.yaxis in (None, "y")]
     assert [list(trace.y) for trace in first] == [[1.0, 0.5], [0.5, 0.25], [0.75, 0.375]]
@@ -112,8 +112,8 @@ def test_curves_show_every_group_of_a_stack_and_their_mean() -> None:
 
 
 def test_what_never_moves_is_said_in_words() -> None:
-    told = [measured(n, clamped=density(0, 0, 0), density=density(n, n)) for n in (1, 2)]
-    gauges = current_gauges(fold(RunView(), told))
+    reported = [measured(n, clamped=density(0, 0, 0), density=density(n, n)) for n in (1, 2)]
+    gauges = current_gauges(fold(RunView(), reported))
     assert [gauge.quantity for gauge in moving(gauges)] == ["density"]
     assert "clamped is 0" in still_html(gauges) and "density" not in still_html(gauges)
     assert still_html(moving(gauges)) == ""

@@ -529,17 +529,17 @@ def test_what_the_tab_asks_for_is_what_the_commands_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("taken", "told"),
+    ("taken", "reported"),
     [
         ("background", "a file stands where a folder is to be"),
         ("background/nap.log/x", "a folder stands where a file is to be"),
     ],
 )
 def test_a_command_without_a_place_for_its_log_says_so(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch, taken: str, told: str
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, taken: str, reported: str
 ) -> None:
     (run.path / taken).parent.mkdir(parents=True, exist_ok=True)
     (run.path / taken).write_text("mine")
     monkeypatch.setattr(background, "detached", lambda *_: pytest.fail("started"))
     page = _problem(lambda: background.start(run, "nap", ["nap"]))
-    assert "ws-bad" in page and told in page
+    assert "ws-bad" in page and reported in page

@@ -55,7 +55,7 @@ def count_flops(
 
     Args:
         skeleton: A model on the meta device; its attention implementation is set to eager, since
-            the counter knows no fused attention of the CPU and would leave it out unsaid.
+            the counter knows no fused attention of the CPU and would leave it out silently.
         workload: Window and tokens.
         places: Name -> modules that belong to it; modules of two places must not be nested.
     """

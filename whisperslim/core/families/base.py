@@ -74,11 +74,6 @@ class UnitGroup:
         """The key without its layer: what this group is the instance of in one layer."""
         return self.key.replace(f"{self.stack}.{self.layer}.", f"{self.stack}.", 1)
 
-    @property
-    def flops_per_position(self) -> int:
-        """Multiply-adds, counted as two, per unit and position; attention scores excluded."""
-        return 2 * self.weights_per_unit
-
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSite(UnitGroup):

@@ -91,19 +91,19 @@ def statement(
 ) -> str:
     """The figures in a sentence."""
     form = "unquantized" if quantize == "none" else quantize
-    told = [f"{form}: the same text for {agreed} of {parts} parts ({seconds:.0f} s of speech)"]
+    findings = [f"{form}: the same text for {agreed} of {parts} parts ({seconds:.0f} s of speech)"]
     if error is not None:
-        told.append(f"encoder off by {error:.1e} of its norm")
+        findings.append(f"encoder off by {error:.1e} of its norm")
     if words is not None:
-        told.append(f"{words:.1%} of words differ from the model's own")
-    return "; ".join(told)
+        findings.append(f"{words:.1%} of words differ from the model's own")
+    return "; ".join(findings)
 
 
 # Float kernels of two runtimes differ by about 1e-5 of the norm; a wrong shape by 1e-1.
 ENCODER_TOLERANCE = 1e-3
 TIMEOUT_SECONDS = 900.0
 CHILD = "whisperslim.engines.export.parity_child"
-REQUEST_FILE, MELS_FILE, ANSWER_FILE, STATES_FILE = "ask.json", "mels.npz", "told.json", "out.npz"
+REQUEST_FILE, MELS_FILE, ANSWER_FILE, STATES_FILE = "ask.json", "mels.npz", "answer.json", "out.npz"
 _SHOWN = 400  # characters of what a dying child said
 
 
@@ -293,15 +293,15 @@ def _write_request(
 
 
 def _read_answers(exchange: Path, count: int) -> list[Answer]:
-    told: dict[str, Any] = json.loads((exchange / ANSWER_FILE).read_text("utf-8"))
-    if told.get("error"):
-        raise ExportError(f"the export cannot be used: {told['error']}")
+    findings: dict[str, Any] = json.loads((exchange / ANSWER_FILE).read_text("utf-8"))
+    if findings.get("error"):
+        raise ExportError(f"the export cannot be used: {findings['error']}")
     with np.load(exchange / STATES_FILE, allow_pickle=False) as stored:
         states = {int(name): stored[name] for name in stored.files}
     return [
         Answer(
-            told["texts"][i],
-            None if told["ids"][i] is None else tuple(told["ids"][i]),
+            findings["texts"][i],
+            None if findings["ids"][i] is None else tuple(findings["ids"][i]),
             states.get(i),
         )
         for i in range(count)

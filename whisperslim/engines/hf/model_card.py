@@ -131,11 +131,11 @@ def _evaluation(speech: SpeechModel) -> str:
             rows += _rows(label, public_name(name), result)
     if not rows:
         return "## Evaluation\n\nNone is stored with this model. Measure it on your own recordings."
-    told = "; ".join(f"window {w}, {d}, language {x}" for w, d, x in sorted(terms))
+    settings = "; ".join(f"window {w}, {d}, language {x}" for w, d, x in sorted(terms))
     table = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS)), *map(_line, rows)]
     return (
         "## Evaluation\n\nErrors / reference units, pooled over all clips; the interval is from a "
-        f"bootstrap over clips. Measured in PyTorch before the export. {told}.\n\n"
+        f"bootstrap over clips. Measured in PyTorch before the export. {settings}.\n\n"
         + "\n".join(table)
     )
 

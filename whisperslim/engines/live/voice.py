@@ -41,7 +41,7 @@ class SileroDetector:
     def probability(self, frame: np.ndarray) -> float:
         """As `VoiceDetector.probability`. Raises `ValueError` for another shape."""
         if frame.shape != (FRAME_SAMPLES,):
-            raise ValueError(f"frames of {FRAME_SAMPLES} samples are due, not {frame.shape}")
+            raise ValueError(f"a frame has {FRAME_SAMPLES} samples, not shape {frame.shape}")
         seen = np.concatenate([self._context, frame])[None]
         given = {"input": seen, "state": self._state, "sr": self._rate}
         found, self._state = self._session.run(None, given)

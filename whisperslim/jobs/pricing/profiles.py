@@ -15,7 +15,7 @@ from whisperslim.core.families import UnitGroup
 from whisperslim.engines import registry
 from whisperslim.engines.timing.profile import Profile
 from whisperslim.errors import PlanError, UsageError
-from whisperslim.jobs.run.disk import require_writable, write_text_told
+from whisperslim.jobs.run.disk import require_writable, write_text_checked
 from whisperslim.jobs.run.environment import describe
 from whisperslim.places import cache_root
 
@@ -38,7 +38,7 @@ def save_profile(profile: Profile) -> Path:
     path = profile_path(profile.engine)
     others = [each for each in _read(path) if _kind(each) != _kind(profile)]
     record = {"format": FORMAT, "profiles": [asdict(each) for each in (*others, profile)]}
-    write_text_told(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_text_checked(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -22,7 +22,7 @@ from whisperslim.core.disk.locks import Lock, holder
 from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError
 from whisperslim.jobs.process.child import collect, detached
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.folder import RunDir
 
 _TAIL_BYTES = 4000
@@ -52,7 +52,7 @@ def start(run: RunDir, name: str, arguments: Sequence[str]) -> int:
     """
     path = log_path(run, name)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC
-    with storage_told(run.path):
+    with disk_errors(run.path):
         path.parent.mkdir(exist_ok=True)
         with Lock(path.with_suffix(".start")) as starting:
             if not starting.take(_START_SECONDS) or holder(_lock_path(run, name)) is not None:

@@ -14,7 +14,7 @@ import psutil
 
 from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.places import PACKAGE_PARENT
 
@@ -41,7 +41,7 @@ def start_worker(run: RunDir) -> int:
         raise RunError(f"the run {run.name} is being worked on already")
     run.check_links()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-    with storage_told(run.path), open_plain(run.log_path, flags) as log:
+    with disk_errors(run.path), open_plain(run.log_path, flags) as log:
         child = detached(worker_command(run), log)
     collect(child)
     return _worker(run, child)

@@ -23,7 +23,7 @@ from whisperslim.core.disk.locks import Lock
 from whisperslim.core.disk.untrusted import foreign_part, open_plain, read_json, read_yaml
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import child as process
-from whisperslim.jobs.run.disk import storage_told, write_text_told
+from whisperslim.jobs.run.disk import disk_errors, write_text_checked
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs, looks_like_run
 from whisperslim.jobs.run.room import require_room_for
@@ -137,7 +137,7 @@ def see_to(runs: Path) -> None:
     if not waiting(runs) or _keeper_at_work(runs):
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with storage_told(runs), open_plain(_made(runs) / "log.txt", flags) as log:
+    with disk_errors(runs), open_plain(_made(runs) / "log.txt", flags) as log:
         command = process.own_command("queue", "--keep", "--runs", str(runs))
         process.collect(process.detached(command, log))
 
@@ -168,7 +168,7 @@ class _Order:
         self.names = waiting(runs)
 
     def write(self, names: list[str]) -> None:
-        write_text_told(self._path, json.dumps(names, ensure_ascii=False))
+        write_text_checked(self._path, json.dumps(names, ensure_ascii=False))
         self.names = tuple(names)
 
 
@@ -214,7 +214,7 @@ def _found_device() -> str:
 
 def _made(runs: Path) -> Path:
     folder = runs / _FOLDER
-    with storage_told(runs):
+    with disk_errors(runs):
         folder.mkdir(parents=True, exist_ok=True)
         if (found := foreign_part(runs / _FOLDER)) or folder.is_symlink():
             raise OSError(errno.ELOOP, "a link", str(found or folder))
@@ -223,7 +223,7 @@ def _made(runs: Path) -> Path:
 
 @contextmanager
 def _order_held(runs: Path) -> Iterator[_Order]:
-    with storage_told(runs):
+    with disk_errors(runs):
         opened = Lock(_made(runs) / "order.lock")
     with opened as lock:
         lock.take(math.inf)

@@ -14,7 +14,7 @@ from whisperslim.core.disk.files import remove_leftovers
 from whisperslim.errors import WhisperSlimError, shortage_of
 from whisperslim.events import Event
 from whisperslim.jobs.run import environment
-from whisperslim.jobs.run.disk import room_for_last_words, storage_told
+from whisperslim.jobs.run.disk import disk_errors, room_for_last_words
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.run.room import require_room_for
@@ -47,7 +47,7 @@ def run_worker(
     run is busy or its disk takes nothing at all; an error that is a fault of the program is
     recorded and raised on.
     """
-    with storage_told(run.path), run.lock(), signals_ask_to_stop(run):
+    with disk_errors(run.path), run.lock(), signals_ask_to_stop(run):
         remove_leftovers(run.path)  # of a worker that was killed: the lock says none is at work
         reporter = _Reporter(EventLog(run.events_path), sinks)
         with room_for_last_words(run.path) as make_room:
@@ -61,7 +61,7 @@ def _work_or_say_why(
     make_room: Callable[[], None],
 ) -> int:
     try:
-        with storage_told(run.path):
+        with disk_errors(run.path):
             _do_work(run, reporter, load)
     except WhisperSlimError as error:
         make_room()

@@ -24,7 +24,7 @@ from whisperslim.jobs.report.html import (
     table,
     text,
 )
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.run.room import megabytes
@@ -47,7 +47,7 @@ _DAMAGED = (
 
 def write_report(run: RunDir, path: Path) -> None:
     """Write a run's report to `path`. Raises `RunError` when that cannot be written to."""
-    with storage_told(path.parent):
+    with disk_errors(path.parent):
         write_text_atomically(path, report(run))
         path.chmod(0o644)  # a file to hand on, not one for this user alone
 
@@ -179,8 +179,8 @@ def _scores(run: RunDir) -> str:
                 rows.append(_score_row(str(record.get("label", path.stem)), found, name, score))
                 warnings[name] = score["warning"]
     headers = ("model", "set", "normalizer", "window", "clips", "WER", "95 % interval", "CER")
-    told = [f"{name}: {warning}." for name, warning in warnings.items() if warning]
-    return table(headers, rows, numbers=4) + "".join(paragraph(line, dim=True) for line in told)
+    shown = [f"{name}: {warning}." for name, warning in warnings.items() if warning]
+    return table(headers, rows, numbers=4) + "".join(paragraph(line, dim=True) for line in shown)
 
 
 def _score_row(
@@ -238,9 +238,9 @@ def _environment(run: RunDir) -> str:
     record = _read(run.environment_path)
     latest = dict(record["attempts"][-1])
     packages = latest.pop("packages", {})
-    told = {**latest, "attempts": len(record["attempts"])}
-    told |= {name: record[name] for name in ("device", "weights_sha256") if name in record}
-    rows = [(name.replace("_", " "), value) for name, value in told.items() if value is not None]
+    shown = {**latest, "attempts": len(record["attempts"])}
+    shown |= {name: record[name] for name in ("device", "weights_sha256") if name in record}
+    rows = [(name.replace("_", " "), value) for name, value in shown.items() if value is not None]
     lists = [(n, fact["clips"], fact["sha256"]) for n, fact in record.get("data", {}).items()]
     return (
         table(("what", "value"), rows)

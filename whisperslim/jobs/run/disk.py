@@ -30,7 +30,7 @@ _LAST_WORDS_BYTES = 1 << 18
 
 
 @contextmanager
-def storage_told(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     """Make a `RunError` of what the disk of `folder` refuses in the block; other errors pass."""
     try:
         yield
@@ -43,9 +43,9 @@ def storage_told(folder: Path) -> Iterator[None]:
         raise RunError(f"{name}: {what} ({error.strerror})") from error
 
 
-def write_text_told(path: Path, content: str) -> None:
+def write_text_checked(path: Path, content: str) -> None:
     """Replace a text file as a whole. Raises `RunError` for what the disk refuses."""
-    with storage_told(path.parent):
+    with disk_errors(path.parent):
         write_text_atomically(path, content)
 
 
@@ -54,7 +54,7 @@ def require_writable(file: Path) -> None:
 
     For the time before long work, whose result would have no place in the end.
     """
-    with storage_told(file.parent):
+    with disk_errors(file.parent):
         if file.is_dir():
             raise _refusal(errno.EISDIR, file)
         above = next(folder for folder in file.absolute().parents if folder.exists())

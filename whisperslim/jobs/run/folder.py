@@ -13,7 +13,7 @@ from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.locks import Lock, holder
 from whisperslim.core.disk.untrusted import foreign_part, read_yaml
 from whisperslim.errors import RunError
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.eventlog import last_event
 
 if TYPE_CHECKING:  # a recipe knows all methods and so loads torch, which listing runs need not
@@ -64,7 +64,7 @@ class RunDir:
         from whisperslim.jobs.recipe.recipe import to_yaml
 
         text = to_yaml(with_absolute_paths(recipe))
-        with storage_told(runs):
+        with disk_errors(runs):
             folder = new_run_folder(runs, recipe.name)
             write_text_atomically(folder / "recipe.yaml", text)
         return cls(folder)

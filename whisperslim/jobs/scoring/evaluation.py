@@ -24,7 +24,7 @@ from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import DataError, UsageError
 from whisperslim.inputs import InputSpec
-from whisperslim.jobs.run.disk import require_writable, write_text_told
+from whisperslim.jobs.run.disk import require_writable, write_text_checked
 from whisperslim.jobs.run.environment import describe
 from whisperslim.jobs.scoring.origin import is_untuned, training_clips
 from whisperslim.jobs.scoring.texts import texts_of
@@ -214,8 +214,8 @@ class Evaluation:
         Raises `RunError` when the place cannot be written to; `check_places` tells that before.
         """
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
-        write_text_told(path.with_suffix(".tsv"), self.result.rows())
-        write_text_told(path, text + "\n")
+        write_text_checked(path.with_suffix(".tsv"), self.result.rows())
+        write_text_checked(path, text + "\n")
 
 
 def check_places(out: Path | None, against: Path | None) -> None:

@@ -10,7 +10,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import RunError, UsageError
-from whisperslim.jobs.run.disk import write_text_told
+from whisperslim.jobs.run.disk import write_text_checked
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.scoring.evaluation import choose
 from whisperslim.jobs.sizes.derive import zeros_for
@@ -97,7 +97,7 @@ def predict(
 def store_prediction(run: RunDir, found: Prediction) -> None:
     """Keep what `predict` found, for `stored_prediction`. Raises `RunError` as the disk refuses."""
     text = json.dumps(asdict(found), ensure_ascii=False, indent=1, allow_nan=False)
-    write_text_told(_path(run, found.removed, found.zeroed), text)
+    write_text_checked(_path(run, found.removed, found.zeroed), text)
 
 
 def stored_prediction(

@@ -15,7 +15,7 @@ from whisperslim.engines.timing.latency import LATENCY_NOTE
 from whisperslim.errors import PlanError, RecipeError, RunError, UsageError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.process.worker import run_worker, signals_ask_to_stop
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.folder import RunDir, list_runs, looks_like_run
 from whisperslim.jobs.sizes.curve import Sweep, SweepPoint, read_sweep, write_sweep
 from whisperslim.jobs.sizes.derivation import Derivation, read_derivation
@@ -67,7 +67,7 @@ def sweep(
     """
     if not targets:
         raise UsageError("no target; name at least one, for example 0.2")
-    with storage_told(run.path), run.lock(), signals_ask_to_stop(run):
+    with disk_errors(run.path), run.lock(), signals_ask_to_stop(run):
         tuned = open_tuned(run)
         wanted = sorted({DENSE, *(float(target) for target in targets)})
         for target in wanted:
@@ -79,7 +79,7 @@ def sweep(
 
 
 def zeroed_at(tuned: TunedRun, target: float) -> float:
-    """The share to be zero at a target: the recipe's, save for the uncut point."""
+    """The share to be zero at a target: the recipe's, and none at the uncut point."""
     return 0.0 if target == DENSE else tuned.recipe.target.zeroed
 
 

@@ -33,7 +33,7 @@ from whisperslim.jobs.pricing.prices import costs_under
 from whisperslim.jobs.pricing.terms import Terms
 from whisperslim.jobs.recipe.recipe import Recipe, with_values
 from whisperslim.jobs.recipe.sections import MOST_PRUNED
-from whisperslim.jobs.run.disk import write_text_told
+from whisperslim.jobs.run.disk import write_text_checked
 from whisperslim.jobs.run.folder import RunDir
 
 FACTS_FILE = "tuned.json"
@@ -190,7 +190,7 @@ def find_facts(run: RunDir) -> TunedFacts:
     stored = _read(path)
     if stored is None or not stored.describes(weights):
         stored = _found(weights)
-        write_text_told(path, _to_json(stored))
+        write_text_checked(path, _to_json(stored))
     return stored
 
 

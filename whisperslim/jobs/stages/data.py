@@ -118,8 +118,8 @@ def prepare_data(context: StageContext) -> bool:
     folder = _model_folder(context)
     train, dev, report = _training_clips(context, folder, together)
     test = _test_clips(context, folder, named)
-    told = f"training on {len(train)} clips, dev set of {len(dev)}, test sets of {len(test)}"
-    context.emit(Notice(message=told))
+    message = f"training on {len(train)} clips, dev set of {len(dev)}, test sets of {len(test)}"
+    context.emit(Notice(message=message))
     chosen = {"train": train, "dev": dev, "test": test}
     record = {
         "report": report.to_record(),
@@ -206,11 +206,11 @@ def _examined(
         context.emit(Notice(message=f"{what} and {other} data overlap ({counts})"))
     good = usable(items, report)
     if len(good) < len(items):
-        _tell_left_out(context, f"{len(items) - len(good)} of {len(items)} {what} clips", report)
+        _report_left_out(context, f"{len(items) - len(good)} of {len(items)} {what} clips", report)
     return good, report
 
 
-def _tell_left_out(context: StageContext, which: str, report: DataReport) -> None:
+def _report_left_out(context: StageContext, which: str, report: DataReport) -> None:
     """Say which clips are skipped. Raises `DataError` when the recipe wants to stop instead."""
     lines = [f"{p.key}: {p.message}" for p in report.problems if p.kind in UNUSABLE]
     message = f"{which} cannot be used:\n" + "\n".join(lines[:_SHOWN_PROBLEMS])

@@ -54,8 +54,8 @@ def _put_head(context: StageContext) -> None:
     context.seed_for("head")
     texts = [item.text for item in context.chosen("train")]
     count = save_with_ctc_head(context.headed_path, speech, head, texts, recipe.language)
-    told = f"a CTC head over {count} {head.writes}, the blank among them, is put on the encoder"
-    context.emit(Notice(message=f"{told}; it is yet to be learned"))
+    added = f"a CTC head over {count} {head.writes}, the blank among them, is put on the encoder"
+    context.emit(Notice(message=f"{added}; it is yet to be learned"))
 
 
 def _trim(context: StageContext) -> bool:

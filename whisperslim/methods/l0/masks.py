@@ -45,11 +45,6 @@ def deterministic(log_alpha: torch.Tensor) -> torch.Tensor:
     return _stretch(torch.sigmoid(log_alpha))
 
 
-def probability_open(log_alpha: torch.Tensor) -> torch.Tensor:
-    """`P(z > 0)`."""
-    return torch.sigmoid(log_alpha + SHIFT)
-
-
 def log_probability_open(log_alpha: torch.Tensor) -> torch.Tensor:
     """`log P(z > 0)`, exact where the probability is nearly 0 or 1."""
     return torch.nn.functional.logsigmoid(log_alpha + SHIFT)

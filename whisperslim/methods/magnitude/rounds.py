@@ -152,7 +152,7 @@ class MaskedPruning(CompressionMethod):
 
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
-        """Do the rounds that are due, and put the zeros back."""
+        """Do the rounds of this step, and put the zeros back."""
         self._importance.collect(step)
         due = self._schedule.due(step, self._total_steps)
         # A last round at the last step is the plan's, which has measured more and loses nothing.

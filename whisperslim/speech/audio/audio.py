@@ -97,12 +97,6 @@ def frame_levels(audio: np.ndarray) -> np.ndarray:
     return levels
 
 
-def silence_fraction(audio: np.ndarray) -> float:
-    """Share of 10 ms frames below `SILENCE_DBFS`, 0 to 1; 1 for less than one frame of audio."""
-    levels = frame_levels(audio)
-    return float(np.mean(levels < SILENCE_DBFS)) if len(levels) else 1.0
-
-
 def is_silent(audio: np.ndarray) -> bool:
     """True when less than `MIN_SPEECH_SECONDS` is above `SILENCE_DBFS`: no speech can be there.
 

@@ -135,11 +135,6 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normaliser: Norm
     )
 
 
-def score_empty(hypotheses: Sequence[str], normaliser: Normalizer) -> EmptyReferenceScore:
-    """What was written for recordings in which nobody speaks: every reference is empty."""
-    return _empty_score([normaliser(hypothesis) for hypothesis in hypotheses])
-
-
 def score_all_ways(
     references: Sequence[str], hypotheses: Sequence[str], language: str = "hi"
 ) -> dict[str, Score]:

@@ -33,7 +33,7 @@ from whisperslim.ui.guard.folders import Folders
 from whisperslim.ui.guard.refusals import App
 from whisperslim.ui.guard.requests import Gate
 from whisperslim.ui.guard.room import UPLOAD_BYTES
-from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_when_told_to_end
+from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_on_termination
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
 from whisperslim.ui.parts.updates import Updates, Values, unchanged
@@ -142,7 +142,7 @@ def launch(
     check_port(access.address, port)
     uploads = make_own_folder()
     if block:
-        remove_when_told_to_end()
+        remove_on_termination()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if context is None:

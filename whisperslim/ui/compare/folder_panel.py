@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from whisperslim.errors import UsageError
-from whisperslim.jobs.run.disk import write_text_told
+from whisperslim.jobs.run.disk import write_text_checked
 from whisperslim.jobs.scoring.origin import TRAINED
 from whisperslim.speech.scoring.normalizer import for_language
 from whisperslim.speech.scoring.verdict import (
@@ -147,7 +147,7 @@ def write_record(state: BatchState | None) -> Path:
         raise UsageError("nothing was heard yet; compare a folder first")
     path = place_for("folders") / f"folder-{state.path.name}"
     record = json.dumps(record_of(state), ensure_ascii=False, indent=1)
-    write_text_told(path, record + "\n")
+    write_text_checked(path, record + "\n")
     return path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from whisperslim.errors import UsageError
-from whisperslim.jobs.run.disk import write_text_told
+from whisperslim.jobs.run.disk import write_text_checked
 from whisperslim.jobs.scoring.origin import TRAINED
 from whisperslim.speech.scoring.loops import find_loop
 from whisperslim.speech.scoring.normalizer import by_name, for_language
@@ -449,5 +449,5 @@ def _check_shown(compared: Compared) -> None:
 
 
 def _written(path: Path, content: str) -> Path:
-    write_text_told(path, content)
+    write_text_checked(path, content)
     return path

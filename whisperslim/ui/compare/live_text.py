@@ -120,7 +120,7 @@ class Previews:
             dense = self._fed_dense(found, heard, partial)
             found.used = self.clock()
             state = "full" if partial.full else "listening" if found.session.ready else "loading"
-        return {**_told(partial), "state": state, **dense}
+        return {**_as_fields(partial), "state": state, **dense}
 
     def end(self, asked: object) -> dict[str, Any]:
         """Close one; the text so far."""
@@ -128,8 +128,8 @@ class Previews:
         with self._alone(key) as found:
             with self._lock:
                 self._open.pop(str(key), None)
-            dense = {} if found.dense is None else {"dense": _told(found.dense.close())}
-            return {**_told(found.session.close()), "state": "ended", **dense}
+            dense = {} if found.dense is None else {"dense": _as_fields(found.dense.close())}
+            return {**_as_fields(found.session.close()), "state": "ended", **dense}
 
     def _fed_dense(self, found: _Open, heard: np.ndarray, slim: "Partial") -> dict[str, Any]:
         """The dense side's part of an answer; nothing when it was not asked for, or not yet."""
@@ -150,9 +150,9 @@ class Previews:
         slowest = found.dense.pass_seconds
         if slowest > _LONGEST_DENSE_PASS:  # one pass a recording, so that it never stays empty
             found.dense.close()
-            told = _without_dense(found, _TOO_SLOW.format(slowest))
-            return {"dense": {**_told(partial), **told["dense"]}}
-        return {"dense": {**_told(partial), **_behind(partial)}}
+            sent = _without_dense(found, _TOO_SLOW.format(slowest))
+            return {"dense": {**_as_fields(partial), **sent["dense"]}}
+        return {"dense": {**_as_fields(partial), **_behind(partial)}}
 
     def _dense_session(self, asked: Mapping[str, Any]) -> "LiveSession":
         """Raises `WhisperSlimError` where there can be none."""
@@ -200,7 +200,7 @@ def _behind(partial: "Partial") -> dict[str, str]:
     return {"note": f"{seconds:.0f} s behind"} if late else {}
 
 
-def _told(partial: "Partial") -> dict[str, Any]:
+def _as_fields(partial: "Partial") -> dict[str, Any]:
     return {"kept": partial.committed, "now": partial.tentative}
 
 

@@ -15,7 +15,7 @@ from whisperslim.ui.parts.forms import chosen_method, fresh, nested, read_form, 
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates, Values
 
-_MOST_TOLD = 8
+_MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def changes_html(form: RecipeForm, found: Sequence[Change], preset: str) -> str:
     if not found:
         return f'<p class="ws-small ws-changes">Unchanged from {text(preset)}.</p>'
     count = "1 change" if len(found) == 1 else f"{len(found)} changes"
-    lines = "".join(f"<li>{_line(form, change)}</li>" for change in found[:_MOST_TOLD])
-    more = len(found) - _MOST_TOLD
+    lines = "".join(f"<li>{_line(form, change)}</li>" for change in found[:_MOST_LISTED])
+    more = len(found) - _MOST_LISTED
     rest = f"<li>and {more} more</li>" if more > 0 else ""
     return (
         f'<div class="ws-changes"><p class="ws-small">{count} from {text(preset)}:</p>'

@@ -137,8 +137,8 @@ def note_html(own: OwnPresets, choice: str) -> str:
     if title(choice) not in own.names():
         raise UsageError(f"your preset {title(choice)} is not there any more")
     saved = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
-    told = f"Your own preset, saved {saved:%Y-%m-%d %H:%M}, in {path}."
-    return f'<p class="ws-lead ws-wrap">{text(told)}</p>'
+    line = f"Your own preset, saved {saved:%Y-%m-%d %H:%M}, in {path}."
+    return f'<p class="ws-lead ws-wrap">{text(line)}</p>'
 
 
 def chosen_updates(fields: PresetFields, own: OwnPresets, choice: str) -> Updates:

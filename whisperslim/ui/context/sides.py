@@ -143,12 +143,12 @@ def _parity(folder: Path) -> str:
     try:
         found = read_json(folder / PARITY_FILE)
         same, parts = (typed(found[name], int) for name in ("same_text", "parts"))
-        told = (
+        checked = (
             f"checked against the PyTorch model on {typed(found['seconds'], float):.0f} s of "
             f"speech, where it wrote the same text for {same} of {parts} parts"
         )
         words = found["word_difference"]
-        return f"{told}; {typed(words, float):.0%} of the words differ" if words else told
+        return f"{checked}; {typed(words, float):.0%} of the words differ" if words else checked
     except (OSError, ValueError, TypeError, KeyError):
         return "not checked against the PyTorch model, since the verdict is missing; export again"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from whisperslim.core.disk.locks import Lock
-from whisperslim.jobs.run.disk import storage_told
+from whisperslim.jobs.run.disk import disk_errors
 
 KEPT_SECONDS = 3600  # of every file: an upload, a recording chosen, a file to save
 _PREFIX, _LOCK, _FILES = "whisperslim-app-", "lock", "files"
@@ -33,7 +33,7 @@ def make_own_folder() -> Path:
     """
     place = Path(tempfile.gettempdir())
     remove_stale(place)
-    with storage_told(place):
+    with disk_errors(place):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
         _held[folder] = Lock(folder / _LOCK)
         _held[folder].take(math.inf)
@@ -43,7 +43,7 @@ def make_own_folder() -> Path:
     return folder / _FILES
 
 
-def remove_when_told_to_end() -> None:
+def remove_on_termination() -> None:
     """Remove the folders also when the process is ended by SIGTERM or by its terminal's closing.
 
     For a main thread that stays in Python: in another's loop the signal would wait with it. A

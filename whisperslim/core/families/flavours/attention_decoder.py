@@ -229,8 +229,8 @@ class AttentionDecoder(ABC):
             if script is not None:
                 logits = script.masked(logits)
             if step == 0:
-                # As in Whisper: a transcript does not begin with its end, save for nothing to say,
-                # which the no-speech check upstream deals with.
+                # As in Whisper: a transcript does not begin with its end. Recordings without speech
+                # are dealt with upstream.
                 logits[:, list(rules.at_start)] = -torch.inf
             best = logits.argmax(-1).tolist()
             if step == 0:
