@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import pipeline
 
 from tests.support.tiny import D_MODEL, FFN, HEADS, LAYERS, tiny_corpus, tiny_model_folder
 from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, weights
@@ -360,5 +361,30 @@ def test_it_is_exported_to_onnx_cut_as_it_is(folder: Path, tmp_path: Path, name:
 
 def test_ctranslate2_refuses_it_with_words(folder: Path, tmp_path: Path) -> None:
     speech = load_model(str(folder / "one"))
-    with pytest.raises(ExportError, match=r"type whisper_ctc, which can be written for: onnx"):
+    with pytest.raises(ExportError, match=r"type whisper_ctc, which can be written for: onnx, hf"):
         export(speech, "ctranslate2", "none", tmp_path / "x", [], "hi", WindowPolicy())
+
+
+def test_transformers_alone_runs_its_folder(folder: Path, tmp_path: Path) -> None:
+    speech = load_model(str(folder / "two"))
+    learn(folder, tmp_path / "steps", speech, 40)
+    plan = drop_some(speech)
+    cut(speech.model, speech.groups(), replace(plan, keep={**plan.keep, "encoder.0.ffn": ()}))
+    with torch.no_grad():
+        speech.model.get_submodule("head").bias[0] -= 4.0
+    clips = [AudioCache(folder / "cache").load(i) for i in load_items(str(folder / "corpus"))]
+    export(speech, "hf", "none", tmp_path / "out", clips, "hi", WindowPolicy())
+    assert read_verdict(tmp_path / "out").ok
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "scores the encoder's frames" in card and "generate_kwargs" not in card
+    own = TorchTranscriber(speech, WindowPolicy())
+    opened = open_transcriber(str(tmp_path / "out"), WindowPolicy())
+    assert [opened.transcribe(c).text for c in clips] == [own.transcribe(c).text for c in clips]
+    listen = pipeline(
+        "automatic-speech-recognition", model=str(tmp_path / "out"), trust_remote_code=True
+    )
+    assert type(listen.model).__name__ == "WhisperSlimForCTC"
+    # transformers reads the frames of the padding, too.
+    for audio in clips:
+        text = listen(audio)["text"]
+        assert text.startswith(own.transcribe(audio).text) and text

@@ -18,6 +18,8 @@ import transformers
 
 from whisperslim.core.families.hf_remote import modeling_whisper_slim as remote
 from whisperslim.core.families.whisper.hf import FEATURES_CLASS, generation_table, model_table
+from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
+from whisperslim.core.families.whisper_ctc.hf import ctc_table, writes_letters
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import (
     SLIM_FILE,
@@ -29,17 +31,26 @@ from whisperslim.core.store.checkpoint import (
 from whisperslim.engines.export.export import Written
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.hf.engine import HfTranscriber
+from whisperslim.engines.hf.frames import open_frames
 from whisperslim.engines.hf.model_card import model_card
+from whisperslim.engines.windowed import WindowedTranscriber
+from whisperslim.errors import ExportError
 from whisperslim.speech.audio.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE
 from whisperslim.speech.audio.window import MIN_WINDOW_SECONDS, WindowPolicy
 
 REMOTE_FILE = Path(remote.__file__)
 CARD_FILE = "README.md"
+WHISPER_CTC = WhisperForCTC.config_class.model_type
 DTYPES = {"none": torch.float32, "float16": torch.float16}
 
 
 def check(speech: SpeechModel, quantize: str) -> None:
-    """Every shape is possible."""
+    """Every shape is possible. Raises `ExportError` for a CTC head over pieces of words."""
+    if isinstance(speech.model, WhisperForCTC) and not writes_letters(speech.model):
+        raise ExportError(
+            "transformers has no tokenizer that reads pieces of words off frames, as this model "
+            "writes them; train a head with head.writes letters, or export it for onnx"
+        )
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
@@ -48,11 +59,14 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     copy_side_files(speech.path, folder)
     shutil.copyfile(REMOTE_FILE, folder / REMOTE_FILE.name)
     model, tokens, groups = speech.model, speech.tokens, speech.family.unit_groups(speech.model)
-    tables = {
-        "config.json": model_table(model, tokens, groups, DTYPES[quantize], REMOTE_FILE.stem),
-        "generation_config.json": generation_table(model, tokens, tuned_language(speech)),
-        "preprocessor_config.json": _preprocessor(speech),
-    }
+    tables = {"preprocessor_config.json": _preprocessor(speech)}
+    if isinstance(model, WhisperForCTC):
+        tables["config.json"] = ctc_table(model, groups, DTYPES[quantize], REMOTE_FILE.stem)
+    else:
+        tables |= {
+            "config.json": model_table(model, tokens, groups, DTYPES[quantize], REMOTE_FILE.stem),
+            "generation_config.json": generation_table(model, tokens, tuned_language(speech)),
+        }
     for name, table in tables.items():
         _write_json(folder / name, table)
     (folder / CARD_FILE).write_text(model_card(speech, folder, quantize), "utf-8")
@@ -62,13 +76,15 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
 
 def open_export(
     folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
-) -> HfTranscriber:
+) -> WindowedTranscriber:
     """The folder by this package's own copy of the modeling file.
 
     The one inside the folder is not run, since a folder may come from anywhere.
     """
     if threads:
         torch.set_num_threads(threads)
+    if record.model_type == WHISPER_CTC:
+        return open_frames(folder, record, window)
     return HfTranscriber.load(folder, record, window)
 
 

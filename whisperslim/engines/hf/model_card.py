@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import (
     SLIM_FILE,
@@ -33,7 +34,7 @@ def model_card(speech: SpeechModel, folder: Path, quantize: str) -> str:
     parts = [
         _header(speech, record),
         _what(speech, record, folder, quantize),
-        _USE.replace("LANGUAGE", _language(record)),
+        _use(speech, record),
         _evaluation(speech),
         _training(speech.path),
         _license(_base(speech, record)),
@@ -55,6 +56,12 @@ def _base(speech: SpeechModel, record: SlimRecord | None) -> str:
 
 def _language(record: SlimRecord | None) -> str:
     return record.language if record and record.language else "found out from the sound"
+
+
+def _use(speech: SpeechModel, record: SlimRecord | None) -> str:
+    if not isinstance(speech.model, WhisperForCTC):
+        return _USE.replace("LANGUAGE_SENTENCE", _LANGUAGE).replace("LANGUAGE", _language(record))
+    return _USE.replace("LANGUAGE_SENTENCE", _FRAMES)
 
 
 def _header(speech: SpeechModel, record: SlimRecord | None) -> str:
@@ -97,6 +104,13 @@ def _what(speech: SpeechModel, record: SlimRecord | None, folder: Path, quantize
     return "\n".join(lines)
 
 
+_LANGUAGE = """Recordings over 30 s: `listen("long.wav", chunk_length_s=28, stride_length_s=0)`.
+The language is LANGUAGE; for another that the vocabulary has,
+`generate_kwargs={"language": "en"}`. There are no timestamps."""
+
+_FRAMES = """It has no decoder: a linear head scores the encoder's frames (CTC), and text is read
+off them greedily, letter by letter. Cut recordings over 28 s where they are quiet."""
+
 _USE = """## Use
 
 With transformers 5 alone. `trust_remote_code=True` runs `modeling_whisper_slim.py` of this
@@ -109,9 +123,7 @@ listen = pipeline("automatic-speech-recognition", model="THIS_FOLDER", trust_rem
 print(listen("recording.wav")["text"])
 ```
 
-Recordings over 30 s: `listen("long.wav", chunk_length_s=28, stride_length_s=0)`. The language is
-LANGUAGE; for another that the vocabulary has, `generate_kwargs={"language": "en"}`. There are no
-timestamps.
+LANGUAGE_SENTENCE
 
 **Window.** Stock Whisper fills every recording up to 30 s. This folder's feature extractor fits
 the window to the recording, which the model was tuned for and which is several times faster for

@@ -3,6 +3,7 @@
 This file stands inside a model folder, so that transformers (5.x) can load it by itself:
 
     AutoModelForSpeechSeq2Seq.from_pretrained(folder, trust_remote_code=True)
+    AutoModelForCTC.from_pretrained(folder, trust_remote_code=True)    # one that scores frames
     pipeline("automatic-speech-recognition", model=folder, trust_remote_code=True)
 
 It needs torch and transformers, and nothing of the package that made the folder.
@@ -16,8 +17,8 @@ import transformers
 from torch import nn
 from torch.nn import functional
 from transformers import WhisperConfig, WhisperFeatureExtractor
-from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 
 
 class WhisperSlimConfig(WhisperConfig):
@@ -39,6 +40,19 @@ class WhisperSlimConfig(WhisperConfig):
     decoder_heads: list[int] | None = None
     decoder_cross_heads: list[int] | None = None
     decoder_ffn: list[int] | None = None
+
+
+class WhisperSlimCTCConfig(WhisperSlimConfig):
+    """Of an encoder with a head that scores frames (CTC), without a decoder.
+
+    Attributes:
+        vocab_size: Tokens that the head scores; `pad_token_id` is the blank.
+        pool: Encoder positions of 20 ms that are averaged before the head.
+    """
+
+    model_type = "whisper_slim_ctc"
+
+    pool: int = 1
 
 
 class AbsentAttention(nn.Module):
@@ -109,16 +123,7 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """As in transformers, but a tensor that does not fit is an error and not a warning."""
-        wants_report = kwargs.pop("output_loading_info", False)
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        model, report = loaded
-        for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if report.get(what):
-                raise ValueError(
-                    f"the weights do not fit this model, {what}: {sorted(report[what])[:3]}; "
-                    "download the folder again"
-                )
-        return (model, report) if wants_report else model
+        return _strictly(super().from_pretrained, *args, **kwargs)
 
     @staticmethod
     def _get_input_segment(
@@ -137,6 +142,46 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
             )
         )
         return segment
+
+
+class _Encoder(nn.Module):
+    """Holds the encoder under the name that it has in Whisper."""
+
+    def __init__(self, config: WhisperSlimCTCConfig) -> None:
+        super().__init__()
+        self.encoder = AnyLengthEncoder(config)
+
+
+class WhisperSlimForCTC(WhisperPreTrainedModel):
+    """Whisper's encoder, cut as its configuration says, and a head that scores its frames."""
+
+    config_class = WhisperSlimCTCConfig
+
+    def __init__(self, config: WhisperSlimCTCConfig) -> None:
+        super().__init__(config)
+        self.model = _Encoder(config)
+        self.head = nn.Linear(config.d_model, config.vocab_size)
+        _cut(self, config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutput:
+        """Logits `(batch, frames, vocabulary)` of log-mel features, in a window of any length."""
+        states = self.model.encoder(input_features).last_hidden_state
+        if self.config.pool > 1:
+            whole = states.shape[1] // self.config.pool
+            states = states[:, : whole * self.config.pool]
+            states = states.unflatten(1, (whole, self.config.pool)).mean(2)
+        return CausalLMOutput(logits=self.head(states))
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, but a tensor that does not fit is an error and not a warning."""
+        return _strictly(super().from_pretrained, *args, **kwargs)
 
 
 class WhisperSlimFeatureExtractor(WhisperFeatureExtractor):
@@ -184,6 +229,18 @@ class WhisperSlimFeatureExtractor(WhisperFeatureExtractor):
         return min(self.n_samples, -(-needed // step) * step)
 
 
+def _strictly(load: Any, *args: Any, **kwargs: Any) -> Any:
+    wants_report = kwargs.pop("output_loading_info", False)
+    model, report = load(*args, output_loading_info=True, **kwargs)
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report.get(what):
+            raise ValueError(
+                f"the weights do not fit this model, {what}: {sorted(report[what])[:3]}; "
+                "download the folder again"
+            )
+    return (model, report) if wants_report else model
+
+
 def _longest(raw_speech: Any) -> int:
     many = isinstance(raw_speech, (list, tuple)) and not np.isscalar(raw_speech[0])
     if isinstance(raw_speech, np.ndarray) and raw_speech.ndim > 1:
@@ -192,7 +249,11 @@ def _longest(raw_speech: Any) -> int:
 
 
 def _cut(model: Any, config: WhisperSlimConfig) -> None:
-    stacks: dict[str, Any] = {"encoder": model.model.encoder, "decoder": model.model.decoder}
+    stacks: dict[str, Any] = {
+        stack: getattr(model.model, stack)
+        for stack in ("encoder", "decoder")
+        if hasattr(model.model, stack)
+    }
     for stack, owner in stacks.items():
         for index, layer in enumerate(owner.layers):
             _cut_attention(layer, "self_attn", getattr(config, f"{stack}_heads"), index)
@@ -201,7 +262,8 @@ def _cut(model: Any, config: WhisperSlimConfig) -> None:
             _cut_ffn(layer, getattr(config, f"{stack}_ffn"), index)
             if _is_empty(layer):
                 owner.layers[index] = AbsentLayer()
-    _number_caches(stacks["decoder"].layers)
+    if "decoder" in stacks:
+        _number_caches(stacks["decoder"].layers)
 
 
 def _cut_attention(layer: Any, name: str, heads: list[int] | None, index: int) -> None:

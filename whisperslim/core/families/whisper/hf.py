@@ -95,5 +95,6 @@ def generation_table(model: nn.Module, tokens: Tokens, language: str) -> dict[st
 
 def encode_as_stored(model: nn.Module, features: torch.Tensor) -> torch.Tensor:
     """Encoder states by the encoder's own forward pass, as others run it."""
-    states: torch.Tensor = as_whisper(model).model.encoder(features).last_hidden_state
+    encoder: Any = model.get_submodule("model.encoder")
+    states: torch.Tensor = encoder(features).last_hidden_state
     return states

@@ -39,7 +39,7 @@ class WhisperCTCFamily(WhisperUnits, CTC):
     """Attention heads and FFN units of every encoder layer."""
 
     model_type = "whisper_ctc"
-    engines: tuple[str, ...] = ("onnx",)
+    engines: tuple[str, ...] = ("onnx", "hf")
     stacks = _STACKS
     tied = _NOTHING
     older_names = _NOTHING

@@ -1,0 +1,67 @@
+"""Run a Hugging Face export that scores frames (CTC) in PyTorch, by the classes others load."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimForCTC
+from whisperslim.core.families.whisper.hf import encode_as_stored
+from whisperslim.core.store.checkpoint import WEIGHTS_FILE, count_parameters
+from whisperslim.engines.base import EngineSize
+from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.frames import FramesTranscriber, ctc_rules, frame_tokens
+from whisperslim.engines.timing.memory import weight_bytes
+from whisperslim.errors import ExportError
+from whisperslim.speech.audio.window import WindowPolicy
+
+
+@dataclass(frozen=True)
+class HfFrames(FramesTranscriber):
+    """A Hugging Face export as a `Transcriber`, in float32.
+
+    Attributes:
+        folder: Where it is.
+        model: A `WhisperSlimForCTC`.
+    """
+
+    folder: Path
+    model: Any
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return str(self.folder)
+
+    def size(self) -> EngineSize:
+        """Parameters, the weights file, and the weights in memory."""
+        loaded = weight_bytes(self.model)
+        file = self.folder / WEIGHTS_FILE
+        return EngineSize(count_parameters(self.model), file.stat().st_size, loaded, loaded)
+
+    @torch.no_grad()
+    def scores(self, given: np.ndarray) -> np.ndarray:
+        """As `FramesTranscriber.scores`."""
+        found: np.ndarray = self.model(torch.from_numpy(given)[None]).logits[0].numpy()
+        return found
+
+    @torch.no_grad()
+    def encoder_states(self, given: np.ndarray) -> np.ndarray:
+        """What the encoder makes of a segment, `(positions, width)` float32."""
+        found: np.ndarray = encode_as_stored(self.model, torch.from_numpy(given)[None])[0].numpy()
+        return found
+
+
+def open_frames(folder: Path, record: ExportRecord, window: WindowPolicy) -> HfFrames:
+    """Load strictly. Raises `ExportError` when weights and configuration do not fit."""
+    try:
+        model = WhisperSlimForCTC.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ExportError(f"{folder} cannot be loaded: {error}; export the model again") from error
+    tokens = frame_tokens(folder, record)
+    return HfFrames(record, ctc_rules(record), window, tokens, folder, model.eval())
