@@ -37,7 +37,7 @@ class TryCard:
     """The components. `following` is the name of the run that is followed, or empty."""
 
     part: gr.Column
-    told: gr.HTML
+    offer: gr.HTML
     button: gr.Button
     progress: gr.HTML
     following: gr.State
@@ -45,7 +45,7 @@ class TryCard:
 
     def outputs(self) -> list[Block]:
         """What `see` fills."""
-        return [self.part, self.told, self.button, self.progress, self.following, self.timer]
+        return [self.part, self.offer, self.button, self.progress, self.following, self.timer]
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,13 @@ def lay_out_card() -> TryCard:
     with gr.Column(visible=False, elem_classes=["ws-try"], elem_id="try") as part:
         with gr.Row(equal_height=True):
             with gr.Column(scale=4, min_width=280):
-                told = gr.HTML("", elem_id="try-told")
+                offer = gr.HTML("", elem_id="try-told")
             with gr.Column(scale=1, min_width=150):
                 button = gr.Button("Try it", variant="primary", elem_id="try-it")
         progress = gr.HTML("", elem_id="try-progress")
-    return TryCard(part, told, button, progress, gr.State(""), gr.Timer(POLL_SECONDS, active=False))
+    return TryCard(
+        part, offer, button, progress, gr.State(""), gr.Timer(POLL_SECONDS, active=False)
+    )
 
 
 def see(card: TryCard, context: AppContext, name: str) -> Updates:
@@ -84,7 +86,7 @@ def see(card: TryCard, context: AppContext, name: str) -> Updates:
     label = "Working…" if alive else "Try again"
     return {
         card.part: gr.update(visible=True),
-        card.told: _HEAD,
+        card.offer: _HEAD,
         card.button: gr.update(interactive=not alive, value=label),
         card.progress: progress,
         card.following: run.name if alive else "",
@@ -168,12 +170,12 @@ _HEAD = (
 def _offer(card: TryCard, context: AppContext) -> Updates:
     nothing: Updates = {card.progress: "", card.following: "", card.timer: gr.Timer(active=False)}
     if slim_choices(context):  # somebody has been here: the form comes first
-        return {**nothing, card.part: gr.update(visible=False), card.told: ""}
+        return {**nothing, card.part: gr.update(visible=False), card.offer: ""}
     needs = trial_needs(context.runs, context.trial())
     return {
         **nothing,
         card.part: gr.update(visible=True),
-        card.told: offer_html(needs),
+        card.offer: offer_html(needs),
         card.button: gr.update(value="Try it", interactive=needs.fits),
     }
 
