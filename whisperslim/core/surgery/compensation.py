@@ -69,31 +69,41 @@ def compensated(
     for site in sites:
         units, name, bias = plan.keep[site.key], f"{site.gate}.weight", f"{site.gate}.bias"
         reader: Any = model.get_submodule(site.gate)
-        has_bias = getattr(reader, "bias", None) is not None
+        own: torch.Tensor | None = getattr(reader, "bias", None)
         if len(units) < site.count and name not in plan.folds:
             found, whole = moments[site.key], _matrix(reader, site)
-            own = reader.bias.double() if has_bias else None
-            if not units:
-                if site.stack in before:
-                    target = before[site.stack]
-                    value = folds.get(target, model.get_parameter(target))
-                    gone = whole @ found.mean + (0.0 if own is None else own)
-                    folds[target] = (value.double() + gone).to(value.dtype)
-                continue
-            part = next(part for part in site.slices if part.parameter == name)
-            weight = model.get_parameter(name)
-            kept = final_values(name, kept_of(weight, part, units), plan)
-            index = _channels(site, part, units).to(weight.device)
-            free = (kept != 0).flatten(1)
-            fitted = _fitted(whole, found, index, free, damp, centered=has_bias)
-            folds[name] = fitted.to(weight.dtype).view_as(kept)
-            zero.pop(name, None)
-            if own is not None:
-                shift = whole @ found.mean - fitted @ found.mean[index]
-                folds[bias] = (own + shift).to(reader.bias.dtype)
-        if units and has_bias:
+            mean = whole @ found.mean + (0.0 if own is None else own.double())
+            if units:
+                folds[name], left = _taken_over(model, site, plan, found, whole, damp)
+                zero.pop(name, None)
+                if own is not None:
+                    folds[bias] = (mean - left).to(own.dtype)
+            elif site.stack in before:
+                target = before[site.stack]
+                value = folds.get(target, model.get_parameter(target))
+                folds[target] = (value.double() + mean).to(value.dtype)
+        if units and own is not None:
             before[site.stack] = bias
     return replace(plan, folds=folds, zero=zero)
+
+
+def _taken_over(
+    model: nn.Module,
+    site: UnitSite,
+    plan: PruningPlan,
+    found: Moments,
+    whole: torch.Tensor,
+    damp: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`A` as the reader's parameter is shaped once cut, and `A m_S`, `(out,)` float64."""
+    name, units = f"{site.gate}.weight", plan.keep[site.key]
+    weight = model.get_parameter(name)
+    part = next(part for part in site.slices if part.parameter == name)
+    kept = final_values(name, kept_of(weight, part, units), plan)
+    index = _channels(site, part, units).to(weight.device)
+    centered = getattr(model.get_submodule(site.gate), "bias", None) is not None
+    fitted = _fitted(whole, found, index, (kept != 0).flatten(1), damp, centered)
+    return fitted.to(weight.dtype).view_as(kept), fitted @ found.mean[index]
 
 
 def _matrix(reader: nn.Module, site: UnitSite) -> torch.Tensor:
