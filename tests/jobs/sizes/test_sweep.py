@@ -148,7 +148,7 @@ def test_other_scores_of_the_dense_model_are_not_reused(
     source = copied.recipe().data.test[0]
     items, path = load_all(source), copied.eval_path("dense")
     record = json.loads(path.read_text("utf-8"))
-    sha256, decoding = record["weights_sha256"], DecodingOptions().describe()
+    sha256, decoding = record["weights_sha256"], DecodingOptions(own_script=True).describe()
     assert stored_results(context, "dense", sha256, decoding, {source: items})
     if change in record:
         record[change] = "another"

@@ -102,7 +102,9 @@ def check_later_uses(context: StageContext, keys: list[str]) -> None:
     sets = context.test_sets()
     assert [item.key for items in sets.values() for item in items] == keys
     sha = load_model(context.recipe.model).info.weights_sha256
-    stored = stored_results(context, "dense", sha, DecodingOptions().describe(), sets)
+    stored = stored_results(
+        context, "dense", sha, DecodingOptions(own_script=True).describe(), sets
+    )
     assert stored is not None
     assert [result.left_out_of_loss for result in stored.values()] == [(keys[0],)]
     path = context.run.path / "data.json"
