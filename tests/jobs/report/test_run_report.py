@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.support.light_runs import light_run
 from whisperslim import events
@@ -140,11 +141,11 @@ def test_where_a_run_goes_on(run: RunDir) -> None:
 
 
 def _model(folder: Path) -> Path:
-    """The head of a weights file: 10 x 4 of embedding, 6 x 4 and 4 of the rest."""
+    """Weights of 10 x 4 of embedding, 6 x 4 and 4 of the rest."""
     folder.mkdir()
-    shapes = {"embed": [10, 4], "weight": [6, 4], "bias": [4]}
-    head = json.dumps({name: {"shape": shape} for name, shape in shapes.items()}).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    shapes = {"embed": (10, 4), "weight": (6, 4), "bias": (4,)}
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text('{"vocab_size": 10}')
     return folder
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from whisperslim.engines.export.export import load_exporter
 from whisperslim.engines.export.parity import ANSWER_FILE, MELS_FILE, REQUEST_FILE, STATES_FILE
 from whisperslim.engines.export.record import read_export
+from whisperslim.engines.opening import open_here
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import WhisperSlimError
 from whisperslim.speech.audio.window import WindowPolicy
@@ -32,7 +32,7 @@ def _open(request: dict[str, Any]) -> WindowedTranscriber:
     folder = Path(request["folder"])
     record = read_export(folder)
     window = WindowPolicy(**request["window"])
-    return load_exporter(record.engine).open_export(folder, record, window, 0)
+    return open_here(folder, record, window, 0)
 
 
 def _hear_all(
