@@ -7,24 +7,19 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 
-from whisperslim.core.families.configuration import CONFIG_FILE, read_configuration
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import (
     WhisperForConditionalGeneration,
-    WhisperSlimConfig,
 )
-from whisperslim.core.families.whisper.folder import check_config
 from whisperslim.core.families.whisper.hf import encode_as_stored
 from whisperslim.core.families.whisper.model import WhisperFamily
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.core.store.checkpoint import WEIGHTS_FILE, count_parameters
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
+from whisperslim.engines.hf.loading import load_strictly
 from whisperslim.engines.timing.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
-from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
@@ -42,23 +37,9 @@ class HfTranscriber(WindowedTranscriber):
 
     @classmethod
     def load(cls, folder: Path, record: ExportRecord, window: WindowPolicy) -> "HfTranscriber":
-        """Load strictly. Raises `ExportError` when weights and configuration do not fit."""
-        try:
-            # Read here: what transformers would load code for is not handed on.
-            config = WhisperSlimConfig(**read_configuration(folder))
-            check_config(config, folder / CONFIG_FILE)
-            model = WhisperForConditionalGeneration.from_pretrained(
-                folder, config=config, dtype=torch.float32, local_files_only=True,
-                use_safetensors=True,
-            )  # fmt: skip
-        except (
-            OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError,
-            StrictDataclassError,
-        ) as error:  # fmt: skip
-            raise ExportError(
-                f"{folder} cannot be loaded: {error}; export the model again"
-            ) from error
-        return cls(folder, model.eval(), load_tokens(folder), window)
+        """Load strictly. Raises as `load_strictly`."""
+        model = load_strictly(WhisperForConditionalGeneration, folder)
+        return cls(folder, model, load_tokens(folder), window)
 
     @property
     def name(self) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimForCTC
 from whisperslim.core.families.whisper.hf import encode_as_stored
@@ -14,8 +13,8 @@ from whisperslim.core.store.checkpoint import WEIGHTS_FILE, count_parameters
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.frames import FramesTranscriber, ctc_rules, frame_tokens
+from whisperslim.engines.hf.loading import load_strictly
 from whisperslim.engines.timing.memory import weight_bytes
-from whisperslim.errors import ExportError
 from whisperslim.speech.audio.window import WindowPolicy
 
 
@@ -56,12 +55,7 @@ class HfFrames(FramesTranscriber):
 
 
 def open_frames(folder: Path, record: ExportRecord, window: WindowPolicy) -> HfFrames:
-    """Load strictly. Raises `ExportError` when weights and configuration do not fit."""
-    try:
-        model = WhisperSlimForCTC.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ExportError(f"{folder} cannot be loaded: {error}; export the model again") from error
+    """Load strictly. Raises as `load_strictly`."""
+    model = load_strictly(WhisperSlimForCTC, folder)
     tokens = frame_tokens(folder, record)
-    return HfFrames(record, ctc_rules(record), window, tokens, folder, model.eval())
+    return HfFrames(record, ctc_rules(record), window, tokens, folder, model)
