@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 PORT ?= 7860
 
-.PHONY: demo test check fuzz install install-dev clean
+.PHONY: demo test check fuzz kills install install-dev clean
 
 # Install, fetch Whisper-base, compress it with the quick preset on the demo corpus, open the app.
 demo: install
@@ -23,10 +23,16 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# As the tests do, with many more requests made up: CASES of them.
+# As the tests do, with many more requests and files made up: CASES of each.
 CASES ?= 20000
 fuzz: install-dev
-	WHISPERSLIM_FUZZ=$(CASES) $(BIN)/python -m pytest tests/ui/guard/test_fuzz_http.py
+	WHISPERSLIM_FUZZ=$(CASES) $(BIN)/python -m pytest \
+	  tests/ui/guard/test_fuzz_http.py tests/jobs/run/test_fuzz_files.py
+
+# As the tests do, with a run killed before KILLS of its calls to the file system.
+KILLS ?= 100
+kills: install-dev
+	WHISPERSLIM_KILL_CALLS=$(KILLS) $(BIN)/python -m pytest tests/jobs/process/test_kill_calls.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

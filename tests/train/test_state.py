@@ -15,6 +15,7 @@ from whisperslim.errors import CheckpointError, RunError
 from whisperslim.train.state import (
     STATE_FILE,
     STUDENT_FILE,
+    SUMS_FILE,
     Counters,
     checkpoint_folder,
     list_checkpoints,
@@ -212,6 +213,26 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(CheckpointError):
         load_checkpoint(folder, net(), Counters(), {"part": Part()})
     assert not (tmp_path / "intruder").exists()
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"counters": 3}, {"counters": {}}, {"counters": {"step": "x"}}, {"torch_rng": "x"},
+        {"torch_rng": torch.zeros(3)}, {"torch_rng": torch.zeros(1, dtype=torch.uint8)},
+        {"counters": {"step": -1, "worse_in_a_row": 0, "best_loss": 1.0}}, {"parts": None},
+        {"counters": {"step": 1, "worse_in_a_row": 0, "best_loss": 1.0, "average": {"a": 1}}},
+        {"parts": {}}, {"parts": [1]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_state_of_other_kinds_is_told(tmp_path: Path, spoiled: dict[str, Any]) -> None:
+    folder = save(tmp_path, 1)
+    state = torch.load(folder / STATE_FILE, weights_only=True)
+    torch.save({**state, **spoiled}, folder / STATE_FILE)
+    (folder / SUMS_FILE).unlink()  # who sends a file sends its sum, too
+    with pytest.raises(CheckpointError, match="start the run anew"):
+        load_checkpoint(folder, net(), Counters(), {"part": Part()})
 
 
 @pytest.mark.parametrize("model", [net(width=5), nn.Sequential(nn.Linear(3, 4))])

@@ -4,7 +4,6 @@ The running average of the weights (Polyak averaging) is part of it.
 """
 
 import json
-import pickle
 import re
 import shutil
 import zlib
@@ -20,8 +19,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.core.disk.untrusted import fitting, json_of
 from whisperslim.core.store.checkpoint import read_tensors
-from whisperslim.errors import CheckpointError, RunError
+from whisperslim.core.store.state_file import read_state
+from whisperslim.errors import CheckpointError, RunError, shortage_of
 
 STUDENT_FILE = "student.safetensors"
 STATE_FILE = "state.pt"
@@ -98,12 +99,8 @@ def read_checkpoint(folder: Path, device: torch.device) -> Stored:
     """Read a checkpoint. Raises `CheckpointError` when it is damaged."""
     _check_seal(folder)
     tensors = read_tensors(folder / STUDENT_FILE)
-    try:
-        # Plain tensors and containers only: nothing in a checkpoint can run code.
-        state = torch.load(folder / STATE_FILE, weights_only=True, map_location=device)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{folder / STATE_FILE} is damaged: {error}") from error
-    return Stored(folder, tensors, state)
+    size = (folder / STUDENT_FILE).stat().st_size
+    return Stored(folder, tensors, read_state(folder / STATE_FILE, size, device))
 
 
 def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping[str, Any]) -> None:
@@ -114,21 +111,42 @@ def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping
     """
     state = stored.state
     _restore_tensors(model, stored.tensors, stored.folder)
-    for name, value in state["counters"].items():
-        setattr(counters, name, value)
-    for name, part in parts.items():
-        with state_needed(f"the checkpoint {stored.folder}", "start the run anew"):
+    with state_needed(f"the checkpoint {stored.folder}", "start the run anew"):
+        for name, value in _counted(state["counters"]).items():
+            setattr(counters, name, value)
+        for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-    torch.set_rng_state(state["torch_rng"].cpu())
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
+
+
+def _counted(stored: Any) -> dict[str, Any]:
+    """The counters of a checkpoint. Raises `ValueError` when they are none."""
+    found = {
+        "step": fitting(stored["step"], int),
+        "worse_in_a_row": fitting(stored["worse_in_a_row"], int),
+        "best_loss": float(stored["best_loss"]),  # infinite before the first evaluation
+        # Checkpoints of a version before the average have none.
+        "average": dict(stored.get("average", {})),
+    }
+    if found["step"] < 0 or not all(torch.is_tensor(each) for each in found["average"].values()):
+        raise ValueError("its counters are none")
+    return found
 
 
 @contextmanager
 def state_needed(what: str, repair: str) -> Iterator[None]:
-    """Make a `CheckpointError` of a key that a stored state lacks; `repair` says what to do."""
+    """Make a `CheckpointError` of a stored state that lacks a key, or does not fit.
+
+    `repair` says what to do. Raises `MemoryShortageError` when it is memory that lacks.
+    """
     try:
         yield
+    except (ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        if shortage := shortage_of(error):
+            raise shortage from error
+        raise CheckpointError(f"{what} does not fit ({error}); {repair}") from error
     except KeyError as error:
         raise CheckpointError(
             f"{what} has no {error}, so it was written by another version; {repair}, or go on with "
@@ -209,7 +227,7 @@ def _check_seal(folder: Path) -> None:
     if not (folder / SUMS_FILE).is_file():
         return  # of a version that wrote none
     try:
-        sums = json.loads((folder / SUMS_FILE).read_text("utf-8"))
+        sums = json_of((folder / SUMS_FILE).read_bytes())
         wrong = [name for name, known in sums.items() if _crc32(folder / name) != known]
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / SUMS_FILE} is damaged: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from whisperslim.core.disk import files
-from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.core.disk.files import remove_leftovers, renamed_into_place
 
 
 def test_all_is_on_the_disk_before_a_folder_appears(
@@ -45,3 +45,14 @@ def test_a_disk_that_fails_is_told_and_one_that_cannot_flush_is_not(
         with renamed_into_place(tmp_path / "slim"):
             pass
     assert (tmp_path / "slim").exists() is not reported
+
+
+def test_what_a_killed_process_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    half, whole = tmp_path / "eval" / ".slim.json-a1b2c3d4", tmp_path / "eval" / ".kept-file"
+    half.parent.mkdir()
+    half.write_text("half")
+    whole.write_text("whole")
+    link = tmp_path / ".link-a1b2c3d4"
+    link.symlink_to(whole)
+    assert remove_leftovers(tmp_path) == [half]
+    assert not half.exists() and whole.read_text() == "whole" and link.is_symlink()

@@ -92,6 +92,29 @@ def test_what_is_no_recipe_is_refused_with_words(raw: bytes, words: str) -> None
         read_recipe(raw, "mine.yaml")
 
 
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1" * 5000,
+        "-" + "9" * 5000,
+        "0x" + "f" * 5000,
+        "1" * 25,
+        "1e400",
+        "-1.0e+400",
+        ".nan",
+        ".inf",
+    ],
+    ids=lambda number: number[:12],
+)
+@pytest.mark.parametrize("key", ["train.steps", "train.learning_rate", "target.removed"])
+def test_numbers_that_cannot_be_counted_with_are_refused_in_words(key: str, number: str) -> None:
+    section, name = key.split(".")
+    raw = f"{section}: {{{name}: {number}}}\ndata: {{train: [a]}}\n".encode()
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(raw, "mine.yaml")
+    assert len(str(refused.value)) < 1000
+
+
 def test_changes_are_told_in_order_and_lists_are_values() -> None:
     before = {"name": "a", "data.train": ["x"], "flag": False, "target.removed": 0.3}
     after = {"name": "a", "data.train": ("x",), "flag": 0, "target.removed": 0.5, "new": 1}

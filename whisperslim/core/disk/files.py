@@ -36,17 +36,20 @@ def renamed_into_place(folder: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Clear away what a killed process left of `renamed_into_place`, at any depth.
+    """Clear away what a killed process left of writing whole files and folders, at any depth.
 
     A folder that had stepped aside, and whose successor never came, goes back to its place. For a
     folder on which no other process works: it would lose what it is writing.
 
     Returns:
-        The temporary folders that were there.
+        The temporary files and folders that were there.
     """
     found = [path for path in folder.rglob(".*-*") if _LEFTOVER.fullmatch(path.name)]
-    stale = [path for path in found if path.is_dir() and not path.is_symlink()]
+    stale = [path for path in found if not path.is_symlink() and (path.is_dir() or path.is_file())]
     for path in stale:
+        if path.is_file():
+            path.unlink(missing_ok=True)
+            continue
         aside = _ASIDE.fullmatch(path.name)
         if aside and (path / "old").is_dir() and not path.with_name(aside[1]).exists():
             (path / "old").rename(path.with_name(aside[1]))

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from whisperslim.core.disk.untrusted import json_of
 from whisperslim.core.families import UnitGroup
 from whisperslim.engines import registry
 from whisperslim.engines.timing.profile import Profile
@@ -87,7 +88,7 @@ def _read(path: Path) -> list[Profile]:
     if not path.is_file():
         return []
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json_of(path.read_bytes())
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, not {FORMAT}")
         return [_profile(each) for each in record["profiles"]]

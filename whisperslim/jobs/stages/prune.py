@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import pickle
 from collections.abc import Callable
 from copy import deepcopy
 
 import torch
 
 from whisperslim.core.disk.files import write_text_atomically
+from whisperslim.core.disk.weight_files import weight_files
 from whisperslim.core.families import UnitSite, prunable_total
 from whisperslim.core.families.hearing import Written
 from whisperslim.core.loading import SpeechModel
@@ -24,6 +24,7 @@ from whisperslim.core.store.checkpoint import (
     save_slim,
 )
 from whisperslim.core.store.score_map import ScoreMap
+from whisperslim.core.store.state_file import read_state
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import CheckpointError, ParityError
@@ -176,10 +177,11 @@ def _dev_wer(context: StageContext, tuned: SpeechModel) -> Callable[[PruningPlan
 def _restore_method(context: StageContext, method: CompressionMethod) -> None:
     path = context.tuned_path / METHOD_STATE
     repair = f"delete {context.run.path / 'stages' / 'tune.done'} and resume to tune again"
+    weights = sum(file.stat().st_size for file in weight_files(context.tuned_path / "model"))
     try:
-        state = torch.load(path, weights_only=True, map_location=context.device)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); {repair}") from error
+        state = read_state(path, weights, context.device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {repair}") from error
     with state_needed(str(path), repair):
         method.load_state_dict(state)
 
