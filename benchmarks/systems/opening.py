@@ -30,7 +30,7 @@ class System:
 
 @dataclass(frozen=True)
 class Heard:
-    """One recording's text. Tokens are text tokens; None where a system does not tell."""
+    """One recording's text. Tokens are text tokens; None where a system does not report them."""
 
     text: str
     tokens: int | None

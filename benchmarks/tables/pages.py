@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def filled_in(text: str) -> str:
-    """A page with the block between each pair of table markers made anew."""
+    """A page with the block between each pair of table markers made again."""
     for name, make in TABLES.items():
         path = RESULTS / f"{_MADE_OF.get(name, name)}.json"
         body = make(json.loads(path.read_text("utf-8"))) if path.is_file() else "Not measured yet."

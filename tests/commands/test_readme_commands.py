@@ -99,7 +99,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
         patch.setenv("WHISPERSLIM_OFFLINE", "1")
-        # Loading torch anew for each export takes most of its time; other tests do it.
+        # Loading torch again for each export takes most of its time; other tests do it.
         patch.setattr(parity, "run_child", lambda exchange, timeout: parity_child.main(exchange))
         patch.setattr(measure, "LATENCY_CLIPS", 1)
         patch.setattr(measure, "LATENCY_PASSES", 1)

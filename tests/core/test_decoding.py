@@ -31,7 +31,7 @@ def noise(clips: int, frames: int, seed: int = 0) -> torch.Tensor:
 
 
 def by_transformers(speech: SpeechModel, features: torch.Tensor, most: int) -> list[list[int]]:
-    """Text ids of stock `generate`, told to leave out the control tokens as ours always does."""
+    """Text ids of stock `generate`, asked to leave out the control tokens as ours always does."""
     prompt = speech.tokens.prompt("hi")
     model = deepcopy(speech.model)
     model.generation_config.suppress_tokens = sorted(
@@ -101,7 +101,7 @@ def test_a_batch_gives_what_clips_give_one_by_one(speech: SpeechModel) -> None:
 
 
 def test_the_cache_changes_nothing(speech: SpeechModel) -> None:
-    """Against the whole prefix run anew for every token."""
+    """Against the whole prefix run again for every token."""
     features = noise(2, 200)
     found = greedy(speech.model, speech.tokens, features, [1.0, 1.0], "hi")
     states = speech.family.encode(speech.model, features)

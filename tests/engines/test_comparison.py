@@ -25,7 +25,7 @@ AUDIO = (0.3 * np.sin(np.arange(2 * SAMPLE_RATE) / 8)).astype(np.float32)
 
 @dataclass
 class Scripted:
-    """A transcriber that says `text` and takes the times it is told to."""
+    """A transcriber that says `text` and takes the times it is given."""
 
     name: str
     text: str

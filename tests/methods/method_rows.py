@@ -87,7 +87,7 @@ def open_units(method: CompressionMethod, speech: SpeechModel) -> float:
 def minus_threshold(method: CompressionMethod, speech: SpeechModel) -> float:
     """The mean threshold, negative.
 
-    Elements that have settled are zero, and settled units as many as the plan says: neither tells
+    Elements that have settled are zero, and settled units as many as the plan says: neither says
     what has pressed.
     """
     thresholds = method.gauges()["threshold"]

@@ -13,7 +13,7 @@ from whisperslim.ui.context.run_watch import RunWatch
 
 @dataclass
 class Acts:
-    """Remembers what the app was told to do."""
+    """Remembers what the app was asked to do."""
 
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Another size of a run, in hand-made values: what `jobs` would tell the Trade-off tab."""
+"""Another size of a run, in hand-made values: what `jobs` would give the Trade-off tab."""
 
 from dataclasses import dataclass, field
 from typing import Any

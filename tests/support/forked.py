@@ -1,4 +1,4 @@
-"""Workers as processes that need not load torch anew: forked from a server that has it loaded."""
+"""Workers as processes that need not load torch again: forked from a server that has it loaded."""
 
 import multiprocessing
 import os

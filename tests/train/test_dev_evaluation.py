@@ -45,7 +45,7 @@ def dev(step: int, loss: float | None) -> Evaluated:
 
 @dataclass
 class FakeDev:
-    """Losses as told, and the weights that each evaluation saw."""
+    """Losses as given, and the weights that each evaluation saw."""
 
     losses: Iterator[float]
     job: Job | None = None

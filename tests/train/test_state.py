@@ -1,4 +1,4 @@
-"""Checkpoints of training: whole or absent, newest ones kept, damage told, averages by hand."""
+"""Checkpoints of training: whole or absent, newest ones kept, damage reported, averages by hand."""
 
 import errno
 import resource
@@ -226,12 +226,12 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
     ids=str,
 )  # fmt: skip
-def test_a_state_of_other_kinds_is_told(tmp_path: Path, spoiled: dict[str, Any]) -> None:
+def test_a_state_of_other_kinds_is_reported(tmp_path: Path, spoiled: dict[str, Any]) -> None:
     folder = save(tmp_path, 1)
     state = torch.load(folder / STATE_FILE, weights_only=True)
     torch.save({**state, **spoiled}, folder / STATE_FILE)
     (folder / SUMS_FILE).unlink()  # who sends a file sends its sum, too
-    with pytest.raises(CheckpointError, match="start the run anew"):
+    with pytest.raises(CheckpointError, match="start a new run"):
         load_checkpoint(folder, net(), Counters(), {"part": Part()})
 
 

@@ -1,4 +1,4 @@
-"""Commands that tell about runs: the queue, and a report as one file."""
+"""Commands that report on runs: the queue, and a report as one file."""
 
 from pathlib import Path
 from typing import Annotated

@@ -42,7 +42,7 @@ def replan(
         float,
         typer.Option(
             help="Share of the prunable weights to remove, for example 0.5; of operations or time "
-            "when the run counts in those, or --currency says so: the answer tells which."
+            "when the run counts in those, or --currency says so: the answer says which."
         ),
     ],
     zeroed: Annotated[

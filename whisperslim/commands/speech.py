@@ -108,7 +108,7 @@ def _show_level(level: float) -> None:
 
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete it; recordings are decoded anew when needed.")
+        bool, typer.Option("--clear", help="Delete it; recordings are decoded again when needed.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -31,8 +31,8 @@ class Transcript:
             text. They cover the recording, but for what the window policy leaves out.
         note: What the reader should know, or empty.
         first_token_seconds: From samples to the first token of the first part with speech; None
-            when there was none, or the engine does not tell.
-        words: When each word was said; empty where the model does not tell. See `Word`.
+            when there was none, or the engine does not report it.
+        words: When each word was said; empty where the model does not report it. See `Word`.
     """
 
     text: str

@@ -31,8 +31,8 @@ class Heard:
         tokens: Text tokens written.
         at_limit: Whether the bound on tokens ended it, and not the model.
         first_token_seconds: From features to the first token; None when nobody looked.
-        ids: The text tokens' ids, where the engine tells them.
-        words: When each word was said, from the segment's start, where the model tells.
+        ids: The text tokens' ids, where the engine reports them.
+        words: When each word was said, from the segment's start, where the model reports it.
     """
 
     text: str = ""

@@ -111,7 +111,7 @@ def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping
     """
     state = stored.state
     _restore_tensors(model, stored.tensors, stored.folder)
-    with state_needed(f"the checkpoint {stored.folder}", "start the run anew"):
+    with state_needed(f"the checkpoint {stored.folder}", "start a new run"):
         for name, value in _counted(state["counters"]).items():
             setattr(counters, name, value)
         for name, part in parts.items():

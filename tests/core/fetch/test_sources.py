@@ -40,7 +40,7 @@ def sha256(path: Path) -> str:
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """No one is told."""
+    """Says nothing."""
 
 
 @pytest.fixture

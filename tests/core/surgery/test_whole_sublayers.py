@@ -198,7 +198,7 @@ def test_costs_are_the_currency_of_the_target() -> None:
     dear = {"encoder.0.ffn": 3.0, "encoder.1.ffn": 1.0}  # 16 in all
     plan = plan_to_budget(scores, TWO_LAYERS, 0.375, costs=dear)  # 6: two of the first layer
     assert plan.keep["encoder.0.ffn"] == (2, 3)
-    assert plan.removed == pytest.approx(2 / 8), "shares are told in weights all the same"
+    assert plan.removed == pytest.approx(2 / 8), "shares are given in weights all the same"
     for wrong in ({"encoder.0.ffn": 1.0}, {"encoder.0.ffn": 0.0, "encoder.1.ffn": 1.0}):
         with pytest.raises(PlanError, match="cost of a unit"):
             plan_to_budget(scores, TWO_LAYERS, 0.3, costs=wrong)

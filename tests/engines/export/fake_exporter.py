@@ -1,7 +1,7 @@
 """An engine that is PyTorch in disguise, and misbehaves on request.
 
 `WHISPERSLIM_TEST_FAKE` says how while the export is written: right, wrong (other weights), nan,
-mute (tells neither tokens nor encoder states) or full (the disk is).
+mute (reports neither tokens nor encoder states) or full (the disk is).
 """
 
 import errno

@@ -255,7 +255,7 @@ def test_unreasonable_options_are_refused() -> None:
 
 
 class Lane(ThreadPoolExecutor):
-    """Runs what it is given only when told."""
+    """Runs what it is given only when asked."""
 
     def __init__(self) -> None:
         super().__init__(1)

@@ -1,4 +1,4 @@
-"""A place that cannot be written to is told in a sentence, before the work where there is much."""
+"""A place that cannot be written to is reported in words, before the work where there is much."""
 
 import errno
 from collections.abc import Callable

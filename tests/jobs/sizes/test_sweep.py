@@ -289,7 +289,7 @@ def test_without_test_set_the_dev_set_is_scored_and_named(
 
 
 class SlowEngine:
-    """An engine whose recordings take the seconds it is told."""
+    """An engine whose recordings take the seconds it is given."""
 
     name, input_spec, window_name = "slow", InputSpec(), "fit"
 

@@ -32,7 +32,7 @@ def files(run: RunDir) -> dict[Path, int]:
 
 @pytest.mark.parametrize("recover", [None, 0, 5])
 def test_a_good_sweep_passes_and_nothing_is_made(run: RunDir, recover: int | None) -> None:
-    check_sweep(run, [0.2], recover)  # what `tuned.json` says of a copy's weights is found anew
+    check_sweep(run, [0.2], recover)  # what `tuned.json` says of a copy's weights is found again
     before = files(run)
     check_sweep(run, [0.2, 0.0, 0.7], recover)
     assert files(run) == before

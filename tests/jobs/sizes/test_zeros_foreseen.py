@@ -61,7 +61,7 @@ def zeros_in(folder: Path) -> int:
 
 
 def data_bytes(folder: Path) -> int:
-    """Of the weights file, without its header and the eight bytes that tell the header's length."""
+    """Of the weights file, without its header and the eight bytes that hold the header's length."""
     content = (folder / "model.safetensors").read_bytes()
     return len(content) - 8 - int.from_bytes(content[:8], "little")
 

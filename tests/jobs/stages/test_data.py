@@ -53,7 +53,7 @@ def spoil(corpus: Path, key: str) -> None:
 
 
 def a_context(folder: Path, seen: list[Event], **sections: Any) -> StageContext:
-    """A run in which nothing is done; `tiny_recipe` writes its corpus anew."""
+    """A run in which nothing is done; `tiny_recipe` writes its corpus again."""
     recipe = from_mapping(tiny_recipe(folder, **sections))
     run = RunDir.create(folder / "runs", recipe)
     return StageContext(run, recipe, seen.append)

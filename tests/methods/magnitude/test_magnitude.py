@@ -87,7 +87,7 @@ def test_rounds_come_evenly_and_the_last_one_on_its_share() -> None:
     # 0.6 * 10 is a little less than 6 in floating point; 0.7 * 10 a little more than 7.
     for last, at in ((0.6, 6), (0.7, 7)):
         assert [Schedule(at, last).due(step, 10) for step in range(1, 8)][at - 1] == at
-    assert Schedule(4, 0.75).due(1, 1) == 4, "rounds that a short run cannot tell apart fall in one"
+    assert Schedule(4, 0.75).due(1, 1) == 4, "rounds that a short run cannot separate fall in one"
 
 
 def test_each_round_prunes_the_same_share_of_what_remains() -> None:

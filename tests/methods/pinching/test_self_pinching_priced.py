@@ -56,7 +56,7 @@ def test_units_are_pressed_by_what_they_cost(shop: Workshop) -> None:
     price = sum(soft[g.key] * g.count * g.unit_price for g in groups) / total_price(groups)
     size = sum(soft[g.key] * g.count * g.weights_per_unit for g in groups) / prunable_total(groups)
     assert found == pytest.approx(price, rel=1e-4)
-    assert abs(price - size) > 0.01, "which would not tell the two apart"
+    assert abs(price - size) > 0.01, "which would not separate the two"
 
 
 def test_elements_end_where_their_share_of_what_units_leave_is_zero(shop: Workshop) -> None:
@@ -73,7 +73,7 @@ def test_elements_end_where_their_share_of_what_units_leave_is_zero(shop: Worksh
     left = sum(soft[g.key] * g.count * g.weights_per_unit for g in groups) / prunable_total(groups)
     method.detach()
 
-    # The same model pressed by penalty tells the density itself; the term is its squared distance.
+    # The same model pressed by penalty gives the density itself; the term is its squared distance.
     reported = SelfPinching(replace(options, control="penalty", penalty=1.0), Target(0.3, 0.2))
     reported.attach(speech.model, speech.groups(), 10)
     reported.after_step(0.0, 1)
@@ -97,5 +97,5 @@ def test_elements_alone_end_where_the_starts_order_leaves_them(shop: Workshop) -
         method.after_step(0.0, 1)
         terms.append(float(method.loss_terms(NOTHING, 2)["density_elements"].detach()))
         method.detach()
-    assert abs(left - 0.7) > 0.01, "which would not tell weights from their price"
+    assert abs(left - 0.7) > 0.01, "which would not separate weights from their price"
     assert terms[0] == pytest.approx((terms[1] - (1 - 0.2 / left)) ** 2, rel=1e-3)

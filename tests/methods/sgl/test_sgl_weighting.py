@@ -1,4 +1,4 @@
-"""Which units Sparse Group LASSO pulls: by what, when it is chosen anew, and where it acts."""
+"""Which units Sparse Group LASSO pulls: by what, when it is chosen again, and where it acts."""
 
 import math
 

@@ -23,7 +23,7 @@ HEADSET = SimpleNamespace(index=3, name="headset", channels=1, rate=48_000, is_d
 
 
 def silence(seconds: float, path: Path, device: int | None, stop: threading.Event) -> Path:
-    """As the real one: until it is told to stop."""
+    """As the real one: until it is asked to stop."""
     assert stop.wait(20)
     soundfile.write(path, np.full(800, device or 0, dtype=np.int16), 8000)
     return path

@@ -1,4 +1,4 @@
-"""The Compare tab's handlers: what runs in which engine, and in which words that is told."""
+"""The Compare tab's handlers: what runs in which engine, and in which words that is said."""
 
 import json
 import time
@@ -54,7 +54,7 @@ class Listener:
 
 @dataclass
 class FakeSession:
-    """A preview that tells how much it was fed."""
+    """A preview that says how much it was fed."""
 
     ready: bool = True
     pass_seconds: float = 0.1

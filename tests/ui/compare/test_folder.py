@@ -250,7 +250,7 @@ def test_the_next_app_shows_what_was_heard_and_goes_on_with_the_rest(tmp_path: P
     assert [row.key for row in state.rows] == ["0.wav", "1.wav", "2.wav", "3.wav"]
     assert state.path == before.path and json.loads(state.path.read_text("utf-8"))["compared"] == 4
     run_all(batch, clips)
-    assert len(listener.asked) == 7, "a complete one is begun anew"
+    assert len(listener.asked) == 7, "a complete one is begun again"
 
 
 @pytest.mark.parametrize("changed", ["model", "recording", "names"])

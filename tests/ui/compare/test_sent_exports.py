@@ -1,4 +1,4 @@
-"""Exports in a folder that somebody sent: opened when every value is such, else told."""
+"""Exports in a folder that somebody sent: opened when every value is plausible, else refused."""
 
 import json
 from dataclasses import replace

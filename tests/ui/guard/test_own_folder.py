@@ -128,7 +128,7 @@ def test_any_action_on_the_page_clears_away_but_not_each_one(tmp_path: Path) -> 
 
 
 def start_app(temporary: Path, then: str = "time.sleep(60)") -> tuple[subprocess.Popen[str], Path]:
-    """A process with its own folder, which it then tells of, below `temporary`."""
+    """A process with its own folder, which it then names, below `temporary`."""
     started = subprocess.Popen(
         [sys.executable, "-c", f"{_APP}\n{then}"],
         cwd=PACKAGE_PARENT,

@@ -58,7 +58,7 @@ def test_a_long_run_grows_no_further_and_its_latest_values_are_right() -> None:
     curve = gauge.curves[ATTENTION]
     assert MOST_GAUGE_POINTS / 2 - 1 <= len(curve.steps) <= MOST_GAUGE_POINTS
     assert curve.values == tuple(1 / step for step in curve.steps)
-    # Thinned, it still tells the whole way.
+    # Thinned, it still shows the whole way.
     assert curve.steps[0] == 1 and curve.steps[-1] > 2900
     assert gauge.latest[ATTENTION] == 1 / 3000 and gauge.step == 3000
 

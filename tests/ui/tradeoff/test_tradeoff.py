@@ -32,7 +32,7 @@ from whisperslim.ui.tradeoff.tab import TradeoffTab, _problem, lay_out_tradeoff,
 
 @dataclass
 class Acts:
-    """Remembers what the app was told to start."""
+    """Remembers what the app was asked to start."""
 
     started: list[str] = field(default_factory=list)
     commands: list[tuple[str, str, list[str]]] = field(default_factory=list)

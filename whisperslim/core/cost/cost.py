@@ -149,7 +149,7 @@ def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def _check_record(folder: Path, dense: nn.Module) -> None:
-    """Raise `CheckpointError` when `slim.json` tells of another dense model than `config.json`."""
+    """Raise `CheckpointError` when `slim.json` names another dense model than `config.json`."""
     if not (folder / SLIM_FILE).is_file():
         return
     record = read_record(folder)

@@ -1,4 +1,4 @@
-"""Disk matters of fetched weights: checksums, free space, and what to tell when either fails."""
+"""Disk matters of fetched weights: checksums, free space, and what to say when either fails."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""What a model architecture must tell the rest of the package about itself."""
+"""What a model architecture must say about itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace

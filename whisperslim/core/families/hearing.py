@@ -74,7 +74,7 @@ class Written:
     Attributes:
         ids: Text tokens, without control tokens.
         at_limit: Whether a bound on their number ended the text, and not the model.
-        words: When each word was said, where the model tells. What was written is the same
+        words: When each word was said, where the model reports it. What was written is the same
             whatever they are.
     """
 

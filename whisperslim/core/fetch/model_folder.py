@@ -67,7 +67,7 @@ def open_fetched(name: str, folder: Path) -> ResolvedModel:
     if size != record.weights_bytes:
         raise SourceError(
             f"{_called(folder)} has {size} bytes and had {record.weights_bytes} when it was "
-            f"fetched; delete the folder {folder} and run again to fetch it anew"
+            f"fetched; delete the folder {folder} and run again to fetch it"
         )
     return ResolvedModel(name, folder, "hf", record.origin, record.weights_sha256)
 
@@ -95,7 +95,7 @@ def verify(folder: Path, report: Report = lambda what, done, total: None) -> str
     if found != record.weights_sha256:
         raise SourceError(
             f"wrong checksum: {_called(folder)} has sha256 {found} instead of "
-            f"{record.weights_sha256}; delete the folder {folder} and run again to fetch it anew"
+            f"{record.weights_sha256}; delete the folder {folder} and run again to fetch it"
         )
     return found
 
@@ -115,7 +115,7 @@ def read_record(folder: Path) -> SourceRecord:
     except (OSError, ValueError, TypeError) as error:
         raise SourceError(
             f"{folder / RECORD} cannot be read ({error}); delete the folder {folder} and run "
-            "again to fetch it anew"
+            "again to fetch it"
         ) from error
 
 

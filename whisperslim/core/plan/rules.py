@@ -33,7 +33,7 @@ class PlanRules:
             return limited
         bad = sorted({g.place for g in groups if not prices.get(g.place, 0.0) > 0.0})
         if bad:
-            raise PlanError(f"there is no price of a unit of {bad[0]}; measure or count it anew")
+            raise PlanError(f"there is no price of a unit of {bad[0]}; measure or count it again")
         return tuple(replace(group, price=float(prices[group.place])) for group in limited)
 
 

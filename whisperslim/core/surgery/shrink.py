@@ -112,7 +112,7 @@ def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
 def _check_groups(model: nn.Module, groups: Sequence[UnitSite]) -> None:
     if unlimited(groups) != family_of(model).unit_groups(model):
         raise PlanError(
-            "the unit groups are not this model's as it stands; read them from it and plan anew"
+            "the unit groups are not this model's as it stands; read them from it and plan again"
         )
 
 

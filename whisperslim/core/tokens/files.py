@@ -1,6 +1,6 @@
 """A tokenizer's files for fewer tokens, and settings that name tokens by id.
 
-tokenizer.json          written anew
+tokenizer.json          written again
 tokenizer_config.json, special_tokens_map.json, added_tokens.json, vocab.json, merges.txt
                         the same, where the model has them
 generation_config.json  ids renumbered

@@ -61,8 +61,8 @@ class VocabularyOptions:
 
     merge_dropout: float = option(
         0.0,
-        "Share of new tokens that training writes with their pieces, drawn anew for every clip, so "
-        "that the pieces stay trained; 0 is off. Scores always use the new tokens.",
+        "Share of new tokens that training writes with their pieces, drawn for every clip, so that "
+        "the pieces stay trained; 0 is off. Scores always use the new tokens.",
         label="New tokens split in training",
         minimum=0.0,
         maximum=0.9,

@@ -23,7 +23,7 @@ class Splitting:
     Attributes:
         pieces: New token -> the ids that are written in its place.
         rate: Share of them that are split.
-        seed: Of the draws, together with what `tokens` is told.
+        seed: Of the draws, together with what `tokens` is given.
         longest: Most ids of a text; one that would be longer stays as it is. None: any length.
     """
 

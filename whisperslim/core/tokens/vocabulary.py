@@ -184,7 +184,7 @@ def _stays(token: str, languages: Sequence[str], timestamps: bool) -> bool:
     if _TIMESTAMP.fullmatch(token):
         return timestamps
     match = _LANGUAGE.fullmatch(token)
-    # Other control tokens look the same; only the table of languages tells them apart.
+    # Other control tokens look the same; only the table of languages separates them.
     return match is None or match[1] not in LANGUAGES or match[1] in languages
 
 

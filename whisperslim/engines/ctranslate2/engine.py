@@ -62,7 +62,7 @@ class Ct2Transcriber(WindowedTranscriber):
     def size(self) -> EngineSize:
         """Bytes of `model.bin`, and of its values once loaded.
 
-        The latter is reckoned, since the runtime does not tell: int8 values stay so, all others
+        The latter is computed: the runtime does not report it; int8 values stay so, all others
         are float32 on a processor. What the runtime adds to some matrices to multiply them faster
         is not in it.
         """

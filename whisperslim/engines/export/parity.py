@@ -43,7 +43,7 @@ Pair = tuple[Answer, Answer]
 
 
 def same(wanted: Answer, found: Answer) -> bool:
-    """Whether both wrote the same tokens, or the same text where one tells no tokens."""
+    """Whether both wrote the same tokens, or the same text where one reports no tokens."""
     if wanted.ids is None or found.ids is None:
         return wanted.text == found.text
     return wanted.ids == found.ids
@@ -66,7 +66,7 @@ def encoder_error(pairs: Sequence[Pair]) -> float | None:
 
 
 def token_agreement(pairs: Sequence[Pair]) -> float | None:
-    """Tokens in common, in order, times two, over all written. None when a side tells none."""
+    """Tokens in common, in order, times two, over all written. None when a side reports none."""
     common, written = 0, 0
     for wanted, found in pairs:
         if wanted.ids is None or found.ids is None:
@@ -117,9 +117,9 @@ class ParityVerdict:
         quantize: How it is quantized. "none" must be the same model; others are measured only.
         parts: Stretches of speech that both heard.
         seconds: Length of these together.
-        same_text: Parts with the same tokens, or the same text where the engine tells no tokens.
+        same_text: Parts with the same tokens, or the same text where the engine reports no tokens.
         token_agreement: Tokens both wrote in the same order, times two, over all that either
-            wrote; None where the engine tells no tokens.
+            wrote; None where the engine reports no tokens.
         encoder_error: Largest norm of the difference of a part's encoder states over the norm of
             the model's own; None where the engine shows none.
         word_difference: Word errors of the export against the model's own text, over its words;

@@ -48,7 +48,7 @@ class Limits:
     Attributes:
         open_seconds: Until the model is ready; most of it is loading of libraries.
         hear_seconds: For one part of a recording, and `per_second` more for each second of sound.
-        memory_bytes: Beside `per_byte` times the export's files: weights may be laid out anew, and
+        memory_bytes: Beside `per_byte` times the export's files: weights may be laid out again, and
             in more bytes each.
     """
 

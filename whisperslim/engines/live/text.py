@@ -45,7 +45,7 @@ class LiveOptions:
         maximum=2.0,
     )  # fmt: skip
     hop_seconds: float = option(
-        0.3, "New sound needed before the text is made anew.", unit="s", minimum=0.1, maximum=3.0
+        0.3, "New sound needed before the text is made again.", unit="s", minimum=0.1, maximum=3.0
     )
     headroom: float = option(
         1.5, "New sound needed, in times of what the last pass took.", minimum=1.0, maximum=10.0
@@ -112,7 +112,7 @@ class _Stretch:
 
 
 class LiveText:
-    """Preview of one recording: sound goes in by `feed`, `work` makes text, `partial` tells it.
+    """Preview of one recording: sound goes in by `feed`, `work` makes text, `partial` returns it.
 
     One thread may feed while another works. Holds the sound that still needs text and no more:
     once it is worked off, at most a stretch (12 s, under 1 MB).
@@ -125,7 +125,7 @@ class LiveText:
         options: LiveOptions = LiveOptions(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`hear` makes text of 16 kHz speech; `clock` tells seconds and times it."""
+        """`hear` makes text of 16 kHz speech; `clock` gives seconds and times it."""
         self._hear, self._detector, self._options, self._clock = hear, detector, options, clock
         self._lock = threading.Lock()
         self._rest = np.zeros(0, np.float32)  # less than a frame

@@ -81,8 +81,8 @@ class OnnxTranscriber(WindowedTranscriber):
     def size(self) -> EngineSize:
         """Parameters and bytes of the graphs' files.
 
-        The runtime does not tell what it holds; the file's bytes stand for the weights loaded. It
-        may lay them out anew for its products, which a measured peak shows and this does not.
+        The runtime does not report what it holds; the file's bytes stand for the weights loaded. It
+        may lay them out again for its products, which a measured peak shows and this does not.
         """
         stored = self.record.weights_bytes
         return EngineSize(self.record.parameters, stored, stored, stored)

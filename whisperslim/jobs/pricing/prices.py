@@ -40,7 +40,7 @@ def run_prices(run: RunDir, recipe: Recipe, speech: SpeechModel) -> dict[str, fl
         return found
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); put it back, or start the run anew: without it "
+            f"{path} cannot be read ({error}); put it back, or start a new run: without it "
             "the target means something else"
         ) from error
 

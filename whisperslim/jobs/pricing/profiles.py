@@ -34,7 +34,7 @@ def save_profile(profile: Profile) -> Path:
     """Keep a profile, instead of an earlier one of the same kind. Returns its file.
 
     Raises `RunError` when it cannot be written, `PlanError` when the file there is damaged;
-    `check_kept` tells both before.
+    `check_kept` reports both before.
     """
     path = profile_path(profile.engine)
     others = [each for each in _read(path) if _kind(each) != _kind(profile)]

@@ -42,7 +42,7 @@ class TrialNeeds:
 
 
 def trial_recipe() -> Recipe:
-    """The quick preset under the name that tells its runs from others."""
+    """The quick preset under the name that sets its runs apart from others."""
     return with_values(load_recipe(PRESET), {"name": NAME})
 
 

@@ -68,7 +68,7 @@ class GaugeView:
 
 @dataclass(frozen=True)
 class RunView:
-    """The state of a run as far as its events tell.
+    """The state of a run as far as its events say.
 
     Attributes:
         state: queued, running, stopped, failed or finished. A worker that was killed left no

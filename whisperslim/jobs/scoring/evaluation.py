@@ -211,7 +211,7 @@ class Evaluation:
     def write_record(self, path: Path) -> None:
         """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv.
 
-        Raises `RunError` when the place cannot be written to; `check_places` tells that before.
+        Raises `RunError` when the place cannot be written to; `check_places` reports that before.
         """
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
         write_text_checked(path.with_suffix(".tsv"), self.result.rows())

@@ -78,7 +78,7 @@ def _recipe(run: RunDir) -> dict[str, Any]:
 class TrainingClips:
     """The recordings a model was trained on, found again by their bytes.
 
-    A copy under another name is recognized, a recording decoded and saved anew is not. `files` are
+    A copy under another name is recognized, a recording decoded and saved again is not. `files` are
     those that are still there; data sets of the hub are not among them.
     """
 

@@ -21,7 +21,7 @@ def stored_results(
 ) -> dict[str, EvalResult] | None:
     """What an earlier attempt, or the run this one was derived from, wrote under eval/.
 
-    The stored texts are compared anew, so scores are those of today's normalizers. Seconds are of
+    The stored texts are compared again, so scores are those of today's normalizers. Seconds are of
     the time of the measurement. `decoding` is how texts are read off the model now. None when
     anything that the figures depend on differs, or when the files are not whole: then they are to
     be measured.

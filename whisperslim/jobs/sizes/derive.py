@@ -1,4 +1,4 @@
-"""A new run of another size beside a finished one: tuned already, planned anew, yet to be cut."""
+"""A new run of another size beside a finished one: tuned already, planned again, not cut yet."""
 
 import os
 import shutil

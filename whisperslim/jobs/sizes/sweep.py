@@ -192,7 +192,7 @@ def _point(
 def _timed_here(
     tuned: TunedRun, point: SweepPoint, progress: Callable[[Event], None]
 ) -> SweepPoint:
-    """The point, with its time taken anew when the stored one is of another machine."""
+    """The point, with its time measured again when the stored one is of another machine."""
     folder = tuned.run.path.parent / point.run
     context = StageContext(tuned.run, tuned.recipe, progress)
     here = machine(context.device)
@@ -207,7 +207,7 @@ def _timed_here(
 def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
     """The run derived for this size: one that is there already, else a new one.
 
-    The recipe alone does not tell: a run may have been derived in another currency than the
+    The recipe alone does not show it: a run may have been derived in another currency than the
     method's own.
     """
     zeroed = zeroed_at(tuned, target)
@@ -247,7 +247,7 @@ def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> 
 
     if run_worker(derived, [follow]):
         raise RunError(
-            f"the size could not be made: {derived.name} failed, as {derived.events_path} tells; "
+            f"the size could not be made: {derived.name} failed, as {derived.events_path} says; "
             "fix the cause and sweep again: what is done stays"
         )
     return derived.stage_done("evaluate")

@@ -76,7 +76,7 @@ class TunedFacts:
     model_type: str = "whisper"
 
     def describes(self, weights: Path) -> bool:
-        """Whether the file is the one that was read, as far as its size and time tell."""
+        """Whether the file is the one that was read, as far as its size and time show."""
         found = weights.stat()
         return (
             self.weights_bytes == found.st_size
@@ -175,7 +175,7 @@ def open_tuned(run: RunDir, terms: Terms | None = None) -> TunedRun:
 
 
 def find_facts(run: RunDir) -> TunedFacts:
-    """What `tuned.json` says; found anew when it is of another weights file or says too little.
+    """What `tuned.json` says; found again when it is of another weights file or says too little.
 
     Raises:
         RunError: there is no tuned model, `tuned.json` is damaged, or it cannot be written.
@@ -185,7 +185,7 @@ def find_facts(run: RunDir) -> TunedFacts:
     if not weights.is_file():
         raise RunError(
             f"the run {run.name} has no tuned model any more ({weights}); put it back, or start "
-            "the run anew"
+            "a new run"
         )
     stored = _read(path)
     if stored is None or not stored.describes(weights):

@@ -85,7 +85,7 @@ def _set_up_torch(context: StageContext) -> None:
         torch.set_num_threads(runtime.threads)
     if context.device == "cpu":
         set_up_matmul(context.run, context.emit)
-    # Stages draw from the generator in turn; each seeds it anew so that skipping one is no matter.
+    # Stages draw from the generator in turn; each seeds it: a skipped one changes nothing.
     torch.manual_seed(runtime.seed)
     if runtime.device == "auto":
         context.emit(Notice(message=f"running on {context.device.upper()}"))

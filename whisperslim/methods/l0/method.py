@@ -152,7 +152,7 @@ class L0Distill(CompressionMethod):
     def scores(self) -> Scores:
         """Log odds that a unit is open, its sub-layer's and its layer's masks included.
 
-        They rank as the probabilities do, and tell apart what is nearly certain. Equal ones are
+        They rank as the probabilities do, and separate what is nearly certain. Equal ones are
         ranked by the norm their weights had at the start against their group's.
         """
         return {

@@ -9,7 +9,7 @@ With `x = w^2` of an element, or the mean of the squares of a unit's weights,
 
 That the forward is hard is known from reviews of the paper only; the straight-through backward is
 our choice. Nothing of a matrix's size is kept for the backward pass but the masked matrix itself:
-the soft mask is computed anew.
+the soft mask is computed again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

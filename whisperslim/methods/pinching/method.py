@@ -15,7 +15,7 @@ counts the steps at which that was needed. Groups with a frozen parameter are no
 
 Each training step costs, beyond plain tuning: for units, one pass over the prunable weights
 forward and one backward; for elements, about three each way and the memory of one masked copy of
-the weights. Under elements, decoding in training computes the masks anew for every token.
+the weights. Under elements, decoding in training computes the masks again for every token.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -115,7 +115,7 @@ class SparseGroupLasso(CompressionMethod):
             self._shrink_units(learning_rate, step)
 
     def hold_zeros(self) -> None:
-        """None: the penalties make zeros anew at every step."""
+        """None: the penalties make zeros again at every step."""
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """The share of each group's units that is pulled towards zero, where `weighting` acts."""

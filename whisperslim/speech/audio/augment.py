@@ -26,7 +26,7 @@ __all__ = ["AugmentOptions", "Augmenter", "add_noise", "change_gain", "change_sp
 
 def rng_for(seed: int, epoch: int, key: str) -> np.random.Generator:
     """The generator that belongs to one clip in one epoch of one run; the same everywhere."""
-    # Not hash(): Python salts it anew in each process.
+    # Not hash(): Python salts it differently in each process.
     digest = hashlib.sha256(f"{seed}\0{epoch}\0{key}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))
 

@@ -160,7 +160,7 @@ class Segment:
         return (self.end - self.start) / SAMPLE_RATE
 
     def of(self, audio: np.ndarray) -> np.ndarray:
-        """The segment's own samples, a view. `is_silent(segment.of(audio))` tells silent ones."""
+        """The segment's own samples, a view. `is_silent(segment.of(audio))` finds silent ones."""
         return audio[self.start : self.end]
 
 

@@ -40,7 +40,7 @@ _OWN_FILES = ("??/*.npy", f"??/{TEMPORARY}*", f"{TEMPORARY}*", FILE_PATTERN)
 class AudioCache:
     """Decoded clips in `folder`, named by the SHA-256 of the recording's bytes.
 
-    A moved or renamed recording is found again; a changed one is decoded anew. Samples are rounded
+    A moved or renamed recording is found again; a changed one is decoded again. Samples are rounded
     to 16 bits, on the first load too: what a clip sounds like does not depend on the cache. One
     minute of speech takes 1.92 MB. A file is an ordinary .npy followed by a CRC-32 of it. Several
     processes and threads may share a folder.
@@ -206,7 +206,7 @@ def cache_use(folder: Path) -> CacheUse:
 def clear_cache(folder: Path) -> CacheUse:
     """Delete what `AudioCache` has written to `folder`, and nothing else there; says how much.
 
-    Work that goes on meanwhile decodes anew. Raises `OSError` for a file that cannot be deleted.
+    Work that goes on meanwhile decodes again. Raises `OSError` for a file that cannot be deleted.
     """
     found = _files(folder)
     for _, _, path in found:

@@ -28,7 +28,7 @@ class RecordingFacts:
     A stamp is a file's size, time of change and path in a string: another one is another recording
     until its bytes are read. Lines are only added, each in one write, so that several processes may
     add at once; of two lines with one stamp the later counts. Each begins with a CRC-32 of the
-    rest. A file with damaged lines is made anew from the whole ones, and `announce` given the fact.
+    rest. A file with damaged lines is made again from whole ones, and `announce` given the fact.
     """
 
     def __init__(self, folder: Path, version: str, announce: Callable[[str], None]) -> None:
@@ -73,7 +73,7 @@ class RecordingFacts:
         if len(whole) < len(lines):
             self._announce(
                 f"{self._file}: {len(lines) - len(whole)} of {len(lines)} lines are damaged; it is "
-                "made anew without them, and those recordings are looked at again"
+                "made again without them, and those recordings are looked at again"
             )
             # A folder that may not be written to is announced when something is stored.
             with suppress(OSError):

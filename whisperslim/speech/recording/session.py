@@ -118,7 +118,7 @@ class RecordingSession:
         return next(iter(later or missing), None)
 
     def write_manifest(self) -> None:
-        """Write the list of recordings anew, unless it is as it should be."""
+        """Write the list of recordings again, unless it is as it should be."""
         wanted = self._manifest_text()
         there = self.manifest.read_text("utf-8") if self.manifest.is_file() else ""
         if wanted != there:

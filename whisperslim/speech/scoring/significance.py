@@ -18,7 +18,7 @@ from whisperslim.speech.scoring.wer import Score
 
 ALPHA = 0.05
 
-# Our choice: with fewer utterances than this that tell the systems apart, the normal curve is a
+# Our choice: with fewer utterances than this that separate the systems, the normal curve is a
 # poor stand-in for the sum (4 of 200 utterances one word better: 0.044 against an exact 0.125).
 NORMAL_FROM = 50
 
@@ -47,7 +47,7 @@ class MatchedPairs:
 
     `mean_difference` is in word errors per utterance, b - a. `statistic` is z: that mean over its
     standard error; infinite when every utterance differs by the same non-zero number. `exact`
-    tells whether the p-value comes from the exact sign-flip distribution or from the normal curve.
+    says whether the p-value comes from the exact sign-flip distribution or from the normal curve.
     """
 
     p_value: float

@@ -15,7 +15,7 @@ from whisperslim.scripts import SCRIPTS_OF
 NO_SCRIPT = "none"
 OTHER = "other"
 MIXED = "mixed"
-# Unicode's names of the scripts told apart; a letter of any further one is `OTHER`.
+# Unicode's names of the scripts that are distinguished; a letter of any further one is `OTHER`.
 TOLD_APART = ("Devanagari", "Arabic", "Latin")
 
 _OF_SCRIPT = {script: regex.compile(rf"\p{{Script={script}}}") for script in TOLD_APART}

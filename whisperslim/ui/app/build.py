@@ -202,7 +202,7 @@ def _front(blocks: gr.Blocks, access: Access, uploads: Path) -> Callable[[App], 
 def _show_no_hidden_progress(blocks: gr.Blocks) -> None:
     """Name no component for progress that is hidden.
 
-    Else Gradio tells every output of every event so far of each change of any event's state, and
+    Else Gradio notifies every output of every event so far of each change of any event's state, and
     looks for each of them from the root of the page's tree: seconds of a browser's time at the
     start, and a third of a processor for ever after.
     """

@@ -61,7 +61,7 @@ def connect_try_it(
             compare.reference: found.said,
         }
 
-    # Not before the model is in its list: the tab reads its lists anew when it opens.
+    # Not before the model is in its list: the tab reads its lists again when it opens.
     def open_compare(name: str) -> Updates:
         return {tabs: gr.update(selected="compare")} if name else unchanged()
 

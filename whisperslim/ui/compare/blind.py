@@ -76,7 +76,7 @@ def tally_html(comparisons: Iterable[Compared]) -> str:
     ]
     said = (
         "Share of the votes that prefer a side, with Wilson's binomial interval. An interval that "
-        "holds 50 % tells no side better."
+        "holds 50 % favors neither side."
     )
     return (
         '<div class="ws-card ws-figures">'

@@ -236,7 +236,7 @@ def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> Batch
     if not (same and earlier.broken_off and _written(files) < _written([earlier.path])):
         return asked
     present = {(clip.key, clip.reference) for clip in clips}
-    # One that could not be heard is tried again; one whose text was corrected is scored anew.
+    # One that could not be heard is tried again; one whose text was corrected is scored again.
     rows = tuple(
         row for row in earlier.rows if (row.key, row.reference) in present and not row.problem
     )

@@ -119,7 +119,7 @@ _NOT_KNOWN = "No verdict: what was said is not known."
 def comparison_html(compared: Compared, sound: bytes = b"") -> str:
     """Recording, verdict, what was said, what each side wrote, and the figures of all under it.
 
-    Of hidden sides, nothing is in it that tells which is which. `sound` is a FLAC file.
+    Of hidden sides, nothing in it shows which is which. `sound` is a FLAC file.
     """
     said = _said(compared)
     if compared.hidden:
@@ -160,7 +160,7 @@ def _hidden(compared: Compared) -> str:
 
 
 def _shared_note(first: HeardSide, second: HeardSide) -> str:
-    """What both notes say. What only one says, such as a bound reached, may tell which it is."""
+    """What both notes say. What only one says, such as a bound reached, may reveal which it is."""
     ours, theirs = (side.note.split(_NOTES_JOINED_BY) for side in (first, second))
     return _NOTES_JOINED_BY.join(said for said in ours if said in theirs)
 
@@ -408,7 +408,7 @@ h1 { font-size: 1.4rem; margin: 0 0 .2rem; }
 def comparison_page(compared: Compared, sound: bytes) -> str:
     """A whole HTML page with fonts, styles and the recording inside; it asks for nothing else.
 
-    Raises `UsageError` while the sides are hidden: the page would tell which is which.
+    Raises `UsageError` while the sides are hidden: the page would show which is which.
     """
     _check_shown(compared)
     styles = "\n".join(sheet.read_text("utf-8") for sheet in (STYLE_SHEET, COMPARE_SHEET))
@@ -445,7 +445,7 @@ def write_record(compared: Compared, folder: Path) -> Path:
 
 def _check_shown(compared: Compared) -> None:
     if compared.hidden:
-        raise UsageError("vote first; the file would tell which side is which")
+        raise UsageError("vote first; the file would show which side is which")
 
 
 def _written(path: Path, content: str) -> Path:

@@ -111,7 +111,7 @@ class Previews:
         return {"key": key}
 
     def feed(self, asked: object) -> dict[str, Any]:
-        """Take `pcm`, 16-bit samples in base64, and tell the text so far."""
+        """Take `pcm`, 16-bit samples in base64, and return the text so far."""
         given = _mapping(asked)
         pcm = _samples(given.get("pcm"))
         with self._alone(given.get("key")) as found:

@@ -38,7 +38,7 @@ from whisperslim.ui.parts.demo_clips import demo_clip
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates, Values, inputs_of, read, unchanged
 
-# What the recorder tells the script of `live_text`; the page works without it.
+# What the recorder sends to the script of `live_text`; the page works without it.
 _LIVE = ("live", "blind", *(each.name for each in dataclass_fields(AskedModels)))
 _START = f"""(...given) => {{
   const asked = Object.fromEntries({json.dumps(_LIVE)}.map((name, at) => [name, given[at]]));
@@ -136,7 +136,7 @@ def connect_compare(
     # What is said while the recorder rests is not in the recording either.
     for event in (tab.audio.stop_recording, tab.audio.pause_recording):
         event(None, None, None, js=_STOP)
-    # Text of both models by name would tell A from B.
+    # Text of both models by name would reveal which is A.
     cleared = [tab.audio.clear, tab.audio.upload, tab.clip.input, tab.blind.input]
     gr.on(cleared, None, None, None, js=_CLEAR)
     tab.clip.input(take_clip, tab.clip, [tab.audio, tab.reference], **quiet)

@@ -50,7 +50,7 @@ def problems_of(context: AppContext, form: RecipeForm, shown: Values) -> Mapping
 def mark_changes(form: RecipeForm, before: Marked, now: Marked) -> Updates:
     """Marks set and taken away; controls whose state is the same are left alone.
 
-    A page of a hundred controls that are all sent anew while somebody types would stutter.
+    A page of a hundred controls that are all sent again while somebody types would stutter.
     """
     updates: Updates = {}
     for each in form.fields:

@@ -67,7 +67,7 @@ def lay_out_card() -> TryCard:
     with gr.Column(visible=False, elem_classes=["ws-try"], elem_id="try") as part:
         with gr.Row(equal_height=True):
             with gr.Column(scale=4, min_width=280):
-                offer = gr.HTML("", elem_id="try-told")
+                offer = gr.HTML("", elem_id="try-offer")
             with gr.Column(scale=1, min_width=150):
                 button = gr.Button("Try it", variant="primary", elem_id="try-it")
         progress = gr.HTML("", elem_id="try-progress")

@@ -218,7 +218,7 @@ def _made(side: "SideChoice") -> Path:
     from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER, demo_clips
 
     speech = load_model(side.path)
-    # By the weights and not by the name: a folder may be trained anew.
+    # By the weights and not by the name: a folder may be trained again.
     name = f"{speech.info.weights_sha256[:16]}-{side.engine}-{side.quantize}"
     out = cache_root() / "engines" / name
     if not is_export(out):
@@ -229,6 +229,6 @@ def _made(side: "SideChoice") -> Path:
 
 
 def _version(name: str) -> str:
-    """Changes when a folder's weights do, so that a model trained anew is loaded anew."""
+    """Changes when a folder's weights do, so that a model trained again is loaded again."""
     files = [*sorted(Path(name).glob("*.safetensors")), Path(name) / EXPORT_FILE]
     return " ".join(str(file.stat().st_mtime_ns) for file in files if file.is_file())

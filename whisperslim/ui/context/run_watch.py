@@ -75,7 +75,7 @@ class RunWatch:
         return run
 
     def view(self, run: RunDir) -> RunView:
-        """The state of a run as its events tell it now."""
+        """The state of a run as its events have it now."""
         with self._lock:
             offset, view = self._known.get(run.path, (0, RunView()))
             if _size(run.events_path) < offset:

@@ -62,7 +62,7 @@ def loss_figure(view: RunView) -> go.Figure:
                 x=[offsets[stage] + step for step in series.steps],
                 y=series.values,
                 name=text(term),
-                # One entry for all stages of a term: their dashes tell them apart.
+                # One entry for all stages of a term: their dashes set them apart.
                 legendgroup=text(term),
                 showlegend=text(term) not in [trace.name for trace in made.data],
                 hovertemplate="step %{x}<br>%{y:.4g}<extra>"

@@ -182,7 +182,7 @@ def heard_again(session: RecordingSession, sentence: int) -> tuple[int, np.ndarr
     """A recording for the page's player, from the disk; None when there is none to be heard."""
     try:
         samples = session.samples(sentence)
-    except DataError:  # `state_html` tells it
+    except DataError:  # `state_html` shows it
         return None
     return None if samples is None else (RATE, samples)
 

@@ -38,7 +38,7 @@ def exports_of(run: RunDir) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _headline(path: str, written: int, exports: tuple[str, ...]) -> str:
-    """`written` and `exports` tell when it must be made anew."""
+    """`written` and `exports` say when it must be made again."""
     run = RunDir(Path(path))
     try:
         tiles = [*_size(run, exports), *_speed(run), *_errors(run)]

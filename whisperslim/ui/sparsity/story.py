@@ -78,7 +78,7 @@ def percent_words(share: float) -> str:
 
 
 def _permille(shares: Mapping[str, float], keys: Sequence[str]) -> list[float]:
-    # Four digits: enough to tell "some" from "none", few enough to travel.
+    # Four digits: enough to separate "some" from "none", few enough to travel.
     return [round(shares[key], 4) for key in keys]
 
 
@@ -207,7 +207,7 @@ def connect_story(
     measured = ModelCache(measure, capacity=16)
 
     @for_people
-    def tell(name: str | None) -> Updates:
+    def shown(name: str | None) -> Updates:
         if not name:
             return {story.replay: "", **_no_bytes(story)}
         run = context.watch.open(name)
@@ -215,7 +215,7 @@ def connect_story(
         return {story.replay: replay_html(frames), **_bytes(story, run, measured)}
 
     before.then(
-        tell,
+        shown,
         choice,
         story.outputs(),
         concurrency_id="sparsity",

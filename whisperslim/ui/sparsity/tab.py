@@ -29,7 +29,7 @@ _NOTHING = empty(
     "No pruned run yet",
     "A run appears here once it has decided what to cut, at the end of its stage plan.",
 )
-# Finer than the eye can tell, coarser than one unit of a small model.
+# Finer than the eye can see, coarser than one unit of a small model.
 _STEP = 0.01
 
 
@@ -81,7 +81,7 @@ def lay_out_sparsity() -> SparsityTab:
             step=_STEP,
             interactive=False,
             min_width=280,
-            label="Target, planned anew",
+            label="Target, planned again",
             elem_id="sparsity-target",
             info=target_help(OF_WEIGHTS),
         )

@@ -144,7 +144,7 @@ class Wav2Vec2Family(CTC):
         """States of samples, each clip made of mean 0 and variance 1 where the model asks for it.
 
         Zeros at the end of a clip are padding. As transformers' processors have it, models with
-        layer norms among their convolutions are told so, by a mask, and those with one group norm,
+        layer norms among their convolutions get a mask of it, and those with one group norm,
         which are trained without, are not.
         """
         inner, config = cast(Any, self.encoder(model)), cast(Any, model).config

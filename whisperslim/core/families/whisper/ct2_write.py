@@ -67,7 +67,7 @@ def present_layers(model: nn.Module, stack: str) -> list[int]:
 
 
 def cross_attention_layers(model: nn.Module) -> list[int]:
-    """Which of the decoder layers that stay, counted anew, attend to the encoder."""
+    """Which of the decoder layers that stay, counted again, attend to the encoder."""
     layers: Any = model.get_submodule("model.decoder.layers")
     kept = [layers[i] for i in present_layers(model, "decoder")]
     return [i for i, layer in enumerate(kept) if not _is_absent(layer.encoder_attn)]
