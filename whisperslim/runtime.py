@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from whisperslim.engines.base import EngineSize, Transcriber, Transcript
+from whisperslim.engines.base import EngineSize, Transcript
 from whisperslim.engines.opening import open_transcriber
+from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.window import hearing_window
 
@@ -29,7 +30,7 @@ Recording = str | Path | bytes | np.ndarray
 class Model:
     """A model that listens. `engine` is what it runs in."""
 
-    engine: Transcriber
+    engine: WindowedTranscriber
 
     @property
     def name(self) -> str:
@@ -40,19 +41,23 @@ class Model:
         """Parameters, and bytes on disk and in memory."""
         return self.engine.size()
 
-    def transcribe(self, recording: Recording, language: str = "hi") -> Transcript:
+    def transcribe(
+        self, recording: Recording, language: str = "hi", *, words: bool = False
+    ) -> Transcript:
         """What is said in a recording of any length and, for files, any common format.
 
         Args:
             recording: See `Recording`.
             language: Whisper's code of the language spoken.
+            words: Whether to say of each word when it was said, which takes a little longer.
 
         Raises:
             AudioError: the recording cannot be read or is not usable.
-            UsageError: the model does not know the language.
+            UsageError: the model does not know the language, or cannot tell when words were said.
         """
         sound = recording if isinstance(recording, np.ndarray) else decode(recording)
-        return self.engine.transcribe(sound, language)
+        engine = self.engine.telling_words() if words else self.engine
+        return engine.transcribe(sound, language)
 
 
 def load(

@@ -95,13 +95,29 @@ def transcribe(
     files: Files,
     language: Language = "hi",
     window: Window = "fit",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="text: a line each. srt, vtt: subtitles. tsv: their times in ms. json: parts, "
+            "words and times. All but text are timed by the words.",
+        ),
+    ] = "text",
     as_json: AsJson = False,
 ) -> None:
     """Write down what is said in recordings: one line each, `file: text`."""
+    from whisperslim.engines import transcripts
     from whisperslim.speech.audio.audio import decode
 
+    transcripts.check_form(form)
+    write = transcripts.SUBTITLES.get(form)
+    if write is not None and len(files) > 1:
+        raise UsageError(f"--format {form} is of one recording; give one FILE with it")
     engine = _transcriber(model, window)
-    records, failed = [], False
+    if form != "text":
+        engine = engine.telling_words()
+    records: list[dict[str, Any]] = []
+    failed = False
     for file in files:
         try:
             transcript = engine.transcribe(decode(file), language)
@@ -109,11 +125,14 @@ def transcribe(
             announce(f"error: {error}")
             failed = True
             continue
-        records.append({"file": str(file), **asdict(transcript)})
-        if not as_json:
-            say(f"{file}: {transcript.text}")
-    if as_json:
-        print_json(records)
+        if as_json:
+            records.append({"file": str(file), **asdict(transcript)})
+        elif form == "json":
+            records.append({"file": str(file), **transcripts.record(transcript, language)})
+        else:
+            say(write(transcript) if write else f"{file}: {transcript.text}")
+    if as_json or form == "json":
+        print_json(records if as_json else transcripts.document(engine.name, records))
     if failed:
         raise typer.Exit(1)
 

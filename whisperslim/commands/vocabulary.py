@@ -40,3 +40,7 @@ def trim(
         for name, one in ((model, speech), (str(out), trimmed))
     ]  # fmt: skip
     print_table(("model", "tokens", "parameters", "weights"), rows)
+    if timestamps:
+        tokens = vocabulary.size - vocabulary_for(speech, language).size
+        weights = tokens * trimmed.family.width(trimmed.model)
+        announce(f"{tokens} of the tokens are timestamps: {millions(weights)} parameters")

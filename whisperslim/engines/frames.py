@@ -53,6 +53,10 @@ class FramesTranscriber(WindowedTranscriber):
         """Itself: it writes the letters it was made with."""
         return self
 
+    def telling_words(self) -> Self:
+        """Itself: its words always come with their times."""
+        return self
+
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, along the greedy path."""
         started = time.perf_counter()

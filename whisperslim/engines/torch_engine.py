@@ -15,16 +15,19 @@ from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.timing.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import UsageError
+from whisperslim.exported.ctc import Word
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
 
 @dataclass(frozen=True)
 class TorchTranscriber(WindowedTranscriber):
-    """A loaded model as a `Transcriber`."""
+    """A loaded model as a `Transcriber`; with `words` it tells when each was said."""
 
     speech: SpeechModel
     window: WindowPolicy
+    words: bool = False
 
     @property
     def name(self) -> str:
@@ -51,6 +54,10 @@ class TorchTranscriber(WindowedTranscriber):
         """As `WindowedTranscriber.in_own_script`, as its family does."""
         return replace(self, speech=self.speech.in_own_script())
 
+    def telling_words(self) -> Self:
+        """As `WindowedTranscriber.telling_words`; a family without a decoder tells always."""
+        return replace(self, words=True)
+
     @torch.no_grad()
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, as its family decodes."""
@@ -58,13 +65,30 @@ class TorchTranscriber(WindowedTranscriber):
         started = time.perf_counter()
         firsts: list[float] = []
         # Ids come back as Python numbers, so a GPU has finished when the clock is read.
+        states = self._encode(given)
         (written,) = speech.family.decode(
-            speech.model, speech.tokens, self._encode(given), [seconds], language,
+            speech.model, speech.tokens, states, [seconds], language,
             on_first=lambda: firsts.append(time.perf_counter() - started),
         )  # fmt: skip
         first = firsts[0] if firsts else None
         text = speech.tokens.decode(written.ids)
-        return Heard(text, len(written.ids), written.at_limit, first, written.ids, written.words)
+        words = written.words
+        if self.words and not words and written.ids:
+            words = self._timed(states, written.ids, seconds, language)
+        return Heard(text, len(written.ids), written.at_limit, first, written.ids, words)
+
+    def _timed(
+        self, states: torch.Tensor, ids: tuple[int, ...], seconds: float, language: str
+    ) -> tuple[Word, ...]:
+        speech = self.speech
+        found = speech.family.word_times(
+            speech.model, speech.tokens, states, ids, seconds, language
+        )
+        if found is None:
+            raise UsageError(
+                f"{self.name} has no attention left that tells when words were said; ask for text"
+            )
+        return found
 
     def describe_decoding(self) -> str:
         """As its family does."""

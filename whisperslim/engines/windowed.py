@@ -87,6 +87,15 @@ class WindowedTranscriber(ABC):
         """
         raise UsageError(f"{self.name} cannot be held to the language's own script")
 
+    def telling_words(self) -> Self:
+        """The same model, which says of each word when it was said.
+
+        Raises `UsageError` from an engine that cannot do that.
+        """
+        raise UsageError(
+            f"{self.name} cannot tell when words were said; PyTorch and ONNX Runtime can"
+        )
+
     def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """What the encoder makes of a segment, `(positions, d_model)` float32.
 

@@ -92,8 +92,8 @@ class Word:
         text: As in the transcript.
         start: Where the first frame of its first token begins, in seconds.
         end: Where the last frame of its last token ends, in seconds.
-        confidence: Mean probability, over the frames of the greedy path that wrote it. How sure
-            the model was, which is not how often it is right.
+        confidence: Mean probability, over the frames of the greedy path that wrote it, or over its
+            tokens. How sure the model was, which is not how often it is right.
     """
 
     text: str

@@ -5,3 +5,5 @@ FRAMES_FILE = "frames.onnx"  # of a model that scores frames: one graph
 FEATURES, STATES = "features", "states"
 TOKENS, POSITIONS, LOGITS = "tokens", "positions", "logits"
 PAST, PRESENT, CROSS = "past", "present", "cross"
+QUERIES = "cross_queries"
+"""Of a layer whose attention tells when words were said; asked for by who wants that alone."""

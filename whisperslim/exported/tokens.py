@@ -48,6 +48,10 @@ class PromptTokens:
         found: dict[str, int] = self.tokenizer.get_vocab()
         return found
 
+    def spelt(self, identifier: int) -> str:
+        """A token as the tokenizer spells it; empty for an id it has not."""
+        return self.tokenizer.id_to_token(identifier) or ""
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; control tokens dropped, broken UTF-8 shown as the replacement mark."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()

@@ -88,7 +88,11 @@ class Graphs:
             tokens, places = ids[:, at : at + new].numpy(), np.arange(at, at + new)
             result = run(self.decoder, {"tokens": tokens, "positions": places, **cross, **caches})
             found.append(result.pop("logits")[0])
-            caches = {name.replace("present", "past"): value for name, value in result.items()}
+            caches = {
+                name.replace("present", "past"): value
+                for name, value in result.items()
+                if name.startswith("present")
+            }
             at += new
         return np.stack(found)
 

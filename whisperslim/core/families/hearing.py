@@ -236,6 +236,22 @@ class Hearing(Protocol):
         """
         ...
 
+    def word_times(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        states: torch.Tensor,
+        ids: Sequence[int],
+        seconds: float,
+        language: str,
+    ) -> tuple[Word, ...] | None:
+        """When the words of a text were said, for models whose `Written.words` has none.
+
+        None where the model does not tell. Arguments as of `decode`, for one clip; `ids` is its
+        text.
+        """
+        ...
+
     def in_own_script(self) -> Self:
         """A family whose texts are held to the script of their language.
 

@@ -141,6 +141,7 @@ def _answer(
         send(outbox, {}, states)
     else:
         hearing = engine.in_own_script() if message["own_script"] else engine
+        hearing = hearing.telling_words() if message["words"] else hearing
         heard = hearing.hear(given, message["seconds"], message["language"])
         ids = None if heard.ids is None else [int(i) for i in heard.ids]
         wrote = {"text": heard.text, "tokens": heard.tokens, "at_limit": bool(heard.at_limit)}

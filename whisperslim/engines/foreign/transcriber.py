@@ -167,6 +167,7 @@ class ForeignTranscriber(WindowedTranscriber):
         takes: What it says it takes; none of that is in our own memory.
         limits: On each request.
         own_script: Whether its texts are held to the script of their language.
+        words: Whether it is asked when words were said.
     """
 
     window: WindowPolicy
@@ -177,6 +178,7 @@ class ForeignTranscriber(WindowedTranscriber):
     takes: EngineSize
     limits: Limits = field(default_factory=Limits)
     own_script: bool = False
+    words: bool = False
 
     @classmethod
     def open(
@@ -248,7 +250,12 @@ class ForeignTranscriber(WindowedTranscriber):
 
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`. Raises `ExportError` when the process ends over it."""
-        request = {"language": language, "seconds": seconds, "own_script": self.own_script}
+        request = {
+            "language": language,
+            "seconds": seconds,
+            "own_script": self.own_script,
+            "words": self.words,
+        }
         limit = self.limits.hear_seconds + self.limits.per_second * seconds
         answer, _ = self.child.ask(request, given, limit)
         with _answers_checked():
@@ -261,6 +268,10 @@ class ForeignTranscriber(WindowedTranscriber):
                 None if ids is None else tuple(typed(i, int) for i in typed(ids, list)),
                 tuple(record_of(Word, word) for word in typed(answer["words"], list)),
             )
+
+    def telling_words(self) -> Self:
+        """As `WindowedTranscriber.telling_words`; an engine that cannot says so when it hears."""
+        return replace(self, words=True)
 
     def in_own_script(self) -> Self:
         """As `WindowedTranscriber.in_own_script`."""

@@ -10,13 +10,16 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
+from whisperslim.core.disk.untrusted import typed
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.onnx.frames import open_frames
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
-from whisperslim.errors import ExportError
+from whisperslim.errors import ExportError, UsageError
 from whisperslim.exported.bounds import DecoderRules, DecodingOptions
+from whisperslim.exported.ctc import Word
 from whisperslim.exported.names import (
+    CROSS,
     DECODER_FILE,
     ENCODER_FILE,
     FEATURES,
@@ -25,11 +28,13 @@ from whisperslim.exported.names import (
     PAST,
     POSITIONS,
     PRESENT,
+    QUERIES,
     STATES,
     TOKENS,
 )
 from whisperslim.exported.own_script import ScriptMask, mask_for
 from whisperslim.exported.tokens import PromptTokens, read_tokens
+from whisperslim.exported.word_times import TimingHeads, attention, timed_words, token_starts
 from whisperslim.heap import give_back
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
@@ -57,6 +62,7 @@ class OnnxTranscriber(WindowedTranscriber):
         tokens: Its tokenizer.
         encoder, decoder: The sessions of the two graphs.
         decoding: Bounds of a text's length.
+        timing: Where to read off when words were said; None: they are not timed.
     """
 
     record: ExportRecord
@@ -66,6 +72,7 @@ class OnnxTranscriber(WindowedTranscriber):
     encoder: onnxruntime.InferenceSession
     decoder: onnxruntime.InferenceSession
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    timing: TimingHeads | None = None
 
     @property
     def name(self) -> str:
@@ -100,13 +107,52 @@ class OnnxTranscriber(WindowedTranscriber):
         started = time.perf_counter()
         prompt = self.tokens.prompt(language)
         limit = self.decoding.limit(seconds, self.rules.positions, len(prompt))
+        heard = self._heard(mel)
         ids: list[int] = []
+        chances: list[float] = []
         first: float | None = None
-        for token in self._written(mel, prompt, limit, language):
+        for token, logits in self._written(heard, prompt, limit, language):
             first = time.perf_counter() - started if first is None else first
             if token != self.tokens.end:
                 ids.append(token)
-        return Heard(self.tokens.decode(ids), len(ids), len(ids) >= limit, first, tuple(ids))
+                if self.timing:
+                    chances.append(_chance(logits, token))
+        words = self._timed(heard, prompt, ids, chances, seconds) if self.timing and ids else ()
+        at_limit = len(ids) >= limit
+        return Heard(self.tokens.decode(ids), len(ids), at_limit, first, tuple(ids), words)
+
+    def telling_words(self) -> Self:
+        """As `WindowedTranscriber.telling_words`.
+
+        Raises `UsageError` for an export that was made before this could be asked for.
+        """
+        return replace(self, timing=_timing(self.record, self.decoder))
+
+    def _timed(
+        self,
+        heard: Values,
+        prompt: list[int],
+        ids: list[int],
+        chances: list[float],
+        seconds: float,
+    ) -> tuple[Word, ...]:
+        """One more pass, over the whole text at once, in which heads show where they attend."""
+        assert self.timing is not None
+        row = [*prompt, *ids]
+        layers = sorted({layer for layer, _ in self.timing.heads})
+        given = self._given(row, 0, heard, _empty_caches(self.decoder))
+        names = [f"{QUERIES}_{layer}" for layer in layers]
+        found = _run(self.decoder, names, given)
+        queries = {layer: found[f"{QUERIES}_{layer}"].numpy()[0] for layer in layers}
+        keys = {layer: heard[f"{CROSS}_keys_{layer}"].numpy()[0] for layer in layers}
+        weights = []
+        for layer, head in self.timing.heads:
+            width = keys[layer].shape[-1]
+            # The state at one place predicts the token at the next.
+            asked = queries[layer][len(prompt) - 1 :, head * width : (head + 1) * width]
+            weights.append(attention(asked, keys[layer][head], self.timing.scale))
+        starts = token_starts(np.stack(weights), seconds)
+        return timed_words(ids, starts, chances, self.tokens.spelt, self.tokens.decode)
 
     def describe_decoding(self) -> str:
         """Greedy, within its bounds."""
@@ -118,10 +164,9 @@ class OnnxTranscriber(WindowedTranscriber):
         return states
 
     def _written(
-        self, mel: np.ndarray, prompt: list[int], limit: int, language: str
-    ) -> Iterator[int]:
-        """At most `limit` tokens, the end token last if it comes."""
-        heard = self._heard(mel)
+        self, heard: Values, prompt: list[int], limit: int, language: str
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """At most `limit` tokens, the end token last if it comes, each with all logits."""
         caches = _empty_caches(self.decoder)
         forbidden = self._forbidden()
         at_start = list(self.rules.suppress_at_start)
@@ -137,7 +182,7 @@ class OnnxTranscriber(WindowedTranscriber):
             position += len(ids)
             ids = [int(logits.argmax())]
             state = script.step(state, ids[0]) if script is not None else state
-            yield ids[0]
+            yield ids[0], logits
             if ids[0] == self.tokens.end:
                 return
 
@@ -163,13 +208,44 @@ class OnnxTranscriber(WindowedTranscriber):
         self, ids: list[int], position: int, heard: Values, caches: Values
     ) -> tuple[np.ndarray, Values]:
         """Logits after `ids`, the first of which is at `position`, and the caches with them in."""
-        tokens = np.array([ids], np.int64)
-        places = np.arange(position, position + len(ids), dtype=np.int64)
-        given = {TOKENS: _value(tokens), POSITIONS: _value(places), **heard, **caches}
-        names = [output.name for output in self.decoder.get_outputs()]
-        found = _run(self.decoder, names, given)
+        outputs = [output.name for output in self.decoder.get_outputs()]
+        names = [name for name in outputs if not name.startswith(QUERIES)]
+        found = _run(self.decoder, names, self._given(ids, position, heard, caches))
         logits: np.ndarray = found.pop(LOGITS).numpy()[0]
         return logits, {name.replace(PRESENT, PAST, 1): value for name, value in found.items()}
+
+    def _given(self, ids: list[int], position: int, heard: Values, caches: Values) -> Values:
+        tokens = np.array([ids], np.int64)
+        places = np.arange(position, position + len(ids), dtype=np.int64)
+        return {TOKENS: _value(tokens), POSITIONS: _value(places), **heard, **caches}
+
+
+def _chance(logits: np.ndarray, token: int) -> float:
+    """Probability of a token; what is never written has none."""
+    raised = np.exp(logits - logits.max())
+    return float(raised[token] / raised.sum())
+
+
+def _timing(record: ExportRecord, decoder: onnxruntime.InferenceSession) -> TimingHeads:
+    """What an export says of it, checked: somebody may have sent the folder."""
+    heads = {i.name: i.shape[1] for i in decoder.get_inputs() if i.name.startswith(CROSS)}
+    shown = {output.name for output in decoder.get_outputs()}
+    try:
+        found: dict[str, Any] = typed(record.settings["word_times"], dict)
+        pairs = tuple((typed(i, int), typed(h, int)) for i, h in typed(found["heads"], list))
+        scale = typed(found["scale"], float)
+        for layer, head in pairs:
+            known = heads[f"{CROSS}_keys_{layer}"]
+            if not 0 <= head < known or f"{QUERIES}_{layer}" not in shown:
+                raise ValueError(f"head {head} of layer {layer}")
+        if not pairs:
+            raise ValueError("no head")
+    except (KeyError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"the export of {record.source} cannot tell when words were said ({error}): it was "
+            "made before that was possible, or has no attention for it; export the model again"
+        ) from error
+    return TimingHeads(pairs, scale)
 
 
 def open_export(

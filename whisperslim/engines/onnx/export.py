@@ -1,12 +1,15 @@
 """Write a model for ONNX Runtime: any cut, in float32, or in blocks of 8 or 4 bits."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
 
 from whisperslim.core.families.whisper.decoder import as_whisper
 from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
+from whisperslim.core.families.whisper.timing import timing_heads
 from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
 from whisperslim.core.families.whisper_ctc.onnx import write_frames
 from whisperslim.core.loading import SpeechModel
@@ -47,15 +50,18 @@ def check(speech: SpeechModel, quantize: str) -> None:
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """The model's graphs and the tokenizer into the existing folder `folder`."""
     many, few = PRECISIONS[quantize]
+    timing: dict[str, Any] = {}
     if isinstance(speech.model, WhisperForCTC):
         frames = OnnxBuilder("frames", many)
         write_frames(speech.model, frames)
         files = frames.save(folder / FRAMES_FILE)
     else:
         files = _write_two(speech, folder, many, few)
+        where = timing_heads(as_whisper(speech.model))
+        timing = {"word_times": asdict(where)} if where else {}
     copy_side_files(speech.path, folder)
     versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-    return Written(files, versions, {"bits": few.bits, "block": few.block})
+    return Written(files, versions, {"bits": few.bits, "block": few.block, **timing})
 
 
 def _write_two(

@@ -18,7 +18,9 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from whisperslim.core.families.hearing import PieceEvidence, StepOutputs, Tokens, Written
 from whisperslim.errors import DataError
 from whisperslim.exported.bounds import DecodingOptions
+from whisperslim.exported.ctc import Word
 from whisperslim.exported.own_script import ScriptMask, mask_for
+from whisperslim.exported.word_times import timed_words, token_starts
 
 # Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept
 # in memory, for every length that occurs. The padding is never counted. Our choice.
@@ -125,6 +127,44 @@ class AttentionDecoder(ABC):
     @abstractmethod
     def suppression(self, model: nn.Module, tokens: Tokens) -> Suppression:
         """What is never written."""
+
+    def attention(
+        self, model: nn.Module, ids: torch.Tensor, states: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Of one pass: states of the tokens `ids`, and how heads that follow the sound attend.
+
+        `(1, length, width)` and `(heads, length, positions)` of one clip. None where it is not
+        known which heads these are.
+        """
+        return None
+
+    @torch.no_grad()
+    def word_times(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        states: torch.Tensor,
+        ids: Sequence[int],
+        seconds: float,
+        language: str,
+    ) -> tuple[Word, ...] | None:
+        """As `Hearing.word_times`, from one more pass over the whole text."""
+        prompted = cast(PromptedTokens, tokens)
+        prompt = prompted.prompt(language)
+        row = torch.tensor([[*prompt, *ids]], device=states.device)
+        found = self.attention(model, row, states)
+        if found is None:
+            return None
+        hidden, weights = found
+        # The state at one place predicts the token at the next.
+        writing = slice(len(prompt) - 1, None)
+        logits = self.project(model, hidden[0, writing]).float()
+        logits[:, list(self.suppression(model, tokens).always)] = -torch.inf
+        wanted = torch.tensor([*ids, prompted.end], device=states.device)
+        chances = logits.softmax(-1).gather(-1, wanted[:, None])[:, 0].tolist()
+        starts = token_starts(weights[:, writing].float().cpu().numpy(), seconds)
+        spelt = {number: token for token, number in tokens.vocabulary().items()}
+        return timed_words(ids, starts, chances, lambda i: spelt[i], tokens.decode)
 
     def text_limit(self, model: nn.Module, seconds: float) -> int | None:
         """The decoder's positions, however long the sound."""

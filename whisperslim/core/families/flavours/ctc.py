@@ -168,6 +168,18 @@ class CTC(ABC):
         paths = [read_path(path, sure, known, timing, length) for path, sure, length in rows]
         return [Written(path.ids, words=path.words) for path in paths]
 
+    def word_times(
+        self,
+        model: nn.Module,
+        tokens: Tokens,
+        states: torch.Tensor,
+        ids: Sequence[int],
+        seconds: float,
+        language: str,
+    ) -> None:
+        """None: words come with the text, in `Written.words`."""
+        return None
+
     def in_own_script(self) -> Self:
         """Itself: it writes the letters it was made with."""
         return self

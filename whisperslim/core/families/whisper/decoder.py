@@ -1,6 +1,6 @@
 """Where Whisper's decoder is, and what it must not write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from transformers import WhisperForConditionalGeneration
 
 from whisperslim.core.families.flavours.attention_decoder import AttentionDecoder, Suppression
 from whisperslim.core.families.hearing import Tokens
+from whisperslim.core.families.whisper.timing import crossings, timing_heads
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.errors import ExportError, UsageError
 
@@ -74,6 +75,41 @@ class WhisperDecoder(AttentionDecoder):
         """Products with the token embedding."""
         logits: torch.Tensor = as_whisper(model).proj_out(states)
         return logits
+
+    def attention(
+        self, model: nn.Module, ids: torch.Tensor, states: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """As `AttentionDecoder.attention`, whatever kernel attention is computed with."""
+        where = timing_heads(as_whisper(model))
+        if where is None:
+            return None
+        crossing = crossings(model)
+        seen: dict[tuple[int, str], torch.Tensor] = {}
+        layers = {layer for layer, _ in where.heads}
+
+        def see(layer: int, which: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
+            def keep(module: nn.Module, given: Any, made: torch.Tensor) -> None:
+                seen[layer, which] = made[0].unflatten(-1, (crossing[layer].num_heads, -1))
+
+            return keep
+
+        hooks = [
+            getattr(crossing[layer], which).register_forward_hook(see(layer, which))
+            for layer in layers
+            for which in ("q_proj", "k_proj")
+        ]
+        try:
+            hidden = self.run_decoder(model, ids, states, use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        weights = [
+            (
+                seen[layer, "q_proj"][:, head] @ seen[layer, "k_proj"][:, head].T * where.scale
+            ).softmax(-1)
+            for layer, head in where.heads
+        ]
+        return hidden, torch.stack(weights)
 
     def positions(self, model: nn.Module) -> int:
         """As the function of this name."""

@@ -20,6 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import sinusoids
 
+from whisperslim.core.families.whisper.timing import timing_heads
 from whisperslim.core.families.whisper.units import AbsentAttention, AbsentLayer, AbsentLinear
 from whisperslim.exported.names import (
     CROSS,
@@ -28,6 +29,7 @@ from whisperslim.exported.names import (
     PAST,
     POSITIONS,
     PRESENT,
+    QUERIES,
     STATES,
     TOKENS,
 )
@@ -115,8 +117,11 @@ def write_decoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> N
 
     Inputs: `tokens` `(1, new)`, their `positions` `(new,)`, `past_keys_L` and `past_values_L`
     `(1, heads, old, width)` of the earlier tokens, and the encoder graph's keys and values.
-    Outputs: `logits` `(1, vocabulary)`, `present_keys_L` and `present_values_L`.
+    Outputs: `logits` `(1, vocabulary)`, `present_keys_L` and `present_values_L`; and of layers
+    that tell when words were said `cross_queries_L` `(1, new, heads * width)`.
     """
+    where = timing_heads(model)
+    timing = {layer for layer, _ in where.heads} if where else set()
     decoder: Any = model.model.decoder
     tokens = to.input(TOKENS, (1, "new"), integer=True)
     positions = to.input(POSITIONS, ("new",), integer=True)
@@ -131,7 +136,7 @@ def write_decoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> N
             caches = _cache(to, PAST, index, layer.self_attn, "old")
             x = _add(to, x, _own_attention(to, x, name, layer, caches, index))
         if _attends(layer.encoder_attn):
-            x = _add(to, x, _cross_attention(to, x, name, layer, index))
+            x = _add(to, x, _cross_attention(to, x, name, layer, index, index in timing))
         x = _feed_forward(to, x, name, layer)
     (last,) = to.node("Gather", x, to.numbers(-1), axis=1)
     (last,) = to.node("Reshape", last, to.numbers(1, int(model.config.d_model)))
@@ -202,11 +207,15 @@ def _own_attention(
     return _projected(to, mixed, f"{name}.self.out", attention)
 
 
-def _cross_attention(to: GraphBuilder, x: str, name: str, layer: Any, index: int) -> str:
+def _cross_attention(
+    to: GraphBuilder, x: str, name: str, layer: Any, index: int, timing: bool
+) -> str:
     attention = layer.encoder_attn
     normed = to.norm(x, f"{name}.cross.norm", layer.encoder_attn_layer_norm)
     projection = attention.q_proj
     query = to.product(normed, f"{name}.cross.query", projection.weight, projection.bias)
+    if timing:
+        to.output(query, f"{QUERIES}_{index}", (1, "new", int(projection.out_features)))
     heard = _cache(to, CROSS, index, attention, "heard")
     mixed = _attention(to, attention, query, *heard)[0]
     return _projected(to, mixed, f"{name}.cross.out", attention)
