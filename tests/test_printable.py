@@ -119,7 +119,7 @@ def test_no_memory_is_said_in_a_sentence(
     def fails(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(cli, "command_line", lambda asked: fails)
     with pytest.raises(SystemExit) as ended:
         cli.main(["runs"])
     said = capsys.readouterr().err
