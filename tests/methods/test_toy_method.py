@@ -26,7 +26,7 @@ from whisperslim.methods.sgl.two_pass import with_zeros
 class ToyOptions:
     """Knobs of the toy."""
 
-    favour: float = option(1.0, "How much later units count for.", minimum=0.0, maximum=9.0)
+    favor: float = option(1.0, "How much later units count for.", minimum=0.0, maximum=9.0)
 
     def __post_init__(self) -> None:
         check(self)
@@ -44,8 +44,8 @@ class Toy(CompressionMethod):
         self._model, self._groups = model, tuple(groups)
 
     def scores(self) -> Scores:
-        favour = self._options.favour
-        return {g.key: favour * torch.arange(g.count) / g.count for g in self._groups}
+        favor = self._options.favor
+        return {g.key: favor * torch.arange(g.count) / g.count for g in self._groups}
 
     def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
         plan = plan_to_budget(self.scores(), self._groups, self._target.removed)
@@ -85,11 +85,11 @@ def test_the_toy_keeps_every_promise(name: str, toy: None, shop: Workshop, tmp_p
 
 
 def test_recipes_and_forms_know_the_toy_while_it_is_there(toy: None) -> None:
-    assert dotted_specs("toy")["method.favour"].maximum == 9.0
-    values = {"method": {"name": "toy", "favour": 2.0}, "data": {"train": ["a"]}}
+    assert dotted_specs("toy")["method.favor"].maximum == 9.0
+    values = {"method": {"name": "toy", "favor": 2.0}, "data": {"train": ["a"]}}
     assert "favor: 2.0" in to_yaml(from_mapping(values))
-    wrong = {"method": {"name": "toy", "favour": 10.0}, "data": {"train": ["a"]}}
-    with pytest.raises(RecipeError, match=r"method\.favour"):
+    wrong = {"method": {"name": "toy", "favor": 10.0}, "data": {"train": ["a"]}}
+    with pytest.raises(RecipeError, match=r"method\.favor"):
         from_mapping(wrong)
 
     methods.unregister("toy")

@@ -42,7 +42,7 @@ from whisperslim.ui.record.desk import FOLDER, RecordingDesk
 from whisperslim.ui.record.microphone import ComputerMicrophone
 from whisperslim.ui.record.tab import FILLED, connect_record, lay_out_record
 from whisperslim.ui.record.tab import STYLE_SHEET as RECORD_SHEET
-from whisperslim.ui.runs.actions import connect as connect_actions
+from whisperslim.ui.runs import actions
 from whisperslim.ui.runs.report import report_of
 from whisperslim.ui.runs.tab import (
     NOTHING_DRAWN,
@@ -117,7 +117,7 @@ def build(
         connect_record(record, RecordingDesk(app.runs / FOLDER), blocks, filled, tabs)
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
-        connect_actions(runs.actions, compare, app, chosen, tabs, refresh)
+        actions.connect(runs.actions, compare, app, chosen, tabs, refresh)
         connect_try_it(compress.trial, compare, app, blocks, chosen, tabs, refresh)
         connect_tradeoff(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
     _show_no_hidden_progress(blocks)
