@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 WORKING_MS = 240_000  # a busy machine loads torch twice on the way
 
 
-def test_wrong_values_are_told_beside_their_fields(page: Page, served: Served) -> None:
+def test_wrong_values_are_reported_beside_their_fields(page: Page, served: Served) -> None:
     page.locator("#field-name textarea").fill("no/folder")
     page.locator("#field-train-steps input").fill("-5")
     page.locator("#start").click()

@@ -78,7 +78,7 @@ def test_another_size_is_planned_predicted_and_measured(page: Page) -> None:
     expect(page.locator("#curve .xtitle")).to_have_text("size on disk")
 
 
-def test_wrong_targets_are_told_at_the_control(page: Page) -> None:
+def test_wrong_targets_are_reported_at_the_control(page: Page) -> None:
     tab(page, "Trade-off")
     page.locator("#sweep-targets textarea").fill("half of it")
     page.locator("#sweep").click()

@@ -181,7 +181,7 @@ def test_a_disk_that_refuses_the_state(tmp_path: Path, small_files: None) -> Non
         (STUDENT_FILE, None), (STUDENT_FILE, b""), (STUDENT_FILE, b"garbage!" * 9),
     ],
 )  # fmt: skip
-def test_damage_is_told(tmp_path: Path, file: str, content: bytes | None) -> None:
+def test_damage_is_reported(tmp_path: Path, file: str, content: bytes | None) -> None:
     folder = save(tmp_path, 1)
     if content is None:
         (folder / file).unlink()
@@ -193,7 +193,7 @@ def test_damage_is_told(tmp_path: Path, file: str, content: bytes | None) -> Non
 
 @pytest.mark.parametrize("file", [STATE_FILE, STUDENT_FILE])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_a_file_cut_short_is_told(tmp_path: Path, file: str, share: float) -> None:
+def test_a_file_cut_short_is_reported(tmp_path: Path, file: str, share: float) -> None:
     folder = save(tmp_path, 1)
     data = (folder / file).read_bytes()
     (folder / file).write_bytes(data[: int(len(data) * share)])

@@ -31,7 +31,7 @@ def test_all_is_on_the_disk_before_a_folder_appears(
 
 
 @pytest.mark.parametrize(("number", "reported"), [(errno.EINVAL, False), (errno.EIO, True)])
-def test_a_disk_that_fails_is_told_and_one_that_cannot_flush_is_not(
+def test_a_disk_that_fails_is_reported_and_one_that_cannot_flush_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reported: bool
 ) -> None:
     def fsync(descriptor: int) -> None:

@@ -80,7 +80,7 @@ def test_a_hugging_face_folder(folder: Path) -> None:
     assert found == ResolvedModel(str(folder), folder, "hf", "local folder", digest)
 
 
-def test_a_slim_folder_is_told_by_its_record(folder: Path) -> None:
+def test_a_slim_folder_is_reported_by_its_record(folder: Path) -> None:
     (folder / "slim.json").write_text("{}")
     assert resolve(str(folder)).kind == "slim"
 

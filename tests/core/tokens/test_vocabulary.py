@@ -239,7 +239,7 @@ def test_timestamps_stay_when_asked_for(full: SpeechModel, table: TokenTable) ->
     assert choose(unnamed, ["hi"]).keep == without.keep
 
 
-def test_an_unknown_language_is_told_with_the_known_ones(table: TokenTable) -> None:
+def test_an_unknown_language_is_reported_with_the_known_ones(table: TokenTable) -> None:
     with pytest.raises(UsageError, match=r"'fr'.*ar, en, hi, mr"):
         choose(table, ["hi", "fr"])
     with pytest.raises(UsageError, match="at least one"):

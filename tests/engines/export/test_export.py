@@ -127,7 +127,7 @@ def test_not_a_number_is_refused_however_quantized(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     speech: SpeechModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behave(monkeypatch, "full")

@@ -58,7 +58,7 @@ def test_the_folder_arrives_whole_in_one_commit(tmp_path: Path) -> None:
     assert made.get("private") is True or made.get("visibility") == "private"
 
 
-def test_a_refusal_is_told(tmp_path: Path) -> None:
+def test_a_refusal_is_reported(tmp_path: Path) -> None:
     with fake_hub() as hub:
         hub.refuse = 401
         with pytest.raises(ExportError, match=r"could not be uploaded.*hf auth whoami"):

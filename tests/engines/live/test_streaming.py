@@ -292,7 +292,7 @@ def test_a_busy_lane_means_fewer_passes_and_no_backlog() -> None:
     assert len(model.heard) == 1 and model.heard[0] == pytest.approx(5.0, abs=FRAME)
 
 
-def test_what_went_wrong_in_the_lane_is_told() -> None:
+def test_what_went_wrong_in_the_lane_is_reported() -> None:
     lane = Lane()
 
     def fail() -> None:

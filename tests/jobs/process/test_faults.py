@@ -111,7 +111,7 @@ def spoil(file: Path) -> None:
 @pytest.mark.parametrize(
     ("trouble", "reported"), [("low", r"2 MB free\. Make room"), ("full", r"(?i)make room")]
 )
-def test_a_full_disk_is_told_and_room_lets_it_go_on(
+def test_a_full_disk_is_reported_and_room_lets_it_go_on(
     ground: Ground, tmp_path: Path, trouble: str, reported: str
 ) -> None:
     with small_disk(tmp_path / "disk"):
@@ -123,7 +123,7 @@ def test_a_full_disk_is_told_and_room_lets_it_go_on(
         assert_goes_on_to_the_same_end(run, ground)
 
 
-def test_files_that_may_not_grow_are_told(ground: Ground, tmp_path: Path) -> None:
+def test_files_that_may_not_grow_are_reported(ground: Ground, tmp_path: Path) -> None:
     run = new_run(tmp_path, ground.values)
     assert work_to_end(run, ground.cache, "small files") == 1
     last = found_events(run)[-1]
@@ -131,7 +131,7 @@ def test_files_that_may_not_grow_are_told(ground: Ground, tmp_path: Path) -> Non
     assert_goes_on_to_the_same_end(run, ground)
 
 
-def test_a_disk_too_small_for_the_run_is_told_before_it_begins(
+def test_a_disk_too_small_for_the_run_is_reported_before_it_begins(
     ground: Ground, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk", megabytes=10):
@@ -141,7 +141,7 @@ def test_a_disk_too_small_for_the_run_is_told_before_it_begins(
         assert run.status() == RunStatus.QUEUED
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(ground: Ground, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_reported(ground: Ground, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk"):
         run = new_run(tmp_path / "disk", ground.values)
         mount("-o", "remount,ro", str(tmp_path / "disk"))

@@ -87,7 +87,7 @@ def test_work_that_says_its_own_end_is_not_ended_twice(run: RunDir) -> None:
     assert kinds(run) == ["run_started", "finished"]
 
 
-def test_a_failure_is_told_with_its_stage(run: RunDir) -> None:
+def test_a_failure_is_reported_with_its_stage(run: RunDir) -> None:
     def work(run: RunDir, emit: Sink) -> None:
         emit(events.StageStarted("two"))
         raise TrainingError("the loss is not finite")
@@ -256,7 +256,7 @@ def test_a_worker_that_cannot_start_says_why(run: RunDir, monkeypatch: pytest.Mo
     assert run.status() == RunStatus.QUEUED
 
 
-def test_a_worker_that_never_takes_the_run_is_ended_and_told(
+def test_a_worker_that_never_takes_the_run_is_ended_and_reported(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     idle = [sys.executable, "-c", "import time; time.sleep(600)"]

@@ -115,7 +115,7 @@ def test_numbers_that_cannot_be_counted_with_are_refused_in_words(key: str, numb
     assert len(str(refused.value)) < 1000
 
 
-def test_changes_are_told_in_order_and_lists_are_values() -> None:
+def test_changes_are_reported_in_order_and_lists_are_values() -> None:
     before = {"name": "a", "data.train": ["x"], "flag": False, "target.removed": 0.3}
     after = {"name": "a", "data.train": ("x",), "flag": 0, "target.removed": 0.5, "new": 1}
     assert changes(before, after) == [Change("flag", False, 0), Change("target.removed", 0.3, 0.5)]

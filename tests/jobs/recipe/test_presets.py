@@ -74,6 +74,6 @@ def test_the_baseline_prunes_nothing_and_updates_as_often_as_the_recipe_it_is_fo
     assert dense.train.steps == sum(stage.steps for stage in stages)
 
 
-def test_an_unknown_preset_is_told_with_the_known_ones() -> None:
+def test_an_unknown_preset_is_reported_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="quick-demo"):
         preset_path("quik-demo")

@@ -57,7 +57,7 @@ def test_yaml_is_complete() -> None:
     assert keys | {"name", "model", "language"} == set(dotted_specs("sgl"))
 
 
-def test_all_problems_are_told_at_once_by_dotted_name() -> None:
+def test_all_problems_are_reported_at_once_by_dotted_name() -> None:
     found = problems_of(
         {
             **MINIMAL,
@@ -271,7 +271,7 @@ def test_paths_become_absolute_from_here_or_from_the_project(
     assert found.model == str(tmp_path / "small-model")
 
 
-def test_data_that_is_not_there_is_told_before_a_run_begins() -> None:
+def test_data_that_is_not_there_is_reported_before_a_run_begins() -> None:
     recipe = from_mapping({"data": {"train": ["nowhere#train"], "test": ["assets/none"]}})
     with pytest.raises(RecipeError) as caught:
         with_absolute_paths(recipe)

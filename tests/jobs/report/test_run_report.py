@@ -173,7 +173,7 @@ def test_without_its_model_a_runs_room_is_not_known(tmp_path: Path) -> None:
     room.require_room_for(run)
 
 
-def test_too_little_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_room_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = light_run(tmp_path, "r")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3_000_000))
     with pytest.raises(RunError, match=r"has 3 MB free and the run may need 50 MB\. Make room"):

@@ -35,7 +35,7 @@ def places(tmp_path: Path) -> Path:
     ("name", "reported"),
     [("held", NO_FILE), (".", NO_FILE), ("taken/a", NO_FOLDER), ("taken/a/b", NO_FOLDER)],
 )
-def test_a_place_of_another_kind_is_told(places: Path, name: str, reported: str) -> None:
+def test_a_place_of_another_kind_is_reported(places: Path, name: str, reported: str) -> None:
     with pytest.raises(RunError, match=reported):
         require_writable(places / name)
 
@@ -47,14 +47,14 @@ def test_looking_at_a_good_place_makes_and_changes_nothing(places: Path, name: s
     assert (places / "taken").read_text() == "mine"
 
 
-def test_a_disk_that_may_only_be_read_is_told_before_the_work(tmp_path: Path) -> None:
+def test_a_disk_that_may_only_be_read_is_reported_before_the_work(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk"):
         mount("-o", "remount,ro", str(tmp_path / "disk"))
         with pytest.raises(RunError, match="may not be written to; make the folder writable"):
             require_writable(tmp_path / "disk" / "new" / "record.json")
 
 
-def test_the_name_told_is_that_which_was_asked_for(places: Path) -> None:
+def test_the_name_reported_is_that_which_was_asked_for(places: Path) -> None:
     (places / "temporary").write_text("")
     with pytest.raises(RunError, match=f"^{places / 'held'}: {NO_FILE}"), disk_errors(places):
         (places / "temporary").replace(places / "held")
@@ -139,7 +139,7 @@ def test_commands_tell_a_place_of_another_kind(
     assert done.code == 1 and reported in done.err
 
 
-def test_a_profile_without_a_place_is_told_before_it_is_measured(
+def test_a_profile_without_a_place_is_reported_before_it_is_measured(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WHISPERSLIM_CACHE", str(places / "taken"))
@@ -155,7 +155,7 @@ def test_a_profile_without_a_place_is_told_before_it_is_measured(
     "arguments",
     [("export", "m", "shut/out", "--engine", "hf"), ("trim", "m", "shut/out", "--language", "hi")],
 )
-def test_a_folder_that_may_not_be_looked_into_is_told(
+def test_a_folder_that_may_not_be_looked_into_is_reported(
     cli: Cli,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],

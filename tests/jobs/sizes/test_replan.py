@@ -314,7 +314,7 @@ def test_a_prediction_of_other_weights_does_not_count(spoilt: RunDir) -> None:
         stored_prediction(spoilt, 0.55, 0.05)
 
 
-def test_what_the_disk_refuses_of_a_size_is_told(spoilt: RunDir) -> None:
+def test_what_the_disk_refuses_of_a_size_is_reported(spoilt: RunDir) -> None:
     found = predict(spoilt, 0.55, 0.05, clips=1)
     shutil.rmtree(spoilt.path / "predictions", ignore_errors=True)
     (spoilt.path / "predictions").write_text("mine")

@@ -268,7 +268,7 @@ def test_a_failed_size_names_its_run(untouched: RunDir, monkeypatch: pytest.Monk
         sweep(untouched, [0.2], 0)
 
 
-def test_a_damaged_curve_is_told(copied: RunDir) -> None:
+def test_a_damaged_curve_is_reported(copied: RunDir) -> None:
     (copied.path / "sweep.json").write_text('{"points": [{"target": 1}]}')
     with pytest.raises(RunError, match="sweep again"):
         read_sweep(copied)

@@ -129,7 +129,7 @@ def test_facts_of_an_older_version_are_counted_anew(
     replan(older, 0.3, 0.0)
 
 
-def test_zeros_of_training_are_told_beside_the_slider(tmp_path: Path) -> None:
+def test_zeros_of_training_are_reported_beside_the_slider(tmp_path: Path) -> None:
     sizes = FakeResizing()
     app = AppContext(RunWatch(tmp_path / "runs"), resizing=sizes)
     fake = make_run(app.runs)

@@ -311,7 +311,7 @@ def test_levels_are_in_db_below_full_scale_and_ignore_an_offset() -> None:
     np.testing.assert_allclose(audio.frame_levels(np.zeros(400, np.float32)), [-100.0, -100.0])
 
 
-def test_silence_is_told_from_speech() -> None:
+def test_silence_is_reported_from_speech() -> None:
     hiss = np.random.default_rng(0).normal(0, 1e-3, 48_000).astype(np.float32)  # -60 dB
     assert audio.is_silent(hiss)
     assert audio.is_silent(np.zeros(0, np.float32))

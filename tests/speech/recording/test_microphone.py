@@ -267,7 +267,7 @@ def test_places_that_cannot_be_written_are_refused(sound: FakeSound, tmp_path: P
         record(1, tmp_path / "folder.wav")
 
 
-def test_without_portaudio_the_way_to_get_it_is_told(
+def test_without_portaudio_the_way_to_get_it_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     source = "raise OSError('PortAudio library not found')"
@@ -280,7 +280,7 @@ def test_without_portaudio_the_way_to_get_it_is_told(
     assert issubclass(MicrophoneError, AudioError)
 
 
-def test_without_sounddevice_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sounddevice_the_way_to_get_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MicrophoneError, match="pip install sounddevice"):
         list_devices()

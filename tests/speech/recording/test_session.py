@@ -115,7 +115,7 @@ def test_a_failed_write_keeps_the_earlier_reading(
     assert not [path for path in session.folder.rglob(".*")]
 
 
-def test_a_nearly_full_disk_is_told_beforehand(
+def test_a_nearly_full_disk_is_reported_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = create_session(tmp_path, "asha", SENTENCES)
@@ -278,7 +278,7 @@ def test_a_good_reading_has_no_doubts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("level", "said"), [(0.008, "very quiet"), (1.0, "too loud")])
-def test_mishaps_are_told(tmp_path: Path, level: float, said: str) -> None:
+def test_mishaps_are_reported(tmp_path: Path, level: float, said: str) -> None:
     (doubt,) = check_take(write(tmp_path / "a.wav", tone(1.0, level))).doubts
     assert said in doubt
 

@@ -73,7 +73,7 @@ def wait_until_served(port: int) -> None:
 
 
 @pytest.mark.parametrize("app", [True, False])
-def test_a_port_in_use_is_told_in_a_sentence(tmp_path: Path, app: bool) -> None:
+def test_a_port_in_use_is_reported_in_a_sentence(tmp_path: Path, app: bool) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -87,7 +87,7 @@ def test_a_port_in_use_is_told_in_a_sentence(tmp_path: Path, app: bool) -> None:
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_an_app_told_to_end_takes_its_uploads_with_it(tmp_path: Path) -> None:
+def test_an_app_asked_to_end_takes_its_uploads_with_it(tmp_path: Path) -> None:
     port = free_port()
     started = command(port, tmp_path, app=True)
     try:

@@ -59,7 +59,7 @@ def test_strange_devices_are_refused(device: object) -> None:
         microphone().start(device)
 
 
-def test_a_failing_device_is_told_when_stopped() -> None:
+def test_a_failing_device_is_reported_when_stopped() -> None:
     def fails(seconds: float, path: Path, device: int | None, stop: threading.Event) -> Path:
         raise AudioError("it was unplugged")
 

@@ -167,7 +167,7 @@ def test_compare_refuses_what_it_cannot_use(
     assert listener.compared == []
 
 
-def test_a_recording_that_was_cleared_away_is_told(tmp_path: Path) -> None:
+def test_a_recording_that_was_cleared_away_is_reported(tmp_path: Path) -> None:
     compare_tab.keep_here(None)
     for gone in (str(tmp_path / "gone.wav"), "x" * 9999, "a\0b"):
         with pytest.raises(AudioError, match="no longer here; record or choose it again"):

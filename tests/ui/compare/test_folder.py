@@ -96,7 +96,7 @@ def test_sources_that_are_none(source: Any) -> None:
         check_source(source)
 
 
-def test_empty_and_missing_folders_are_told(tmp_path: Path) -> None:
+def test_empty_and_missing_folders_are_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "missing"):
         with pytest.raises(DataError):

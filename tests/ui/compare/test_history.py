@@ -125,7 +125,7 @@ def test_deleted_is_gone(history: History) -> None:
     assert history.listed() == [] and list(history.folder.iterdir()) == []
 
 
-def test_a_disk_that_takes_nothing_is_told(history: History) -> None:
+def test_a_disk_that_takes_nothing_is_reported(history: History) -> None:
     history.runs.mkdir()
     history.folder.write_text("a file in the way")
     with pytest.raises(RunError, match="could not be kept"):

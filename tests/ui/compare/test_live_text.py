@@ -221,7 +221,7 @@ def test_a_slow_dense_model_stops_and_the_slim_one_goes_on() -> None:
     assert slow.samples == 100 and "dense" not in previews.end({"key": key})
 
 
-def test_an_error_of_the_dense_model_is_told_and_the_slim_one_goes_on() -> None:
+def test_an_error_of_the_dense_model_is_reported_and_the_slim_one_goes_on() -> None:
     class Failing(FakeSession):
         def feed(self, audio: np.ndarray, wait: float = 0.0) -> Any:
             raise AudioError("no sound")

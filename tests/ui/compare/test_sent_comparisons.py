@@ -112,7 +112,7 @@ def test_other_values_are_themselves() -> None:
 
 
 @pytest.mark.parametrize("content", [DEEP.encode(), b"\xff", b"", b"9" * 5000])
-def test_what_is_no_json_is_told(content: bytes) -> None:
+def test_what_is_no_json_is_reported(content: bytes) -> None:
     with pytest.raises(ValueError):
         json_of(content)
 

@@ -51,7 +51,7 @@ def test_a_whole_export_comes_back(tmp_path: Path) -> None:
         ("settings", DEEP),
     ],
 )
-def test_a_damaged_export_is_told(tmp_path: Path, path: str, value: Any) -> None:
+def test_a_damaged_export_is_reported(tmp_path: Path, path: str, value: Any) -> None:
     RECORD.write(tmp_path)
     file = tmp_path / "export.json"
     text = spoilt(json.loads(file.read_text("utf-8")), path, value)
@@ -62,7 +62,7 @@ def test_a_damaged_export_is_told(tmp_path: Path, path: str, value: Any) -> None
 
 
 @pytest.mark.parametrize("family", [{}, {"positions": 448, "suppress": ["a"]}, {"letters": 3}])
-def test_rules_that_are_none_are_told(tmp_path: Path, family: dict[str, Any]) -> None:
+def test_rules_that_are_none_are_reported(tmp_path: Path, family: dict[str, Any]) -> None:
     replace(RECORD, family=family).write(tmp_path)
     with pytest.raises(ExportError, match="no rules for a decoder"):
         decoder_rules(read_export(tmp_path))

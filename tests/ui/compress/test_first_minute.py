@@ -148,7 +148,7 @@ def test_nothing_is_wrong_or_changed_in_a_fresh_form(app: AppContext, form: Reci
     assert "Unchanged from" in check.changes_html(form, found, "quick-demo")
 
 
-def test_changes_are_told_by_the_labels_of_the_page(form: RecipeForm) -> None:
+def test_changes_are_reported_by_the_labels_of_the_page(form: RecipeForm) -> None:
     values = shown(form, target__removed=0.6, vocabulary__timestamps=True, name="<b>")
     page = check.changes_html(form, check.form_changes(form, values, DEMO), "demo")
     assert "3 changes from demo" in page

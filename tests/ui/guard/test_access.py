@@ -44,7 +44,7 @@ def test_other_computers_need_a_password_or_the_owners_word(address: str) -> Non
     [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True),
      ("0.0.0.0", False), ("localhost.example", False), ("2130706433", False), ("", False)],
 )  # fmt: skip
-def test_loopback_is_told_by_the_address(address: str, own: bool) -> None:
+def test_loopback_is_reported_by_the_address(address: str, own: bool) -> None:
     assert is_loopback(address) is own
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         access(address, unsafe=True)
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -96,7 +96,7 @@ def test_a_port_in_use_is_told() -> None:
     check_port("127.0.0.1", taken)
 
 
-def test_ports_and_addresses_that_are_none_are_told() -> None:
+def test_ports_and_addresses_that_are_none_are_reported() -> None:
     for port in (-1, 65_536):
         with pytest.raises(UsageError, match="from 1024 to 65535"):
             check_port("127.0.0.1", port)

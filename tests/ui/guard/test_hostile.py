@@ -203,7 +203,7 @@ def test_data_is_found_in_the_folder_of_the_app_and_in_the_projects(
 
 @many
 @given(st.dictionaries(st.text(max_size=8) | SECTIONS, VALUES, max_size=6))
-def test_recipes_are_understood_or_told(data: dict[str, Any]) -> None:
+def test_recipes_are_understood_or_refused(data: dict[str, Any]) -> None:
     try:
         from_mapping(data)
     except WhisperSlimError as error:
@@ -212,7 +212,7 @@ def test_recipes_are_understood_or_told(data: dict[str, Any]) -> None:
 
 @many
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
-def test_manifests_are_read_or_told(tmp_path: Path, content: bytes) -> None:
+def test_manifests_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     for name in ("m.tsv", "m.jsonl"):
         (tmp_path / name).write_bytes(content)
         try:

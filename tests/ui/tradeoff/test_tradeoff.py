@@ -99,7 +99,7 @@ def test_line_goes_from_small_to_large() -> None:
     assert trace.y[-1] == pytest.approx(30.0)
 
 
-def test_several_runs_are_told_apart_by_name_and_method() -> None:
+def test_several_runs_are_reported_apart_by_name_and_method() -> None:
     figure = tradeoff_figure([make_sweep("one", "sgl"), make_sweep("two", "imp")])
     assert [trace.name for trace in figure.data] == ["one · sgl", "two · imp"]
     assert len({trace.line.color for trace in figure.data}) == 2
@@ -326,7 +326,9 @@ def test_targets_that_will_not_do_are_explained(typed: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(("high", "largest"), [(0.84376, 0.8437), (0.84379, 0.8437), (0.8, 0.8)])
-def test_the_largest_target_that_is_told_is_one_that_will_do(high: float, largest: float) -> None:
+def test_the_largest_target_that_is_reported_is_one_that_will_do(
+    high: float, largest: float
+) -> None:
     with pytest.raises(UsageError, match=re.escape(f"this run allows 0 to {largest}")) as refused:
         actions.parse_targets("0.8438", 0.0, high)
     offered = str(refused.value).rpartition(" ")[2]
@@ -388,7 +390,7 @@ def test_a_curve_with_another_recovery_is_no_progress() -> None:
         assert "Ended: 0 of 2" in ended and "ws-wait" in ended and "Done" not in ended
 
 
-def test_an_error_after_the_last_target_is_told() -> None:
+def test_an_error_after_the_last_target_is_reported() -> None:
     command = ("sweep", "r", "--targets", "0.2,0.5", "--recover", "100")
     whole = make_sweep(points=tuple(make_point(t) for t in (0.0, 0.2, 0.5)))
     page = sweep_html(whole, Background(command, said="note: x\nerror: the disk is full"))
