@@ -112,6 +112,28 @@ def method_step_table(record: dict[str, Any]) -> str:
     return f"{caption}\n\n{steps}\n\n{wholes}\n\n{where(record)}"
 
 
+def compensation_table(record: dict[str, Any]) -> str:
+    """Token losses of the same cuts as they are and fitted, before anything is trained."""
+    rows = [
+        (
+            f"{row['target']:.0%}", row["set"],
+            *(f"{row[name]:.3f}" for name in ("dense", "cut", "fitted")),
+            f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
+        )
+        for row in record["rows"]
+    ]  # fmt: skip
+    header = (
+        "removed", "set", "dense", "cut", "cut and fitted", "fitted - cut, per token (95 %)",
+    )  # fmt: skip
+    sizes = ", ".join(f"{name} n = {each['n']}" for name, each in record["sets"].items())
+    caption = (
+        f"Loss per token of the transcript, nothing trained after the cut: {sizes}; window "
+        f"{record['window']}; fitted on {record['clips']} training clips. One tuned model, one "
+        f"plan of `{record['method']}` for each size; intervals by bootstrap over clips."
+    )
+    return f"{caption}\n\n{table(header, rows)}\n\n{where(record['provenance'])}"
+
+
 def _minutes(record: dict[str, Any]) -> dict[str, Any]:
     """Label -> minutes of compression, when measured for as many updates, clips and tokens."""
     path = RESULTS / "method_step.json"

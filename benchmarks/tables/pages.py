@@ -18,7 +18,12 @@ from typing import Any
 from benchmarks.shared.provenance import RESULTS
 from benchmarks.tables.app import app_load, app_memory, app_page, live_latency
 from benchmarks.tables.engines import engine_table
-from benchmarks.tables.methods import earlier_method_table, method_step_table, method_table
+from benchmarks.tables.methods import (
+    compensation_table,
+    earlier_method_table,
+    method_step_table,
+    method_table,
+)
 from benchmarks.tables.parts import MEGA, sets, spread, table, where
 from benchmarks.tables.systems import ablation, headline, side_by_side
 
@@ -196,6 +201,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "method_table_hindi": earlier_method_table,
     "method_table_fair": method_table,
     "method_step": method_step_table,
+    "compensation": compensation_table,
     "side_by_side": side_by_side,
     "ablation": ablation,
     "engine_table": engine_table,
