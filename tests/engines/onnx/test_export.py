@@ -23,8 +23,19 @@ from whisperslim.engines.onnx import export as onnx_export
 from whisperslim.engines.onnx import graph as onnx_graph
 from whisperslim.engines.onnx.export import PRECISIONS, check, write
 from whisperslim.engines.onnx.graph import OnnxBuilder, Precision
-from whisperslim.engines.onnx.storage import Blocks, dequantize, quantize
+from whisperslim.engines.onnx.storage import Blocks, quantize
 from whisperslim.errors import ExportError
+
+
+def dequantize(blocks: Blocks) -> np.ndarray:
+    """The float32 matrix that the runtime computes with, from what ONNX says of MatMulNBits."""
+    packed = blocks.codes
+    if blocks.bits == 4:
+        packed = np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:2], -1)
+    values = packed.astype(np.float32) - 2 ** (blocks.bits - 1)
+    values *= blocks.scales.astype(np.float32)[..., None]
+    return values.reshape(len(values), -1)[:, : blocks.columns]
+
 
 RAGGED = {
     "encoder.0.self_attn.heads": (1,),

@@ -66,16 +66,6 @@ def quantize(weight: np.ndarray, bits: int, block: int) -> Blocks:
     return Blocks(packed, scales, columns, bits, block)
 
 
-def dequantize(blocks: Blocks) -> np.ndarray:
-    """The float32 matrix the runtime computes with."""
-    packed = blocks.codes
-    if blocks.bits == 4:
-        packed = np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:2], -1)
-    values = packed.astype(np.float32) - 2 ** (blocks.bits - 1)
-    values *= blocks.scales.astype(np.float32)[..., None]
-    return values.reshape(len(values), -1)[:, : blocks.columns]
-
-
 def _codes(values: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
     top = 2 ** (bits - 1)
     inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales != 0)
