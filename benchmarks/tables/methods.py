@@ -48,8 +48,11 @@ def _not_run(missing: Sequence[str]) -> str:
     """Rows such as `SGL 35%, seed 0`, those of one size and seed together."""
     together: dict[str, list[str]] = {}
     for row in missing:
-        label, _, size = row.rpartition(", seed ")[0].rpartition(" ")
-        together.setdefault(f"{size}, seed {row.rpartition(' ')[2]}", []).append(label)
+        name, _, seed = row.rpartition(", seed ")
+        label, _, size = name.rpartition(" ")
+        if not size.endswith("%"):  # the dense model has no target
+            label, size = name, "full size"
+        together.setdefault(f"{size}, seed {seed}", []).append(label)
     return "Not run: " + "; ".join(
         f"at {size}: {' · '.join(labels)}" for size, labels in together.items()
     )
