@@ -13,6 +13,8 @@ from typing import Any, cast
 import torch
 
 from whisperslim.core.disk.weight_files import read_head, weight_files
+from whisperslim.core.families import Family
+from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.store.checkpoint import (
@@ -77,6 +79,16 @@ def save_trimmed(
             dtype=_stored_dtype(speech.path),
         )
     return record
+
+
+def trimmed_tokens(family: Family, folder: Path, tokens: Tokens, vocabulary: Vocabulary) -> Tokens:
+    """The tokenizer of the model in `folder` as `save_trimmed` will write it; no weights are read.
+
+    Raises `CheckpointError` when a file of the folder is damaged.
+    """
+    with TemporaryDirectory() as place:
+        write_trimmed_files(folder, Path(place), tokens, vocabulary)
+        return family.load_tokens(Path(place))
 
 
 def with_vocabulary_of(other: SpeechModel, speech: SpeechModel) -> SpeechModel:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -15,14 +14,14 @@ from transformers import PreTrainedModel
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.families import Family
 from whisperslim.core.families.flavours.ctc import frames_needed
-from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.core.heads.ctc import letters_take, takes_ctc_head
 from whisperslim.core.heads.options import CTC, LETTERS, HeadOptions
 from whisperslim.core.store.checkpoint import empty_model, family_in
-from whisperslim.core.tokens.files import read_table, write_trimmed_files
+from whisperslim.core.tokens.files import read_table
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.core.tokens.vocabulary import choose as choose_tokens
+from whisperslim.core.trimming import trimmed_tokens
 from whisperslim.errors import DataError
 from whisperslim.events import Notice
 from whisperslim.jobs.scoring.evaluation import choose
@@ -70,7 +69,10 @@ def text_limit(
         return _frames_limit(family, head, longest, lambda text: letters_take(text, language))
     tokens = family.load_tokens(folder)
     if vocabulary is not None and vocabulary.languages:
-        tokens = _trimmed(folder, tokens, int(model.config.vocab_size), vocabulary)
+        # As stage `vocabulary` will write them, without new ones.
+        table = read_table(tokens, int(model.config.vocab_size))
+        kept = choose_tokens(table, vocabulary.languages, vocabulary.timestamps)
+        tokens = trimmed_tokens(family, folder, tokens, kept)
     if head is not None and head.kind == CTC:
         return _frames_limit(family, head, longest, lambda text: frames_needed(tokens.encode(text)))
     most = family.text_limit(model, longest)
@@ -98,14 +100,6 @@ def _frames_limit(
 def heard_at_once(folder: Path) -> float:
     """Seconds of sound that the model in `folder` hears in one window."""
     return family_in(folder).input_spec(empty_model(folder)).max_seconds
-
-
-def _trimmed(folder: Path, tokens: Tokens, rows: int, options: VocabularyOptions) -> Tokens:
-    """The tokenizer as stage `vocabulary` will write it, without new tokens."""
-    kept = choose_tokens(read_table(tokens, rows), options.languages, options.timestamps)
-    with TemporaryDirectory() as place:
-        write_trimmed_files(folder, Path(place), tokens, kept)
-        return family_in(folder).load_tokens(Path(place))
 
 
 _SHOWN_PROBLEMS = 10

@@ -24,7 +24,7 @@ from whisperslim.core.tokens.files import read_table
 from whisperslim.core.tokens.merges import with_new_tokens
 from whisperslim.core.tokens.new_rows import solved_rows
 from whisperslim.core.tokens.vocabulary import Vocabulary, choose
-from whisperslim.core.trimming import save_trimmed
+from whisperslim.core.trimming import save_trimmed, trimmed_tokens
 from whisperslim.events import Notice
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.train import calibration, train_new_rows
@@ -106,12 +106,12 @@ def _solved_rows(
 ) -> dict[int, torch.Tensor]:
     """Rows of the new tokens, by id, from the same model without them."""
     plain = replace(vocabulary, merges=(), added=(), pieces=())
-    with TemporaryDirectory(dir=context.run.path) as folder:
-        without, whole = Path(folder) / "without", Path(folder) / "with"
+    tokens = trimmed_tokens(speech.family, speech.path, speech.tokens, vocabulary)
+    known = plain.new_ids
+    written = [tuple(known[old] for old in ids) for ids in vocabulary.sources]
+    with TemporaryDirectory(dir=context.run.path) as place:
+        without = Path(place) / "without"
         save_trimmed(without, speech, plain, context.recipe.language)
-        save_trimmed(whole, speech, vocabulary, context.recipe.language)
-        tokens, known = speech.family.load_tokens(whole), plain.new_ids
-        written = [tuple(known[old] for old in ids) for ids in vocabulary.sources]
         clips = calibration(context, "vocabulary", context.load(str(without)), "new tokens")
         evidence = clips.piece_evidence(
             lambda text: [(token, written[token]) for token in tokens.encode(text)],
