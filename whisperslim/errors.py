@@ -5,6 +5,7 @@ the message and exits with `exit_code`; the app shows it; nobody sees a tracebac
 """
 
 import errno
+import signal
 
 
 class WhisperSlimError(Exception):
@@ -91,3 +92,13 @@ def shortage_of(error: BaseException) -> MemoryShortageError | None:
         f"there is not enough memory{first}; end other programs, raise the limit on it, or take a "
         "smaller model or batch_size"
     )
+
+
+def signal_in_words(number: int) -> str:
+    """The name of what ended a process, and what that often means."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    hint = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
+    return f"{name}{hint}"

@@ -8,11 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from whisperslim.core.disk.untrusted import record_of
 from whisperslim.core.tokens.letters import LetterTokens, load_letters
-from whisperslim.engines.export.record import EXPORT_FILE, ExportRecord
+from whisperslim.engines.export.record import ExportRecord, stated_rules
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
-from whisperslim.errors import ExportError
 from whisperslim.exported.ctc import DECODING, CTCRules, read_path
 from whisperslim.exported.pieces import PieceTokens, load_pieces
 from whisperslim.exported.tokens import TOKENIZER_FILE
@@ -75,14 +73,7 @@ class FramesTranscriber(WindowedTranscriber):
 
 def ctc_rules(record: ExportRecord) -> CTCRules:
     """What a family that scores frames stated. Raises `ExportError` when it stated none."""
-    try:
-        rules: CTCRules = record_of(CTCRules, dict(record.family))
-    except ValueError as error:
-        raise ExportError(
-            f"the export of {record.source} is damaged: {EXPORT_FILE} does not say which frames "
-            f"count ({error}); export the model again"
-        ) from error
-    return rules
+    return stated_rules(record, CTCRules, "does not say which frames count")
 
 
 def frame_tokens(folder: Path, record: ExportRecord) -> LetterTokens | PieceTokens:

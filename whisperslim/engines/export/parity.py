@@ -7,7 +7,6 @@ end of ours. Tolerances are our choice.
 
 import json
 import math
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from whisperslim.core.disk.untrusted import read_json, record_of
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.export.record import PARITY_FILE
 from whisperslim.engines.torch_engine import TorchTranscriber
-from whisperslim.errors import DataError, ExportError
+from whisperslim.errors import DataError, ExportError, signal_in_words
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.scoring.normalizer import for_language
 from whisperslim.speech.scoring.wer import score
@@ -306,16 +305,6 @@ def _read_answers(exchange: Path, count: int) -> list[Answer]:
         )
         for i in range(count)
     ]
-
-
-def signal_in_words(number: int) -> str:
-    """The name of what ended a process, and what that often means."""
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    hint = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
-    return f"{name}{hint}"
 
 
 def _death(code: int, said: str) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from whisperslim.core.disk.untrusted import read_json, record_of, typed, typed_fields
 from whisperslim.engines import registry
@@ -21,6 +21,7 @@ from whisperslim.inputs import InputSpec
 FORMAT = 2
 _WHISPER_ONLY = 1  # the format whose records were of Whisper alone
 _MOST_BYTES, _MOST_VALUES = 1_000_000, 100_000  # our choice; ours have some hundred
+Rules = TypeVar("Rules")
 EXPORT_FILE, PARITY_FILE = "export.json", "parity.json"
 
 
@@ -76,12 +77,17 @@ class ExportRecord:
 
 def decoder_rules(record: ExportRecord) -> DecoderRules:
     """What a family with a decoder stated. Raises `ExportError` when it stated none."""
+    return stated_rules(record, DecoderRules, "has no rules for a decoder")
+
+
+def stated_rules(record: ExportRecord, kind: type[Rules], lacking: str) -> Rules:
+    """What the family stated, as `kind`. Raises `ExportError`, which says `lacking`, otherwise."""
     try:
-        rules: DecoderRules = record_of(DecoderRules, dict(record.family))
+        rules: Rules = record_of(kind, dict(record.family))
     except ValueError as error:
         raise ExportError(
-            f"the export of {record.source} is damaged: {EXPORT_FILE} has no rules for a decoder "
-            f"({error}); export the model again"
+            f"the export of {record.source} is damaged: {EXPORT_FILE} {lacking} ({error}); export "
+            "the model again"
         ) from error
     return rules
 

@@ -5,7 +5,6 @@ and a graph may never end. In a process of its own that is a sentence, and the n
 with a new process. Limits are our choice.
 """
 
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.foreign.messages import Message, receive, send
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
-from whisperslim.errors import ExportError, WhisperSlimError
+from whisperslim.errors import ExportError, WhisperSlimError, signal_in_words
 from whisperslim.exported.bounds import OWN_SCRIPT
 from whisperslim.exported.ctc import Word
 from whisperslim.inputs import InputSpec
@@ -143,7 +142,7 @@ class Child:
             return f"gave an answer that is none ({error})"
         code = process.returncode
         if code < 0:
-            return f"ended its process by {_signal_in_words(-code)}"
+            return f"ended its process by {signal_in_words(-code)}"
         return f"failed; it said: {self._last_words()}"
 
     def _last_words(self) -> str:
@@ -322,16 +321,6 @@ def _error(answer: Message) -> WhisperSlimError:
     if not plain or kind is errors.RecipeError:  # which is made of more than a sentence
         kind = ExportError
     return kind(str(answer.get("says", "")))
-
-
-def _signal_in_words(number: int) -> str:
-    """The name of what ended a process, and what that often means."""
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    hint = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
-    return f"{name}{hint}"
 
 
 def _wait_for_the_end(process: "subprocess.Popen[bytes]") -> None:
