@@ -151,7 +151,10 @@ def serves(place: Workplace, words: list[str]) -> None:
         assert answers(f"http://127.0.0.1:{port}", child)
     finally:
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=60)
+        try:
+            _, said = child.communicate(timeout=60)
+        finally:
+            child.kill()  # one that did not end would outlive the tests
     assert b"Traceback" not in said, said
 
 

@@ -33,6 +33,16 @@ from whisperslim.train.options import TrainOptions
 TARGET = Target(removed=0.4, zeroed=0.2)
 
 
+def supply(
+    folder: Path, spec: InputSpec, batch_size: int = 4, augment: AugmentOptions | None = None
+) -> BatchSource:
+    """The clips of `corpus` in a folder, as a model that takes `spec` is given them."""
+    return BatchSource(
+        load_items(str(folder / "corpus")), folder / "cache", WindowPolicy(), batch_size=batch_size,
+        augment=augment or AugmentOptions(), seed=7, input_spec=spec,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Workshop:
     """A folder with a tiny model, a tiny corpus and the corpus's decoded clips."""
@@ -52,15 +62,7 @@ class Workshop:
         )
 
     def batches(self, batch_size: int = 4, augment: AugmentOptions | None = None) -> BatchSource:
-        return BatchSource(
-            load_items(str(self.folder / "corpus")),
-            self.folder / "cache",
-            WindowPolicy(),
-            batch_size=batch_size,
-            augment=augment or AugmentOptions(),
-            seed=7,
-            input_spec=InputSpec(),
-        )
+        return supply(self.folder, InputSpec(), batch_size, augment)
 
     def job(self, checkpoints: Path, method: CompressionMethod, **changes: Any) -> Job:
         """A job with a fresh student and supply; `changes` are fields of `Job` or its options."""

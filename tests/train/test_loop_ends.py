@@ -100,7 +100,7 @@ class Poison(Plain):
             return {}
         if self._what == "loss":
             return {"penalty": zero + math.nan}
-        # The square root of zero: finite itself, and its slope endless.
+        # The square root of zero: finite itself, and its slope infinite.
         return {"penalty": (zero - zero.detach()).abs().sqrt().nan_to_num()}
 
 

@@ -24,7 +24,7 @@ from tests.support.tiny_ctc import (
     D,
     samples_folder,
 )
-from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, weights
+from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, supply, weights
 from tests.support.tiny_run import tiny_recipe
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import Workload
@@ -40,11 +40,8 @@ from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.stages.order import work
 from whisperslim.methods.plain import PlainOptions
-from whisperslim.speech.audio.augment import AugmentOptions
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.batching import Batch
-from whisperslim.speech.corpus.dataset import load_items
-from whisperslim.train.batches import BatchSource
 from whisperslim.train.loop import Job, fit
 
 every_kind = pytest.mark.parametrize("name", KINDS)
@@ -59,16 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def batches(folder: Path, speech: SpeechModel) -> BatchSource:
-    return BatchSource(
-        load_items(str(folder / "corpus")), folder / "cache", WindowPolicy(), batch_size=4,
-        augment=AugmentOptions(), seed=7, input_spec=speech.input_spec,
-    )  # fmt: skip
-
-
 def one_batch(folder: Path, speech: SpeechModel) -> Batch:
-    with batches(folder, speech) as supply:
-        return supply.draw()
+    with supply(folder, speech.input_spec) as batches:
+        return batches.draw()
 
 
 def encode(speech: SpeechModel, batch: Batch) -> torch.Tensor:
@@ -159,10 +149,10 @@ def test_it_learns_with_the_cut_model(folder: Path, tmp_path: Path, name: str) -
     family.freeze(speech.model, encoder=False, embeddings=True)
     family.set_dropout(speech.model, 0.0)
     torch.manual_seed(11)
-    with batches(folder, speech) as supply:
+    with supply(folder, speech.input_spec) as batches:
         job = Job(
             stage="tune", student=speech, method=build("none", PlainOptions(), TARGET),
-            batches=supply, options=quick(steps=15, learning_rate=1e-2), checkpoints=tmp_path,
+            batches=batches, options=quick(steps=15, learning_rate=1e-2), checkpoints=tmp_path,
             language="hi",
         )  # fmt: skip
         losses = [step.losses["cross_entropy"] for step in steps_of(list(fit(job)))]

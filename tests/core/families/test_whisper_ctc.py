@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import pipeline
 
 from tests.support.tiny import D_MODEL, FFN, HEADS, LAYERS, tiny_corpus, tiny_model_folder
-from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, weights
+from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, supply, weights
 from tests.support.tiny_run import tiny_recipe
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import Workload
@@ -32,12 +32,10 @@ from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.stages.order import work
 from whisperslim.methods.plain import PlainOptions
-from whisperslim.speech.audio.augment import AugmentOptions
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.speech.corpus.dataset import load_items
-from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Teacher
 from whisperslim.train.evaluate import evaluate
 from whisperslim.train.loop import Job, fit
@@ -59,24 +57,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def batches(folder: Path, speech: SpeechModel) -> BatchSource:
-    return BatchSource(
-        load_items(str(folder / "corpus")), folder / "cache", WindowPolicy(), batch_size=4,
-        augment=AugmentOptions(), seed=7, input_spec=speech.input_spec,
-    )  # fmt: skip
-
-
 def one_batch(folder: Path, speech: SpeechModel) -> Batch:
-    with batches(folder, speech) as supply:
-        return supply.draw()
+    with supply(folder, speech.input_spec) as batches:
+        return batches.draw()
 
 
 def learn(folder: Path, checkpoints: Path, speech: SpeechModel, steps: int) -> list[float]:
     torch.manual_seed(11)
-    with batches(folder, speech) as supply:
+    with supply(folder, speech.input_spec) as batches:
         job = Job(
             stage="tune", student=speech, method=build("none", PlainOptions(), TARGET),
-            batches=supply, options=quick(steps=steps), checkpoints=checkpoints, language="hi",
+            batches=batches, options=quick(steps=steps), checkpoints=checkpoints, language="hi",
         )  # fmt: skip
         return [step.losses["cross_entropy"] for step in steps_of(list(fit(job)))]
 

@@ -39,7 +39,7 @@ def test_a_preview_from_begin_to_end(app: AppContext, listener: Listener, run: R
         previews.feed({"key": key, "pcm": piece(1)})
 
 
-def test_previews_share_nothing_and_are_not_endless(app: AppContext) -> None:
+def test_previews_share_nothing_and_are_bounded(app: AppContext) -> None:
     now = [0.0]
     previews = Previews(lambda *given: FakeSession(), clock=lambda: now[0])
     keys = [previews.begin({"rate": 48_000})["key"] for _ in range(8)]

@@ -5,11 +5,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 
 from tests.jobs.scoring.test_run_verdict import SAID, URDU
-from tests.support.fake_app import Acts, fake_app
 from tests.support.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_compare import write_export
 from whisperslim.errors import RunError, UsageError
@@ -19,18 +17,7 @@ from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.runs import actions
 from whisperslim.ui.runs.headline import headline_html
-from whisperslim.ui.runs.tab import NOTHING_DRAWN, RunsTab, lay_out_runs, look_at_runs
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> AppContext:
-    return fake_app(tmp_path / "runs", Acts())
-
-
-@pytest.fixture
-def tab() -> RunsTab:
-    with gr.Blocks():
-        return lay_out_runs()
+from whisperslim.ui.runs.tab import NOTHING_DRAWN, RunsTab, look_at_runs
 
 
 @pytest.fixture

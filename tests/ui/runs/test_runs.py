@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.support.fake_app import Acts, fake_app
 from tests.support.fake_runs import finish, make_groups, make_run, write_events, write_plan
 from whisperslim import events
 from whisperslim.core.families.base import prunable_total
@@ -27,24 +26,11 @@ from whisperslim.ui.runs.tab import (
     RunsTab,
     first_choice,
     glance_at_runs,
-    lay_out_runs,
     look_at_runs,
 )
 from whisperslim.ui.sparsity import tab as tab_sparsity
 from whisperslim.ui.sparsity.charts import heads_figure, weights_figure
 from whisperslim.ui.sparsity.layers import LayerRow, layer_rows
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> AppContext:
-    return fake_app(tmp_path / "runs", Acts())
-
-
-@pytest.fixture
-def tab() -> RunsTab:
-    with gr.Blocks():
-        return lay_out_runs()
-
 
 # --- Runs -------------------------------------------------------------------------------------
 
