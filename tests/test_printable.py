@@ -127,6 +127,20 @@ def test_no_memory_is_said_in_a_sentence(
     assert said.startswith("error: there is not enough memory") and said.count("\n") == 1
 
 
+def test_of_many_lines_the_one_about_memory_is_shown() -> None:
+    lines = ImportError("IMPORTANT: PLEASE READ THIS\n\nOriginal error: failed to map segment")
+    assert "(Original error: failed to map segment)" in str(shortage_of(lines))
+
+
+def test_memory_is_found_behind_an_error_that_took_its_place() -> None:
+    lost = OSError("Could not find the shared object file")
+    lost.__context__ = OSError("libllvmlite.so: failed to map segment from shared object")
+    assert "(libllvmlite.so: failed" in str(shortage_of(lost))
+    fault = KeyError("x")
+    fault.__context__ = MemoryError()
+    assert shortage_of(fault) is None
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("shape"), OSError(2, "No such file"), ImportError("x"), UsageError("y")]
 )

@@ -80,13 +80,38 @@ _SHORTAGES = (
 
 
 def shortage_of(error: BaseException) -> MemoryShortageError | None:
-    """What to report when the system gave no memory, by whichever library says so; else None."""
-    words = str(error).strip()
-    found = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    if not found and isinstance(error, (RuntimeError, ImportError, OSError)):
-        found = any(each in words.lower() for each in _SHORTAGES)
-    if not found:
-        return None
+    """What to report when the system gave no memory, by whichever library says so; else None.
+
+    A library that could not load a part of itself may say only that, so what its error took the
+    place of is looked at, too.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        words = str(each).strip()
+        speaking = _speaking_of_memory(words)
+        if isinstance(each, MemoryError) or getattr(each, "errno", None) == errno.ENOMEM:
+            return _shortage(speaking or words)
+        if not isinstance(each, (RuntimeError, ImportError, OSError)):
+            return None
+        if speaking:
+            return _shortage(speaking)
+        each = each.__cause__ or each.__context__
+    return None
+
+
+def shortage_in(words: str) -> MemoryShortageError | None:
+    """As `shortage_of`, of the last that a process wrote which native code has ended."""
+    speaking = _speaking_of_memory(words)
+    return _shortage(speaking) if speaking else None
+
+
+def _speaking_of_memory(words: str) -> str:
+    """The first line that says that there is no memory; "" when none does."""
+    lines = (line.strip() for line in words.splitlines())
+    return next((line for line in lines if any(each in line.lower() for each in _SHORTAGES)), "")
+
+
+def _shortage(words: str) -> MemoryShortageError:
     first = f" ({words.splitlines()[0][:200]})" if words else ""
     return MemoryShortageError(
         f"there is not enough memory{first}; end other programs, raise the limit on it, or take a "

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.light_runs import light_run
 from whisperslim import events
-from whisperslim.errors import RunError, TrainingError
+from whisperslim.errors import RunError, TrainingError, shortage_of
 from whisperslim.events import Event
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.process.worker import Sink, Work, run_worker, signals_ask_to_stop
@@ -120,6 +120,60 @@ def test_a_run_without_memory_says_so_and_can_go_on(run: RunDir) -> None:
     assert last.error.startswith("there is not enough memory") and "batch_size" in last.error
     assert run_worker(run, load=lambda: (("tune",), lambda run, emit: None)) == 0
     assert run.status() == RunStatus.FINISHED
+
+
+# Native code that finds no memory under `ulimit -v`: no exception of Python's, an abort.
+NO_MEMORY = """
+import ctypes, resource
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+ctypes.CDLL("libstdc++.so.6")._Znwm(ctypes.c_size_t(1 << 32))
+"""
+HOLDING = """
+import sys
+from pathlib import Path
+from whisperslim.events import RunStarted, StageStarted
+from whisperslim.jobs.run.eventlog import EventLog
+from whisperslim.jobs.run.folder import RunDir
+run = RunDir(Path(sys.argv[1]))
+log = EventLog(run.events_path)
+with run.lock():
+    log.append(RunStarted("r", 1, ("tune",)))
+    log.append(StageStarted("tune"))
+    print("tune ...", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems hold nobody to such a limit")
+@pytest.mark.parametrize("started", [True, False])
+def test_native_code_that_is_out_of_memory_ends_the_worker_with_a_sentence(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    indented = NO_MEMORY.replace("\n", "\n    ") if started else NO_MEMORY
+    code = HOLDING + indented if started else indented
+    command = [sys.executable, "-c", code, str(run.path)]
+    monkeypatch.setattr(process, "worker_command", lambda run: command)
+    said = ""
+    try:
+        process.start_worker(run)
+    except RunError as error:  # it may be over before anybody has seen it hold the run
+        said = str(error)
+    until(lambda: not process.is_alive(run) and "bad_alloc" in run.log_path.read_text())
+    assert "there is not enough memory (terminate called" in process.died_of(run)
+    assert "Traceback" not in said and "not enough memory" in (said or process.died_of(run))
+    assert run.status() == (RunStatus.DIED if started else RunStatus.QUEUED)
+
+
+def test_a_shortage_that_was_reported_is_not_why_a_later_worker_died(run: RunDir) -> None:
+    reported = shortage_of(MemoryError("out of memory"))
+    run.log_path.write_text(f"failed in tune: {reported}\nto go on: whisperslim resume r\n")
+    assert process.died_of(run) == ""
+    with run.log_path.open("a") as log:
+        log.write("terminate called after throwing an instance of 'std::bad_alloc'\n")
+    assert process.died_of(run).startswith("there is not enough memory (terminate called")
+    with run.log_path.open("a") as log:
+        log.write("r: tune\n" * 5)
+    assert process.died_of(run) == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

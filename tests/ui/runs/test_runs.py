@@ -116,6 +116,16 @@ def test_card_tells_the_end_and_escapes_it(app: AppContext) -> None:
     assert "&lt;script&gt;" in card and "<script>" not in card
 
 
+def test_card_says_what_the_log_knows_of_a_worker_without_last_words(app: AppContext) -> None:
+    run = make_run(app.runs)
+    write_events(run, until="tune")
+    page = run_card(run, RunStatus.DIED, app.watch.view(run))
+    assert "without an error message" in page and "Resume continues" in page
+    run.log_path.write_text("terminate called after throwing an instance of 'std::bad_alloc'\n")
+    page = run_card(run, RunStatus.DIED, app.watch.view(run))
+    assert "not enough memory" in page and "Resume continues" in page
+
+
 def test_a_run_out_of_the_queue_is_not_started(app: AppContext) -> None:
     run = make_run(app.runs)
     status = app.watch.status(run)

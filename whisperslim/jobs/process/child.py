@@ -13,7 +13,7 @@ from typing import BinaryIO
 import psutil
 
 from whisperslim.core.disk.untrusted import open_plain
-from whisperslim.errors import RunError
+from whisperslim.errors import RunError, shortage_in, signal_in_words
 from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.places import PACKAGE_PARENT
@@ -22,6 +22,7 @@ from whisperslim.places import PACKAGE_PARENT
 _START_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 _LOG_TAIL_BYTES = 2000
+_LAST_LINES = 5  # of a log: what native code writes when it gives up, and no more
 # Training asks for the same big blocks at every step. As it ships, glibc gives them back to the
 # kernel and takes them again, page by page: measured on two cores, 29 % of the processor's time was
 # the kernel's, with these 15 %, and an update 18 % faster. Results are the same; memory once taken
@@ -86,6 +87,15 @@ def stop(run: RunDir, force: bool = False) -> None:
     run.clear_stop()
 
 
+def died_of(run: RunDir) -> str:
+    """Why a worker ended that recorded no end itself, as far as its log says; else ""."""
+    lines = _log_tail(run).splitlines()[-_LAST_LINES:]
+    # Words of ours are of a shortage that was reported, of an earlier worker perhaps.
+    written = "\n".join(line for line in lines if "there is not enough memory" not in line)
+    shortage = shortage_in(written)
+    return str(shortage) if shortage else ""
+
+
 def worker_command(run: RunDir) -> list[str]:
     """What is run as the worker: the same command that a person would type."""
     return own_command("resume", str(run.path))
@@ -117,7 +127,7 @@ def _worker(run: RunDir, child: subprocess.Popen[bytes]) -> int:
         elif child.returncode == 0:
             return child.pid
         else:
-            raise RunError(f"the worker of {run.name} did not start:\n{_log_tail(run)}")
+            raise RunError(f"the worker of {run.name} did not start{_last_words(run, child)}")
     child.kill()
     raise RunError(
         f"the worker of {run.name} did not begin within {_START_SECONDS:.0f} s. The machine "
@@ -131,6 +141,14 @@ def _is_of(child: subprocess.Popen[bytes], pid: int) -> bool:
         return pid == child.pid or psutil.Process(pid).ppid() == child.pid
     except psutil.Error:
         return False
+
+
+def _last_words(run: RunDir, child: subprocess.Popen[bytes]) -> str:
+    """What is known of the end of a worker that never held the run."""
+    if shortage := died_of(run):
+        return f": {shortage}"
+    ended = f"; {signal_in_words(-child.returncode)} ended it" if child.returncode < 0 else ""
+    return f"{ended}:\n{_log_tail(run)}"
 
 
 def _log_tail(run: RunDir) -> str:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from whisperslim.events import Evaluated, StepDone
+from whisperslim.jobs.process.child import died_of
 from whisperslim.jobs.process.queue import Turn
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.jobs.run.resuming import resume_point
@@ -195,8 +196,14 @@ def _words(run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> str:
         return _part(note(_stopping(run, view), "wait"))
     parts = [note(view.error, "bad")] if view.error and status == RunStatus.FAILED else []
     if status in _ENDINGS:
-        parts.append(note(f"{_ENDINGS[status]}{_how_to_go_on(run, status, view)}", TONES[status]))
+        ended = _died(run) if status == RunStatus.DIED else _ENDINGS[status]
+        parts.append(note(f"{ended}{_how_to_go_on(run, status, view)}", TONES[status]))
     return "".join(map(_part, parts))
+
+
+def _died(run: RunDir) -> str:
+    why = died_of(run)
+    return f"The worker process was ended: {why}." if why else _ENDINGS[RunStatus.DIED]
 
 
 def _stopping(run: RunDir, view: RunView) -> str:
