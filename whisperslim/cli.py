@@ -1,4 +1,4 @@
-"""The command line. Commands stand in `whisperslim.commands`; what they need is loaded when run.
+"""The command line. Commands are in `whisperslim.commands`; what they need is loaded when they run.
 
 Exit codes: 0 done, 1 failed, 2 the request itself was wrong.
 """
@@ -34,7 +34,7 @@ _PANELS = {
 
 @cache
 def command_line(only: str = "") -> typer.Typer:
-    """All commands, or `only` one: the modules of the others would take megabytes for nothing."""
+    """All commands, or `only` one: loading the modules of the others would waste megabytes."""
     made = typer.Typer(
         name="whisperslim",
         help="Make a Whisper model smaller and prove that it still hears Hindi.",
@@ -42,7 +42,7 @@ def command_line(only: str = "") -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    made.callback()(lambda: None)  # else a single command would go without its name
+    made.callback()(lambda: None)  # otherwise typer would run a single command without its name
     for panel, places in _PANELS.items():
         for place in places:
             module, _, name = place.partition(".")
@@ -64,14 +64,14 @@ def _asked(words: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit. Errors a user can fix are reported in a sentence."""
+    """Run one command and exit. Errors that a user can fix are printed as one sentence."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         command_line(_asked(words))(args=words, prog_name="whisperslim")
     except WhisperSlimError as error:
         _exit_with(error)
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
-        # Libraries that are missing, and memory, are for the user to provide; else it is a fault.
+        # The user can fix missing libraries and too little memory; anything else is a bug.
         known = advice(error.name or "") if isinstance(error, ModuleNotFoundError) else None
         reported = WhisperSlimError(known) if known else shortage_of(error)
         if reported is None:

@@ -1,4 +1,4 @@
-"""Errors that are the user's to fix. Leaf module: imports nothing of the package.
+"""Errors that the user can fix. Leaf module: imports nothing of the package.
 
 Every message says what was wrong, what is accepted, and how to fix it. The command line prints
 the message and exits with `exit_code`; the app shows it; nobody sees a traceback.
@@ -54,7 +54,7 @@ class ParityError(WhisperSlimError):
 
 
 class DeviceError(WhisperSlimError):
-    """The asked-for device or precision is not available here."""
+    """The requested device or precision is not available here."""
 
 
 class RunError(WhisperSlimError):
@@ -66,7 +66,7 @@ class TrainingError(WhisperSlimError):
 
 
 class ExportError(WhisperSlimError):
-    """A model cannot be held, written or run by the engine asked for."""
+    """The requested engine cannot hold, write or run a model."""
 
 
 class MemoryShortageError(WhisperSlimError):
@@ -80,10 +80,10 @@ _SHORTAGES = (
 
 
 def shortage_of(error: BaseException) -> MemoryShortageError | None:
-    """What to report when the system gave no memory, by whichever library says so; else None.
+    """The message when the system had no memory left, whichever library reports it; else None.
 
-    A library that could not load a part of itself may say only that, so what its error took the
-    place of is looked at, too.
+    A library that could not load a part of itself may report only that, so the error that it
+    replaced is checked as well.
     """
     each: BaseException | None = error
     while each is not None:
@@ -100,7 +100,7 @@ def shortage_of(error: BaseException) -> MemoryShortageError | None:
 
 
 def shortage_in(words: str) -> MemoryShortageError | None:
-    """As `shortage_of`, of the last that a process wrote which native code has ended."""
+    """As `shortage_of`, for the last lines of a process that native code has ended."""
     speaking = _speaking_of_memory(words)
     return _shortage(speaking) if speaking else None
 
@@ -114,13 +114,13 @@ def _speaking_of_memory(words: str) -> str:
 def _shortage(words: str) -> MemoryShortageError:
     first = f" ({words.splitlines()[0][:200]})" if words else ""
     return MemoryShortageError(
-        f"there is not enough memory{first}; end other programs, raise the limit on it, or take a "
-        "smaller model or batch_size"
+        f"there is not enough memory{first}; close other programs, raise the memory limit, or use "
+        "a smaller model or batch_size"
     )
 
 
 def signal_in_words(number: int) -> str:
-    """The name of what ended a process, and what that often means."""
+    """The name of the signal that ended a process, and what it often means."""
     try:
         name = signal.Signals(number).name
     except ValueError:

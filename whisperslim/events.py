@@ -1,4 +1,4 @@
-"""What a run says while it works: frozen records of plain values. Leaf module.
+"""What a run reports while it works: frozen records of plain values. Leaf module.
 
 One event is one line of `events.jsonl`. Readers skip kinds they do not know, so that an older app
 can follow a newer run.
@@ -26,7 +26,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """The child process is up. `stages` lists every stage in order, done ones included."""
+    """The worker process has started. `stages` lists every stage in order, done ones included."""
 
     kind: ClassVar[str] = "run_started"
     name: str

@@ -1,6 +1,6 @@
-"""What an installation may lack, and the extra that brings it. Leaf module.
+"""What an installation may lack, and the extra that installs it. Leaf module.
 
-`pip install whisperslim` gives what listens; training, the app and its window are extras.
+`pip install whisperslim` installs what transcribes; training, the app and its window are extras.
 """
 
 from importlib.util import find_spec
@@ -21,14 +21,16 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def need(extra: str, what: str) -> None:
-    """Raise `UsageError` unless every module of `extra` is here. `what` says who needs them."""
+    """Raise `UsageError` unless every module of `extra` is installed. `what` names what needs
+    them.
+    """
     missing = [module for module in EXTRAS[extra] if find_spec(module) is None]
     if missing:
         raise UsageError(f"{what} needs {', '.join(missing)}; {_fix(extra)}")
 
 
 def advice(module: str) -> str | None:
-    """What to do about a module that cannot be found; None when it is in no extra."""
+    """How to install a module that cannot be found; None when it is in no extra."""
     top = module.partition(".")[0]
     for extra, modules in EXTRAS.items():
         if top in modules:

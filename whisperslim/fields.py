@@ -49,8 +49,8 @@ def option(
 ) -> Any:
     """Declare a dataclass field together with its `FieldSpec`. Returns what `field` returns.
 
-    `help` and `choices` may be functions, for what a register knows: they are asked when needed.
-    `before` is what runs did that began before there was the option, where that is not the default.
+    `help` and `choices` may be functions, for what a registry knows: they are called when needed.
+    `before` is the value for runs older than the option, where that is not the default.
     """
 
     def spec() -> FieldSpec:
@@ -67,7 +67,7 @@ def specs(options: Any) -> dict[str, FieldSpec]:
 
 
 def values_before(options: Any) -> dict[str, Any]:
-    """What runs did that began before an option of a class or instance was there, by its name."""
+    """By option name, the value for runs older than the option."""
     found = {f.name: f.metadata.get("before") for f in dataclasses.fields(options)}
     return {name: value for name, value in found.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""What a model is given of a recording, in words that audio and models share."""
+"""What a model is given of a recording, in terms that audio and models share."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
-"""Offline mode: nothing is fetched, whoever asks. Leaf module.
+"""Offline mode: nothing is fetched. Leaf module.
 
-It travels in the environment, so that the processes that the app starts keep to it, too.
+It is set in the environment, so that it also holds for processes that the app starts.
 """
 
 import os
@@ -15,5 +15,7 @@ def is_offline() -> bool:
 
 
 def go_offline() -> None:
-    """From here on, for this process and those it starts. Before the hub's library is imported."""
+    """From now on, for this process and those it starts. Call it before the hub's library is
+    imported.
+    """
     os.environ.update({VARIABLE: "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})

@@ -7,7 +7,7 @@ PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 """Where Python finds the package: the project's folder, or `site-packages`."""
 _PACKAGED = Path(__file__).resolve().parent / "shipped"
 SHIPPED = _PACKAGED if _PACKAGED.is_dir() else PACKAGE_PARENT
-"""Has `presets` and `assets`: the project's folder, or an installed package's copy of the two."""
+"""Holds `presets` and `assets`: the project's folder, or an installed package's copy of both."""
 ASSETS = SHIPPED / "assets"
 """The demo corpus, style sheets and fonts."""
 PRESETS = SHIPPED / "presets"
@@ -26,7 +26,7 @@ def cache_root() -> Path:
 def state_root() -> Path:
     """`$WHISPERSLIM_STATE`, or `whisperslim` under `$XDG_STATE_HOME` or `~/.local/state`.
 
-    What is this user's alone, and is not to be cleared away as a cache may be.
+    For this user's own files, which must not be deleted as a cache may be.
     """
     named = os.environ.get("WHISPERSLIM_STATE")
     if named:

@@ -1,7 +1,7 @@
-"""Text for a terminal, to which some characters are orders. Leaf module.
+"""Text for a terminal, which obeys some characters as commands. Leaf module.
 
-A run's name, a recipe or an event that somebody sent could otherwise move the cursor, rename the
-window, write into the clipboard, or make lines read as others than they are.
+A name, recipe or event in a run from someone else could otherwise move the cursor, rename the
+window, write to the clipboard, or disguise lines.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Hear recordings with a model, and nothing else: what listens, without what trains.
+"""Transcribe recordings with a model, and nothing else: no training code is loaded.
 
     from whisperslim import runtime
 
@@ -28,7 +28,7 @@ Recording = str | Path | bytes | np.ndarray
 
 @dataclass(frozen=True)
 class Model:
-    """A model that listens. `engine` is what it runs in."""
+    """A model to transcribe with. `engine` is what it runs in."""
 
     engine: WindowedTranscriber
 
@@ -49,7 +49,7 @@ class Model:
         Args:
             recording: See `Recording`.
             language: Whisper's code of the language spoken.
-            words: Whether to say of each word when it was said, which takes a little longer.
+            words: Whether to give the time of each word, which takes a little longer.
 
         Raises:
             AudioError: the recording cannot be read or is not usable.
@@ -74,8 +74,8 @@ def load(
             for other engines need the extra `train`.
         window: `fit` follows the audio, `trim` leaves out silent ends as well, `30s` is stock
             Whisper's.
-        threads: Of the processor; 0 leaves it to the engine.
-        announce: Called with what is done to find the model.
+        threads: CPU threads; 0 leaves it to the engine.
+        announce: Called with messages while the model is looked for.
 
     Raises:
         UsageError: an unknown window.

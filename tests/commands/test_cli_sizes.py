@@ -103,7 +103,7 @@ def test_replan_shows_what_the_size_would_be(
     assert done.code == 0, done.err
     assert asked == [("replan", two_runs[0].name, 0.5, None)]
     assert all(part in done.out for part in ("50.00 M", "72.00 M", "100.0 MB", "6.000", "0.25 s"))
-    assert "4.00 M zeroed where they stand, 1.00 M of those by training already" in done.out
+    assert "4.00 M zeroed in place, 1.00 M of those by training already" in done.out
     assert "(target 50.00% of the time of everything)" in done.out
     assert "predicted" not in done.out
 
@@ -305,7 +305,7 @@ def test_a_stop_after_the_last_size_of_a_run_leaves_the_other_runs_alone(
     two_runs[0].request_stop()
     done = cli("sweep", *[run.name for run in two_runs], "--targets", "0.2")
     assert done.code == 0 and [call[1] for call in asked] == [two_runs[0].name]
-    assert "stopped; the same command goes on" in done.err
+    assert "stopped; the same command continues" in done.err
     done = cli("sweep", two_runs[0].name, "--targets", "0.2")
     assert done.code == 0 and "stopped" not in done.err
 

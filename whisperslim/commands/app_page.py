@@ -11,42 +11,48 @@ Listen = Annotated[
     str,
     typer.Option(
         metavar="ADDRESS",
-        help="Address of this computer that others may reach; 0.0.0.0 is all. Needs --auth.",
+        help="Address to listen on for other computers; 0.0.0.0 is all of this computer's. Needs "
+        "--auth.",
     ),
 ]
 Auth = Annotated[
     str,
     typer.Option(
         metavar="USER:FILE",
-        help="Ask for this name and the password in the file's first line. The file must be its "
-        "owner's alone. Or set WHISPERSLIM_AUTH=USER:PASSWORD.",
+        help="Require this name and the password in the file's first line. Only its owner may read "
+        "the file. Or set WHISPERSLIM_AUTH=USER:PASSWORD.",
     ),
 ]
-Unsafe = Annotated[bool, typer.Option("--unsafe-no-auth", help="Let everybody on that network in.")]
-Certificate = Annotated[
-    Path | None, typer.Option("--tls-cert", metavar="PEM", help="Certificate, for https.")
+Unsafe = Annotated[
+    bool,
+    typer.Option("--unsafe-no-auth", help="Let everyone on that network in without a password."),
 ]
-Key = Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Its key.")]
+Certificate = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="PEM", help="Certificate, for https."),
+]
+Key = Annotated[
+    Path | None, typer.Option("--tls-key", metavar="PEM", help="Key of the certificate.")
+]
 Proxy = Annotated[
     str,
     typer.Option(
         "--behind-proxy",
         metavar="ADDRESS",
-        help="Address that a proxy asks from; its X-Forwarded headers are believed, and nobody "
-        "else's. Needs --auth.",
+        help="Address of a reverse proxy; only its X-Forwarded headers are trusted. Needs --auth.",
     ),
 ]
 MoreFolders = Annotated[
     list[Path] | None,
     typer.Option(
-        "--folder", help="Let the page open data and models below this folder. May be repeated."
+        "--folder", help="Let the page open data and models in this folder. May be repeated."
     ),
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Ask no other computer for anything, nor let runs do so.")
+    bool, typer.Option("--offline", help="Fetch nothing from other computers, in runs neither.")
 ]
 Desktop = Annotated[
-    bool, typer.Option("--desktop", help="Open a window of its own instead of serving a browser.")
+    bool, typer.Option("--desktop", help="Open the app in its own window instead of a browser.")
 ]
 
 
@@ -69,11 +75,11 @@ def ui(
     offline: Offline = False,
     desktop: Desktop = False,
 ) -> None:
-    """Open the app in a browser on this computer. Runs go on when it is closed."""
+    """Open the app in a browser on this computer. Runs continue when it is closed."""
     from whisperslim.offline import go_offline
 
     if offline:
-        go_offline()  # before the hub's library is imported, which looks once
+        go_offline()  # before the hub's library is imported, which reads it once
     from whisperslim.jobs.run.folder import find_run
     from whisperslim.ui.guard.access import access, read_login
 

@@ -1,4 +1,4 @@
-"""Commands that write a model for other engines, and hand it to others."""
+"""Commands that write a model for other engines, and upload it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,19 +33,19 @@ _ENGINES = " ".join(f"{s.name}: {s.words}." for s in registry.specs() if s.expor
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; a new one.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder to write.")],
     engine: Annotated[str, typer.Option(help=_ENGINES)],
     quantize: Annotated[
         str, typer.Option(help=f"Weights in the file: {listed(registry.precisions())}.")
     ] = registry.FULL,
     data: Annotated[
-        str, typer.Option(help="Recordings for the check; the demo's own when empty.")
+        str, typer.Option(help="Recordings for the check; empty takes the demo's.")
     ] = "",
-    clips: Annotated[int, typer.Option(help="Recordings the check uses.", min=1)] = 8,
+    clips: Annotated[int, typer.Option(help="Number of recordings to check on.", min=1)] = 8,
     language: Language = "hi",
     window: Window = "fit",
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an export that is at OUT.")
+        bool, typer.Option("--force", help="Replace an export that exists at OUT.")
     ] = False,
 ) -> None:
     """Write a model for another engine, checked against the original on recordings."""
@@ -57,10 +57,12 @@ def export(
 
     policy = parse_window(window)
     with disk_errors(out):
-        check_request(engine, quantize, out, force)  # before the minutes that loading may take
+        check_request(engine, quantize, out, force)  # before loading, which may take minutes
     recordings = _recordings(data, clips)
     speech = load_model(model, announce=announce)
-    announce(f"writing {out}, then hearing {len(recordings)} recordings in a process of its own")
+    announce(
+        f"writing {out}, then checking it on {len(recordings)} recordings in a process of its own"
+    )
     record = write_export(speech, engine, quantize, out, recordings, language, policy, force)
     _report(speech, record, read_verdict(out), out)
 
@@ -68,10 +70,10 @@ def export(
 def push(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An export for transformers.")],
     repo_id: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the Hugging Face hub.")],
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do it: the upload is not asked about.")
+    yes: Annotated[bool, typer.Option("--yes", help="Upload without asking.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the repository private.")
     ] = False,
-    private: Annotated[bool, typer.Option("--private", help="Only for you to see.")] = False,
 ) -> None:
     """Upload a Hugging Face export to the hub. Does nothing without --yes."""
     from whisperslim.engines.hf.push import check_push
@@ -82,7 +84,7 @@ def push(
         raise UsageError(
             f"this would upload {folder} ({megabytes(record.weights_bytes)}) to "
             f"{'a private' if private else 'the public'} repository {repo_id} under your log-in. "
-            "Read its README.md first, then say --yes"
+            "Read its README.md first, then add --yes"
         )
     say(upload(folder, repo_id, private=private))
 
@@ -112,7 +114,7 @@ def _report(
         ("parameters", millions(record.parameters)),
         ("bytes", f"{megabytes(record.weights_bytes)}, from {megabytes(before)}"),
         ("check", verdict.statement),
-        ("heard in", verdict.window),
+        ("time to transcribe", verdict.window),
         ("try it", f"whisperslim transcribe --model {out} RECORDING"),
     ]
     if registry.get(record.engine).shared:

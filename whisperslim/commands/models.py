@@ -1,4 +1,4 @@
-"""Commands about models: score them, run them, compare them, look inside, fetch them."""
+"""Commands about models: score, run, compare, inspect and fetch them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -38,48 +38,53 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Split of the data; when left out, test, or all of data without splits. Empty is "
-            "all of it."
+            help="Split of the data; by default test, or everything where there are no splits. "
+            "Empty is everything."
         ),
     ] = None,
     language: Language = "hi",
     window: Window = "fit",
-    limit: Annotated[int, typer.Option(help="Clips scored; 0 is all.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Clips to score; 0 is all.", min=0)] = 0,
     batch_size: Annotated[int, typer.Option(help="Clips decoded together.", min=1)] = 16,
     skip_problems: Annotated[
         bool, typer.Option(help="Leave out clips that cannot be used, and list them.")
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--json", metavar="OUT", help="File for the full record; texts go beside it."),
+        typer.Option(
+            "--json",
+            metavar="OUT",
+            help="File for the full record; the texts are written beside it.",
+        ),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="An earlier record: the difference to it, with interval and p-value."),
+        typer.Option(help="An earlier record to compare with: difference, interval and p-value."),
     ] = None,
     script: Annotated[
         str,
         typer.Option(
-            help="own: texts in the language's own script alone; any; auto: own for a model that "
-            "no run has tuned, which would write Hindi in other scripts, too."
+            help="own: only the language's own script; any: no limit; auto: own for a model that "
+            "no run has tuned, since it also writes Hindi in other scripts."
         ),
     ] = "auto",
 ) -> None:
     """Word and character error rate of a model, or of an export in its engine, on a data set."""
     from whisperslim.speech.audio.window import hearing_window
 
-    hearing_window(window)  # before the minutes that loading may take
+    hearing_window(window)  # before loading, which may take minutes
     from whisperslim.jobs.scoring.evaluation import check_places, evaluate_model
     from whisperslim.speech.corpus.dataset import scored_source
 
-    check_places(out, against)  # before the hours that scoring may take
+    check_places(out, against)  # before scoring, which may take hours
     data = scored_source(data) if split is None else data
     with counting("clips transcribed") as progress:
         evaluation = evaluate_model(
             model, data, split, language, window, limit, batch_size,
             progress=progress, announce=announce, skip_problems=skip_problems, script=script,
         )  # fmt: skip
-    _print_record(evaluation.to_record())  # first, so that a full disk does not cost the figures
+    # Before the file is written: the figures are shown even when the disk is full.
+    _print_record(evaluation.to_record())
     for note in evaluation.notes():
         say(note)
     if out is not None:
@@ -99,20 +104,20 @@ def transcribe(
         str,
         typer.Option(
             "--format",
-            help="text: a line each. srt, vtt: subtitles. tsv: their times in ms. json: parts, "
-            "words and times. All but text are timed by the words.",
+            help="text: one line each. srt, vtt: subtitles. tsv: with times in ms. json: parts, "
+            "words and times. All but text have word times.",
         ),
     ] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Write down what is said in recordings: one line each, `file: text`."""
+    """Transcribe recordings: one line each, `file: text`."""
     from whisperslim.engines import transcripts
     from whisperslim.speech.audio.audio import decode
 
     transcripts.check_form(form)
     write = transcripts.SUBTITLES.get(form)
     if write is not None and len(files) > 1:
-        raise UsageError(f"--format {form} is of one recording; give one FILE with it")
+        raise UsageError(f"--format {form} takes one recording; give one FILE")
     engine = _transcriber(model, window)
     if form != "text":
         engine = engine.telling_words()
@@ -138,35 +143,40 @@ def transcribe(
 
 
 def compare(
-    slim: Annotated[str, typer.Option(help="The compressed model, or its run's slim folder.")],
+    slim: Annotated[
+        str, typer.Option(help="The compressed model: a run's slim folder or another model.")
+    ],
     files: Files,
     dense: Annotated[
         str,
         typer.Option(
-            help="What to compare with; when left out, the model that the slim one was made from. "
-            "A hub id is that model as it comes."
+            help="What to compare with; by default the model that the slim one was made from. A "
+            "hub id is that model without tuning."
         ),
     ] = "",
     language: Language = "hi",
     window: Window = "fit",
     reference: Annotated[
-        str, typer.Option(help="What is really said; then both are scored. One file only.")
+        str,
+        typer.Option(
+            help="Text spoken in the recording, to score both models with. One file only."
+        ),
     ] = "",
     script: Annotated[
-        str, typer.Option(help="own: texts in the language's own script alone; any.")
+        str, typer.Option(help="own: only the language's own script; any: no limit.")
     ] = "own",
     as_json: AsJson = False,
 ) -> None:
-    """Give the same recordings to a dense and a slim model, and show what differs."""
+    """Transcribe the same recordings with a dense and a slim model, and show what differs."""
     if reference and len(files) > 1:
-        raise UsageError("--reference is the text of one recording; give one FILE with it")
+        raise UsageError("--reference is the text of one recording; give one FILE")
     from whisperslim.engines.comparison import compare as compare_sides
     from whisperslim.jobs.scoring.origin import made_from, training_clips
     from whisperslim.speech.audio.audio import decode
 
     dense = dense or made_from(slim)
     if script not in ("own", "any"):
-        raise UsageError(f"{script!r} is no script to write in; one of: own, any")
+        raise UsageError(f"{script!r} is not a choice for --script; use one of: own, any")
     first, second = _transcriber(dense, window), _transcriber(slim, window)
     if script == "own":
         first, second = first.in_own_script(), second.in_own_script()
@@ -191,7 +201,7 @@ def inspect(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     as_json: AsJson = False,
 ) -> None:
-    """Parameters, size and cost of a model, part by part; removed and zeroed apart."""
+    """Parameters, size and cost of a model, part by part, with removed and zeroed shares."""
     from whisperslim.core.cost.cost import inspect_model
 
     report = inspect_model(model)
@@ -223,7 +233,7 @@ def inspect(
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Model to fetch, as a hub id.")],
 ) -> None:
-    """Fetch a model's weights and check them, so that later work needs no network."""
+    """Fetch a model's weights and check them, so that nothing needs a network later."""
     from whisperslim.core.fetch.sources import resolve
 
     with downloading() as progress:
@@ -272,7 +282,9 @@ def _judge(
     models: tuple[str, str],
     clips: "Mapping[str, TrainingClips]",
 ) -> dict[str, Any]:
-    """The verdict, and what each side is: plain values. `clips` are those that trained a model."""
+    """The verdict and what each side is, as plain values. `clips` are those that trained a
+    model.
+    """
     from whisperslim.jobs.scoring.origin import TRAINED, described
     from whisperslim.speech.scoring.verdict import faster, judge_sides
 

@@ -1,4 +1,4 @@
-"""The command that measures what units of a model take of an engine's time."""
+"""The command that measures how much of an engine's time each unit of a model takes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 def profile(
     engine: Annotated[
-        str, typer.Option(help=f"Where models will run: {listed(registry.profiled())}.")
+        str, typer.Option(help=f"Engine to measure in: {listed(registry.profiled())}.")
     ] = registry.OWN,
     quantize: Annotated[
-        str, typer.Option(help="Numbers they compute in: none, or int8 and others an engine has.")
+        str, typer.Option(help="Number format in that engine: none, int8, or another that it has.")
     ] = registry.FULL,
     model: Annotated[
-        str, typer.Option(help="Model whose units are measured: of the width to be pruned.")
+        str, typer.Option(help="Model to measure, as wide as the one to prune.")
     ] = "openai/whisper-base",
     window: Window = "fit",
     threads: Annotated[
-        int, typer.Option(help="Of the processor; 0 leaves it to the engine.", min=0)
+        int, typer.Option(help="CPU threads; 0 leaves it to the engine.", min=0)
     ] = 0,
     repeats: Annotated[int, typer.Option(help="Timed passes of each model.", min=1)] = 7,
     as_json: AsJson = False,
 ) -> None:
-    """Measure seconds per head, FFN unit, layer and token row, on this machine and in an engine.
+    """Measure seconds per head, FFN unit, layer and token row in an engine on this machine.
 
-    Kept for `replan --currency latency` and recipes with `target.currency: latency`. Let the
-    machine rest meanwhile.
+    Kept for `replan --currency latency` and recipes with `target.currency: latency`. Leave the
+    machine idle meanwhile.
     """
     from whisperslim.core.loading import load_model
     from whisperslim.engines.timing.profile import measure_profile
@@ -82,7 +82,9 @@ def profile(
 
 @contextmanager
 def _trimmed(speech: "SpeechModel", folder: Path) -> "Iterator[SpeechModel | None]":
-    """The model with the tokens of one language; None when that leaves out too few to time."""
+    """The model with the tokens of one language; None when too few are left out to measure a
+    time.
+    """
     from whisperslim.core.loading import load_model
     from whisperslim.core.trimming import save_trimmed, vocabulary_for
 
@@ -97,7 +99,7 @@ def _trimmed(speech: "SpeechModel", folder: Path) -> "Iterator[SpeechModel | Non
 def _print(found: "Profile") -> None:
     rows = [
         (place, f"{1e6 * seconds:.3f}", f"{1e9 * seconds / found.weights_per_unit[place]:.3f}",
-         "lost in noise: a guess" * (place in found.lost_in_noise))
+         "below the noise: an estimate" * (place in found.lost_in_noise))
         for place, seconds in found.seconds_per_unit.items()
     ]  # fmt: skip
     print_table(("unit", "µs", "µs per 1000 weights", ""), rows)

@@ -15,7 +15,7 @@ def queue(
     runs_folder: RunsFolder = DEFAULT_RUNS,
     keep: Annotated[
         bool,
-        typer.Option("--keep", help="Stay and begin them one by one until none waits."),
+        typer.Option("--keep", help="Stay and start them one by one until none waits."),
     ] = False,
 ) -> None:
     """List the runs that wait for their device, in order."""
@@ -24,7 +24,7 @@ def queue(
         return
     waiting = [RunDir(runs_folder / name) for name in runs_queue.waiting(runs_folder)]
     if not waiting:
-        announce(f"no run waits in {runs_folder}")
+        announce(f"no run is waiting in {runs_folder}")
         return
     rows = [(run.name, runs_queue.device_of(run), str(runs_queue.place(run))) for run in waiting]
     print_table(("run", "device", "place"), rows)

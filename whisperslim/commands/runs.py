@@ -1,4 +1,4 @@
-"""Commands about runs: start, go on, stop, list, and the recipes to start from."""
+"""Commands about runs: start, resume, stop, list, and the recipes to start from."""
 
 from typing import Annotated, Any
 
@@ -26,9 +26,9 @@ RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, or its name in the runs folder.")
 ]
 _STOPPING = {
-    queue.Stopping.LEFT_QUEUE: "left the queue and will not begin by itself",
+    queue.Stopping.LEFT_QUEUE: "left the queue and will not start by itself",
     queue.Stopping.ASKED: "will stop after its current step",
-    queue.Stopping.KILLED: "killed, as it had been asked to stop before",
+    queue.Stopping.KILLED: "killed, since it had been asked to stop before",
 }
 
 
@@ -47,17 +47,17 @@ def compress(
     ] = None,
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
-    """Compress a model by a recipe, here and now. Ctrl-C stops in good order."""
+    """Compress a model by a recipe, in this terminal. Ctrl-C stops it cleanly."""
     from whisperslim.jobs.recipe.recipe import load_recipe
 
-    need("train", "compress")  # before there is a run that cannot go on
+    need("train", "compress")  # before there is a run that cannot continue
     run = RunDir.create(runs_folder, load_recipe(recipe, settings or ()))
     announce(f"run: {run.path}")
     work_in_foreground(run)
 
 
 def resume(run: RunName, runs_folder: RunsFolder = DEFAULT_RUNS) -> None:
-    """Go on with a run that was stopped, failed or died, from its last checkpoint."""
+    """Continue a run that was stopped, failed or died, from its last checkpoint."""
     need("train", "resume")
     work_in_foreground(find_run(run, runs_folder))
 
@@ -70,11 +70,13 @@ def stop(
     ] = False,
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
-    """Ask a run to stop after its current step, kill one asked before, or end its wait."""
+    """Ask a run to stop after its current step; kill it if it was asked before; take a waiting run
+    off the queue.
+    """
     found = find_run(run, runs_folder)
     came = queue.stop_or_leave(found, force)
     what = "killed" if force and came is queue.Stopping.KILLED else _STOPPING[came]
-    announce(f"{found.name} {what}; go on with: whisperslim resume {found.path}")
+    announce(f"{found.name} {what}; to continue: whisperslim resume {found.path}")
 
 
 def runs(runs_folder: RunsFolder = DEFAULT_RUNS, as_json: AsJson = False) -> None:
@@ -99,7 +101,7 @@ def presets(
         str, typer.Option("--show", metavar="NAME", help="Print a preset's file, to start from.")
     ] = "",
 ) -> None:
-    """List the recipes that ship with WhisperSlim, and what can be set in them."""
+    """List the recipes that come with WhisperSlim, and what can be set in them."""
     if show:
         typer.echo(preset_path(show).read_text(encoding="utf-8"), nl=False)
     elif keys:
@@ -110,7 +112,7 @@ def presets(
 
 
 def work_in_foreground(run: RunDir, *, stdout_taken: bool = False) -> None:
-    """Do what is left of a run here, shown on the terminal, and exit as `run_worker` says.
+    """Do the rest of a run here, shown on the terminal, and exit with the code of `run_worker`.
 
     It is shown on stderr when another result has `stdout_taken`.
     """
@@ -120,10 +122,10 @@ def work_in_foreground(run: RunDir, *, stdout_taken: bool = False) -> None:
             code = run_worker(run, [view])
     except KeyboardInterrupt:
         announce("interrupted; work since the last checkpoint is lost")
-        code = 130  # what shells expect of a program ended by Ctrl-C
-    queue.see_to(run.path.parent)  # should the queue's keeper have been killed
+        code = 130  # the exit code that shells expect after Ctrl-C
+    queue.see_to(run.path.parent)  # in case the queue's keeper was killed
     if run.status() in (RunStatus.STOPPED, RunStatus.DIED, RunStatus.FAILED):
-        announce(f"to go on: whisperslim resume {run.path}")
+        announce(f"to continue: whisperslim resume {run.path}")
     raise typer.Exit(code)
 
 
@@ -151,7 +153,7 @@ def _record(run: RunDir) -> dict[str, Any]:
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     wers = [record["wer_dense"], record["wer_slim"]]
     scores = ["-" if wer is None else f"{wer:.2%}" for wer in wers]
-    status = f"waits, place {record['place']}" if record["place"] else record["status"]
+    status = f"waiting, place {record['place']}" if record["place"] else record["status"]
     return (record["name"], status, _where(record), *scores)
 
 

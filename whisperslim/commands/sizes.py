@@ -1,4 +1,4 @@
-"""Commands that give a finished run another size, without training it again."""
+"""Commands that give a finished run another size without training it again."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +32,7 @@ RUN_HELP = "A run's folder, its name, or latest: the newest that was not derived
 PICTURE = "sweep.html"
 Recover = Annotated[
     int | None,
-    typer.Option(help="Training steps after the cut; the run's own number when left out.", min=0),
+    typer.Option(help="Training steps after the cut; by default as the run has them.", min=0),
 ]
 
 
@@ -42,40 +42,45 @@ def replan(
         float,
         typer.Option(
             help="Share of the prunable weights to remove, for example 0.5; of operations or time "
-            "when the run counts in those, or --currency says so: the answer says which."
+            "when the run or --currency counts in those. The output says which."
         ),
     ],
     zeroed: Annotated[
         float | None,
         typer.Option(
-            help="Share to be zero where it stands; the run's own when left out. What training has "
-            "zeroed already counts in, and stays zero."
+            help="Share to set to zero in place; by default the run's own. Weights that training "
+            "has zeroed are counted, and stay zero."
         ),
     ] = None,
     predict: Annotated[
-        bool, typer.Option("--predict", help="Cut in memory and score a few dev clips.")
+        bool, typer.Option("--predict", help="Cut in memory and score on a few dev clips.")
     ] = False,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Make the model: a new run that cuts and recovers.")
+        bool, typer.Option("--apply", help="Make the model, in a new run that cuts and recovers.")
     ] = False,
     recover: Recover = None,
     engine: Annotated[
         str,
-        typer.Option(help=f"Where it will run: {listed(registry.names())}; else as the run."),
+        typer.Option(
+            help=f"Where it will run: {listed(registry.names())}; by default as the run has it."
+        ),
     ] = "",
     quantize: Annotated[
-        str, typer.Option(help="Numbers it is written in for that engine; else as the run.")
+        str, typer.Option(help="Number format for that engine; by default as the run has it.")
     ] = "",
     currency: Annotated[
         str,
-        typer.Option(help="What --target is a share of: weights, flops or latency; else the run."),
+        typer.Option(
+            help="What --target is a share of: weights, flops or latency; by default as "
+            "the run has it."
+        ),
     ] = "",
     runs_folder: RunsFolder = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """What a run's model would be at another size, in a second; with --apply, make it."""
+    """Show what a run's model would be at another size, in a second; with --apply, make it."""
     if recover is not None and not apply:
-        raise UsageError("--recover trains a model that --apply makes; give both")
+        raise UsageError("--recover only has an effect with --apply; give both")
     found = _find(run, runs_folder)
     from whisperslim.jobs.pricing.terms import Terms
     from whisperslim.jobs.sizes.replan import replan as plan_again
@@ -89,7 +94,8 @@ def replan(
         print_json(_record(planned, predicted))
     else:
         _print_plan(planned, predicted)
-    if predicted and not kept:  # only now: what took long is shown though the disk refuses it
+    # After printing: a prediction takes long, and is shown even when the disk refuses it.
+    if predicted and not kept:
         from whisperslim.jobs.sizes.predict import store_prediction
 
         store_prediction(found, predicted)
@@ -116,8 +122,8 @@ def sweep(
         typer.Option(
             "--html",
             metavar="OUT",
-            help="File for the picture of all runs; sweep.html in the runs folder when left out. "
-            "Each run has one of its own besides.",
+            help="File for the picture of all runs; by default sweep.html in the runs folder. Each "
+            "run also has its own.",
         ),
     ] = None,
     runs_folder: RunsFolder = DEFAULT_RUNS,
@@ -125,7 +131,7 @@ def sweep(
 ) -> None:
     """Measure the trade-off of size against error: several sizes of one run or of several.
 
-    Goes on where it stopped when it is called again.
+    Called again, it continues where it stopped.
     """
     wanted = _numbers(targets)
     if out is not None:
@@ -135,7 +141,7 @@ def sweep(
     curves: list[Sweep] = []
     try:
         _sweep_each(found, wanted, recover, curves)
-    finally:  # what took hours is shown, whatever ended the rest
+    finally:  # curves that took hours are shown, whatever ended the rest
         if curves:
             _print_curves(curves, as_json)
         for page, shown in _pages(found, curves, out, runs_folder).items():
@@ -156,7 +162,7 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
         raise UsageError(
-            f"--targets {text!r} is no list of numbers; write for example 0.2,0.35,0.5"
+            f"--targets {text!r} is not a list of numbers; write for example 0.2,0.35,0.5"
         ) from error
 
 
@@ -183,8 +189,8 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
     print_table(("", "dense", "this size"), rows)
     say(
         f"\n{planned.plan.removed:.2%} of the tuned model's prunable weights removed (target "
-        f"{planned.plan.target:.2%} of {planned.counted_in}), {millions(planned.zeroed)} zeroed "
-        f"where they stand, {millions(planned.zeroed_before)} of those by training already; "
+        f"{planned.plan.target:.2%} of {planned.counted_in}), {millions(planned.zeroed)} zeroed in "
+        f"place, {millions(planned.zeroed_before)} of those by training already; "
         f"planned in {planned.seconds:.2f} s\nFLOPs: {planned.workload}"
     )
     if predicted:
@@ -196,7 +202,7 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
 
 
 def _check(found: list[RunDir], targets: list[float], recover: int | None) -> None:
-    """Raise what is wrong with any of the runs before the first one is worked on."""
+    """Raise what is wrong with any of the runs before work on the first one begins."""
     from whisperslim.jobs.sizes.sweep import check_sweep
 
     for run in found:
@@ -206,13 +212,14 @@ def _check(found: list[RunDir], targets: list[float], recover: int | None) -> No
 def _sweep_each(
     found: list[RunDir], targets: list[float], recover: int | None, curves: "list[Sweep]"
 ) -> None:
-    """Sweep run after run until one is stopped; each curve joins `curves` when it is measured."""
+    """Sweep run after run until one is stopped; each curve is added to `curves` once measured."""
     for run in found:
         curve, complete = _swept(run, targets, recover)
         curves.append(curve)
-        # One that is asked to stop with its last size measured leaves the other runs alone.
+        # A stop request that comes after a run's last size was measured does not stop the other
+        # runs.
         if not complete or (run is not found[-1] and run.stop_requested()):
-            announce("stopped; the same command goes on from here")
+            announce("stopped; the same command continues from here")
             return
 
 
@@ -222,7 +229,7 @@ def _swept(run: RunDir, targets: list[float], recover: int | None) -> "tuple[Swe
     from whisperslim.jobs.run.console import ConsoleView
     from whisperslim.jobs.sizes.sweep import sweep as measure_curve
 
-    # Progress goes to stderr: what is measured is the result, and may be wanted as JSON.
+    # Progress goes to stderr: stdout is for the result, which may be JSON.
     with ConsoleView(Console(stderr=True)).shown() as view:
         curve = measure_curve(run, targets, recover, view)
     measured = {point.target for point in curve.points}
@@ -232,7 +239,7 @@ def _swept(run: RunDir, targets: list[float], recover: int | None) -> "tuple[Swe
 def _pages(
     found: list[RunDir], curves: "list[Sweep]", out: Path | None, runs_folder: Path
 ) -> "dict[Path, list[Sweep]]":
-    """File -> the curves it shows: one page a run, and one of all when there are several."""
+    """File -> the curves it shows: one page per run, and one of all when there are several."""
     pages = {run.path / PICTURE: [curve] for run, curve in zip(found, curves, strict=False)}
     if len(curves) > 1 or out:
         pages[out or runs_folder / PICTURE] = curves
@@ -240,7 +247,7 @@ def _pages(
 
 
 def _draw(curves: "list[Sweep]", path: Path) -> None:
-    """One page with the four pictures, which needs no network to be looked at."""
+    """One page with the four pictures, which needs no network to be viewed."""
     from html import escape
 
     from whisperslim.ui.tradeoff.charts import AXES, tradeoff_figure

@@ -1,4 +1,4 @@
-"""Commands about recordings: what a data set holds, making one, and those decoded already."""
+"""Commands about recordings: check a data set, record, and manage decoded recordings."""
 
 import signal
 import threading
@@ -34,14 +34,17 @@ def data(
         float, typer.Option(help="Longest usable clip, in seconds.", min=1.0, max=30.0)
     ] = 30.0,
     against: Annotated[
-        str, typer.Option(metavar="DATA", help="Test set that must share nothing with it.")
+        str,
+        typer.Option(
+            metavar="DATA", help="Test set that must not share clips, texts or speakers with it."
+        ),
     ] = "",
     model: Annotated[
-        str, typer.Option(help="Model to be trained: its tokens in every text are counted.")
+        str, typer.Option(help="Model to be trained, to count its tokens in every text.")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Decode every clip of a data set, look at every text, and say what is wrong."""
+    """Decode every clip of a data set, check every text, and report problems."""
     from whisperslim.speech.corpus.dataset import load_items
     from whisperslim.speech.corpus.report import examine
 
@@ -108,7 +111,7 @@ def _show_level(level: float) -> None:
 
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete it; recordings are decoded again when needed.")
+        bool, typer.Option("--clear", help="Delete them; recordings are decoded again when needed.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -14,38 +14,38 @@ DEFAULT_RUNS = Path("runs")
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Language = Annotated[str, typer.Option(help="Language spoken, as Whisper's code.")]
+Language = Annotated[str, typer.Option(help="Language spoken, as Whisper's code, such as hi.")]
 Window = Annotated[
     str,
     typer.Option(
-        help="Encoder window: `fit` follows the audio, `30s` is stock Whisper's. `trim`, to listen "
-        "and for exports alone, is `fit` without the silence before and after."
+        help="Encoder window: `fit` follows the audio, `30s` is stock Whisper's. `trim`, for "
+        "transcribing and exports only, is `fit` without silence at both ends."
     ),
 ]
 
 
 def announce(message: str) -> None:
-    """A remark for the reader, out of the way of the result."""
+    """Print a remark for the reader, apart from the result."""
     typer.echo(printable(message), err=True)
 
 
 def say(text: str) -> None:
-    """A result, or a line of one, on stdout."""
+    """Print a result, or a line of one, on stdout."""
     typer.echo(printable(text))
 
 
 def print_json(value: Any) -> None:
-    """Plain values as JSON on stdout."""
+    """Print plain values as JSON on stdout."""
     typer.echo(printable_json(to_json(value)))
 
 
 def to_json(value: Any) -> str:
-    """Plain values as indented JSON; letters as they are, not-a-number refused."""
+    """Plain values as indented JSON; non-ASCII letters are kept, NaN is refused."""
     return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str)
 
 
 def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A table on stdout; figures belong in columns after the first."""
+    """Print a table on stdout; figures belong in columns after the first."""
     from rich.console import Console
     from rich.table import Table
 
@@ -55,7 +55,7 @@ def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     for row in rows:
         table.add_row(*map(printable, row))
     on_screen = Console().is_terminal
-    # In a file nothing has a width, and wrapped columns would be hard to read back.
+    # A file has no width, and wrapped columns would be hard to parse.
     Console(highlight=False, markup=False, width=None if on_screen else 1000).print(table)
 
 

@@ -1,4 +1,4 @@
-"""The command that trims a model's vocabulary without any training."""
+"""The command that trims a model's vocabulary without training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +15,16 @@ def trim(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the result.")],
     language: Annotated[
-        list[str], typer.Option(help="Language to keep, as Whisper's code; give it for each.")
+        list[str], typer.Option(help="Language to keep, as Whisper's code; repeat it for several.")
     ],
-    timestamps: Annotated[bool, typer.Option(help="Keep the timestamp tokens, too.")] = False,
+    timestamps: Annotated[bool, typer.Option(help="Keep the timestamp tokens as well.")] = False,
 ) -> None:
-    """Leave out the tokens that some languages do not need: smaller, faster, nothing to train."""
+    """Remove the tokens that the given languages do not need: smaller and faster, without
+    training.
+    """
     with disk_errors(out):
         if out.exists():
-            raise UsageError(f"{out} is there already; name a folder that is not")
+            raise UsageError(f"{out} exists already; name a new folder")
     from whisperslim.core.disk.weight_files import weights_bytes
     from whisperslim.core.loading import load_model
     from whisperslim.core.store.checkpoint import count_parameters

@@ -166,7 +166,7 @@ def test_native_code_that_is_out_of_memory_ends_the_worker_with_a_sentence(
 
 def test_a_shortage_that_was_reported_is_not_why_a_later_worker_died(run: RunDir) -> None:
     reported = shortage_of(MemoryError("out of memory"))
-    run.log_path.write_text(f"failed in tune: {reported}\nto go on: whisperslim resume r\n")
+    run.log_path.write_text(f"failed in tune: {reported}\nto continue: whisperslim resume r\n")
     assert process.died_of(run) == ""
     with run.log_path.open("a") as log:
         log.write("terminate called after throwing an instance of 'std::bad_alloc'\n")

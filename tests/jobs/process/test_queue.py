@@ -149,7 +149,7 @@ def test_a_waiting_run_leaves_the_queue_from_the_terminal(
 ) -> None:
     run = light_run(tmp_path / "runs", "mine")
     order(tmp_path / "runs", ["mine"])
-    assert "waits, place 1" in cli("runs").out
+    assert "waiting, place 1" in cli("runs").out
     done = cli("stop", "mine", *force)
     assert done.code == 0 and "mine left the queue" in done.err
     assert queue.waiting(tmp_path / "runs") == () and "waits" not in cli("runs").out
@@ -167,7 +167,7 @@ def test_stop_in_the_terminal_says_what_it_came_to(
         os.kill(pid, signal.SIGSTOP)  # it takes no notice of a request
     assert "first will stop after its current step" in cli("stop", "first").err
     assert process.is_alive(first)
-    assert "first killed, as it had been asked to stop before" in cli("stop", "first").err
+    assert "first killed, since it had been asked to stop before" in cli("stop", "first").err
     assert "second killed; go on with" in cli("stop", "second", "--force").err
     assert not process.is_alive(first) and not process.is_alive(second)
 

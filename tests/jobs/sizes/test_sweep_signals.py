@@ -66,7 +66,7 @@ def test_a_signal_while_it_measures_keeps_the_point_and_draws_it(
     before = signal.getsignal(number)
     signalled("measure", number)
     done = cli("sweep", str(run.path), "--targets", "0.3", "--recover", "0", "--json")
-    assert done.code == 0 and "stopped; the same command goes on from here" in done.err
+    assert done.code == 0 and "stopped; the same command continues from here" in done.err
     (curve,) = json.loads(done.out)
     assert [point["target"] for point in curve["points"]] == [0.0]
     assert (run.path / "sweep.html").is_file() and len(derived(run)) == 1

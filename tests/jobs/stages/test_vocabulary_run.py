@@ -156,5 +156,5 @@ def test_the_command_trims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     before = (tmp_path / "hi" / "slim.json").read_bytes()
     with pytest.raises(SystemExit) as ended:
         main(call)
-    assert ended.value.code == 2 and "is there already" in capsys.readouterr().err
+    assert ended.value.code == 2 and "exists already" in capsys.readouterr().err
     assert (tmp_path / "hi" / "slim.json").read_bytes() == before

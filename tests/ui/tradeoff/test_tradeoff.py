@@ -385,7 +385,7 @@ def test_a_curve_with_another_recovery_is_no_progress() -> None:
     assert "0 of 2 targets" in sweep_html(old, Background(command, running=True))
     failed = sweep_html(old, Background(command, said="error: X failed\nmend the cause"))
     assert "Ended: 0 of 2" in failed and "ws-bad" in failed and "X failed" in failed
-    for said in ("stopped; the same command goes on from here", ""):
+    for said in ("stopped; the same command continues from here", ""):
         ended = sweep_html(old, Background(command, said=said))
         assert "Ended: 0 of 2" in ended and "ws-wait" in ended and "Done" not in ended
 
