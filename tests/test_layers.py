@@ -17,6 +17,7 @@ from whisperslim.engines import registry
 
 PACKAGE = Path(__file__).parents[1] / "whisperslim"
 LEAVES = {
+    "boxed",
     "errors",
     "events",
     "exported",
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "printable": set(),
     "offline": set(),
     "scripts": set(),
+    "boxed": {"errors", "places"},
     "exported": {"errors", "scripts"},
     "extras": {"errors"},
     "fields": {"errors"},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from whisperslim.boxed import local_name
 from whisperslim.commands.terminal import (
     AsJson,
     Language,
@@ -175,6 +176,7 @@ def compare(
     from whisperslim.speech.audio.audio import decode
 
     dense = dense or made_from(slim)
+    dense, slim = local_name(dense), local_name(slim)
     if script not in ("own", "any"):
         raise UsageError(f"{script!r} is not a choice for --script; use one of: own, any")
     first, second = _transcriber(dense, window), _transcriber(slim, window)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from whisperslim.boxed import local_name
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.engines import registry
 from whisperslim.engines.export.record import EXPORT_FILE, ExportRecord, is_export, read_export
-from whisperslim.engines.export.seal import is_own
+from whisperslim.engines.export.seal import is_boxed, is_own
 from whisperslim.engines.foreign.transcriber import LIMITS_MEMORY, ForeignTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError
@@ -27,7 +28,7 @@ def open_transcriber(
     An export that this installation did not write runs in a process of its own.
 
     Args:
-        name: An export folder, or what `load_model` takes.
+        name: An export folder, a model that comes with the project, or what `load_model` takes.
         window: Window policy it listens with.
         threads: Of the processor; 0 leaves it to the engine. PyTorch has one number for the whole
             process, which this sets. The first model opened in PyTorch also decides for the process
@@ -39,11 +40,11 @@ def open_transcriber(
             process came to an end.
         SourceError, CheckpointError: as `load_model`.
     """
-    folder = Path(name).expanduser()
+    folder = Path(local_name(name)).expanduser()
     if name and is_export(folder):
         record = read_export(folder)
         _check_tokenizer(folder, record)
-        if is_own(folder, record):
+        if is_boxed(folder, record) or is_own(folder, record):
             return open_here(folder, record, window, threads)
         announce(
             f"{folder} was not written here: it runs in a process of its own"

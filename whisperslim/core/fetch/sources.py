@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.locks import Lock
 from whisperslim.core.disk.storage import Report, require_space, storage_errors
@@ -73,6 +74,11 @@ def resolve(
             what was tried and what to do.
     """
     report = progress or (lambda what, done, total: None)
+    if find_boxed(name):
+        raise SourceError(
+            f"{name} is an export, to transcribe and compare with; what loads weights in PyTorch, "
+            "such as training, begins with openai/whisper-base, a run or a model's folder"
+        )
     folder = _as_folder(name)
     if folder is not None:
         return open_folder(name, folder, "local folder", report)

@@ -14,8 +14,10 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.engines.export.record import EXPORT_FILE, PARITY_FILE, ExportRecord
+from whisperslim.errors import ExportError
 from whisperslim.places import state_root
 
 KEY_FILE = "export.key"
@@ -53,6 +55,24 @@ def is_own(folder: Path, record: ExportRecord) -> bool:
     if _files(folder) != set(record.sha256):
         return False
     return all(file_sha256(folder / name) == wanted for name, wanted in record.sha256.items())
+
+
+def is_boxed(folder: Path, record: ExportRecord) -> bool:
+    """Whether the export is one that comes with the project, as it was when it was made.
+
+    Raises `ExportError` for one in the place of such an export whose files are others.
+    """
+    boxed = find_boxed(str(folder))
+    if boxed is None:
+        return False
+    hashes = {EXPORT_FILE: boxed.record_sha256, **record.sha256}
+    changed = [name for name, wanted in hashes.items() if file_sha256(folder / name) != wanted]
+    if changed:
+        raise ExportError(
+            f"{boxed.name} is not as it came: {folder / changed[0]} was changed; take the folder "
+            "from a checkout of the project again, or use another copy of it by its path"
+        )
+    return True
 
 
 def _files(folder: Path) -> set[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from whisperslim.boxed import local_name
 from whisperslim.core.disk.weight_files import weights_bytes
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
@@ -282,6 +283,7 @@ def evaluate_model(
         UsageError, SourceError, CheckpointError, DeviceError, ExportError: as loading the
             parts does.
     """
+    model = local_name(model)
     if script not in SCRIPTS:
         raise UsageError(f"{script!r} is no script to write in; one of: {', '.join(SCRIPTS)}")
     held = script == "own" or (script == "auto" and is_untuned(model))

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.disk.untrusted import read_json
 from whisperslim.errors import DataError, RecipeError, UsageError
@@ -39,6 +40,9 @@ def made_from(slim: str) -> str:
     Tuned for the run where the recipe asks for that, else the recipe's own model: what the run's
     scores compare with. Raises `UsageError` when that is not known.
     """
+    boxed = find_boxed(slim)
+    if boxed is not None and boxed.made_from:
+        return boxed.made_from
     run = run_of(slim)
     if run is not None:
         if (run.path / PREPARED / "config.json").is_file():
@@ -54,11 +58,14 @@ def made_from(slim: str) -> str:
 
 def is_untuned(model: str) -> bool:
     """Whether no run has made or tuned the model: it is as it comes."""
-    return run_of(model) is None
+    return run_of(model) is None and find_boxed(model) is None
 
 
 def described(model: str) -> str:
     """A model by what became of it: tuned for a run, made by a run, or as it comes."""
+    boxed = find_boxed(model)
+    if boxed is not None:
+        return f"{boxed.name}: {boxed.words}"
     run = run_of(model)
     if run is None:
         return f"{model}, as it comes"

@@ -23,7 +23,7 @@ from whisperslim.ui.compare.fields import (
 from whisperslim.ui.compare.folder import BatchCompare, check_source, clips_of
 from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.record import ROLES, Compared, compared_from
-from whisperslim.ui.context.choices import dense_choices, dense_of, slim_choices
+from whisperslim.ui.context.choices import dense_choices, dense_of, slim_names
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext, for_people
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.context.sides import (
@@ -62,7 +62,7 @@ def connect_compare(
     shown = tab.shown
 
     def offer(chosen: str | None, dense_engine: str) -> Updates:
-        names = slim_choices(context)
+        names = slim_names(context)
         name = chosen or next(iter(names), None)
         # What somebody has chosen stays when the tab is opened again.
         origin = {} if chosen else origin_update(context, name)

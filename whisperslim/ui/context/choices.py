@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from whisperslim import boxed
 from whisperslim.engines.export.record import is_export
 from whisperslim.errors import SourceError, UsageError, WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir, RunStatus
@@ -24,7 +25,13 @@ def slim_choices(context: AppContext) -> list[str]:
 
 def dense_choices(context: AppContext) -> list[tuple[str, str]]:
     """Words and name of the dense models to compare with: shipped ones, then tuned for a run."""
-    return [(dense_words(name), name) for name in _dense_names(context)]
+    ours = [(f"{each.name}: {each.words}", each.name) for each in _boxed(dense=True)]
+    return [*ours, *((dense_words(name), name) for name in _dense_names(context))]
+
+
+def slim_names(context: AppContext) -> list[str]:
+    """Names of all slim models to compare: of runs, then those that come with the project."""
+    return [*slim_choices(context), *(each.name for each in _boxed(dense=False))]
 
 
 def dense_words(name: str) -> str:
@@ -53,6 +60,10 @@ def dense_of(context: AppContext, slim: object) -> str:
     return source
 
 
+def _boxed(dense: bool) -> list[boxed.BoxedModel]:
+    return [each for each in boxed.BOXED if bool(each.made_from) != dense and each.path.is_dir()]
+
+
 def _dense_names(context: AppContext) -> list[str]:
     tuned = [
         f"{run.name}{PREPARED}"
@@ -76,6 +87,8 @@ def chosen_model(context: AppContext, name: object) -> str:
         raise SourceError("no model is chosen; choose one from the list or type a model's folder")
     if name in DENSE_MODELS:
         return name
+    if boxed.find_boxed(name):
+        return boxed.local_name(name)
     if name in slim_choices(context):
         return _admitted(context, context.watch.open(name).slim_path)
     if name in _dense_names(context):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.untrusted import read_json, typed
 from whisperslim.engines import registry
 from whisperslim.engines.export.record import PARITY_FILE, is_export, read_export
@@ -58,7 +59,8 @@ def dense_side(context: AppContext, name: object, engine: object, window: object
     """The dense side of a form. Raises `SourceError` or `UsageError`."""
     path = chosen_model(context, name)
     if is_export(Path(path)):
-        return _of_export(Path(path), _window(window)).side
+        # The models that come with the project were tuned in fitted windows.
+        return _of_export(Path(path), "fit" if find_boxed(path) else _window(window)).side
     chosen = dense_engines().get(engine) if isinstance(engine, str) else None
     if chosen is None:
         raise UsageError(f"{engine!r} is no engine of the dense side; choose one from the list")

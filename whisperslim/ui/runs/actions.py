@@ -13,7 +13,7 @@ from whisperslim.jobs.process.removal import delete_run
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.ui.compare.fields import CompareTab
 from whisperslim.ui.compare.tab import engine_updates, origin_update
-from whisperslim.ui.context.choices import slim_choices
+from whisperslim.ui.context.choices import slim_names
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.limits import check_commands
 from whisperslim.ui.parts.markup import note, table, words
@@ -147,7 +147,7 @@ def connect(
         run = context.watch.open(name)
         return {
             tabs: gr.update(selected="compare"),
-            compare.slim: gr.update(choices=slim_choices(context), value=run.name),
+            compare.slim: gr.update(choices=slim_names(context), value=run.name),
             compare.dense: gr.update(**origin_update(context, run.name)),
             **engine_updates(compare, context, run.name, registry.OWN),
         }
