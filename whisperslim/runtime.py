@@ -12,18 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from whisperslim.engines.base import EngineSize, Transcript
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.audio import Recording, sound_of
 from whisperslim.speech.audio.window import hearing_window
 
 __all__ = ["Model", "Recording", "Transcript", "load"]
-
-Recording = str | Path | bytes | np.ndarray
-"""A file, its bytes, or its sound: mono float32 of shape `(samples,)` at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +50,8 @@ class Model:
             AudioError: the recording cannot be read or is not usable.
             UsageError: the model does not know the language, or cannot tell when words were said.
         """
-        sound = recording if isinstance(recording, np.ndarray) else decode(recording)
         engine = self.engine.telling_words() if words else self.engine
-        return engine.transcribe(sound, language)
+        return engine.transcribe(sound_of(recording), language)
 
 
 def load(

@@ -29,6 +29,7 @@ from tests.support.tiny import tiny_model_folder, write_tone
 from tests.support.tiny_run import finished_run
 from whisperslim.cli import app
 from whisperslim.engines.export import parity, parity_child
+from whisperslim.jobs.run.folder import RunStatus
 from whisperslim.jobs.sizes import measure
 
 ROOT = Path(__file__).parents[2]
@@ -264,7 +265,7 @@ def test_the_examples_of_the_python_page_work_one_after_the_other(workplace: Wor
     with chdir(workplace.folder):
         for block in blocks:
             exec(compile(block, page.name, "exec"), names)
-    assert names["code"] == 0
+    assert names["run"].status() == RunStatus.FINISHED
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

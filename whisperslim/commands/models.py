@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whisperslim.boxed import local_name
 from whisperslim.commands.terminal import (
     AsJson,
     Language,
@@ -23,11 +22,9 @@ from whisperslim.commands.terminal import (
 from whisperslim.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from whisperslim.engines.comparison import Comparison, Side, SideScores
+    from whisperslim.engines.comparison import Side, SideScores
     from whisperslim.engines.windowed import WindowedTranscriber
-    from whisperslim.jobs.scoring.origin import TrainingClips
+    from whisperslim.jobs.scoring.compared import Compared
 
 MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
@@ -74,15 +71,15 @@ def evaluate(
     from whisperslim.speech.audio.window import hearing_window
 
     hearing_window(window)  # before loading, which may take minutes
-    from whisperslim.jobs.scoring.evaluation import check_places, evaluate_model
-    from whisperslim.speech.corpus.dataset import scored_source
+    from whisperslim.api import evaluate as evaluate_model
+    from whisperslim.jobs.scoring.evaluation import check_places
 
     check_places(out, against)  # before scoring, which may take hours
-    data = scored_source(data) if split is None else data
     with counting("clips transcribed") as progress:
         evaluation = evaluate_model(
-            model, data, split, language, window, limit, batch_size,
-            progress=progress, announce=announce, skip_problems=skip_problems, script=script,
+            model, data, split, language=language, window=window, limit=limit,
+            batch_size=batch_size, progress=progress, announce=announce,
+            skip_problems=skip_problems, script=script,
         )  # fmt: skip
     # Before the file is written: the figures are shown even when the disk is full.
     _print_record(evaluation.to_record())
@@ -171,32 +168,19 @@ def compare(
     """Transcribe the same recordings with a dense and a slim model, and show what differs."""
     if reference and len(files) > 1:
         raise UsageError("--reference is the text of one recording; give one FILE")
-    from whisperslim.engines.comparison import compare as compare_sides
-    from whisperslim.jobs.scoring.origin import made_from, training_clips
-    from whisperslim.speech.audio.audio import decode
+    from whisperslim.api import compare as compare_models
 
-    dense = dense or made_from(slim)
-    dense, slim = local_name(dense), local_name(slim)
-    if script not in ("own", "any"):
-        raise UsageError(f"{script!r} is not a choice for --script; use one of: own, any")
-    first, second = _transcriber(dense, window), _transcriber(slim, window)
-    if script == "own":
-        first, second = first.in_own_script(), second.in_own_script()
-    found = [
-        compare_sides(first, second, decode(file), language=language, reference=reference or None)
-        for file in files
-    ]
-    clips = {name: training_clips(name) for name in (dense, slim)}
-    judged = [
-        _judge(file, each, (dense, slim), clips) for file, each in zip(files, found, strict=True)
-    ]
+    found = compare_models(
+        slim, files, dense, language=language, window=window, reference=reference,
+        script=script, announce=announce,
+    )  # fmt: skip
     if as_json:
-        rows = zip(files, found, judged, strict=True)
-        print_json([{"file": str(file), **each.to_record(), **more} for file, each, more in rows])
+        rows = zip(files, found, strict=True)
+        print_json([{"file": str(file), **each.to_record()} for file, each in rows])
         return
-    for file, comparison, more in zip(files, found, judged, strict=True):
+    for file, each in zip(files, found, strict=True):
         say(str(file))
-        _print_comparison(comparison, more)
+        _print_comparison(each)
 
 
 def inspect(
@@ -278,57 +262,19 @@ def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:.2%}"
 
 
-def _judge(
-    file: Path,
-    comparison: "Comparison",
-    models: tuple[str, str],
-    clips: "Mapping[str, TrainingClips]",
-) -> dict[str, Any]:
-    """The verdict and what each side is, as plain values. `clips` are those that trained a
-    model.
-    """
-    from whisperslim.jobs.scoring.origin import TRAINED, described
-    from whisperslim.speech.scoring.verdict import faster, judge_sides
-
-    sides = {"dense": comparison.dense, "slim": comparison.slim}
-    texts = {role: side.transcript.text for role, side in sides.items()}
-    verdict = judge_sides(texts, comparison.reference, comparison.language)
-    named = dict(zip(sides, models, strict=True))
-    trained = [f"{role}: {TRAINED}." for role, name in named.items() if clips[name].holds(file)]
-    seconds = [side.transcript.seconds for side in sides.values()]
-    return {
-        "models": {role: described(name) for role, name in named.items()},
-        "runs_in": {role: _runs_in(name) for role, name in named.items()},
-        "verdict": verdict.sentence,
-        "winner": verdict.winner,
-        "notes": [*verdict.notes, *trained],
-        "speed": f"slim: {faster(*seconds)}",
-    }
-
-
-def _runs_in(model: str) -> str:
-    """Engine and precision in words."""
-    from whisperslim.engines.export.record import is_export, read_export
-
-    folder = Path(model).expanduser()
-    if not is_export(folder):
-        return "PyTorch fp32"
-    record = read_export(folder)
-    return f"{record.engine} {record.quantize.replace('none', 'fp32')}"
-
-
-def _print_comparison(comparison: "Comparison", judged: dict[str, Any]) -> None:
+def _print_comparison(compared: "Compared") -> None:
+    comparison = compared.comparison
     scores = comparison.scores or {}
     rows = [
-        _side_row(which, side, judged["runs_in"][which], scores.get(which, {}))
+        _side_row(which, side, compared.runs_in[which], scores.get(which, {}))
         for which, side in (("dense", comparison.dense), ("slim", comparison.slim))
     ]
     print_table(("", "text", "runs in", "window", "seconds", "size", "WER"), rows)
     changed = [step for step in comparison.differences if step.kind != "equal"]
     words = ", ".join(f"{step.reference or '-'} → {step.hypothesis or '-'}" for step in changed)
     say(f"words that differ, dense → slim: {words or 'none'}")
-    lines = [f"{role}: {said}" for role, said in judged["models"].items()]
-    for line in (*lines, judged["speed"], judged["verdict"], *judged["notes"]):
+    lines = [f"{role}: {said}" for role, said in compared.models.items()]
+    for line in (*lines, compared.speed, compared.verdict.sentence, *compared.notes):
         if line:
             say(line)
 

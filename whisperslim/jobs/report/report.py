@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from whisperslim import __version__
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.untrusted import MOST_JSON_BYTES, read_json, read_plain
 from whisperslim.errors import DataError
@@ -31,6 +30,7 @@ from whisperslim.jobs.run.room import megabytes
 from whisperslim.jobs.run.view import RunView, Series, fold
 from whisperslim.jobs.scoring.run_verdict import language_of, run_verdicts, texts_by_key
 from whisperslim.speech.scoring.verdict import judge_sides
+from whisperslim.version import __version__
 
 _EXAMPLES = 10
 _LICENSES = (

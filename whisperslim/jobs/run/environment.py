@@ -13,12 +13,12 @@ from typing import Any
 
 import psutil
 
-from whisperslim import __version__
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.untrusted import fitting, read_json
 from whisperslim.errors import RunError
 from whisperslim.jobs.recipe.sections import DataOptions
 from whisperslim.places import PACKAGE_PARENT
+from whisperslim.version import __version__
 
 # What figures depend on; a missing one is written down as missing.
 PACKAGES = (

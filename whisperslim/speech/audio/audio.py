@@ -46,6 +46,14 @@ _FAULTS = (
 )  # fmt: skip
 _BLOCK_SAMPLES = 1 << 16  # per channel: what is mixed and resampled at a time
 
+Recording = str | Path | bytes | np.ndarray
+"""A file, its bytes, or its sound: mono float32 of shape `(samples,)` at 16 kHz."""
+
+
+def sound_of(recording: Recording) -> np.ndarray:
+    """The sound of a recording, whichever way it is given. Raises as `decode`."""
+    return recording if isinstance(recording, np.ndarray) else decode(recording)
+
 
 def decode(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """The whole recording as mono float32 in [-1, 1] at 16 kHz, shape (samples,).

@@ -1,0 +1,139 @@
+"""What the command line does, as functions: `import whisperslim as ws`.
+
+Each is what its command calls, too. Only what is asked for is loaded: `load` with an ONNX export
+needs no torch.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whisperslim.errors import RunError
+from whisperslim.runtime import Model, Recording, Transcript, load
+
+if TYPE_CHECKING:
+    from whisperslim.events import Event
+    from whisperslim.jobs.run.folder import RunDir
+    from whisperslim.jobs.scoring.compared import Compared
+    from whisperslim.jobs.scoring.evaluation import Evaluation
+
+__all__ = [
+    "Model",
+    "Recording",
+    "Transcript",
+    "compare",
+    "compress",
+    "evaluate",
+    "load",
+]
+
+
+def compare(
+    slim: str | Path,
+    recordings: Recording | Sequence[Recording],
+    dense: str | Path = "",
+    *,
+    language: str = "hi",
+    window: str = "fit",
+    reference: str = "",
+    script: str = "own",
+    announce: Callable[[str], None] = lambda message: None,
+) -> "list[Compared]":
+    """A dense and a slim model on the same recordings, one result each.
+
+    Arguments and errors as of `whisperslim.jobs.scoring.compared.compare_models`; a single
+    recording may stand by itself.
+    """
+    from whisperslim.jobs.scoring.compared import compare_models
+
+    several = isinstance(recordings, Sequence) and not isinstance(recordings, (str, bytes))
+    return compare_models(
+        str(slim),
+        recordings if several else [recordings],  # type: ignore[arg-type,list-item]
+        str(dense) if dense else "",
+        language=language,
+        window=window,
+        reference=reference,
+        script=script,
+        announce=announce,
+    )
+
+
+def evaluate(
+    model: str | Path,
+    data: str,
+    split: str | None = None,
+    *,
+    language: str = "hi",
+    window: str = "fit",
+    limit: int = 0,
+    batch_size: int = 16,
+    skip_problems: bool = False,
+    script: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    announce: Callable[[str], None] = lambda message: None,
+) -> "Evaluation":
+    """Word and character error rate of a model, or of an export in its engine, on a data set.
+
+    Arguments and errors as of `whisperslim.jobs.scoring.evaluation.evaluate_model`, but that
+    without `split` the test split is scored where data has one, as the command does.
+    """
+    from whisperslim.jobs.scoring.evaluation import evaluate_model
+    from whisperslim.speech.corpus.dataset import scored_source
+
+    return evaluate_model(
+        str(model),
+        scored_source(data) if split is None else data,
+        split,
+        language,
+        window,
+        limit,
+        batch_size,
+        progress=progress,
+        announce=announce,
+        skip_problems=skip_problems,
+        script=script,
+    )
+
+
+def compress(
+    recipe: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    runs: str | Path = "runs",
+    on_event: "Callable[[Event], None]" = lambda event: None,
+) -> "RunDir":
+    """Do a whole run in this process: from the dense model to the slim one.
+
+    Args:
+        recipe: A preset's name or a YAML file.
+        settings: Changes to it, as `--set` takes them: `["train.steps=100"]`.
+        runs: Folder in which the run is made.
+        on_event: Called with every event as it happens; see `whisperslim.events`.
+
+    Returns:
+        The run. Its slim model is in `slim_path`, and its name opens wherever a model is asked
+        for. A run that was asked to stop comes back, too; `status()` says so.
+
+    Raises:
+        RecipeError, UsageError: the recipe or a setting is wrong, or an extra is missing.
+        RunError: the run failed, with what it said.
+    """
+    from whisperslim.events import Failed
+    from whisperslim.extras import need
+    from whisperslim.jobs.process.worker import run_worker
+    from whisperslim.jobs.recipe.recipe import load_recipe
+    from whisperslim.jobs.run.folder import RunDir
+
+    need("train", "compress")  # before there is a run that cannot go on
+    made = RunDir.create(Path(runs), load_recipe(recipe, settings))
+    failures: list[str] = []
+
+    def note(event: "Event") -> None:
+        if isinstance(event, Failed):
+            failures.append(event.error)
+        on_event(event)
+
+    if run_worker(made, [note]):
+        raise RunError(f"the run {made.path} failed: {failures[-1]}")
+    return made

@@ -1,0 +1,3 @@
+"""The version, once. Leaf module."""
+
+__version__ = "0.1.0"
