@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 from whisperslim.speech.audio.window import WindowPolicy
 
+ENGINE = import_module("whisperslim.engines.onnx.engine")
 DEMO = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio"
 LONG = DecodingOptions(tokens_per_second=0.0, tokens_always=40)
 
@@ -143,6 +145,20 @@ def test_quantized_transcribes(speech: SpeechModel, quantize: str, tmp_path: Pat
     found = engine.transcribe(tone(1.5))
     assert found.tokens > 0
     assert quantize in engine.name
+
+
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_signed_weights_made_unsigned_give_the_same(
+    speech: SpeechModel, quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(speech, tmp_path / quantize, quantize)
+    mel = np.random.default_rng(0).normal(size=(80, 200)).astype(np.float32)
+    states = {}
+    for exact in (True, False):
+        monkeypatch.setattr(ENGINE, "signed_is_exact", lambda exact=exact: exact)
+        states[exact] = opened(folder).encoder_states(mel)
+    # The same whole numbers are multiplied and added; only what is done to the sums may differ.
+    np.testing.assert_allclose(states[True], states[False], atol=1e-5)
 
 
 def test_size_and_name(folder: Path) -> None:

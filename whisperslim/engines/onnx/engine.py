@@ -14,6 +14,7 @@ from whisperslim.core.disk.untrusted import typed
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.onnx.frames import open_frames
+from whisperslim.engines.onnx.processor import SIGNED_AS_UNSIGNED, signed_is_exact
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.exported.bounds import DecoderRules, DecodingOptions
@@ -284,6 +285,8 @@ def _session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.Infe
     options.log_severity_level = _ERRORS_ONLY
     # It keeps the most that any recording has needed, and doubles what it asks for.
     options.enable_cpu_mem_arena = False
+    if not signed_is_exact():
+        options.add_session_config_entry(SIGNED_AS_UNSIGNED, "1")
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:

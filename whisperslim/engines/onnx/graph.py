@@ -13,7 +13,6 @@ from torch import nn
 
 from whisperslim.engines.onnx.storage import (
     LEAST_SCALE,
-    ROW_CENTER,
     Blocks,
     quantize,
     quantize_rows,
@@ -180,8 +179,8 @@ class OnnxBuilder:
     def _product_of_many(
         self, x: str, name: str, weight: torch.Tensor, added: tuple[str, ...]
     ) -> str:
-        # Unsigned codes: with signed ones, the runtime's kernels for processors without dot
-        # products of 8-bit integers overflow their 16-bit sums.
+        # Signed codes, for which the runtime has its fastest kernels. On processors without dot
+        # products of 8-bit integers these overflow; see `processor.signed_is_exact`.
         if self._precision.bits == 8:
             rounded = quantize_rows(_array(weight))
             codes = self._tensor(f"{name}.codes", rounded.codes.T)
@@ -189,7 +188,8 @@ class OnnxBuilder:
         else:
             blocks = self._quantized(name, weight, self._precision.bits)
             codes, scales = self._requantized(self._unpacked(name, blocks))
-        center = self._tensor("center", np.array(ROW_CENTER, np.uint8))
+        # One for each: where the runtime makes it unsigned, it gives it a name that must be new.
+        center = self._tensor(f"{name}.center", np.array(0, np.int8))
         inputs = (x, codes, scales, center, *added)
         return self.node("DynamicQuantizeMatMul", *inputs, domain=CONTRIB)[0]
 
@@ -220,8 +220,7 @@ class OnnxBuilder:
         (scales,) = self.node("Max", scales, least)
         (codes,) = self.node("Div", matrix, scales)
         (codes,) = self.node("Round", codes)
-        (codes,) = self.node("Add", codes, self._tensor("shift", np.array(ROW_CENTER, np.float32)))
-        (codes,) = self.node("Cast", codes, to=TensorProto.UINT8)
+        (codes,) = self.node("Cast", codes, to=TensorProto.INT8)
         (codes,) = self.node("Transpose", codes, perm=(1, 0))
         return codes, self.node("Reshape", scales, self.numbers(-1))[0]
 
