@@ -27,7 +27,7 @@ _PANELS = {
     ),
     "Exports": ("exports.export", "exports.push", "profile.profile"),
     "Speech": ("speech.data", "speech.record", "speech.cache"),
-    "App": ("app_page.ui",),
+    "App": ("app_page.ui", "server.serve"),
 }  # fmt: skip
 """Panel of the help -> module of `whisperslim.commands` and command, which its function is."""
 

@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "torch", "transformers", "safetensors", "librosa", "scipy", "jiwer", "regex", "indicnlp",
         "ctranslate2", "onnx",
     ),
+    "serve": ("starlette", "uvicorn", "python_multipart"),
     "app": (
         "gradio", "plotly", "sounddevice", "soundfile", "starlette", "uvicorn", "python_multipart",
     ),

@@ -27,8 +27,8 @@ from whisperslim.ui.guard.access import Access
 
 COMMANDS = {
     "cache", "compare", "compress", "data", "evaluate", "export", "fetch", "inspect", "presets",
-    "profile", "push", "queue", "record", "replan", "report", "resume", "runs", "stop", "sweep",
-    "transcribe", "trim", "ui",
+    "profile", "push", "queue", "record", "replan", "report", "resume", "runs", "serve", "stop",
+    "sweep", "transcribe", "trim", "ui",
 }  # fmt: skip
 
 Capture = pytest.CaptureFixture[str]

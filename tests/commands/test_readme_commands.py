@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -119,7 +119,7 @@ def furnish(folder: Path) -> None:
     run.path.rename(folder / "runs" / "RUN")
     shutil.copytree(folder / "made" / "corpus", folder / "path" / "to" / "corpus")
     write_tone(folder / "recording.wav", seconds=0.7, pitch=300)
-    for name in ("password", "password-file"):
+    for name in ("password", "password-file", "api-key"):
         (folder / name).touch(0o600)
         (folder / name).write_text("a long enough password\n", "utf-8")
     tiny_model_folder(folder / "cache" / "models" / "openai--whisper-base")
@@ -174,11 +174,7 @@ def is_shared(place: Workplace, words: list[str]) -> None:
     """Password, certificate and address are accepted; the server itself is left out."""
     from whisperslim.ui.app import build
 
-    if not shutil.which("openssl"):
-        pytest.skip("a certificate is made with openssl, which is not here")
-    request = "req -x509 -newkey rsa:2048 -nodes -subj /CN=here -keyout key.pem -out cert.pem"
-    made = subprocess.run(["openssl", *request.split()], cwd=place.folder, capture_output=True)
-    assert made.returncode == 0, made.stderr
+    make_certificate(place.folder)
     seen: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "launch", lambda runs, **rest: seen.append(rest["access"]))
@@ -187,6 +183,54 @@ def is_shared(place: Workplace, words: list[str]) -> None:
     (access,) = seen
     assert access.address == words[words.index("--listen") + 1]
     assert not access.warnings(), "as printed, sharing is safe"
+
+
+def make_certificate(folder: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("a certificate is made with openssl, which is not here")
+    request = "req -x509 -newkey rsa:2048 -nodes -subj /CN=here -keyout key.pem -out cert.pem"
+    made = subprocess.run(["openssl", *request.split()], cwd=folder, capture_output=True)
+    assert made.returncode == 0, made.stderr
+
+
+@contextmanager
+def transcribing(place: Workplace, words: list[str]) -> Iterator[str]:
+    """The address of a transcription server, started as printed on a port of its own."""
+    port = free_port()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "whisperslim", *words, "--port", str(port)],
+        cwd=place.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert answers(f"http://127.0.0.1:{port}/health", child)
+        yield f"127.0.0.1:{port}"
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            _, said = child.communicate(timeout=60)
+        finally:
+            child.kill()
+    assert child.returncode == 0 and b"Traceback" not in said, said
+
+
+def transcribes(place: Workplace, words: list[str]) -> None:
+    """The server answers at its address and ends in good order."""
+    with transcribing(place, words):
+        pass
+
+
+def is_shared_by_key(place: Workplace, words: list[str]) -> None:
+    """Key, certificate and address are accepted; the server itself is left out."""
+    from whisperslim.server import serve
+
+    make_certificate(place.folder)
+    seen: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serve, "run", lambda service, where, **rest: seen.append(where))
+        done = place.call([*words, "--port", str(free_port())])
+    assert done.exit_code == 0, (done.output, done.exception)
+    (where,) = seen
+    assert where.key and not where.warnings(), "as printed, sharing is safe"
 
 
 def is_a_target(place: Workplace, words: list[str]) -> None:
@@ -229,6 +273,8 @@ CHECKS: dict[str, Callable[[Workplace, list[str]], None]] = {
     "whisperslim replan": really(),
     "whisperslim report": really(),
     "whisperslim runs": really(),
+    "whisperslim serve": transcribes,
+    "whisperslim serve --listen": is_shared_by_key,
     "whisperslim sweep": really(),
     "whisperslim transcribe": really(),
     "whisperslim trim": really(),
@@ -240,16 +286,20 @@ CHECKS: dict[str, Callable[[Workplace, list[str]], None]] = {
 def outputs_before(command: str) -> list[str]:
     """The exports that a command speaks of, which others before it have made."""
     earlier = (other for other in COMMANDS if other.startswith("whisperslim export"))
-    words = shlex.split(command)
+    words = [part for word in shlex.split(command) for part in word.split("=")]
     return [other for other in earlier if other != command and shlex.split(other)[3] in words]
+
+
+def make_exports(command: str, workplace: Workplace) -> None:
+    for other in outputs_before(command):
+        if not (workplace.folder / shlex.split(other)[3]).exists():
+            test_a_printed_command_works(other, workplace)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_printed_command_works(command: str, workplace: Workplace) -> None:
     plain = command.removeprefix(".venv/bin/")
-    for other in outputs_before(command):
-        if not (workplace.folder / shlex.split(other)[3]).exists():
-            test_a_printed_command_works(other, workplace)
+    make_exports(command, workplace)
     known = [begin for begin in CHECKS if plain.startswith(begin)]
     assert known, f"{command!r} is documented and not known to {Path(__file__).name}: add a check"
     begin = max(known, key=len)
@@ -266,6 +316,29 @@ def test_the_examples_of_the_python_page_work_one_after_the_other(workplace: Wor
         for block in blocks:
             exec(compile(block, page.name, "exec"), names)
     assert names["run"].status() == RunStatus.FINISHED
+
+
+def test_the_examples_of_the_servers_page_work(
+    workplace: Workplace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "server.md").read_text("utf-8")
+    first = next(each for each in COMMANDS if each.startswith("whisperslim serve slim-onnx"))
+    make_exports(first, workplace)
+    with transcribing(workplace, shlex.split(first)[1:]) as address:
+        there = text.replace("127.0.0.1:8000", address)
+        for line in (line for line in there.splitlines() if line.startswith("curl ")):
+            if not shutil.which("curl"):
+                pytest.skip("curl is not here")
+            done = subprocess.run(
+                [*shlex.split(line), "--fail-with-body", "--silent"], cwd=workplace.folder,
+                capture_output=True, timeout=120,
+            )  # fmt: skip
+            assert done.returncode == 0 and done.stdout, (line, done)
+        names: dict[str, Any] = {}
+        with chdir(workplace.folder):
+            for block in _PYTHON.findall(there):
+                exec(compile(block, "server.md", "exec"), names)
+        assert names["found"].duration == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

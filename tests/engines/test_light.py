@@ -7,8 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.browser.conftest import free_port
 from tests.engines.onnx.test_engine import exported
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.disk.storage import file_sha256
@@ -89,3 +91,22 @@ def test_a_model_that_needs_torch_says_so(folder: Path, without: Path) -> None:
     assert (
         "torch is not installed; install it with `pip install 'whisperslim[train]'" in done.stderr
     )
+
+
+def test_an_export_is_served_without_torch_and_without_gradio(folder: Path, without: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "whisperslim", "serve", f"m={folder}", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(without), str(ROOT)))}
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert child.stderr and "Ctrl-C ends it" in child.stderr.readline()
+        found = httpx.post(
+            f"http://127.0.0.1:{port}/v1/audio/transcriptions", data={"model": "m"},
+            files={"file": CLIP.read_bytes()}, timeout=120,
+        )  # fmt: skip
+        child.terminate()
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+    engine = open_export(folder, read_export(folder), WindowPolicy(), 1)
+    assert found.json()["text"] == engine.transcribe(decode(CLIP)).text

@@ -1,7 +1,7 @@
 """Run a model, whole or cut, in PyTorch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -58,24 +58,51 @@ class TorchTranscriber(WindowedTranscriber):
         """As `WindowedTranscriber.telling_words`; a family without a decoder tells always."""
         return replace(self, words=True)
 
-    @torch.no_grad()
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """As `WindowedTranscriber.hear`, as its family decodes."""
+        return self._hear([given], [seconds], language)[0]
+
+    @property
+    def hears_together(self) -> bool:
+        """Weights are read once for all segments of a batch."""
+        return True
+
+    def hear_many(
+        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
+    ) -> list[Heard]:
+        """As `WindowedTranscriber.hear_many`: those of one shape are decoded together."""
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for place, each in enumerate(given):
+            alike.setdefault(each.shape, []).append(place)
+        found: dict[int, Heard] = {}
+        for places in alike.values():
+            heard = self._hear([given[i] for i in places], [seconds[i] for i in places], language)
+            found.update(zip(places, heard, strict=True))
+        return [found[place] for place in range(len(given))]
+
+    @torch.no_grad()
+    def _hear(
+        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
+    ) -> list[Heard]:
         speech = self.speech
         started = time.perf_counter()
         firsts: list[float] = []
         # Ids come back as Python numbers, so a GPU has finished when the clock is read.
-        states = self._encode(given)
-        (written,) = speech.family.decode(
-            speech.model, speech.tokens, states, [seconds], language,
+        states = self._encode(np.stack(given))
+        rows = speech.family.decode(
+            speech.model, speech.tokens, states, seconds, language,
             on_first=lambda: firsts.append(time.perf_counter() - started),
         )  # fmt: skip
         first = firsts[0] if firsts else None
-        text = speech.tokens.decode(written.ids)
-        words = written.words
-        if self.words and not words and written.ids:
-            words = self._timed(states, written.ids, seconds, language)
-        return Heard(text, len(written.ids), written.at_limit, first, written.ids, words)
+        found = []
+        for place, written in enumerate(rows):
+            text, words = speech.tokens.decode(written.ids), written.words
+            if self.words and not words and written.ids:
+                own = states[place : place + 1]
+                words = self._timed(own, written.ids, seconds[place], language)
+            length = len(written.ids)
+            found.append(Heard(text, length, written.at_limit, first, written.ids, words))
+        return found
 
     def _timed(
         self, states: torch.Tensor, ids: tuple[int, ...], seconds: float, language: str
@@ -97,13 +124,13 @@ class TorchTranscriber(WindowedTranscriber):
     @torch.no_grad()
     def encoder_states(self, given: np.ndarray) -> np.ndarray:
         """As `WindowedTranscriber.encoder_states`."""
-        states: np.ndarray = self._encode(given)[0].float().cpu().numpy()
+        states: np.ndarray = self._encode(given[None])[0].float().cpu().numpy()
         return states
 
     def _encode(self, given: np.ndarray) -> torch.Tensor:
         speech = self.speech
         weights = next(speech.model.parameters())
-        batch = torch.from_numpy(given)[None].to(speech.device, weights.dtype)
+        batch = torch.from_numpy(given).to(speech.device, weights.dtype)
         return speech.family.encode(speech.model, batch)
 
 

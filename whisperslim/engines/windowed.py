@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -76,6 +76,18 @@ class WindowedTranscriber(ABC):
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
         """Transcribe one segment of `seconds` of sound, given as `input_spec` says."""
 
+    @property
+    def hears_together(self) -> bool:
+        """Whether `hear_many` is faster than one segment after the other."""
+        return False
+
+    def hear_many(
+        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
+    ) -> list[Heard]:
+        """Transcribe several segments, each with the text it has alone; otherwise as `hear`."""
+        pairs = zip(given, seconds, strict=True)
+        return [self.hear(each, length, language) for each, length in pairs]
+
     @abstractmethod
     def describe_decoding(self) -> str:
         """How text is read off, for reports: figures depend on it."""
@@ -138,24 +150,7 @@ class WindowedTranscriber(ABC):
             Heard() if given is None else self.hear(given, segment.seconds, language)
             for segment, given in pairs
         ]
-        seconds = time.perf_counter() - started + features.seconds
-        spans = zip(features.segments, parts, strict=True)
-        return Transcript(
-            text=" ".join(part.text for part in parts if part.text),
-            audio_seconds=features.audio_seconds,
-            seconds=seconds,
-            rtf=seconds / features.audio_seconds,
-            tokens=sum(part.tokens for part in parts),
-            window=features.window,
-            segments=tuple((s.start / SAMPLE_RATE, s.end / SAMPLE_RATE, p.text) for s, p in spans),
-            note=_note(features, parts),
-            first_token_seconds=_first_token(features, parts),
-            words=tuple(
-                word.later(segment.start / SAMPLE_RATE)
-                for segment, part in zip(features.segments, parts, strict=True)
-                for word in part.words
-            ),
-        )
+        return joined(features, parts, time.perf_counter() - started + features.seconds)
 
     def transcribe_many(
         self, recordings: Iterable[np.ndarray], language: str = "hi"
@@ -179,14 +174,35 @@ class WindowedTranscriber(ABC):
             )
 
 
-def _first_token(features: Features, parts: list[Heard]) -> float | None:
+def joined(features: Features, parts: Sequence[Heard], seconds: float) -> Transcript:
+    """The transcript of a recording whose segments were heard, in `seconds` of all the work."""
+    spans = zip(features.segments, parts, strict=True)
+    return Transcript(
+        text=" ".join(part.text for part in parts if part.text),
+        audio_seconds=features.audio_seconds,
+        seconds=seconds,
+        rtf=seconds / features.audio_seconds,
+        tokens=sum(part.tokens for part in parts),
+        window=features.window,
+        segments=tuple((s.start / SAMPLE_RATE, s.end / SAMPLE_RATE, p.text) for s, p in spans),
+        note=_note(features, parts),
+        first_token_seconds=_first_token(features, parts),
+        words=tuple(
+            word.later(segment.start / SAMPLE_RATE)
+            for segment, part in zip(features.segments, parts, strict=True)
+            for word in part.words
+        ),
+    )
+
+
+def _first_token(features: Features, parts: Sequence[Heard]) -> float | None:
     """From samples to the first token of the first part with speech."""
     spoken = [part for part, given in zip(parts, features.inputs, strict=True) if given is not None]
     first = spoken[0].first_token_seconds if spoken else None
     return None if first is None else features.seconds + first
 
 
-def _note(features: Features, parts: list[Heard]) -> str:
+def _note(features: Features, parts: Sequence[Heard]) -> str:
     silent = sum(given is None for given in features.inputs)
     notes = []
     if silent == len(parts):

@@ -10,14 +10,13 @@ from starlette.testclient import TestClient
 from tests.browser.conftest import free_port
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.errors import SourceError, UsageError
+from whisperslim.listening.address import check_port, is_loopback
 from whisperslim.offline import VARIABLE
 from whisperslim.ui.guard.access import (
     LOCAL,
     Access,
     Login,
     access,
-    check_port,
-    is_loopback,
     read_login,
 )
 from whisperslim.ui.guard.requests import Gate

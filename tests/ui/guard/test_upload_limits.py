@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.support.served import served
-from whisperslim.ui.guard import connections, requests, room
+from whisperslim.listening import connections
+from whisperslim.ui.guard import requests, room
 from whisperslim.ui.guard.refusals import RefusedError
 from whisperslim.ui.guard.room import Form, Room
 from whisperslim.ui.guard.uploads import Kept

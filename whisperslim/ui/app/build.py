@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.jobs.process import queue
+from whisperslim.listening.address import check_port
 from whisperslim.ui.app.leads import connect_leads, lay_out_lead
 from whisperslim.ui.app.try_it import connect_try_it
 from whisperslim.ui.compare.fields import lay_out_compare
@@ -26,7 +27,7 @@ from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.limits import check_runs
 from whisperslim.ui.context.models import MAX_SECONDS
 from whisperslim.ui.context.run_watch import RunWatch
-from whisperslim.ui.guard.access import LOCAL, Access, check_port
+from whisperslim.ui.guard.access import LOCAL, Access
 from whisperslim.ui.guard.connections import served_behind
 from whisperslim.ui.guard.events import CheckedBlocks, Events
 from whisperslim.ui.guard.folders import Folders

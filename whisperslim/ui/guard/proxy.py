@@ -7,6 +7,7 @@ that the owner named as a proxy, and taken away from every request, since Gradio
 import ipaddress
 import re
 
+from whisperslim.listening.address import is_address
 from whisperslim.ui.guard.refusals import RefusedError, Scope
 
 _SCHEMES = frozenset({"http", "https"})
@@ -70,12 +71,3 @@ def _believe(seen: Scope, said: Scope) -> None:
     if host := header(said, b"x-forwarded-host"):
         others = [pair for pair in seen["headers"] if pair[0] != b"host"]
         seen["headers"] = [*others, (b"host", host.encode("latin-1"))]
-
-
-def is_address(text: str) -> bool:
-    """Whether this is an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

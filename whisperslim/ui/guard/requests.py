@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from whisperslim.listening.address import goes_by, is_own_page
 from whisperslim.ui.guard.events import Events, check_session
 from whisperslim.ui.guard.logins import KNOWN_COOKIE, LoginLimit
-from whisperslim.ui.guard.proxy import as_seen, header, is_address, place_of
+from whisperslim.ui.guard.proxy import as_seen, header, place_of
 from whisperslim.ui.guard.refusals import PASSED, Answer, App, Receive, RefusedError, Scope, Send
 from whisperslim.ui.guard.room import Form, Room
 from whisperslim.ui.guard.uploads import clear_old
@@ -157,11 +158,7 @@ class Gate:
             self._room.end(upload)
 
     def _check_host(self, seen: Scope) -> None:
-        host = re.sub(r":\d+$", "", header(seen, b"host").lower())
-        known = self.hosts is None or host in self.hosts
-        in_brackets = host.startswith("[")
-        address = self.any_address and is_address(host[1:-1] if in_brackets else host)
-        if not known and not (address and in_brackets == (":" in host)):
+        if not goes_by(header(seen, b"host"), self.hosts, any_address=self.any_address):
             raise RefusedError(403, "this app does not go by that name; open it by its address")
 
     async def _is_known(self, seen: Scope) -> bool:
@@ -251,11 +248,7 @@ def _check_origin(seen: Scope) -> None:
 
     Where they say it of every request, nothing but the page itself may be opened from elsewhere.
     """
-    origin = header(seen, b"origin")
-    try:
-        own = not origin or urlsplit(origin).netloc.lower() == header(seen, b"host").lower()
-    except ValueError:
-        own = False
+    own = is_own_page(header(seen, b"origin"), header(seen, b"host"))
     from_elsewhere = header(seen, b"sec-fetch-site") in ("cross-site", "same-site")
     if not own or (from_elsewhere and seen["path"] != "/"):
         raise RefusedError(403, "this request came from a page of another site")
