@@ -29,10 +29,12 @@ fuzz: install-dev
 	WHISPERSLIM_FUZZ=$(CASES) $(BIN)/python -m pytest \
 	  tests/ui/guard/test_fuzz_http.py tests/jobs/run/test_fuzz_files.py
 
-# As the tests do, with a run killed before KILLS of its calls to the file system.
+# As the tests do, with a run killed before KILLS of its calls to the file system, half as many that
+# find no room from a call on, and a quarter as many of the queue's calls.
 KILLS ?= 100
 kills: install-dev
-	WHISPERSLIM_KILL_CALLS=$(KILLS) $(BIN)/python -m pytest tests/jobs/process/test_kill_calls.py
+	WHISPERSLIM_KILL_CALLS=$(KILLS) $(BIN)/python -m pytest \
+	  tests/jobs/process/test_kill_calls.py tests/jobs/process/test_kill_queue.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -47,6 +47,20 @@ def test_lines_are_counted(tmp_path: Path, name: str, monkeypatch: pytest.Monkey
         load_items(str(path))
 
 
+@pytest.mark.parametrize("name", ["m.tsv", "m.jsonl"])
+def test_cells_are_counted(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "_MOST_CELLS", 6)
+    lines = {"m.tsv": "path\ttext\tx\n" + "a{}\tb\tc\n" * 3,
+             "m.jsonl": '{{"path": "a{}", "text": "b", "x": "c"}}\n' * 3}  # fmt: skip
+    path = tmp_path / name
+    written = lines[name].format(1, 2, 3)
+    path.write_text(written)
+    with pytest.raises(DataError, match=f"line {4 if name == 'm.tsv' else 3}: .* up to 6 cells"):
+        load_items(str(path))
+    path.write_text(written[: written.rindex("\n", 0, -1) + 1])
+    assert len(load_items(str(path))) == 2
+
+
 def test_json_nested_too_deep_is_the_line_at_fault(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text('{"path": "a", "text": "b"}\n{"path": ' + "[" * 100_000 + "\n")

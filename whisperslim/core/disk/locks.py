@@ -52,11 +52,8 @@ class Lock:
 
     def take(self, patience: float = PATIENCE_SECONDS) -> bool:
         """Whether it could be taken, at once or within `patience` in seconds."""
-        deadline = time.monotonic() + patience
-        while not lock_descriptor(self._file.fileno(), blocking=False):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_AGAIN_SECONDS)
+        if not _taken(self._file, patience):
+            return False
         self._holder = os.getpid()
         return True
 
@@ -91,6 +88,35 @@ class Lock:
         # Of one length, so that the file need not be cut, and a reader sees a whole number.
         os.lseek(self._file.fileno(), 0, os.SEEK_SET)
         os.write(self._file.fileno(), f"{process:0{1 + _DIGITS}d}".encode())
+
+
+def lock_for_child(file: BinaryIO, patience: float = PATIENCE_SECONDS) -> bool:
+    """Lock an open file for as long as any process has it open: a child it is given to, too.
+
+    Returns whether it could be. On Windows nothing is locked, and it always can: there the lock
+    would end with this process, and nobody could read the file meanwhile.
+    """
+    return sys.platform == "win32" or _taken(file, patience)
+
+
+def is_locked_for_child(path: Path) -> bool:
+    """Whether a process has a file open that was given to it locked; as `holder`."""
+    if sys.platform == "win32":
+        return False
+    try:
+        with _opened_to_look(path) as file:
+            return not _taken(file, 0)
+    except (OSError, ValueError):
+        return False
+
+
+def _taken(file: BinaryIO, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while not lock_descriptor(file.fileno(), blocking=False):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_AGAIN_SECONDS)
+    return True
 
 
 def holder(path: Path) -> int | None:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import psutil
 
+from whisperslim.core.disk.locks import is_locked_for_child, lock_for_child
 from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError, shortage_in, signal_in_words
 from whisperslim.jobs.run.disk import disk_errors
@@ -43,6 +44,9 @@ def start_worker(run: RunDir) -> int:
     run.check_links()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     with disk_errors(run.path), open_plain(run.log_path, flags) as log:
+        # Who starts it may be killed before it holds the run, and another one would start it again.
+        if not lock_for_child(log):
+            raise RunError(f"the run {run.name} is being begun already")
         child = detached(worker_command(run), log)
     collect(child)
     return _worker(run, child)
@@ -68,6 +72,11 @@ def collect(child: subprocess.Popen[bytes]) -> None:
 def is_alive(run: RunDir) -> bool:
     """Whether a process is working on the run."""
     return run.worker_pid() is not None
+
+
+def is_begun(run: RunDir) -> bool:
+    """Whether a worker was started that has not ended, even if it does not hold the run yet."""
+    return is_locked_for_child(run.log_path)
 
 
 def stop(run: RunDir, force: bool = False) -> None:

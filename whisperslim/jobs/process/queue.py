@@ -117,10 +117,10 @@ def turn(run: RunDir) -> Turn:
 
 
 def at_work_on_its_device(run: RunDir) -> RunDir | None:
-    """The run that holds the device this one needs, if one does."""
-    busy = [other for other in list_runs(run.path.parent) if other.worker_pid() is not None]
-    others = [other for other in busy if other.name != run.name]
-    return next((other for other in others if device_of(other) == device_of(run)), None)
+    """The run that holds the device this one needs, or is about to, if one does."""
+    others = [other for other in list_runs(run.path.parent) if other.name != run.name]
+    busy = [other for other in others if process.is_alive(other) or process.is_begun(other)]
+    return next((other for other in busy if device_of(other) == device_of(run)), None)
 
 
 def device_of(run: RunDir) -> str:
@@ -176,10 +176,12 @@ def _begin_next(runs: Path, held: _Order) -> None:
     for name in held.names:
         run = RunDir(runs / name)
         before = held.names[: held.names.index(name)]
+        begun = process.is_begun(run)  # before its status: it may end in between
         # One that is damaged has not even a log that could be written to: the list says why.
         if run.status() in (RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.DAMAGED):
             held.write([other for other in held.names if other != name])
-        elif not _in_the_way(run, before):
+        # By a keeper that was killed since: it stays in the way of others until it is at work.
+        elif not begun and not _in_the_way(run, before):
             _begin(run)
             # After the start: who is killed in between finds the run again rather than loses it.
             held.write([other for other in held.names if other != name])

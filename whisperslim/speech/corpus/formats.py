@@ -21,6 +21,7 @@ TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription")
 SPEAKER_COLUMNS = ("speaker", "client_id", "speaker_id")
 MOST_LINES = 1_000_000
 """Of a manifest beside its header; they take some 1.3 GB of memory. Our choice, as what follows."""
+_MOST_CELLS = 13_000_000  # of all lines together; Common Voice has thirteen columns
 _LONGEST_LINE = 1 << 20  # bytes
 _MOST_BYTES = 1 << 30
 
@@ -176,7 +177,7 @@ def _with_header(
     columns = tuple(name.strip() for name in header)
     if len(set(columns)) < len(columns):
         raise DataError(f"{path}: a column name is given twice in {', '.join(columns)}")
-    return columns, tuple(_rows(path, columns, filled))
+    return columns, tuple(_counted(path, _rows(path, columns, filled)))
 
 
 def _rows(
@@ -191,12 +192,26 @@ def _rows(
         yield number, dict(zip(columns, cells, strict=True))
 
 
+def _counted(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows, as long as all of them fit into memory: few bytes of a file can be many cells."""
+    cells = 0
+    for number, row in rows:
+        cells += len(row)
+        if cells > _MOST_CELLS:
+            raise DataError(
+                f"{path}, line {number}: a manifest has up to {_MOST_CELLS:,} cells in all; leave "
+                "out columns, or divide it into several"
+            )
+        yield number, row
+
+
 def _read_jsonl(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
-    rows = tuple(
+    read = (
         (number, _json_row(path, number, line))
         for number, line in enumerate(decode_lines(path), start=1)
         if line.strip()
     )
+    rows = tuple(_counted(path, read))
     return tuple(dict.fromkeys(name for _, row in rows for name in row)), rows
 
 
