@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from whisperslim.engines.export.record import read_export
 from whisperslim.engines.foreign import transcriber
 from whisperslim.engines.foreign.messages import send
 from whisperslim.engines.foreign.transcriber import ForeignTranscriber
+from whisperslim.errors import ExportError
 
 _OPENS = """
 import sys
@@ -121,6 +123,43 @@ def test_what_was_broken_off_is_no_answer_to_the_next(
         patch.setattr(transcriber, "receive", interrupted)  # it was asked, and its answer comes
         engine.check_language("hi")
     assert engine.transcribe(TONE).text == wanted
+
+
+def test_a_clip_that_hangs_is_given_up_at_once(hanging: Path) -> None:
+    engine = ForeignTranscriber.open(hanging, read_export(hanging), WINDOW, 1)
+    child = psutil.Process(engine.process)
+    with ThreadPoolExecutor(1) as lane:
+        before = seconds_at_work(child)
+        heard = lane.submit(engine.transcribe, TONE)
+        assert within_a_minute(lambda: seconds_at_work(child) > before + 0.3)
+        transcriber.give_up(hanging.parent / "another")
+        assert child.is_running()
+        transcriber.give_up(hanging)
+        with pytest.raises(ExportError, match="was stopped at work"):
+            heard.result(60)
+    assert not child.is_running()
+    engine.check_language("hi")  # the next one is begun for whoever asks next
+    assert engine.process not in (None, child.pid)
+
+
+def test_giving_up_what_is_at_nothing_ends_nothing(own: Path) -> None:
+    engine = ForeignTranscriber.open(own, read_export(own), WINDOW, 1)
+    child = engine.process
+    transcriber.give_up(own)
+    engine.check_language("hi")
+    assert engine.process == child
+
+
+def test_it_has_nothing_of_the_environment_but_what_it_needs(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WHISPERSLIM_AUTH", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "correct horse battery")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    engine = ForeignTranscriber.open(own, read_export(own), WINDOW, 1)
+    given = psutil.Process(engine.process).environ()
+    assert given["OMP_NUM_THREADS"] == "1"
+    assert "correct horse battery" not in given.values()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no such signal")

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from whisperslim.errors import AudioError, DataError, UsageError
+from whisperslim.errors import AudioError, DataError, ExportError, UsageError
 from whisperslim.jobs.scoring import origin
 from whisperslim.ui.compare import folder_panel
 from whisperslim.ui.compare.folder import BatchCompare, BatchState, Clip, check_source, clips_of
@@ -194,6 +194,31 @@ def test_stop_ends_after_the_clip_at_work(tmp_path: Path) -> None:
     state = batch.look()
     assert state is not None and len(state.rows) == 1 and not state.running
     assert "1 of 5 clips, stopped" in batch_html(state)
+
+
+def test_stop_gives_up_a_clip_that_hangs(tmp_path: Path) -> None:
+    begun, given_up = threading.Event(), threading.Event()
+    asked: list[Any] = []
+
+    def listen(*given: Any) -> Any:
+        if given[2] == "/0":
+            return heard("एक", "दो")
+        begun.set()
+        assert given_up.wait(30)
+        raise ExportError("it was stopped at work")
+
+    def give_up(*given: Any) -> None:
+        asked.append(given)
+        given_up.set()
+
+    batch = BatchCompare(listen, tmp_path, give_up)
+    batch.start(NAMES, SIDES, "/folder", [Clip(str(n), Path(f"/{n}")) for n in range(3)], "hi")
+    assert begun.wait(30)
+    batch.stop()
+    wait_for_the_work()
+    assert asked == [("/1", *SIDES)]
+    state = batch.look()
+    assert state is not None and [row.key for row in state.rows] == ["0"] and not state.running
 
 
 def test_a_disk_that_takes_nothing_ends_it_with_a_sentence(tmp_path: Path) -> None:

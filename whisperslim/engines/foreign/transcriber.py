@@ -5,6 +5,7 @@ and a graph may never end. In a process of its own that is a sentence, and the n
 with a new process. Limits are our choice.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,13 @@ _MOST_BANDS = 512  # Whispers have 80 or 128; filters for many more would fill o
 _MOST_FRAMES = 60_000  # ten minutes heard at once; Whisper's are 3000
 _DYING_SECONDS = 5.0  # our choice; far more than the system needs
 _SHOWN = 300  # characters of what a dying child said
+# What Python and the runtimes look for. All else is nobody's business: passwords are kept there.
+_NEEDED = {
+    "PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "TZ",
+    "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
+    "WHISPERSLIM_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
+}  # fmt: skip
+_NEEDED_KINDS = ("PYTHON", "LC_", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "CT2_")
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,15 @@ class Child:
     def __init__(self, request: Message, limits: Limits) -> None:
         self._request, self._limits = request, limits
         self._lock = threading.Lock()
+        self._given_up = False
         self._process: subprocess.Popen[bytes] | None = None
         self._said: BinaryIO | None = None
+        _children.add(self)
+
+    @property
+    def folder(self) -> Path:
+        """The export."""
+        return Path(self._request["folder"])
 
     @property
     def process(self) -> int | None:
@@ -82,6 +97,7 @@ class Child:
         Raises `ExportError` when it ends or takes too long, and what it says itself.
         """
         with self._lock:
+            self._given_up = False
             return self._started()
 
     def ask(
@@ -89,9 +105,17 @@ class Child:
     ) -> tuple[Message, np.ndarray | None]:
         """Its answer, within `seconds`. Raises as `open`."""
         with self._lock:
+            self._given_up = False
             if self.process is None:
                 self._started()
             return self._exchanged(message, array, seconds)
+
+    def give_up(self) -> None:
+        """End what it is at, if anything: who waits for it gets an `ExportError`."""
+        if self._lock.locked():
+            self._given_up = True
+            if (running := self._process) is not None:
+                running.kill()
 
     def _started(self) -> Message:
         if self._said:
@@ -104,6 +128,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._said,
             start_new_session=True,
+            env=_environment(),
         )
         weakref.finalize(self, _end, self._process, self._said)
         return self._exchanged(self._request, None, self._limits.open_seconds)[0]
@@ -113,6 +138,8 @@ class Child:
     ) -> tuple[Message, np.ndarray | None]:
         process = self._process
         assert process and process.stdin and process.stdout
+        if self._given_up:  # while there was no process yet
+            process.kill()
         with _ended_after(process, seconds) as late:
             try:
                 send(process.stdin, {**message, "within": seconds}, array)  # type: ignore[arg-type]
@@ -120,6 +147,8 @@ class Child:
             except (OSError, EOFError, ValueError) as error:
                 _wait_for_the_end(process)
                 _end(process)
+                if self._given_up:
+                    raise ExportError(f"the export {self.folder} was stopped at work") from error
                 why = self._death(process, late.is_set(), seconds, error)
                 raise ExportError(
                     f"the export {self._request['folder']} {why}. It ran in a process of its own, "
@@ -151,6 +180,16 @@ class Child:
         self._said.seek(0, 2)
         self._said.seek(max(0, self._said.tell() - _SHOWN))
         return self._said.read().decode("utf-8", "replace").strip() or "nothing"
+
+
+_children: "weakref.WeakSet[Child]" = weakref.WeakSet()
+
+
+def give_up(folder: Path) -> None:
+    """End what every process that has this export open, or opens it, is at just now."""
+    for child in tuple(_children):
+        if child.folder == folder.absolute():
+            child.give_up()
 
 
 @dataclass(frozen=True)
@@ -284,6 +323,14 @@ class ForeignTranscriber(WindowedTranscriber):
         """As `WindowedTranscriber.encoder_states`."""
         limit = self.limits.hear_seconds + self.limits.per_second * self.given.max_seconds
         return self.child.ask({}, given, limit)[1]
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _NEEDED or name.upper().startswith(_NEEDED_KINDS)
+    }
 
 
 @contextmanager

@@ -28,6 +28,7 @@ _MOST_BYTES = 20_000_000  # of a record: what is said in `MOST_CLIPS` clips of t
 _SOUND = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"}
 
 Listen = Callable[[SideChoice, SideChoice, str, str, str | None], "Comparison"]
+GiveUp = Callable[[str, SideChoice, SideChoice], None]
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,15 @@ class BatchState:
 
 @dataclass
 class BatchCompare:
-    """The one folder that this app compares at a time."""
+    """The one folder that this app compares at a time.
+
+    `give_up` ends what may never end by itself of a recording, named first, in the two models.
+    """
 
     listen: Listen
     folder: Path
+    give_up: GiveUp = lambda recording, dense, slim: None
+    _at_work: str = ""
     _state: BatchState | None = None
     _sought: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -120,8 +126,11 @@ class BatchCompare:
         threading.Thread(target=self._work, args=(left,), daemon=True, name="folder").start()
 
     def stop(self) -> None:
-        """End after the clip at work. What was heard stays."""
+        """End after the clip at work, or at once where that hangs. What was heard stays."""
         self._change(stopping=True)
+        state = self._state
+        if state is not None and state.running:
+            self.give_up(self._at_work, *state.sides)
 
     def _work(self, clips: list[Clip]) -> None:
         problem = "the work ended unexpectedly; the log of the app says why"
@@ -138,7 +147,11 @@ class BatchCompare:
                 if state is None or state.stopping:
                     break
                 trained = tuple(role for role, taught in known if taught.holds(clip.path))
-                self._add(self._hear(state, clip, trained))
+                self._at_work = str(clip.path)
+                row = self._hear(state, clip, trained)
+                if row.problem and self._state is not None and self._state.stopping:
+                    break  # it was given up, and says nothing of the clip
+                self._add(row)
             problem = ""
         except OSError as error:
             problem = f"{self.folder} takes no file: {error.strerror}; make room and start again"

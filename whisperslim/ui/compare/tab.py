@@ -108,7 +108,10 @@ def connect_compare(
     gr.on(list(opened), offer, chosen, [tab.dense, tab.slim, *offered], **quiet)
     gr.on(list(opened), list_earlier, shown.key, [shown.earlier, shown.tally], **quiet)
     results.connect(shown, history)
-    batch = BatchCompare(context.listening.compare, history.folder)
+    listening = context.listening
+    batch = BatchCompare(
+        listening.compare, history.folder, lambda *given: listening.give_up(*given)
+    )
 
     def begin(values: Values) -> None:
         source, most = values[tab.batch.source], values[tab.batch.most]

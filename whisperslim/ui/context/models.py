@@ -74,6 +74,7 @@ class Listening:
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
     # Models that have worked here: what is untimed before a comparison would double the wait.
     _worked: "WeakValueDictionary[int, Transcriber]" = field(default_factory=WeakValueDictionary)
+    _at_work: list[str] = field(default_factory=list)  # the recording in the lane
 
     def compare(
         self,
@@ -92,7 +93,20 @@ class Listening:
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
         sides = [side for side in (dense, slim, third) if side is not None]
-        return self.lane.submit(self._compare, sides, audio, language, reference).result()
+        return self.lane.submit(
+            self._compare, recording, sides, audio, language, reference
+        ).result()
+
+    def give_up(self, recording: str, *sides: "SideChoice") -> None:
+        """End what exports from elsewhere do with that recording: they may never end by themselves.
+
+        Who compares gets an `ExportError`. Models in this process go on to the recording's end.
+        """
+        from whisperslim.engines.foreign.transcriber import give_up
+
+        if recording in self._at_work:
+            for side in sides:
+                give_up(Path(side.path))
 
     def is_here(self, side: "SideChoice") -> bool:
         """Whether a model can be loaded now: nothing need be fetched or exported first."""
@@ -129,6 +143,20 @@ class Listening:
         return LiveSession(live, lambda: warm_up(self._model(side), language), self.lane)
 
     def _compare(
+        self,
+        recording: str,
+        sides: "list[SideChoice]",
+        audio: "np.ndarray",
+        language: str,
+        reference: str | None,
+    ) -> "Comparison":
+        self._at_work.append(recording)
+        try:
+            return self._compared(sides, audio, language, reference)
+        finally:
+            self._at_work.clear()
+
+    def _compared(
         self,
         sides: "list[SideChoice]",
         audio: "np.ndarray",
