@@ -29,7 +29,7 @@ def serve(folder: Path, access: Access = LOCAL) -> tuple[gr.Blocks, str]:
 
     app = AppContext(RunWatch(folder / "runs"), start, act, command=act)  # type: ignore[arg-type]
     blocks = launch(folder / "runs", port=port, block=False, context=app, access=access)
-    return blocks, f"http://127.0.0.1:{port}"
+    return blocks, f"{'https' if access.certificate else 'http'}://127.0.0.1:{port}"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Which events the page has, and what their values may be."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,16 +37,21 @@ class CheckedBlocks(gr.Blocks):
 
 @dataclass(frozen=True)
 class Events:
-    """The events of one page by number, and its components by theirs."""
+    """The events of one page by number, its components by theirs, and what waits for an answer.
+
+    `pending` are the events of each session that it has not had the answer of.
+    """
 
     numbers: frozenset[int]
     components: frozenset[int]
+    pending: Mapping[str, Container[str]]
 
     @classmethod
     def of(cls, blocks: gr.Blocks) -> "Events":
         """Those of a page that is built. An event that is a script alone never comes here."""
         asked = (number for number, each in blocks.fns.items() if each.fn is not None)
-        return cls(frozenset(asked), frozenset(blocks.blocks))
+        pending = blocks._queue.pending_event_ids_session
+        return cls(frozenset(asked), frozenset(blocks.blocks), pending)
 
     def check(self, path: str, body: Any) -> None:
         """Raise `RefusedError` unless a JSON body is what the page sends to the address `path`."""
@@ -58,6 +63,9 @@ class Events:
         check_session(body.get("session_hash"))
         if action == "cancel":
             _check_name(body, "event_id")
+            # Gradio takes an event off the queue whose ever it is.
+            if body["event_id"] not in self.pending.get(body["session_hash"], ()):
+                raise RefusedError(404, "there is no such event in this session")
             return _check_number(body, "fn_index", self.numbers)
         if action == "component_server":
             _check_name(body, "fn_name")

@@ -47,6 +47,7 @@ class Answer:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.status: int | None = None
         self.on_success: Callable[[], bytes] | None = None  # what then is set as a cookie
+        self.encrypted = False  # cookies are then sent over https alone
         self._scope, self._receive, self._send = scope, receive, send
         self._refused = False
 
@@ -68,6 +69,8 @@ class Answer:
             kept = [each for each in message.get("headers", []) if each[0].lower() in PASSED]
             if self.status == 200 and self.on_success is not None:
                 kept.append((b"set-cookie", self.on_success()))
+            if self.encrypted:
+                kept = [_for_https(each) for each in kept]
             message["headers"] = [*kept, *_HEADERS]
         await self._send(message)
 
@@ -76,3 +79,10 @@ class Answer:
             self.status = int(message["status"])
             message["headers"] = [*message["headers"], *_HEADERS]
         await self._send(message)
+
+
+def _for_https(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Gradio sets a second cookie with the same secret, which a browser would send over http."""
+    name, value = header
+    is_open = name.lower() == b"set-cookie" and b"; secure" not in value.lower()
+    return (name, value + b"; Secure") if is_open else header

@@ -102,6 +102,7 @@ class Gate:
 
     async def _handle(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         seen = as_seen(scope, self.proxy)
+        answer.encrypted = seen.get("scheme") == "https"
         path, method = str(seen["path"]), str(seen["method"])
         self._check_host(seen)
         check_address("GET" if method == "HEAD" else method, path)

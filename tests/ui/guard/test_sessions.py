@@ -1,0 +1,79 @@
+"""What one page asks is no other page's business: its answers, and whether it goes on."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gradio as gr
+import httpx
+import pytest
+
+from tests.support.fake_runs import make_run
+from tests.support.served import serve
+
+API = "/gradio_api"
+
+
+@dataclass(frozen=True)
+class Open:
+    """The app, and an event of it that takes nothing."""
+
+    client: httpx.Client
+    event: int
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
+    folder = tmp_path_factory.mktemp("sessions")
+    make_run(folder / "runs")
+    blocks, address = serve(folder)
+    with httpx.Client(base_url=address, timeout=60) as client:
+        yield Open(client, event_without_inputs(blocks))
+    blocks.close()
+
+
+def event_without_inputs(blocks: gr.Blocks) -> int:
+    asked = (each for each in blocks.fns.values() if each.queue is not False and not each.inputs)
+    return next(each._id for each in asked if each.fn is not None)
+
+
+def join(app: Open, session: str) -> str:
+    """Ask for the event; its name."""
+    body = {"data": [], "fn_index": app.event, "session_hash": session, "trigger_id": None}
+    answer = app.client.post(f"{API}/queue/join", json=body)
+    assert answer.status_code == 200
+    return str(answer.json()["event_id"])
+
+
+def stream(app: Open, session: str) -> str:
+    """All that a session is sent."""
+    asked = {"session_hash": session}
+    return app.client.get(f"{API}/queue/data", params=asked).text
+
+
+def cancel(app: Open, session: str, event: str) -> int:
+    body = {"session_hash": session, "event_id": event, "fn_index": app.event}
+    return app.client.post(f"{API}/cancel", json=body).status_code
+
+
+def test_a_session_reads_and_cancels_its_own_events_alone(app: Open) -> None:
+    mine, other = secrets.token_hex(8), secrets.token_hex(8)
+    event, theirs = join(app, mine), join(app, other)
+    assert cancel(app, other, event) == 404
+    assert cancel(app, secrets.token_hex(8), event) == 404
+    seen = stream(app, other)
+    assert theirs in seen and event not in seen
+    seen = stream(app, mine)
+    assert event in seen and '"process_completed"' in seen and theirs not in seen
+
+
+def test_a_session_that_is_not_there_has_no_stream(app: Open) -> None:
+    event = join(app, mine := secrets.token_hex(8))
+    assert event not in stream(app, secrets.token_hex(8))
+    assert event in stream(app, mine)
+
+
+def test_an_event_is_cancelled_by_its_own_session(app: Open) -> None:
+    event = join(app, mine := secrets.token_hex(8))
+    assert cancel(app, mine, event) == 200
+    assert event in stream(app, mine)
