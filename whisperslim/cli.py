@@ -22,8 +22,8 @@ _PANELS = {
     ),
     "Sizes": ("sizes.replan", "sizes.sweep"),
     "Models": (
-        "models.evaluate", "models.transcribe", "models.compare", "models.inspect", "models.fetch",
-        "vocabulary.trim",
+        "models.models", "models.evaluate", "models.transcribe", "models.compare",
+        "models.inspect", "models.fetch", "vocabulary.trim",
     ),
     "Exports": ("exports.export", "exports.push", "profile.profile"),
     "Speech": ("speech.data", "speech.record", "speech.cache"),

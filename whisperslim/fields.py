@@ -6,7 +6,7 @@ Leaf module. An options class is a frozen dataclass whose fields are made by `op
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,7 +21,8 @@ class FieldSpec:
     """What a form, a help text and a check need to know about one field.
 
     `minimum` and `maximum` are inclusive. `step` is the slider's step. `advanced` fields are
-    folded away in the app. Of a list, every entry is one of `choices`.
+    folded away in the app. Of a list, every entry is one of `choices`; `words` has what people call
+    them, of those that have such a name.
     """
 
     help: str
@@ -32,6 +33,7 @@ class FieldSpec:
     step: float | None = None
     choices: tuple[str, ...] = ()
     advanced: bool = True
+    words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def option(
@@ -46,6 +48,7 @@ def option(
     choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = (),
     advanced: bool = True,
     before: Any = None,
+    words: Mapping[str, str] | None = None,
 ) -> Any:
     """Declare a dataclass field together with its `FieldSpec`. Returns what `field` returns.
 
@@ -55,7 +58,7 @@ def option(
 
     def spec() -> FieldSpec:
         now = _asked(help), unit, label, minimum, maximum, step, _asked(choices), advanced
-        return FieldSpec(*now)
+        return FieldSpec(*now, words=words or {})
 
     return dataclasses.field(default=default, metadata={"spec": spec, "before": before})
 

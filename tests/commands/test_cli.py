@@ -26,9 +26,9 @@ from whisperslim.speech.corpus.dataset import Item
 from whisperslim.ui.guard.access import Access
 
 COMMANDS = {
-    "cache", "compare", "compress", "data", "evaluate", "export", "fetch", "inspect", "presets",
-    "profile", "push", "queue", "record", "replan", "report", "resume", "runs", "serve", "stop",
-    "sweep", "transcribe", "trim", "ui",
+    "cache", "compare", "compress", "data", "evaluate", "export", "fetch", "inspect", "models",
+    "presets", "profile", "push", "queue", "record", "replan", "report", "resume", "runs", "serve",
+    "stop", "sweep", "transcribe", "trim", "ui",
 }  # fmt: skip
 
 Capture = pytest.CaptureFixture[str]

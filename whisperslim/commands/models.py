@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whisperslim.commands.terminal import (
+    DEFAULT_RUNS,
     AsJson,
     Language,
+    RunsFolder,
     Window,
     announce,
     counting,
@@ -24,6 +26,7 @@ from whisperslim.errors import AudioError, UsageError
 if TYPE_CHECKING:
     from whisperslim.engines.comparison import Side, SideScores
     from whisperslim.engines.windowed import WindowedTranscriber
+    from whisperslim.jobs.models.inventory import ModelEntry
     from whisperslim.jobs.scoring.compared import Compared
 
 MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
@@ -225,6 +228,31 @@ def fetch(
     with downloading() as progress:
         found = resolve(name, announce=announce, progress=progress)
     say(str(found.path))
+
+
+def models(runs: RunsFolder = DEFAULT_RUNS, as_json: AsJson = False) -> None:
+    """List the models on this computer: of runs, exports, and those that were fetched."""
+    from whisperslim.jobs.models.inventory import inventory
+    from whisperslim.languages import listed
+
+    found = inventory(runs)
+    if as_json:
+        print_json([entry.to_record() for entry in found])
+        return
+    columns = ("model", "kind", "size", "runs in", "languages", "WER", "made from")
+    rows = [
+        (
+            each.name, each.kind, megabytes(each.bytes), f"{each.engine} {each.precision}".strip(),
+            listed(each.languages), _scored(each), each.problem or each.made_from,
+        )
+        for each in found
+    ]  # fmt: skip
+    print_table(columns, rows)
+
+
+def _scored(entry: "ModelEntry") -> str:
+    sets = (f"{_percent(s.wer)} ({s.data}, n = {s.n}, {s.normalizer})" for s in entry.scores)
+    return "; ".join(sets) or "not scored"
 
 
 def _transcriber(model: str, window: str) -> "WindowedTranscriber":

@@ -8,13 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from whisperslim.languages import language_code
 from whisperslim.printable import printable, printable_json
 
 DEFAULT_RUNS = Path("runs")
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Language = Annotated[str, typer.Option(help="Language spoken, as Whisper's code, such as hi.")]
+Language = Annotated[
+    str,
+    typer.Option(
+        help="Language spoken: a code such as hi, or its English name.", callback=language_code
+    ),
+]
 Window = Annotated[
     str,
     typer.Option(
@@ -80,7 +86,10 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def downloading() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr for each file; yields the function to call with (file, done, total) bytes."""
+    """A bar on stderr for each file; yields the function to call with (file, done, total) bytes.
+
+    Where nobody watches, in a log, a line for every twentieth of a file.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import (
@@ -94,7 +103,11 @@ def downloading() -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
 
         def show(file: str, done: int, total: int) -> None:
             if file not in tasks:
@@ -102,6 +115,18 @@ def downloading() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[file], completed=done, total=total or None)
 
         yield show
+
+
+def _lines() -> Callable[[str, int, int], None]:
+    said: dict[str, int] = {}
+
+    def show(file: str, done: int, total: int) -> None:
+        share = 100 * done // total if total else 0
+        if share // 5 > said.get(file, -1):
+            said[file] = share // 5
+            announce(f"{file}: {share} % of {megabytes(total)}")
+
+    return show
 
 
 def megabytes(count: int) -> str:

@@ -9,13 +9,15 @@ from whisperslim.commands.models import MODEL_HELP
 from whisperslim.commands.terminal import announce, megabytes, millions, print_table
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import disk_errors
+from whisperslim.languages import language_code
 
 
 def trim(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the result.")],
     language: Annotated[
-        list[str], typer.Option(help="Language to keep, as Whisper's code; repeat it for several.")
+        list[str],
+        typer.Option(help="Language to keep, by code or English name; repeat it for several."),
     ],
     timestamps: Annotated[bool, typer.Option(help="Keep the timestamp tokens as well.")] = False,
 ) -> None:
@@ -30,9 +32,10 @@ def trim(
     from whisperslim.core.store.checkpoint import count_parameters
     from whisperslim.core.trimming import save_trimmed, vocabulary_for
 
+    codes = [language_code(each) for each in language]
     speech = load_model(model, announce=announce)
-    vocabulary = vocabulary_for(speech, language, timestamps)
-    save_trimmed(out, speech, vocabulary, language[0])
+    vocabulary = vocabulary_for(speech, codes, timestamps)
+    save_trimmed(out, speech, vocabulary, codes[0])
     trimmed = load_model(str(out))
     rows = [
         (
@@ -43,6 +46,6 @@ def trim(
     ]  # fmt: skip
     print_table(("model", "tokens", "parameters", "weights"), rows)
     if timestamps:
-        tokens = vocabulary.size - vocabulary_for(speech, language).size
+        tokens = vocabulary.size - vocabulary_for(speech, codes).size
         weights = tokens * trimmed.family.width(trimmed.model)
         announce(f"{tokens} of the tokens are timestamps: {millions(weights)} parameters")

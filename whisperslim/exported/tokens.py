@@ -7,6 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from whisperslim.errors import CheckpointError, UsageError
+from whisperslim.languages import languages_of, unknown
 
 TOKENIZER_FILE = "tokenizer.json"
 # Whisper's order: start, the language between, then what to do.
@@ -40,7 +41,7 @@ class PromptTokens:
         """
         identifier = self.tokenizer.token_to_id(f"<|{language}|>")
         if identifier is None:
-            raise UsageError(f"this model does not know the language {language!r}; use a code: hi")
+            raise UsageError(unknown(language, languages_of(self.vocabulary())))
         return [self.start, identifier, *self.after]
 
     def vocabulary(self) -> Mapping[str, int]:

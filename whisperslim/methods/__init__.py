@@ -13,6 +13,7 @@ from whisperslim.methods.base import (
     get,
     names,
     register,
+    titled,
     unregister,
 )
 from whisperslim.methods.l0 import options as l0_options
@@ -70,27 +71,55 @@ def _plain(options: Any, target: Target) -> CompressionMethod:
     return Plain(options, target)
 
 
-register("sgl", MethodEntry(sgl_options.SGLOptions, _sgl, sgl_options.SUMMARY))
-register("l0_distill", MethodEntry(l0_options.L0Options, _l0_distill, l0_options.SUMMARY))
+register(
+    "sgl",
+    MethodEntry(sgl_options.SGLOptions, _sgl, sgl_options.SUMMARY, "Sparse Group LASSO"),
+)
+register(
+    "l0_distill",
+    MethodEntry(
+        l0_options.L0Options, _l0_distill, l0_options.SUMMARY, "L0 masks, layers distilled"
+    ),
+)
 register(
     "self_pinching",
     MethodEntry(
-        self_pinching_options.SelfPinchingOptions, _self_pinching, self_pinching_options.SUMMARY
+        self_pinching_options.SelfPinchingOptions,
+        _self_pinching,
+        self_pinching_options.SUMMARY,
+        "Self-pinching gates",
     ),
 )
 register(
     "one_shot",
-    MethodEntry(magnitude_options.OneShotOptions, _one_shot, magnitude_options.ONE_SHOT_SUMMARY),
+    MethodEntry(
+        magnitude_options.OneShotOptions,
+        _one_shot,
+        magnitude_options.ONE_SHOT_SUMMARY,
+        "Magnitude, at once",
+    ),
 )
-register("imp", MethodEntry(magnitude_options.IMPOptions, _imp, magnitude_options.IMP_SUMMARY))
+register(
+    "imp",
+    MethodEntry(
+        magnitude_options.IMPOptions, _imp, magnitude_options.IMP_SUMMARY, "Magnitude, in rounds"
+    ),
+)
 register(
     "random",
-    MethodEntry(magnitude_options.RandomOptions, _random, magnitude_options.RANDOM_SUMMARY),
+    MethodEntry(
+        magnitude_options.RandomOptions, _random, magnitude_options.RANDOM_SUMMARY, "Random"
+    ),
 )
 register(
     "layer_drop",
-    MethodEntry(layer_drop_options.LayerDropOptions, _layer_drop, layer_drop_options.SUMMARY),
+    MethodEntry(
+        layer_drop_options.LayerDropOptions, _layer_drop, layer_drop_options.SUMMARY, "Layer drop"
+    ),
 )
-register("none", MethodEntry(plain_options.PlainOptions, _plain, plain_options.SUMMARY))
+register(
+    "none",
+    MethodEntry(plain_options.PlainOptions, _plain, plain_options.SUMMARY, "No compression"),
+)
 
-__all__ = ["MethodEntry", "get", "names", "register", "unregister"]
+__all__ = ["MethodEntry", "get", "names", "register", "titled", "unregister"]

@@ -137,11 +137,15 @@ class CompressionMethod(ABC):
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method's options class and how to build it from options, target and dense weights."""
+    """A method's options class and how to build it from options, target and dense weights.
+
+    `title` is what people call it; one without goes by its name.
+    """
 
     options: type
     build: Callable[[Any, Target], CompressionMethod]
     summary: str
+    title: str = ""
 
 
 _METHODS: dict[str, MethodEntry] = {}
@@ -174,3 +178,9 @@ def get_name(name: str) -> str:
 def names() -> tuple[str, ...]:
     """Registered names, sorted."""
     return tuple(sorted(_METHODS))
+
+
+def titled() -> dict[str, str]:
+    """Registered name -> the method for people, "Sparse Group LASSO (sgl)"."""
+    entries = ((name, get(name).title) for name in names())
+    return {name: f"{title} ({name})" if title else name for name, title in entries}

@@ -57,6 +57,15 @@ def remove_leftovers(folder: Path) -> list[Path]:
     return stale
 
 
+def remove_whole(folder: Path) -> None:
+    """Delete a folder, so that nobody who looks for it finds half of it. Raises `OSError`."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        folder.rename(aside / "old")
+    finally:
+        shutil.rmtree(aside)
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file under a temporary name in the same folder, flush it to disk, rename it."""
     write_bytes_atomically(path, text.encode())

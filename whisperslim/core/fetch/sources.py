@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from whisperslim.boxed import find_boxed
-from whisperslim.core.disk.files import renamed_into_place
+from whisperslim.boxed import find_boxed, local_name
+from whisperslim.core.disk.files import remove_whole, renamed_into_place
 from whisperslim.core.disk.locks import Lock
 from whisperslim.core.disk.storage import Report, require_space, storage_errors
 from whisperslim.core.fetch.hub import fetch_from_hub, find_in_hub_cache
@@ -32,7 +32,10 @@ from whisperslim.errors import SourceError, WhisperSlimError
 from whisperslim.offline import is_offline
 from whisperslim.places import cache_root
 
-__all__ = ["ResolvedModel", "cache_folder", "resolve", "verify", "weights_sha256"]
+__all__ = [
+    "ResolvedModel", "cache_folder", "folder_here", "hub_name", "remove_fetched", "resolve",
+    "verify", "weights_sha256",
+]  # fmt: skip
 
 Announce = Callable[[str], None]
 
@@ -82,7 +85,7 @@ def resolve(
     folder = _as_folder(name)
     if folder is not None:
         return open_folder(name, folder, "local folder", report)
-    place = cache_folder(_hub_name(name), cache)
+    place = cache_folder(hub_name(name), cache)
     found = _find_without_network(name, place, announce, report)
     if found is None:
         with storage_errors(place), _alone(place, announce):
@@ -90,6 +93,38 @@ def resolve(
             found = _in_our_cache(name, place, announce, report)
             return found or _fetch(name, place, offline, announce, report)
     return found
+
+
+def remove_fetched(name: str, cache: Path | None = None) -> None:
+    """Delete a model from our cache, whole or not at all to whoever looks for it.
+
+    Raises `SourceError` when it is not there, is being fetched, or the disk refuses.
+    """
+    place = cache_folder(hub_name(name), cache)
+    with storage_errors(place), Lock(place.parent / f".{place.name}.lock") as lock:
+        if not lock.take(0):
+            raise SourceError(f"{name} is being fetched; wait for its end")
+        if not place.is_dir():
+            raise SourceError(f"{name} is not in {place.parent}")
+        remove_whole(place)
+
+
+def folder_here(name: str, cache: Path | None = None) -> Path | None:
+    """Where a model lies on this computer; None when it is not here. No weights are read.
+
+    Args:
+        name: As `resolve` takes it; of a run's folder it is the slim model.
+        cache: As in `resolve`.
+
+    Raises `SourceError` for what is neither a folder here nor a model name.
+    """
+    folder = _as_folder(local_name(name))
+    if folder is not None:
+        slim = folder / "slim"
+        of_run = not (folder / "slim.json").exists() and (folder / "recipe.yaml").is_file()
+        return slim if of_run and slim.is_dir() else folder
+    place = cache_folder(hub_name(name), cache)
+    return place if place.is_dir() else find_in_hub_cache(name)
 
 
 def _as_folder(name: str) -> Path | None:
@@ -101,7 +136,8 @@ def _as_folder(name: str) -> Path | None:
     return None
 
 
-def _hub_name(name: str) -> str:
+def hub_name(name: str) -> str:
+    """`name` itself where it is within the hub's rules; raises `SourceError` otherwise."""
     # `--` stands for the slash in folder names; the hub forbids it too.
     if _HUB_NAME.fullmatch(name) and len(name) <= _LONGEST_HUB_NAME:
         return name

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisperslim.core.disk.untrusted import read_json, record_of, typed
-from whisperslim.core.families import UnitGroup
-from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.errors import CheckpointError
+
+if TYPE_CHECKING:  # they bring torch, which reading a record need not
+    from whisperslim.core.families import UnitGroup
+    from whisperslim.core.plan.plan import PruningPlan
 
 FORMAT = 1
 SLIM_FILE = "slim.json"
@@ -60,9 +62,9 @@ class SlimRecord:
 
 def describe_cut(
     base: str,
-    dense_groups: Sequence[UnitGroup],
+    dense_groups: "Sequence[UnitGroup]",
     dense_parameters: int,
-    plan: PruningPlan,
+    plan: "PruningPlan",
     language: str,
     vocabulary: VocabularyFacts | None = None,
 ) -> SlimRecord:

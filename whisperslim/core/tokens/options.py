@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from whisperslim.errors import RecipeError
 from whisperslim.fields import option, problems
+from whisperslim.languages import code_of, named
 from whisperslim.scripts import LANGUAGES
 
 
@@ -13,10 +14,11 @@ class VocabularyOptions:
 
     languages: tuple[str, ...] = option(
         (),
-        "Languages whose tokens stay, as Whisper's codes; empty keeps every token. Few languages "
-        "make a small embedding and fast decoding.",
+        "Languages whose tokens stay, by code or English name; empty keeps every token. Few "
+        "languages make a small embedding and fast decoding.",
         label="Languages kept",
         choices=LANGUAGES,
+        words={code: named(code) for code in LANGUAGES},
         advanced=False,
     )
     timestamps: bool = option(
@@ -70,6 +72,9 @@ class VocabularyOptions:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.languages, tuple):
+            codes = (code_of(one) if isinstance(one, str) else one for one in self.languages)
+            object.__setattr__(self, "languages", tuple(codes))
         found = problems(self)
         if not self.languages:
             if self.timestamps:

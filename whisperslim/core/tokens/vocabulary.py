@@ -24,6 +24,8 @@ from typing import Any
 
 from whisperslim.errors import CheckpointError, UsageError
 from whisperslim.exported.symbols import bytes_of
+from whisperslim.languages import languages_of
+from whisperslim.languages import unknown as not_known
 from whisperslim.scripts import LANGUAGES, letters
 
 LATIN_PIECES = 250
@@ -56,8 +58,7 @@ class TokenTable:
     @property
     def languages(self) -> tuple[str, ...]:
         """Codes of the languages it has tokens of, sorted."""
-        found = (_LANGUAGE.fullmatch(token) for token in self.control)
-        return tuple(sorted(m[1] for m in found if m and m[1] in LANGUAGES))
+        return languages_of(self.control)
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,9 @@ def choose(table: TokenTable, languages: Sequence[str], timestamps: bool = False
 def _check_known(table: TokenTable, languages: Sequence[str]) -> None:
     if not languages:
         raise UsageError("name at least one language to keep, as Whisper's code: hi")
-    unknown = [code for code in languages if code not in table.languages]
-    if unknown:
-        raise UsageError(
-            f"this model's tokenizer has no token of the language {unknown[0]!r}; it knows "
-            f"{', '.join(table.languages)}"
-        )
+    missing = [code for code in languages if code not in table.languages]
+    if missing:
+        raise UsageError(not_known(missing[0], table.languages))
 
 
 def _stays(token: str, languages: Sequence[str], timestamps: bool) -> bool:

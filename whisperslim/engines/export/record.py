@@ -140,7 +140,7 @@ def _in_families(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _parsed(raw: dict[str, Any]) -> ExportRecord:
     """A record of the disk, every type checked: somebody may have sent the folder."""
-    raw = {"sha256": {}, "seal": "", **raw}
+    raw = {"sha256": {}, "seal": "", "language": "", **raw}
     plain = typed_fields(ExportRecord, raw, but=_NESTED)
     known = registry.exported(), registry.precisions()
     if plain["engine"] not in known[0] or plain["quantize"] not in known[1]:

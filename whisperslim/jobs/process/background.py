@@ -1,4 +1,4 @@
-"""Commands about a run that work beside it, such as a prediction: started and followed.
+"""Commands that work beside the app, most of them about a run: started and followed.
 
 Like a worker, such a process outlives whoever started it. What it writes goes to its log, and it
 holds a lock beside the log for as long as it lives: the lock is how anyone sees that it is at work.
@@ -17,17 +17,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from whisperslim.core.disk.locks import Lock, holder
 from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError
 from whisperslim.jobs.process.child import collect, detached
 from whisperslim.jobs.run.disk import disk_errors
-from whisperslim.jobs.run.folder import RunDir
 
 _TAIL_BYTES = 4000
 # The lock is taken before the command is loaded, so this is long even on a busy machine.
 _START_SECONDS = 60.0
+
+
+class Owner(Protocol):
+    """What commands are about, such as a run: a folder for their logs, and its name."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Background:
         return following.get(name, "")
 
 
-def start(run: RunDir, name: str, arguments: Sequence[str]) -> int:
+def start(run: Owner, name: str, arguments: Sequence[str]) -> int:
     """Run `whisperslim ARGUMENTS` in a detached process. Returns its id.
 
     Returns when the process holds its lock. Raises `RunError` when a command of this name works on
@@ -65,7 +75,7 @@ def start(run: RunDir, name: str, arguments: Sequence[str]) -> int:
             return _holding(run, name, child)
 
 
-def look(run: RunDir, name: str) -> Background:
+def look(run: Owner, name: str) -> Background:
     """What the latest command of this name was, whether it still works, and what it said last."""
     path = log_path(run, name)
     if not path.is_file():
@@ -78,12 +88,12 @@ def look(run: RunDir, name: str) -> Background:
     return Background(_arguments(first), running, said)
 
 
-def log_path(run: RunDir, name: str) -> Path:
+def log_path(run: Owner, name: str) -> Path:
     """Where the output of the latest command of this name is."""
     return run.path / "background" / f"{name}.log"
 
 
-def _lock_path(run: RunDir, name: str) -> Path:
+def _lock_path(run: Owner, name: str) -> Path:
     return log_path(run, name).with_suffix(".lock")
 
 
@@ -91,7 +101,7 @@ def _command(lock: Path, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "whisperslim.jobs.process.background", str(lock), *arguments]
 
 
-def _holding(run: RunDir, name: str, child: subprocess.Popen[bytes]) -> int:
+def _holding(run: Owner, name: str, child: subprocess.Popen[bytes]) -> int:
     """Id of the process that holds the lock; of one that has ended already, what it had."""
     deadline = time.monotonic() + _START_SECONDS
     while child.poll() is None:

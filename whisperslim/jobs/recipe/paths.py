@@ -4,26 +4,41 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from whisperslim.errors import RecipeError, UsageError
+from whisperslim.core.heads.options import OWN
+from whisperslim.errors import RecipeError, SourceError, UsageError
+from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.recipe.recipe import Recipe
+from whisperslim.languages import could_be_code, unknown
 from whisperslim.places import SHIPPED
 from whisperslim.speech.corpus.dataset import parse_source
 from whisperslim.speech.corpus.hub import is_hub
+
+_NO_DATA = (
+    "was not found. Give a manifest or a corpus folder of yours, with its full path; the Record "
+    "tab makes one"
+)
+_DENSE = "dense"  # the teacher that is the recipe's own model
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """`recipe` with absolute data sources and model folders.
 
     Data paths are looked for in the current folder, then beside the presets. Raises `RecipeError`
-    naming every source that is in neither, or is malformed.
+    naming every source that is in neither, or is malformed, every model that is none, and a
+    language that the model does not know.
     """
-    missing: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     sets: dict[str, Any] = {
-        name: tuple(_source(text, f"data.{name}", missing) for text in getattr(recipe.data, name))
+        name: tuple(_source(text, f"data.{name}", wrong) for text in getattr(recipe.data, name))
         for name in ("train", "dev", "test")
     }
-    if missing:
-        raise RecipeError(missing)
+    known = _languages(recipe.model, "model", wrong)
+    if recipe.distill.teacher not in ("", _DENSE):
+        _languages(recipe.distill.teacher, "distill.teacher", wrong)
+    if problem := _language_problem(recipe, known):
+        wrong["language"] = problem
+    if wrong:
+        raise RecipeError(wrong)
     return replace(
         recipe,
         model=_folder(recipe.model),
@@ -32,11 +47,35 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     )
 
 
-def _source(source: str, field: str, missing: dict[str, str]) -> str:
+def not_found(location: str) -> str:
+    """What is said of a data source that is not where recipes look."""
+    return f"{location} {_NO_DATA}"
+
+
+def _languages(model: str, field: str, wrong: dict[str, str]) -> tuple[str, ...] | None:
+    try:
+        return languages_of_model(model)
+    except SourceError:
+        wrong[field] = (
+            f"{model} was not found. Give a model's folder, a run's folder, or a name on the "
+            "Hugging Face hub such as openai/whisper-base"
+        )
+        return None
+
+
+def _language_problem(recipe: Recipe, known: tuple[str, ...] | None) -> str:
+    code = recipe.language
+    # A CTC head learns its letters from the texts, whatever the model was made for.
+    if known is None or recipe.head.kind != OWN:
+        return "" if could_be_code(code) else unknown(code)
+    return "" if code in known else unknown(code, known)
+
+
+def _source(source: str, field: str, wrong: dict[str, str]) -> str:
     try:
         location, split = parse_source(source)
     except UsageError as error:
-        missing[field] = str(error)
+        wrong[field] = str(error)
         return source
     if is_hub(source):
         return source
@@ -44,7 +83,7 @@ def _source(source: str, field: str, missing: dict[str, str]) -> str:
     for candidate in (path.absolute(), SHIPPED / path):
         if candidate.exists():
             return f"{candidate}#{split}" if split else str(candidate)
-    missing[field] = f"{location}: no such file or folder; give a manifest or a corpus folder"
+    wrong[field] = not_found(location)
     return source
 
 

@@ -27,6 +27,7 @@ from whisperslim.jobs.recipe.sections import (
     TargetOptions,
 )
 from whisperslim.jobs.recipe.text import coerce, flatten, from_yaml, parse_overrides, plain, to_text
+from whisperslim.languages import code_of
 from whisperslim.speech.audio.augment_options import AugmentOptions
 from whisperslim.train.options import DistillOptions, EvaluateOptions, TrainOptions
 
@@ -198,7 +199,7 @@ class Recipe:
         "Model to compress: a hub id, a local folder, or a run's slim folder.",
         advanced=False,
     )
-    language: str = option("hi", "Language spoken, as Whisper's code.", advanced=False)
+    language: str = option("hi", "Language spoken, by code or English name.", advanced=False)
     method: str = DEFAULT_METHOD
     options: Any = None
     target: TargetOptions = field(default_factory=TargetOptions)
@@ -218,6 +219,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.options is None:
             object.__setattr__(self, "options", methods.get(self.method).options())
+        if isinstance(self.language, str):
+            object.__setattr__(self, "language", code_of(self.language))
         found = {**problems(self), **between_sections(self)}
         if found:
             raise RecipeError(found)
@@ -331,7 +334,11 @@ def dotted_specs(method: str = DEFAULT_METHOD) -> dict[str, FieldSpec]:
     top = specs(Recipe)
     found = {name: top[name] for name in _TOP}
     found["method.name"] = FieldSpec(
-        "How to find out what can go.", label="Method", choices=methods.names(), advanced=False
+        "How to find out what can go.",
+        label="Method",
+        choices=methods.names(),
+        advanced=False,
+        words=methods.titled(),
     )
     parts = {"method": methods.get(method).options, **_SECTIONS}
     for section, options in parts.items():

@@ -35,6 +35,7 @@ from whisperslim.ui.guard.refusals import App
 from whisperslim.ui.guard.requests import Gate
 from whisperslim.ui.guard.room import UPLOAD_BYTES
 from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_on_termination
+from whisperslim.ui.models.tab import connect_models, lay_out_models
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
 from whisperslim.ui.parts.updates import Updates, Values, unchanged
@@ -105,6 +106,9 @@ def build(
                 leads.append((compare_page, lay_out_lead("compare")))
                 own_microphone = microphone.lay_out("compare") if desktop else None
                 compare = lay_out_compare(app)
+            with gr.Tab("Models", id="models") as models_page:
+                leads.append((models_page, lay_out_lead("models")))
+                models = lay_out_models()
             with gr.Tab("Record", id="record"):
                 record = lay_out_record(desktop=desktop)
         connect_leads(leads, app, tabs)
@@ -119,6 +123,7 @@ def build(
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         actions.connect(runs.actions, compare, app, chosen, tabs, refresh)
+        connect_models(models, compare, app, models_page.select, tabs, refresh)
         connect_try_it(compress.trial, compare, app, blocks, chosen, tabs, refresh)
         connect_tradeoff(tradeoff, app, tradeoff_page.select, chosen, tabs, refresh)
     _show_no_hidden_progress(blocks)

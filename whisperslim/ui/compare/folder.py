@@ -6,7 +6,8 @@ every clip, beside the other comparisons: an app that ended is gone on from ther
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,11 @@ _SOUND = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"}
 
 Listen = Callable[[SideChoice, SideChoice, str, str, str | None], "Comparison"]
 GiveUp = Callable[[str, SideChoice, SideChoice], None]
+Hold = Callable[[Sequence[SideChoice]], AbstractContextManager[None]]
+
+
+def _hold_nothing(sides: Sequence[SideChoice]) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,14 @@ class BatchState:
 class BatchCompare:
     """The one folder that this app compares at a time.
 
-    `give_up` ends what may never end by itself of a recording, named first, in the two models.
+    `give_up` ends what may never end by itself of a recording, named first, in the two models;
+    `hold` keeps these from deletion.
     """
 
     listen: Listen
     folder: Path
     give_up: GiveUp = lambda recording, dense, slim: None
+    hold: Hold = _hold_nothing
     _at_work: str = ""
     _state: BatchState | None = None
     _sought: bool = False
@@ -142,16 +150,17 @@ class BatchCompare:
             known = [
                 (role, training_clips(side.path)) for role, side in zip(ROLES, sides, strict=False)
             ]
-            for clip in clips:
-                state = self._state
-                if state is None or state.stopping:
-                    break
-                trained = tuple(role for role, taught in known if taught.holds(clip.path))
-                self._at_work = str(clip.path)
-                row = self._hear(state, clip, trained)
-                if row.problem and self._state is not None and self._state.stopping:
-                    break  # it was given up, and says nothing of the clip
-                self._add(row)
+            with self.hold(sides):
+                for clip in clips:
+                    state = self._state
+                    if state is None or state.stopping:
+                        break
+                    trained = tuple(role for role, taught in known if taught.holds(clip.path))
+                    self._at_work = str(clip.path)
+                    row = self._hear(state, clip, trained)
+                    if row.problem and self._state is not None and self._state.stopping:
+                        break  # it was given up, and says nothing of the clip
+                    self._add(row)
             problem = ""
         except OSError as error:
             problem = f"{self.folder} takes no file: {error.strerror}; make room and start again"

@@ -110,7 +110,10 @@ def connect_compare(
     results.connect(shown, history)
     listening = context.listening
     batch = BatchCompare(
-        listening.compare, history.folder, lambda *given: listening.give_up(*given)
+        listening.compare,
+        history.folder,
+        lambda *given: listening.give_up(*given),
+        lambda sides: listening.holding(sides),
     )
 
     def begin(values: Values) -> None:

@@ -1,6 +1,6 @@
 """The recipe as one long form: cards for what most people set, the rest folded away by section."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ from gradio.blocks import Block
 from whisperslim import methods
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.recipe.recipe import Recipe, dotted_specs, dotted_values, load_recipe
-from whisperslim.ui.parts.forms import Control, FieldInput, label_of, make_input
+from whisperslim.languages import choices
+from whisperslim.ui.parts.forms import Control, FieldInput, Offered, label_of, make_input
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates
 
@@ -84,7 +85,7 @@ class RecipeForm:
 
 def lay_out(preset: str, models: list[str]) -> RecipeForm:
     """The whole form with a preset's values, in the Blocks context now open."""
-    builder = _Builder(load_recipe(preset), {"model": models})
+    builder = _Builder(load_recipe(preset), {"model": models, "language": choices()})
     builder.cards()
     with gr.Accordion("Advanced options", open=False, elem_classes=["ws-advanced"]) as advanced:
         builder.folded()
@@ -97,7 +98,7 @@ def method_summary(method: str) -> str:
 
 
 class _Builder:
-    def __init__(self, recipe: Recipe, suggestions: Mapping[str, list[str]]) -> None:
+    def __init__(self, recipe: Recipe, suggestions: Mapping[str, Sequence[Offered]]) -> None:
         self._recipe = recipe
         self._values = dotted_values(recipe)
         self._suggestions = suggestions

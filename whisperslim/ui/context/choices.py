@@ -1,4 +1,4 @@
-"""Models that the page offers: dense ones, also tuned for a run, and every finished run's slim."""
+"""Models that the page offers: dense and fetched ones, those tuned for a run, and slim ones."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from whisperslim.engines.export.record import is_export
 from whisperslim.errors import SourceError, UsageError, WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.jobs.sizes.derivation import MARKER, read_derivation
+from whisperslim.places import cache_root
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
 
 PREPARED = "/prepared"
@@ -24,7 +25,7 @@ def slim_choices(context: AppContext) -> list[str]:
 
 
 def dense_choices(context: AppContext) -> list[tuple[str, str]]:
-    """Words and name of the dense models to compare with: shipped ones, then tuned for a run."""
+    """Words and name of the dense models to compare with: as they come, then tuned for a run."""
     ours = [(f"{each.name}: {each.words}", each.name) for each in _boxed(dense=True)]
     return [*ours, *((dense_words(name), name) for name in _dense_names(context))]
 
@@ -70,7 +71,15 @@ def _dense_names(context: AppContext) -> list[str]:
         for run, _ in context.watch.listed()
         if (run.path / PREPARED[1:] / "config.json").is_file() and not _is_resized(run)
     ]
-    return [*DENSE_MODELS, *tuned]
+    return list(dict.fromkeys([*DENSE_MODELS, *fetched_models(), *tuned]))
+
+
+def fetched_models() -> list[str]:
+    """Names of the models in the cache that are complete enough to be offered."""
+    place = cache_root() / "models"
+    found = sorted(place.iterdir()) if place.is_dir() else []
+    whole = [each for each in found if (each / "config.json").is_file()]
+    return [each.name.replace("--", "/", 1) for each in whole if not each.name.startswith(".")]
 
 
 def model_choices(context: AppContext) -> list[str]:
@@ -85,7 +94,7 @@ def chosen_model(context: AppContext, name: object) -> str:
     """
     if not isinstance(name, str) or not name.strip():
         raise SourceError("no model is chosen; choose one from the list or type a model's folder")
-    if name in DENSE_MODELS:
+    if name in (*DENSE_MODELS, *fetched_models()):
         return name
     if boxed.find_boxed(name):
         return boxed.local_name(name)

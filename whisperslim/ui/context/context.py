@@ -42,8 +42,8 @@ class AppContext:
 
     `measures` hold sizes of models by folder, `embeddings` their tokens by name, `zeroed` the
     zeros of slim folders; `listening` runs models on recordings; `command` starts a command
-    about a run; `folders` are those that paths from the page may lead to; `trial` is the recipe of
-    Try it.
+    about a run, or a fetch; `folders` are those that paths from the page may lead to; `trial` is
+    the recipe of Try it.
     """
 
     watch: RunWatch
@@ -57,7 +57,7 @@ class AppContext:
     )
     listening: Listening = field(default_factory=Listening)
     resizing: Resizing = field(default_factory=Resizing)
-    command: Callable[[RunDir, str, Sequence[str]], int] = background.start
+    command: Callable[[background.Owner, str, Sequence[str]], int] = background.start
     embeddings: ModelCache[str, Embedding] = field(
         default_factory=lambda: ModelCache(embedding, capacity=8)
     )

@@ -1,8 +1,10 @@
 """Work that needs torch, behind imports of its own: the page is up before any of it is loaded."""
 
 import importlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +74,8 @@ class Listening:
         default_factory=lambda: ModelCache(transcriber, capacity=3)
     )
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
+    # Names and folders of the models at work for a comparison, each as often as it is.
+    _hearing: Counter[str] = field(default_factory=Counter)
     # Models that have worked here: what is untimed before a comparison would double the wait.
     _worked: "WeakValueDictionary[int, Transcriber]" = field(default_factory=WeakValueDictionary)
     _at_work: list[str] = field(default_factory=list)  # the recording in the lane
@@ -93,9 +97,10 @@ class Listening:
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
         sides = [side for side in (dense, slim, third) if side is not None]
-        return self.lane.submit(
-            self._compare, recording, sides, audio, language, reference
-        ).result()
+        with self.holding(sides):
+            return self.lane.submit(
+                self._compare, recording, sides, audio, language, reference
+            ).result()
 
     def give_up(self, recording: str, *sides: "SideChoice") -> None:
         """End what exports from elsewhere do with that recording: they may never end by themselves.
@@ -107,6 +112,20 @@ class Listening:
         if recording in self._at_work:
             for side in sides:
                 give_up(Path(side.path))
+
+    @contextmanager
+    def holding(self, sides: "Iterable[SideChoice]") -> Iterator[None]:
+        """Let these models count as `in_use` in the block."""
+        names = [side.path for side in sides]
+        self._hearing.update(names)
+        try:
+            yield
+        finally:
+            self._hearing.subtract(names)
+
+    def in_use(self) -> tuple[str, ...]:
+        """Names and folders of the models that a comparison works with now."""
+        return tuple(name for name, count in self._hearing.items() if count > 0)
 
     def is_here(self, side: "SideChoice") -> bool:
         """Whether a model can be loaded now: nothing need be fetched or exported first."""

@@ -127,10 +127,21 @@ def _admit_data(folders: Folders, value: str) -> None:
     # Before anything asks the file system for it, with or without what follows `#`.
     for each in filter(None, (value, value.rpartition("#")[0])):
         if not _is_admitted(folders, each) and not _may_be_ours(folders, each):
-            folders.admit(each)
+            _refuse(folders, each)
     location = parse_source(value)[0]
     stands_here = location.startswith(_FULL) or Path(location).exists()
-    folders.admit(location if stands_here else str(SHIPPED / location))
+    if not _is_admitted(folders, location if stands_here else str(SHIPPED / location)):
+        _refuse(folders, location)
+
+
+def _refuse(folders: Folders, location: str) -> None:
+    """Raise what is said of a path that may not be opened; a name of a preset is not a path."""
+    if location.strip().startswith(_FULL) or ".." in Path(location).parts:
+        folders.admit(location)
+    # The same words whether anything is there or not: that is nobody's business.
+    from whisperslim.jobs.recipe.paths import not_found
+
+    raise UsageError(not_found(location.rpartition("#")[0] or location))
 
 
 def _may_be_ours(folders: Folders, location: str) -> bool:

@@ -15,6 +15,9 @@ from whisperslim.ui.parts.updates import Updates, Values
 
 Control = gr.Checkbox | gr.Dropdown | gr.Number | gr.Slider | gr.Textbox
 
+Offered = str | tuple[str, str]
+"""A suggestion: a value, or what people call it and the value."""
+
 # A slider with more stops than this cannot be set by hand.
 _MOST_STOPS = 1000
 
@@ -45,7 +48,7 @@ def make_input(
     default: Any,
     *,
     method: str = "",
-    suggestions: Sequence[str] = (),
+    suggestions: Sequence[Offered] = (),
 ) -> FieldInput:
     """A control for one field, in the Blocks context now open.
 
@@ -158,7 +161,7 @@ def _element_id(dotted: str, method: str) -> str:
 
 
 def _component(
-    spec: FieldSpec, default: Any, suggestions: Sequence[str], common: dict[str, Any]
+    spec: FieldSpec, default: Any, suggestions: Sequence[Offered], common: dict[str, Any]
 ) -> Control:
     if isinstance(default, bool):
         return gr.Checkbox(value=default, **common)
@@ -166,15 +169,23 @@ def _component(
         several = isinstance(default, (list, tuple))
         value = _shown(spec, default)
         return gr.Dropdown(
-            choices=list(spec.choices), value=value, multiselect=several or None, **common
+            choices=[(spec.words.get(one, one), one) for one in spec.choices],
+            value=value,
+            multiselect=several or None,
+            **common,
         )
     if suggestions:
-        choices = list(dict.fromkeys([*suggestions, default]))
+        own = [] if default in [_value(each) for each in suggestions] else [default]
+        choices = [*suggestions, *own]
         return gr.Dropdown(choices=choices, value=default, allow_custom_value=True, **common)
     if isinstance(default, (int, float)):
         return _number(spec, default, common)
     lines = 2 if isinstance(default, (list, tuple)) else 1
     return gr.Textbox(value=to_widget(default), lines=lines, max_lines=6, **common)
+
+
+def _value(offered: Offered) -> str:
+    return offered if isinstance(offered, str) else offered[1]
 
 
 def _number(spec: FieldSpec, default: float, common: dict[str, Any]) -> Control:

@@ -15,6 +15,7 @@ from transformers import WhisperTokenizer
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.tokens.bounds import check_token_files
 from whisperslim.errors import CheckpointError, UsageError
+from whisperslim.languages import languages_of, unknown
 
 # GPT-2's pattern, which Whisper has too, with marks counted among letters: Whisper's own splits a
 # Hindi word at every vowel sign.
@@ -65,7 +66,7 @@ class TokenCodec:
         token = f"<|{language}|>"
         identifier = _id(self.tokenizer, token)
         if identifier is None:
-            raise UsageError(f"this model does not know the language {language!r}; use a code: hi")
+            raise UsageError(unknown(language, languages_of(self.vocabulary())))
         return [self.start, identifier, self.transcribe, self.no_timestamps]
 
     def check_language(self, language: str) -> None:

@@ -1,0 +1,64 @@
+"""What is refused before a run begins, at the field that it is about."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny import tiny_model_folder
+from whisperslim.errors import RecipeError
+from whisperslim.jobs.recipe.paths import with_absolute_paths
+from whisperslim.jobs.recipe.recipe import Recipe, from_mapping, load_recipe, with_values
+
+
+def refused(recipe: Recipe) -> dict[str, str]:
+    with pytest.raises(RecipeError) as caught:
+        with_absolute_paths(recipe)
+    return caught.value.problems
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """It knows English and Hindi."""
+    return str(tiny_model_folder(tmp_path_factory.mktemp("m") / "tiny"))
+
+
+def test_a_preset_without_its_data_says_what_was_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    problems = refused(load_recipe("l0-hindi"))
+    assert set(problems) == {"data.train", "data.dev", "data.test"}
+    for message in problems.values():
+        assert message.startswith("data/cv-hi was not found. Give "), message
+
+
+@pytest.mark.parametrize("field", ["model", "distill.teacher"])
+def test_a_model_that_is_nowhere_is_reported_at_its_field(tmp_path: Path, field: str) -> None:
+    for name in (str(tmp_path / "none"), "whisper"):
+        problems = refused(with_values(load_recipe("quick-demo"), {field: name}))
+        assert set(problems) == {field}
+        assert problems[field].startswith(f"{name} was not found")
+
+
+def test_an_unknown_language_is_reported_with_the_near_ones(model: str) -> None:
+    recipe = with_values(load_recipe("quick-demo"), {"vocabulary.languages": []})
+    problems = refused(with_values(recipe, {"language": "marati"}))
+    assert set(problems) == {"language"}
+    assert "Marathi (mr)" in problems["language"]
+    own = with_values(recipe, {"model": model, "language": "mr"})
+    assert refused(own)["language"].endswith("it knows English (en), Hindi (hi)")
+    with_absolute_paths(with_values(own, {"language": "hi"}))
+
+
+def test_a_ctc_head_learns_the_letters_of_any_language(model: str) -> None:
+    recipe = with_values(load_recipe("whisper-ctc-hindi"), {"data.train": ["assets/demo_hi#train"]})
+    recipe = with_values(recipe, {"data.dev": [], "data.test": [], "model": model})
+    with_absolute_paths(with_values(recipe, {"language": "or"}))
+    assert set(refused(with_values(recipe, {"language": "klingon"}))) == {"language"}
+
+
+def test_languages_are_kept_by_code_however_they_are_written() -> None:
+    given = {"language": "Hindi", "vocabulary": {"languages": ["Hindi", "mr", "Tamil (ta)"]}}
+    recipe = from_mapping({**given, "data": {"train": ["x"]}})
+    assert recipe.language == "hi" and recipe.vocabulary.languages == ("hi", "mr", "ta")
+    assert load_recipe("quick-demo", ["language=Hindi"]).language == "hi"

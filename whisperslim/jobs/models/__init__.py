@@ -1,0 +1,1 @@
+"""The models on this computer: what there is, what they know, fetching and deleting them."""
