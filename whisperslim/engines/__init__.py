@@ -8,8 +8,10 @@ from whisperslim.engines.hf import spec as hf
 from whisperslim.engines.onnx import spec as onnx
 from whisperslim.engines.registry import register
 from whisperslim.engines.torch_spec import TORCH
+from whisperslim.engines.web import spec as web
 
 register(TORCH)
 register(ctranslate2.SPEC)
 register(onnx.SPEC)
 register(hf.SPEC)
+register(web.SPEC)
