@@ -29,6 +29,7 @@ from tests.support.tiny import tiny_model_folder, write_tone
 from tests.support.tiny_run import finished_run
 from whisperslim.cli import app
 from whisperslim.engines.export import parity, parity_child
+from whisperslim.engines.web.runtime_files import FILES, VERSION
 from whisperslim.jobs.run.folder import RunStatus
 from whisperslim.jobs.sizes import measure
 
@@ -123,6 +124,10 @@ def furnish(folder: Path) -> None:
         (folder / name).touch(0o600)
         (folder / name).write_text("a long enough password\n", "utf-8")
     tiny_model_folder(folder / "cache" / "models" / "openai--whisper-base")
+    for name in FILES:  # of ONNX Runtime Web, which is copied here and never run
+        place = folder / "cache" / "onnxruntime-web" / VERSION / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
 
 
 def really(*more: str) -> Callable[[Workplace, list[str]], None]:
