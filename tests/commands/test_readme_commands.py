@@ -122,7 +122,7 @@ def furnish(folder: Path) -> None:
     write_tone(folder / "recording.wav", seconds=0.7, pitch=300)
     for name in ("password", "password-file", "api-key"):
         (folder / name).touch(0o600)
-        (folder / name).write_text("a long enough password\n", "utf-8")
+        (folder / name).write_text("a-long-enough-password\n", "utf-8")
     tiny_model_folder(folder / "cache" / "models" / "openai--whisper-base")
     for name in FILES:  # of ONNX Runtime Web, which is copied here and never run
         place = folder / "cache" / "onnxruntime-web" / VERSION / name
