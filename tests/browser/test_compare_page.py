@@ -132,7 +132,7 @@ def test_a_whole_folder(page: Page, tmp_path_factory: pytest.TempPathFactory) ->
     page.get_by_text("Compare on a whole folder").click()
     page.locator("#folder-source textarea, #folder-source input").fill("/proc")
     page.locator("#folder-start").click()
-    expect(page.get_by_text("in none of the folders")).to_be_visible()
+    expect(page.get_by_text("is not in a folder that the page may open")).to_be_visible()
     folder = Path(__file__).resolve().parents[2] / "assets" / "demo_hi"
     page.locator("#folder-source textarea, #folder-source input").fill(f"{folder}#test")
     page.locator("#folder-most input").fill("3")

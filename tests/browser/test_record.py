@@ -42,7 +42,7 @@ def test_sentences_are_recorded_one_by_one_and_found_again(page: Page, served: S
 def test_the_corpus_goes_to_compress(page: Page, served: Served) -> None:
     page.get_by_role("tab", name="Record").click()
     page.locator("#corpus-use").click()
-    expect(page.get_by_text("There is none for testing yet")).to_be_visible()
+    expect(page.get_by_text("There are none for testing yet")).to_be_visible()
     wanted = f"{served.runs / 'recordings' / 'my-voice' / 'manifest.tsv'}#train"
     expect(page.locator("#field-data-train textarea")).to_have_value(wanted)
     expect(page.locator("#field-data-train textarea")).to_be_visible()

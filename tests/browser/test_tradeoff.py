@@ -82,7 +82,7 @@ def test_wrong_targets_are_reported_at_the_control(page: Page) -> None:
     tab(page, "Trade-off")
     page.locator("#sweep-targets textarea").fill("half of it")
     page.locator("#sweep").click()
-    expect(page.locator("#sweep-problem")).to_contain_text("no list of numbers")
+    expect(page.locator("#sweep-problem")).to_contain_text("not a list of numbers")
 
 
 def test_another_method_brings_its_knobs_and_the_first_keeps_its_values(page: Page) -> None:

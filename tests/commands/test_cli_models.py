@@ -113,7 +113,7 @@ def test_compare_of_a_model_with_itself_finds_no_difference(folders: tuple[Path,
     (record,) = json.loads(run(*sides, "--json"))
     assert record["scores"] is None and record["winner"] == ""
     assert record["runs_in"]["dense"] == record["runs_in"]["slim"]
-    assert f"dense: {model}, as it comes" in text
+    assert f"dense: {model}, untuned" in text
     assert CliRunner().invoke(app, ["compare", "--slim", str(model), clip]).exit_code != 0
     assert record["dense"]["transcript"]["text"] == record["slim"]["transcript"]["text"]
 

@@ -1,4 +1,4 @@
-"""The browser app: a remote control over the recipes and commands that the terminal has, too."""
+"""The browser app: a remote control for the same recipes and commands as in the terminal."""
 
 from whisperslim.ui.app import gradio_stubs
 

@@ -70,7 +70,7 @@ def test_the_dense_side_is_the_model_that_the_slim_one_was_made_from(tmp_path: P
     (prepared / "config.json").write_text("{}")
     assert made_from(str(slim)) == str(prepared)
     assert described(str(slim)) == f"{slim}, made by run {run.name}"
-    assert described("openai/whisper-base") == "openai/whisper-base, as it comes"
+    assert described("openai/whisper-base") == "openai/whisper-base, untuned"
     with pytest.raises(UsageError, match="--dense"):
         made_from(str(tmp_path))
 

@@ -139,5 +139,5 @@ def test_zeros_of_training_are_reported_beside_the_slider(tmp_path: Path) -> Non
     for share, reported in ((0.0, False), (0.0004, False), (0.45, True)):
         sizes.zeroed_before = share
         page = draw(part, app, Size(fake.name, 0.5, 0.1))[part.tiles]
-        assert ("Training has zeroed 45.0 % of the prunable weights already" in page) == reported
+        assert ("Training has zeroed 45.0 % of the prunable weights that stay" in page) == reported
         assert ("Training has" in page) == reported

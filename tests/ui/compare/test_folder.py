@@ -75,12 +75,12 @@ def test_nothing_outside_is_heard(tmp_path: Path) -> None:
     inside.mkdir()
     (tmp_path / "secret.wav").write_bytes(b"x")
     (inside / "link.wav").symlink_to(tmp_path / "secret.wav")
-    with pytest.raises(UsageError, match="none of the folders"):
+    with pytest.raises(UsageError, match="not in a folder that the page may open"):
         clips_of(str(inside), 20, admit_in(inside))
     (inside / "manifest.tsv").write_text("path\ttext\n../secret.wav\tएक\n", "utf-8")
-    with pytest.raises(UsageError, match="none of the folders"):
+    with pytest.raises(UsageError, match="not in a folder that the page may open"):
         clips_of(str(inside), 20, admit_in(inside))
-    with pytest.raises(UsageError, match="none of the folders"):
+    with pytest.raises(UsageError, match="not in a folder that the page may open"):
         clips_of(f"{tmp_path}#x", 20, admit_in(inside))
 
 
@@ -134,7 +134,11 @@ def test_without_texts_only_the_difference_counts(tmp_path: Path) -> None:
         BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
     )
     page = batch_html(state)
-    assert "No clip has a text" in page and "same text for 1 of 1" in page and "WER" not in page
+    assert (
+        "No clip has a reference text" in page
+        and "same text for 1 of 1" in page
+        and "WER" not in page
+    )
 
 
 def test_the_set_is_judged_by_the_rules_of_the_verdict(tmp_path: Path) -> None:
@@ -226,7 +230,7 @@ def test_a_disk_that_takes_nothing_ends_it_with_a_sentence(tmp_path: Path) -> No
     state = run_all(
         BatchCompare(lambda *given: heard("एक", "एक"), tmp_path), [Clip("a", Path("/a"))]
     )
-    assert "takes no file" in state.problem and "takes no file" in batch_html(state)
+    assert "cannot be written to" in state.problem and "cannot be written to" in batch_html(state)
 
 
 # --- an app that ended ------------------------------------------------------------------------
@@ -269,7 +273,7 @@ def test_the_next_app_shows_what_was_heard_and_goes_on_with_the_rest(tmp_path: P
     batch = BatchCompare(listener, tmp_path / "runs")
     found = batch.look()
     assert found is not None and not found.running and found.rows == before.rows
-    assert "goes on with the rest" in batch_html(found)
+    assert "continues with the rest" in batch_html(found)
     state = run_all(batch, clips)
     assert listener.asked == ["1.wav", "2.wav", "3.wav"], "0.wav was heard; 1.wav is tried again"
     assert [row.key for row in state.rows] == ["0.wav", "1.wav", "2.wav", "3.wav"]

@@ -242,7 +242,7 @@ def test_few_words_name_no_winner() -> None:
     page = comparison_html(made(SAID))
     assert "No winner: dense 0 word errors, slim 4 word errors, of 4 words spoken" in page
     assert "4 of 4 words wrong" in page and "0 of 4 words wrong" in page
-    assert "No verdict: what was said is not known" in comparison_html(made())
+    assert "No verdict, since the spoken text is not given" in comparison_html(made())
 
 
 def test_a_text_in_urdu_script_is_judged_by_what_was_heard() -> None:
@@ -287,7 +287,7 @@ def test_engine_window_and_origin_of_each_side_are_named() -> None:
     page = comparison_html(made(SPOKEN))
     for each in made(SPOKEN).sides:
         assert page.count(f"{each.runs_in}, {each.hears_in}") >= 2, "in its card and by its time"
-    assert "openai/whisper-base, as it comes" in page
+    assert "openai/whisper-base, untuned" in page
     tuned = wrote(SPOKEN, SPOKEN, SPOKEN)
     dense = replace(tuned.sides[0], model="my-run/prepared")
     page = comparison_html(replace(tuned, sides=(dense, tuned.sides[1])))

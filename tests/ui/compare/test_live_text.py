@@ -206,7 +206,7 @@ def test_a_dense_model_that_must_be_fetched_first_is_left_out(
     dense = {"dense": BASE, "dense_engine": "torch", "dense_window": "30s"}
     key = previews.begin({"slim": run.name, "engine": "torch", **dense, **RATE})["key"]
     found = previews.feed({"key": key, "pcm": piece(4000)})
-    assert found["now"] == "4000" and "compare once" in found["dense"]["note"]
+    assert found["now"] == "4000" and "press Compare once" in found["dense"]["note"]
     assert len(listener.previewed) == 1
 
 
@@ -217,7 +217,7 @@ def test_a_slow_dense_model_stops_and_the_slim_one_goes_on() -> None:
     assert "2.2 s" in previews.feed({"key": key, "pcm": piece(100)})["dense"]["note"]
     assert slow.closed
     again = previews.feed({"key": key, "pcm": piece(100)})
-    assert again["now"] == "200" and "goes on alone" in again["dense"]["note"]
+    assert again["now"] == "200" and "continues alone" in again["dense"]["note"]
     assert slow.samples == 100 and "dense" not in previews.end({"key": key})
 
 

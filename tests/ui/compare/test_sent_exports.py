@@ -81,4 +81,4 @@ def test_a_damaged_verdict_is_no_verdict(tmp_path: Path, value: Any) -> None:
     (export / PARITY_FILE).write_text(text, "utf-8")
     app = AppContext(RunWatch(run.path.parent))
     found = {option.key: option.parity for option in slim_options(app, run.name)}
-    assert "verdict is missing" in found["onnx-int8"]
+    assert "result is missing" in found["onnx-int8"]

@@ -85,7 +85,7 @@ def test_what_it_takes_is_said_beforehand_and_what_is_missing() -> None:
     assert "make room" not in page
     full = trial.TrialNeeds(114.0, 2_400_000_000, 0, 1_000_000_000)
     assert "1.00 GB free: make room first" in try_it.offer_html(full)
-    assert "on this computer already" in try_it.offer_html(full)
+    assert "already on this computer" in try_it.offer_html(full)
 
 
 # --- the path ---------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_a_trial_at_work_is_found_again_and_followed(app: AppContext, card: TryC
         assert seen.keys() == set(card.outputs())
         assert seen[card.part]["visible"] and not seen[card.button]["interactive"]
         assert seen[card.following] == run.name and seen[card.timer].active
-        assert "trains, to find out what can go" in seen[card.progress]
+        assert "trains, to find out what can be removed" in seen[card.progress]
         assert not try_it.is_done(app, run.name)
 
 

@@ -20,7 +20,7 @@ def test_tokens_that_go_make_the_model_smaller() -> None:
     page = forecast_html(ModelSize(1_000_000_000, 600_000_000), 0.5, 0.0, "float16", 100_000_000)
     assert "1,000.0 M → 600.0 M" in page
     assert "40.0 % fewer" in page
-    assert "100.0 M of the embedding go" in page
+    assert "100.0 M of the embedding are removed" in page
 
 
 def test_tokens_that_go_are_counted_from_the_models_own_tokenizer(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_expected_size_is_arithmetic_on_the_prunable_weights() -> None:
     # 300 M of 600 M cut, 150 M of the rest zeroed: 550 M values of two bytes, and 300 M bits.
     assert "1,000.0 M → 700.0 M" in page
     assert "2.00 GB → 1.14 GB as float16" in page
-    assert "150.0 M; they take a bit each" in page
+    assert "150.0 M; each takes one bit" in page
 
 
 def test_size_of_whisper_base_follows_from_its_shape() -> None:

@@ -46,7 +46,7 @@ def test_the_dense_model_tuned_for_a_run_is_offered_once(app: AppContext) -> Non
     offered = dense_choices(app)
     assert [name for _, name in offered] == [*DENSE_MODELS, f"{run.name}/prepared"]
     assert [said for said, _ in offered] == [
-        *(f"{name}, as it comes" for name in DENSE_MODELS),
+        *(f"{name}, untuned" for name in DENSE_MODELS),
         f"the dense model tuned in {run.name}",
     ]
     assert chosen_model(app, f"{run.name}/prepared") == str(run.path / "prepared")

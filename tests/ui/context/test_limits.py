@@ -28,7 +28,7 @@ def test_resume_begins_no_run_beyond_the_most(tmp_path: Path) -> None:
     assert app.watch.status(ended) == RunStatus.DIED
     blocks = build(app.runs, context=app)
     (proceed,) = [each.fn for each in blocks.fns.values() if each.name == "proceed"]
-    with pytest.raises(gr.Error, match="20 runs are at work or waiting"):
+    with pytest.raises(gr.Error, match="20 runs are active or waiting"):
         proceed(ended.name)
     proceed(waiting[0].name)  # has its place already
     write_events(waiting[1], until="tune")

@@ -35,7 +35,7 @@ def test_other_computers_need_a_password_or_the_owners_word(address: str) -> Non
         access(address)
     assert access(address, unsafe=True).warnings()[0].startswith("anybody")
     known = access(address, login=Login("asha", SECRET))
-    assert known.login is not None and "in the clear" in known.warnings()[0]
+    assert known.login is not None and "unencrypted" in known.warnings()[0]
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_an_export_is_the_command_line_s(app: AppContext, run: RunDir) -> None:
         "--engine", "ctranslate2", "--quantize", "int8", "--language", "hi", "--force",
     ]  # fmt: skip
     for form in (None, ["onnx-int8"], "onnx-int9", "../../x"):
-        with pytest.raises(UsageError, match="nothing to export to"):
+        with pytest.raises(UsageError, match="not an export format"):
             actions.start_export(app, run.name, form)
     unfinished = make_run(app.runs, "unfinished")
     with pytest.raises(RunError, match="no finished model"):
@@ -112,11 +112,11 @@ def test_an_export_at_work_written_and_failed_is_shown(
     monkeypatch.setattr(background, "look", lambda run, name: state)
     assert "Exporting: writing &lt;x&gt;" in actions.exports_html(run)
     state = background.Background(tuple(said), False, "error: no room")
-    assert "not written: error: no room" in actions.exports_html(run)
+    assert "failed: error: no room" in actions.exports_html(run)
     before = actions.exports_mark(run)
     write_export(out, "onnx", "int8", 6)
     page = actions.exports_html(run)
-    assert str(out) in page and "not written" not in page
+    assert str(out) in page and "failed" not in page
     assert actions.exports_mark(run) != before
 
 

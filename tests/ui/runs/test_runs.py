@@ -133,8 +133,8 @@ def test_a_run_out_of_the_queue_is_not_started(app: AppContext) -> None:
     for page in (run_label(run, status), run_card(run, status, RunView())):
         assert "not started" in page and "queued" not in page
     turn = Turn(place=2, behind="another")
-    assert run_label(run, status, place=2).endswith("waits, place 2")
-    assert "waits, place 2" in run_card(run, status, RunView(), turn)
+    assert run_label(run, status, place=2).endswith("waiting, place 2")
+    assert "waiting, place 2" in run_card(run, status, RunView(), turn)
 
 
 def test_progress_is_of_the_stage_at_work() -> None:

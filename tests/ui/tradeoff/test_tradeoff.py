@@ -309,15 +309,15 @@ def test_targets_are_read_from_text(typed: str, found: list[float]) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("", "name 1 to"),
-        (None, "name 1 to"),
-        ("half", "no list of numbers"),
-        ("0.2; 0.3", "no list of numbers"),
-        ("--help", "no list of numbers"),
+        ("", "give 1 to"),
+        (None, "give 1 to"),
+        ("half", "not a list of numbers"),
+        ("0.2; 0.3", "not a list of numbers"),
+        ("--help", "not a list of numbers"),
         ("0.9", "0 to 0.8"),
         ("-0.1", "0 to 0.8"),
         ("nan", "0 to 0.8"),
-        (",".join(f"0.{n:02d}" for n in range(13)), "name 1 to 12"),
+        (",".join(f"0.{n:02d}" for n in range(13)), "give 1 to 12"),
     ],
 )
 def test_targets_that_will_not_do_are_explained(typed: Any, said: str) -> None:

@@ -68,7 +68,7 @@ def described(model: str) -> str:
         return f"{boxed.name}: {boxed.words}"
     run = run_of(model)
     if run is None:
-        return f"{model}, as it comes"
+        return f"{model}, untuned"
     if Path(model).name == PREPARED:
         return f"the dense model, tuned in run {run.name}"
     return f"{model}, made by run {run.name}"

@@ -1,1 +1,1 @@
-"""The page as a whole, and how it is opened."""
+"""The whole page, and how it is opened."""

@@ -1,4 +1,4 @@
-"""The page put together, and how it is served."""
+"""How the page is put together and served."""
 
 import os
 import secrets
@@ -65,10 +65,10 @@ _HEADER = (
     "<p>Make a Whisper model smaller and prove that it still hears Hindi.</p></header>"
 )
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-# Events of all pages that wait at once. A page looks every two seconds: a hundred pages and some
-# comparisons fit, and what comes beyond gets an answer rather than waits without end.
+# Events of all pages that may wait at once. A page asks every two seconds: a hundred pages and some
+# comparisons fit, and further events get an answer at once instead of waiting forever.
 _MOST_WAITING = 256
-_MOST_PAGES = 1000  # that are remembered; a page that is forgotten may choose nothing any more
+_MOST_PAGES = 1000  # that are remembered; choices of a page that is forgotten are refused
 
 
 def build(
@@ -78,7 +78,7 @@ def build(
     context: AppContext | None = None,
     desktop: bool = False,
 ) -> gr.Blocks:
-    """The page over one folder of runs. `context` is for tests, which bring fakes.
+    """The page for one folder of runs. `context` is for tests, which bring fakes.
 
     With `desktop`, whoever sees the page may record by this computer's own microphone.
     """
@@ -142,7 +142,7 @@ def launch(
 ) -> gr.Blocks:
     """Serve the page, on this computer alone by default. Returns when closed, if `block`.
 
-    Raises `UsageError` when the port is not to be had, `RunError` when there is no room on disk for
+    Raises `UsageError` when the port is not available, `RunError` when there is no room on disk for
     uploads.
     """
     check_port(access.address, port)
@@ -156,7 +156,8 @@ def launch(
         context = AppContext(watch, folders=access.folders or Folders())
     blocks = build(runs_folder, open_run=open_run, context=context, desktop=desktop)
     blocks.queue(max_size=_MOST_WAITING, default_concurrency_limit=4, api_open=False)
-    queue.see_to(Path(runs_folder).expanduser().absolute())  # runs that waited when all was ended
+    # Runs may have been waiting when everything ended.
+    queue.see_to(Path(runs_folder).expanduser().absolute())
     with served_behind(_front(blocks, access, uploads), access.proxy):
         blocks.launch(
             server_name=access.address,
@@ -168,23 +169,23 @@ def launch(
             enable_monitoring=False,
             max_file_size=UPLOAD_BYTES,
             state_session_capacity=_MOST_PAGES,
-            # Errors of ours are words for people and are shown; any other goes to the log alone.
+            # Our own errors are written for people and are shown; any other only goes to the log.
             show_error=False,
             auth=access.checker,
             auth_message="WhisperSlim: the name and password that --auth was given.",
             ssl_certfile=access.certificate,
             ssl_keyfile=access.key,
-            ssl_verify=False,  # of Gradio's call to its own server: own certificates are welcome
+            ssl_verify=False,  # of Gradio's call to itself: certificates may be self-signed
             footer_links=["settings"],
             run_history=False,
-            # The demo clips alone; fonts and styles travel inside the page.
+            # The demo clips only; fonts and styles are inside the page.
             allowed_paths=[str(CLIPS_FOLDER / "audio")],
             theme=theme(),
             css_paths=[STYLE_SHEET, COMPARE_SHEET, RECORD_SHEET],
             head=page_head(),
             prevent_thread_lock=True,
             quiet=not block,
-            # Gradio would ask itself for the page, and give up after three seconds: too soon on a
+            # Gradio would request its own page, and give up after three seconds: too soon on a
             # machine whose cores are training.
             _frontend=False,
         )
@@ -206,11 +207,11 @@ def _front(blocks: gr.Blocks, access: Access, uploads: Path) -> Callable[[App], 
 
 
 def _show_no_hidden_progress(blocks: gr.Blocks) -> None:
-    """Name no component for progress that is hidden.
+    """Name no component for hidden progress.
 
-    Else Gradio notifies every output of every event so far of each change of any event's state, and
-    looks for each of them from the root of the page's tree: seconds of a browser's time at the
-    start, and a third of a processor for ever after.
+    Otherwise Gradio notifies every output of every event so far of each change of any event's
+    state, and searches for each from the root of the page's tree: seconds of a browser's time at
+    the start, and a third of a processor afterwards.
     """
     for function in blocks.fns.values():
         if function.show_progress == "hidden":
@@ -247,8 +248,8 @@ def _connect_refresh(
     def choose(name: str | None, before: Drawn) -> Updates:
         return {chosen: name or "", **draw(name or "", before)}
 
-    # Each output of an event costs the browser milliseconds, changed or not. So a glance comes
-    # first, and what is drawn is an output only of the look that follows when there is news.
+    # Each output of an event costs the browser milliseconds, changed or not. So a cheap check comes
+    # first, and only the event that follows when there is news has the drawn parts as outputs.
     news = gr.State("")
 
     def glance(name: str, before: Drawn) -> Updates:

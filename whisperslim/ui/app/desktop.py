@@ -20,7 +20,7 @@ def open_window(
     """Serve the page on this computer and show it in a native window until that is closed.
 
     Raises `UsageError` when the package, its toolkit or a screen is missing, or when others could
-    reach the page: it records by this computer's microphone.
+    reach the page: it records with this computer's microphone.
     """
     check_alone(access)
     webview = load_webview()
@@ -52,13 +52,13 @@ def check_alone(access: Access) -> None:
     """Raise `UsageError` unless only this computer can reach the page."""
     if not access.is_local:
         raise UsageError(
-            "--desktop and --listen exclude each other: whoever reached the page could record in "
-            f"the room this computer stands in. {_BROWSER}"
+            "--desktop and --listen exclude each other: whoever reaches the page could record in "
+            f"the room of this computer. {_BROWSER}"
         )
 
 
 def load_webview() -> ModuleType:
-    """The package. Raises `UsageError` saying how to get it."""
+    """The package. Raises `UsageError` that says how to install it."""
     try:
         import webview
         import webview.errors
@@ -71,7 +71,7 @@ def load_webview() -> ModuleType:
 
 
 def check_screen(platform: str, environment: Mapping[str, str]) -> None:
-    """Raise `UsageError` on a Linux without a screen, where the toolkit would end the program."""
+    """Raise `UsageError` on Linux without a screen, where the toolkit would end the program."""
     has_screen = environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
     if platform.startswith("linux") and not has_screen:
         raise UsageError(f"there is no screen to open a window on (no DISPLAY). {_BROWSER}")

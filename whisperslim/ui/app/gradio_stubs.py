@@ -1,8 +1,8 @@
-"""Import Gradio without its rewriting of its own type stubs.
+"""Import Gradio without letting it rewrite its own type stubs.
 
 Whenever a component's class is defined, Gradio parses its source and writes a `.pyi` file beside
 it. An app has no use for that, the stubs come with the package, and an installation may be shared
-or read-only. It takes half of the processor's time that importing Gradio needs.
+or read-only. It takes half of the CPU time of importing Gradio.
 """
 
 import sys
@@ -15,7 +15,7 @@ _MODULE, _FUNCTION = "gradio.component_meta", "create_or_modify_pyi"
 
 
 def leave_alone() -> None:
-    """From now on an import of Gradio writes no stubs; one that was imported before has."""
+    """From now on an import of Gradio writes no stubs; an earlier import has written them."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

@@ -1,4 +1,4 @@
-"""From tabs that need a finished run, while there is none, to the first one."""
+"""Buttons that lead to the first run from tabs that need a finished one, while there is none."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"
 
 
 def lay_out_lead(tab: str) -> gr.Button:
-    """Make the button in the Blocks context now open; hidden until it is known to be of use."""
+    """Make the button in the open Blocks context; hidden until it is needed."""
     return gr.Button(
         "No finished run yet: try it first",
         variant="primary",
@@ -24,7 +24,7 @@ def lay_out_lead(tab: str) -> gr.Button:
 def connect_leads(
     leads: Sequence[tuple[gr.Tab, gr.Button]], context: AppContext, tabs: gr.Tabs
 ) -> None:
-    """Show each while no run has a slim model; all lead to Try it on Compress."""
+    """Show each while no run has a slim model; all lead to "Try it" on the Compress tab."""
 
     def see() -> dict[str, Any]:
         shown: dict[str, Any] = gr.update(visible=not slim_choices(context))

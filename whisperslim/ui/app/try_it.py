@@ -1,4 +1,4 @@
-"""How Try it leads through the page: start, follow, and compare when the model is there."""
+"""How "Try it" leads through the page: start, follow, and compare when the model is done."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def connect_try_it(
     tabs: gr.Tabs,
     refresh: Callable[[Any], None],
 ) -> None:
-    """Wire the card. `chosen`, `tabs` and `refresh` are the page's way to show a run."""
+    """Wire the card. `chosen`, `tabs` and `refresh` are how the page shows a run."""
     ready = gr.State("")
     filled = [
         compare.slim, compare.dense, compare.slim_engine, compare.engine_note, compare.third,
@@ -61,7 +61,7 @@ def connect_try_it(
             compare.reference: found.said,
         }
 
-    # Not before the model is in its list: the tab reads its lists again when it opens.
+    # Only once the model is in its list: the tab reads its lists again when it opens.
     def open_compare(name: str) -> Updates:
         return {tabs: gr.update(selected="compare")} if name else unchanged()
 

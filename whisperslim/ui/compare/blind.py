@@ -1,4 +1,4 @@
-"""Votes on hidden sides: which side is A is random, and what the votes say is counted."""
+"""Votes on hidden sides: which side is A is random, and the votes are counted."""
 
 import math
 import secrets
@@ -27,14 +27,14 @@ class Tally:
 
 
 def hide(compared: Compared) -> Compared:
-    """The comparison with its sides in random order, to be voted on."""
+    """The comparison with its sides in random order, for a vote."""
     dense, slim, _ = ROLES
     order = (dense, slim) if secrets.randbits(1) else (slim, dense)
     return replace(compared, blind=order)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, JASA 1927), which holds for few trials, too.
+    """95 % interval of a share (Wilson, JASA 1927), which also holds for few trials.
 
     Raises `ValueError` unless 0 <= successes <= trials and there is a trial.
     """
@@ -48,7 +48,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def tallies(comparisons: Iterable[Compared]) -> dict[tuple[str, str], Tally]:
-    """(dense, slim) as chosen, with their engines -> blind votes on them."""
+    """(dense, slim) as chosen, with their engines -> blind votes on that pair."""
     found: dict[tuple[str, str], Tally] = {}
     for each in comparisons:
         if each.blind and each.vote is not None:
@@ -76,7 +76,7 @@ def tally_html(comparisons: Iterable[Compared]) -> str:
     ]
     said = (
         "Share of the votes that prefer a side, with Wilson's binomial interval. An interval that "
-        "holds 50 % favors neither side."
+        "contains 50 % favors neither side."
     )
     return (
         '<div class="ws-card ws-figures">'

@@ -1,4 +1,4 @@
-"""The components of the Compare tab, and where they stand."""
+"""The components of the Compare tab and their layout."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ _ENGINE_FIELD: dict[str, Any] = {"filterable": False, "min_width": 140, "scale":
 
 @dataclass(frozen=True)
 class AskedModels:
-    """The models of the form as they come from the page, unchecked: see `CompareTab`."""
+    """The models of the form as sent by the page, unchecked: see `CompareTab`."""
 
     dense: object
     dense_engine: object
@@ -46,7 +46,7 @@ class AskedModels:
 
 @dataclass(frozen=True)
 class AskedComparison:
-    """What else Compare is pressed with, unchecked: see `CompareTab`."""
+    """The other values of the form when Compare is pressed, unchecked: see `CompareTab`."""
 
     audio: object
     reference: object
@@ -56,9 +56,9 @@ class AskedComparison:
 
 @dataclass(frozen=True)
 class ResultFields:
-    """What shows one comparison, new or earlier, and what can be done with it.
+    """What shows one comparison, new or earlier, and its buttons.
 
-    `key` is that of the comparison shown; `votes` is the row of the three buttons after it.
+    `key` is the key of the comparison shown; `votes` is the row of the three buttons after it.
     """
 
     key: gr.State
@@ -105,7 +105,7 @@ class CompareTab:
 
 
 def lay_out_compare(context: AppContext) -> CompareTab:
-    """Make the tab's components in the Blocks context now open."""
+    """Make the tab's components in the open Blocks context."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=300):
             gr.HTML(_NO_MICROPHONE)
@@ -125,7 +125,7 @@ def lay_out_compare(context: AppContext) -> CompareTab:
                 elem_id="clip",
                 elem_classes=["ws-hindi"],
                 filterable=True,
-                info="Synthetic Hindi that comes with the project; those for testing come first.",
+                info="Synthetic Hindi that comes with the project; test clips come first.",
             )
         with gr.Column(scale=1, min_width=300):
             reference = gr.Textbox(
@@ -135,7 +135,7 @@ def lay_out_compare(context: AppContext) -> CompareTab:
                 elem_id="reference",
                 elem_classes=["ws-hindi"],
                 max_length=LONGEST_REFERENCE,
-                info="Optional; with it, who heard it right is shown.",
+                info="Optional; with it, word errors and a verdict are shown.",
             )
             compare = gr.Button("Compare", variant="primary", elem_id="compare")
     live_text.lay_out(live_text.previews_of(context))
@@ -158,7 +158,7 @@ def _more_fields() -> tuple[gr.Checkbox, gr.Checkbox, gr.Dropdown, gr.Checkbox]:
             live = gr.Checkbox(
                 True,
                 label="Show text while I speak",
-                info="By both models, as fast as this machine allows. The comparison is of the "
+                info="From both models, as fast as this machine allows. The comparison uses the "
                 "complete recording.",
                 elem_id="live",
             )
@@ -166,8 +166,8 @@ def _more_fields() -> tuple[gr.Checkbox, gr.Checkbox, gr.Dropdown, gr.Checkbox]:
             own_script = gr.Checkbox(
                 True,
                 label="In the language's own script",
-                info="Neither model may write Hindi in Urdu or Latin letters, so that what they "
-                "heard can be compared.",
+                info="Neither model may write Hindi in Urdu or Latin letters, so that the texts "
+                "can be compared.",
                 elem_id="own-script",
             )
     with gr.Row(equal_height=True):
@@ -176,7 +176,7 @@ def _more_fields() -> tuple[gr.Checkbox, gr.Checkbox, gr.Dropdown, gr.Checkbox]:
                 [("none", NO_THIRD)],
                 value=NO_THIRD,
                 label="Third model",
-                info="The slim model in one more engine, such as int8.",
+                info="The slim model in another engine, such as int8.",
                 elem_id="third",
                 filterable=False,
             )
@@ -191,7 +191,7 @@ def _more_fields() -> tuple[gr.Checkbox, gr.Checkbox, gr.Dropdown, gr.Checkbox]:
 
 
 def lay_out_results() -> ResultFields:
-    """Make them in the Blocks context now open."""
+    """Make them in the open Blocks context."""
     key = gr.State("")
     result = gr.HTML(NOTHING, elem_id="comparison")
     with gr.Row(visible=False, elem_id="votes", elem_classes=["ws-acts"]) as votes:
@@ -205,7 +205,7 @@ def lay_out_results() -> ResultFields:
             [],
             value=None,
             label="Show",
-            info="Kept with their recordings in the folder comparisons beside the runs.",
+            info="Kept with their recordings in the folder `comparisons` beside the runs.",
             elem_id="earlier",
             elem_classes=["ws-hindi"],
             filterable=True,
@@ -222,7 +222,7 @@ def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
             [(dense_words(name), name) for name in DENSE_MODELS],
             value=DENSE_MODELS[0],
             label="Dense model",
-            info="Set to what the slim one was made from; or a model folder's full path.",
+            info="Set to what the slim model was made from; or type a model folder's full path.",
             elem_id="dense",
             **_MODEL_FIELD,
         )
@@ -238,7 +238,7 @@ def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
             [(words, key) for key, words in WINDOWS.items()],
             value="30s",
             label="Window",
-            info="Length it listens to.",
+            info="How much sound the model is given at once.",
             elem_id="dense-window",
             **_ENGINE_FIELD,
         )
@@ -251,7 +251,7 @@ def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
             [],
             value=None,
             label="Slim model",
-            info="A finished run, or a full path.",
+            info="A finished run, or a model folder's full path.",
             elem_id="slim",
             **_MODEL_FIELD,
         )
@@ -259,7 +259,7 @@ def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
             [],
             value=None,
             label="Runs in",
-            info="Engine, the fastest first.",
+            info="Engine, fastest first.",
             elem_id="slim-engine",
             **_ENGINE_FIELD,
         )

@@ -1,7 +1,7 @@
 """Two models on every recording of a folder, one clip after another, in a thread of the app.
 
-No page waits for it: pages come and go and read how far it is. What was heard is on disk after
-every clip, beside the other comparisons: an app that ended is gone on from there by the next.
+No page waits for it: pages come and go and read its progress. The texts are on disk after every
+clip, beside the other comparisons, so another app can continue where one ended.
 """
 
 import json
@@ -19,13 +19,13 @@ from whisperslim.errors import DataError, UsageError, WhisperSlimError
 from whisperslim.ui.compare.record import ROLES
 from whisperslim.ui.context.side_choice import SideChoice
 
-if TYPE_CHECKING:  # it brings torch
+if TYPE_CHECKING:  # it imports torch
     from whisperslim.engines.comparison import Comparison
 
 FORMAT = 1
 MOST_CLIPS = 500
 FOLDER = "folders"
-_MOST_BYTES = 20_000_000  # of a record: what is said in `MOST_CLIPS` clips of two minutes
+_MOST_BYTES = 20_000_000  # of a record: the texts of `MOST_CLIPS` clips of two minutes
 _SOUND = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"}
 
 Listen = Callable[[SideChoice, SideChoice, str, str, str | None], "Comparison"]
@@ -39,7 +39,7 @@ def _hold_nothing(sides: Sequence[SideChoice]) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording; `reference` is what is said, or None."""
+    """One recording; `reference` is its spoken text, or None."""
 
     key: str
     path: Path
@@ -48,9 +48,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class BatchRow:
-    """What was heard in one clip, times in seconds; `problem` says why nothing was.
+    """The texts of one clip, times in seconds; `problem` says why there are none.
 
-    `trained` names the sides that were trained on the recording.
+    `trained` names the sides that were trained on this recording.
     """
 
     key: str
@@ -66,7 +66,7 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class BatchState:
-    """How far it is. `names` are the models as chosen; `path` is the file on disk."""
+    """The progress. `names` are the models as chosen; `path` is the file on disk."""
 
     names: tuple[str, str]
     sides: tuple[SideChoice, SideChoice]
@@ -81,7 +81,7 @@ class BatchState:
 
     @property
     def broken_off(self) -> bool:
-        """Whether it ended before its last clip."""
+        """Whether it ended before the last clip."""
         return not self.running and len(self.rows) < self.total
 
 
@@ -103,7 +103,7 @@ class BatchCompare:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self) -> BatchState | None:
-        """How far it is, or how far the newest on disk came; None when there was none yet."""
+        """The progress, or that of the newest on disk; None when there was none yet."""
         with self._lock:
             if self._state is None and not self._sought:
                 self._sought = True
@@ -118,16 +118,18 @@ class BatchCompare:
         clips: list[Clip],
         language: str,
     ) -> None:
-        """Begin, or go on with the last one, if it was the same and was broken off.
+        """Start, or continue the last one if it was the same and was broken off.
 
-        Raises `UsageError` while another is at work.
+        Raises `UsageError` while another is running.
         """
         path = self.folder / FOLDER / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
         asked = BatchState(names, sides, source, language, len(clips), path)
         earlier = self.look()
         with self._lock:
             if self._state is not None and self._state.running:
-                raise UsageError("a folder is being compared; wait for it, or press Stop first")
+                raise UsageError(
+                    "a folder is being compared; wait until it is done, or press Stop first"
+                )
             self._state = begun = asked if earlier is None else _gone_on(earlier, asked, clips)
         heard = {row.key for row in begun.rows}
         left = [clip for clip in clips if clip.key not in heard]
@@ -141,8 +143,8 @@ class BatchCompare:
             self.give_up(self._at_work, *state.sides)
 
     def _work(self, clips: list[Clip]) -> None:
-        problem = "the work ended unexpectedly; the log of the app says why"
-        # Only now: reading manifests brings the data libraries.
+        problem = "the comparison ended unexpectedly; the log of the app says why"
+        # Imported late: reading manifests loads the data libraries.
         from whisperslim.jobs.scoring.origin import training_clips
 
         try:
@@ -163,12 +165,14 @@ class BatchCompare:
                     self._add(row)
             problem = ""
         except OSError as error:
-            problem = f"{self.folder} takes no file: {error.strerror}; make room and start again"
+            problem = (
+                f"{self.folder} cannot be written to: {error.strerror}; make room and start again"
+            )
         finally:
             self._change(running=False, problem=problem)
 
     def _hear(self, state: BatchState, clip: Clip, trained: tuple[str, ...]) -> BatchRow:
-        """One clip; one that cannot be heard is reported in its row, and the next comes."""
+        """One clip; if it cannot be transcribed, its row says why, and the next follows."""
         try:
             found = self.listen(*state.sides, str(clip.path), state.language, clip.reference)
         except WhisperSlimError as error:
@@ -202,19 +206,19 @@ def record_of(state: BatchState) -> dict[str, Any]:
 
 
 def _newest(folder: Path) -> BatchState | None:
-    # A link would let records outside be shown, and gone on with.
+    # A link would let records outside be shown and continued.
     if folder.is_symlink() or folder.parent.is_symlink():
         return None
     for path in sorted(folder.glob("*.json"), reverse=True):
         try:
             return _parsed(json_of(read_plain(path, _MOST_BYTES)), path)
-        except (OSError, ValueError, TypeError, KeyError):  # damaged, or not ours
+        except (OSError, ValueError, TypeError, KeyError):  # damaged, or written by something else
             continue
     return None
 
 
 def _parsed(record: Any, path: Path) -> BatchState:
-    """A record of the disk, every type checked: the folder may hold anything."""
+    """A record read from disk, every type checked: the folder may hold anything."""
     if typed(record, dict)["format"] != FORMAT:
         raise ValueError("another format")
     rows = typed(record["rows"], list)
@@ -222,7 +226,7 @@ def _parsed(record: Any, path: Path) -> BatchState:
         raise ValueError("more clips than can be compared")
     dense, slim = (typed(name, str) for name in typed(record["names"], list))
     first, second = (
-        # Earlier records are of texts in any script.
+        # In earlier records texts may be in any script.
         SideChoice(**typed_fields(SideChoice, {"script": "any", **typed(side, dict)}))
         for side in typed(record["sides"], list)
     )
@@ -240,7 +244,7 @@ def _parsed(record: Any, path: Path) -> BatchState:
 
 def _parsed_row(record: Any) -> BatchRow:
     said = record["reference"]
-    trained = tuple(typed(record.get("trained", []), list))  # earlier records have none
+    trained = tuple(typed(record.get("trained", []), list))  # earlier records do not have it
     if not all(role in ROLES for role in trained):
         raise ValueError("unknown sides")
     values = typed_fields(BatchRow, record, but=("reference", "trained"))
@@ -249,7 +253,7 @@ def _parsed_row(record: Any) -> BatchRow:
 
 
 def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> BatchState:
-    """`asked`, with what an earlier one had heard of the same clips by the same models."""
+    """`asked`, with the texts that an earlier one had of the same clips by the same models."""
     same = all(
         getattr(earlier, name) == getattr(asked, name)
         for name in ("names", "sides", "source", "language")
@@ -258,7 +262,7 @@ def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> Batch
     if not (same and earlier.broken_off and _written(files) < _written([earlier.path])):
         return asked
     present = {(clip.key, clip.reference) for clip in clips}
-    # One that could not be heard is tried again; one whose text was corrected is scored again.
+    # Clips that failed are tried again; clips whose reference was corrected are scored again.
     rows = tuple(
         row for row in earlier.rows if (row.key, row.reference) in present and not row.problem
     )
@@ -266,7 +270,7 @@ def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> Batch
 
 
 def _written(paths: Iterable[Path]) -> float:
-    """When the newest of these files, or files in these folders, was written; 0.0 for none."""
+    """When the newest of these files, or of the files in these folders, was written; 0.0 for none."""
     within = [each for path in paths for each in (path, *path.glob("*"))]
     return max((each.stat().st_mtime for each in within if each.exists()), default=0.0)
 
@@ -274,15 +278,15 @@ def _written(paths: Iterable[Path]) -> float:
 def clips_of(source: str, most: object, admit: Callable[[object, str], Path]) -> list[Clip]:
     """The recordings of a folder or manifest, `PATH` or `PATH#SPLIT`, the first `most` of them.
 
-    A folder without a manifest gives its sound files, whose texts nobody knows. Every path goes
-    through `admit`, those that a manifest names, too. Raises `DataError` or `UsageError`.
+    A folder without a manifest gives its sound files, without texts. Every path goes through
+    `admit`, also those that a manifest names. Raises `DataError` or `UsageError`.
     """
     if type(most) not in (int, float) or not 1 <= most <= MOST_CLIPS:  # type: ignore[operator]
         raise UsageError(f"{most!r} clips: from 1 to {MOST_CLIPS} can be compared at a time")
     location, mark, split = source.strip().rpartition("#")
     place = admit(location if mark else source.strip(), "folder")
     if not place.exists():
-        raise DataError(f"{place}: there is no such folder or manifest; type its full path")
+        raise DataError(f"{place}: no such folder or manifest; type its full path")
     found = _listed(place, split if mark else "")[: int(most)]  # type: ignore[call-overload]
     if not found:
         endings = ", ".join(sorted(_SOUND))
@@ -297,7 +301,7 @@ def _listed(place: Path, split: str) -> list[Clip]:
     if bare:
         files = sorted(path for path in place.iterdir() if path.suffix.lower() in _SOUND)
         return [Clip(path.name, path) for path in files if path.is_file()]
-    # Only now: it brings the data libraries with it.
+    # Imported late: it loads the data libraries.
     from whisperslim.speech.corpus.dataset import load_items
 
     items = load_items(f"{place}#{split}" if split else str(place))
@@ -305,9 +309,11 @@ def _listed(place: Path, split: str) -> list[Clip]:
 
 
 def check_source(source: object) -> str:
-    """The text typed. Raises `UsageError` when there is none, or one nobody would type."""
+    """The text typed. Raises `UsageError` when it is empty or too long."""
     if not isinstance(source, str) or not source.strip() or len(source) > 4096:
         raise UsageError("no folder is given; type the full path of a folder or manifest")
     if source.strip().startswith("hub:"):
-        raise UsageError("a folder of this computer is needed here; hub data sets are not fetched")
+        raise UsageError(
+            "only a folder of this computer can be compared here; hub data sets are not fetched"
+        )
     return source

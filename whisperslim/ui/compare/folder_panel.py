@@ -1,4 +1,4 @@
-"""The part of the Compare tab that compares a whole folder, and what it draws of that."""
+"""The part of the Compare tab that compares a whole folder."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from whisperslim.ui.parts.quantities import duration, percent
 from whisperslim.ui.parts.updates import Updates, Values, unchanged
 
 _SIDES = ("dense", "slim")
-_SECONDS = 2.0  # between looks, only while one is at work
+_SECONDS = 2.0  # between refreshes, only while one is running
 _NOTHING = empty("No folder compared yet", "Type its path, then press Compare the folder.")
 
 
@@ -56,12 +56,12 @@ class BatchFields:
 
 
 def lay_out_panel() -> BatchFields:
-    """Make the components in the Blocks context now open."""
+    """Make the components in the open Blocks context."""
     with gr.Accordion("Compare on a whole folder", open=False, elem_id="folder"):
         with gr.Row():
             source = gr.Textbox(
                 label="Folder or manifest",
-                info="Full path; PATH#SPLIT for one split. With texts in a manifest, word error "
+                info="Full path; PATH#SPLIT for one split. If a manifest has texts, word error "
                 "rates are shown.",
                 max_lines=1,
                 max_length=4096,
@@ -71,8 +71,8 @@ def lay_out_panel() -> BatchFields:
             )
             most = gr.Number(
                 20,
-                label="Clips at most",
-                info=f"The first ones; up to {MOST_CLIPS}.",
+                label="Most clips",
+                info=f"The first ones are taken; up to {MOST_CLIPS}.",
                 precision=0,
                 minimum=1,
                 maximum=MOST_CLIPS,
@@ -125,7 +125,7 @@ def mark_of(state: BatchState) -> str:
 
 
 def updates(fields: BatchFields, state: BatchState | None, drawn: object) -> Updates:
-    """The panel for a state; all is left alone when `drawn` is its mark."""
+    """The panel for a state; nothing changes when `drawn` is its mark."""
     if state is None or mark_of(state) == drawn:
         return unchanged()
     return {
@@ -139,12 +139,12 @@ def updates(fields: BatchFields, state: BatchState | None, drawn: object) -> Upd
 
 
 def write_record(state: BatchState | None) -> Path:
-    """What was heard so far, as JSON among the app's own files.
+    """The results so far, as JSON among the app's own files.
 
-    Raises `UsageError` when there is nothing yet, `RunError` when the disk does not take it.
+    Raises `UsageError` when there are none yet, `RunError` when the disk refuses it.
     """
     if state is None or not state.rows:
-        raise UsageError("nothing was heard yet; compare a folder first")
+        raise UsageError("there are no results yet; compare a folder first")
     path = place_for("folders") / f"folder-{state.path.name}"
     record = json.dumps(record_of(state), ensure_ascii=False, indent=1)
     write_text_checked(path, record + "\n")
@@ -152,11 +152,11 @@ def write_record(state: BatchState | None) -> Path:
 
 
 def batch_html(state: BatchState) -> str:
-    """Everything that is known by now."""
+    """All results so far."""
     heard = [row for row in state.rows if not row.problem]
     parts = [_progress(state), note(f"{state.source} · {fairness(*state.sides)}")]
     if state.broken_off:
-        parts.append(note("Compare the folder goes on with the rest, if all is chosen as it was."))
+        parts.append(note("Compare the folder continues with the rest if nothing was changed."))
     if state.problem:
         parts.append(note(state.problem, "bad"))
     if heard:
@@ -171,9 +171,9 @@ def batch_html(state: BatchState) -> str:
 def _progress(state: BatchState) -> str:
     done = f"{len(state.rows)} of {state.total} clips"
     end = "" if len(state.rows) == state.total else ", stopped"
-    said = f"{done}, at work" if state.running else f"{done}{end}"
+    said = f"{done}, running" if state.running else f"{done}{end}"
     if state.running and state.stopping:
-        said = f"{done}; stops after the one at work"
+        said = f"{done}; stopping after this clip"
     title = f"{state.names[1]} against {state.names[0]}"
     return (
         f'<div class="ws-run-head"><h3 class="ws-wrap">{text(title)}</h3><span>{text(said)}</span>'
@@ -187,7 +187,9 @@ def _totals(rows: list[BatchRow], language: str) -> str:
               number(faster(*times))]]  # fmt: skip
     spoken = [row for row in rows if for_language(language)(row.reference or "").split()]
     if not spoken:
-        lines = ["No clip has a text, so no error rate: what differs is shown below."]
+        lines = [
+            "No clip has a reference text, so there is no error rate; see the differences below."
+        ]
     else:
         said = [row.reference or "" for row in spoken]
         judged = [
@@ -206,7 +208,7 @@ def _totals(rows: list[BatchRow], language: str) -> str:
 
 
 def _rate_rows(judged: list[SetJudgement]) -> list[list[Cell]]:
-    """WER as written and, where some of it is in another script, after transliteration."""
+    """WER as written and, where some text is in another script, after transliteration."""
     rates = [number(percent(each.score.wer), strong=True) for each in judged]
     rows = [[words(f"WER as written, {judged[0].score.normaliser}", strong=True), *rates]]
     if any(each.transliterated is not None for each in judged):
@@ -219,8 +221,8 @@ def _rate_rows(judged: list[SetJudgement]) -> list[list[Cell]]:
 def _training_lines(rows: list[BatchRow]) -> list[str]:
     counts = {role: sum(role in row.trained for row in rows) for role in _SIDES}
     return [
-        f"{role}: {count} of {len(rows)} clips were used to train it; the figures say nothing of "
-        "speech that it has not heard."
+        f"{role}: {count} of {len(rows)} clips were used to train it; the figures say nothing "
+        "about speech it was not trained on."
         for role, count in counts.items()
         if count
     ]

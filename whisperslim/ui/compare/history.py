@@ -1,9 +1,9 @@
-"""Comparisons that were made, kept on disk beside the runs, with their recordings.
+"""Earlier comparisons, kept on disk beside the runs with their recordings.
 
-    <runs>/comparisons/<id>/comparison.json   what was heard, the figures, the vote
+    <runs>/comparisons/<id>/comparison.json   the texts, the figures, the vote
     <runs>/comparisons/<id>/recording.flac    what the models were given: mono, 16 kHz
 
-Nothing here needs torch, so that the list is there as soon as the page is.
+Nothing here needs torch, so the list is there as soon as the page is.
 """
 
 import json
@@ -20,8 +20,8 @@ from whisperslim.ui.compare.record import ROLES, SAME, Compared, parsed
 FOLDER = "comparisons"
 _RECORD, _RECORDING = "comparison.json", "recording.flac"
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
-_MOST_BYTES = 2_000_000  # of a record; a longer one is none of ours
-_MOST_SOUND_BYTES = 8_000_000  # twice the 120 s of 16-bit sound at 16 kHz that are heard here
+_MOST_BYTES = 2_000_000  # of a record; we write none that is longer
+_MOST_SOUND_BYTES = 8_000_000  # twice the longest recording here: 120 s of 16-bit sound at 16 kHz
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class History:
         return self.runs / FOLDER
 
     def save(self, compared: Compared, recording: Path | str | None, max_seconds: float) -> None:
-        """Keep one, and the recording as the models heard it.
+        """Keep one, and the recording as the models were given it.
 
-        Raises `RunError` when the disk does not take it, `AudioError` for no recording.
+        Raises `RunError` when the disk refuses it, `AudioError` without a recording.
         """
         sound = _flac_of(recording, max_seconds) if recording else b""
         try:
@@ -56,18 +56,18 @@ class History:
             return parsed(json_of(record), str(key))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunError(
-                f"the comparison {key!r} is gone or cannot be read; choose another of the list"
+                f"the comparison {key!r} is gone or cannot be read; choose another from the list"
             ) from error
 
     def recording(self, key: object) -> bytes:
-        """Its recording as FLAC; empty when there is none that this app can have written."""
+        """Its recording as FLAC; empty when there is none written by this app."""
         try:
             return read_plain(self._place(key) / _RECORDING, _MOST_SOUND_BYTES)
         except (OSError, ValueError):
             return b""
 
     def listed(self) -> list[Compared]:
-        """All that can be read, the newest first."""
+        """All that can be read, newest first."""
         if not self.folder.is_dir():
             return []
         keys = sorted((path.name for path in self.folder.iterdir()), reverse=True)
@@ -75,19 +75,21 @@ class History:
         for key in keys:
             try:
                 found.append(self.find(key))
-            except RunError:  # being written, or not ours
+            except RunError:  # being written, or written by something else
                 continue
         return found
 
     def vote(self, key: object, choice: object) -> Compared:
         """Keep a vote: a role, `A` or `B` when they are hidden, or `SAME`.
 
-        A vote on hidden sides stands: afterwards everybody knows. Raises `UsageError` for another
-        choice or a second blind vote, `RunError` when it cannot be kept.
+        A vote on hidden sides is final: afterwards the names are known. Raises `UsageError` for any
+        other choice or a second blind vote, `RunError` when it cannot be kept.
         """
         found = self.find(key)
         if found.blind and found.vote is not None:
-            raise UsageError("the vote on this comparison is cast; a blind vote stands")
+            raise UsageError(
+                "a vote on this comparison was cast already; a blind vote cannot be changed"
+            )
         voted = replace(found, vote=_role_of(found, choice))
         try:
             write_text_atomically(self._place(key) / _RECORD, _json(voted))
@@ -96,7 +98,7 @@ class History:
         return voted
 
     def delete(self, key: object) -> None:
-        """Remove one for good, its recording and vote too. Raises `RunError`."""
+        """Delete one with its recording and vote. Raises `RunError`."""
         self.find(key)
         try:
             shutil.rmtree(self._place(key))
@@ -109,7 +111,7 @@ class History:
         place = self.folder / key
         # A link would let a record outside be read, voted on or removed.
         if place.is_symlink() or self.folder.is_symlink():
-            raise RunError(f"the comparison {key} is a link; only plain folders are read")
+            raise RunError(f"the comparison {key} is a link; replace it with a copy of the folder")
         return place
 
 
@@ -119,7 +121,7 @@ def _role_of(compared: Compared, choice: object) -> str:
         names = dict(zip("AB", compared.blind, strict=True))
     names[SAME] = SAME
     if not isinstance(choice, str) or choice not in names:
-        raise UsageError(f"{choice!r} is no vote here; accepted: {', '.join(names)}")
+        raise UsageError(f"{choice!r} is not a vote here; accepted: {', '.join(names)}")
     return names[choice]
 
 

@@ -38,7 +38,7 @@ from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, font_faces
 
 
 def bars(sides: Sequence[HeardSide]) -> str:
-    """One bar a side for the time it took and one for its size; the longest fills the width."""
+    """One bar per side for its time and one for its size; the longest fills the width."""
     return (
         '<div class="ws-card ws-figures ws-bars">'
         + _measure("Time to the whole text", sides, lambda side: side.seconds, duration)
@@ -83,8 +83,8 @@ class Difference(Protocol):
 def marked_words(differences: Iterable[Difference]) -> str:
     """The hypothesis with what is inserted, deleted and replaced marked.
 
-    Marks differ in shape as in colour. Words are marked whole: splitting one would tear a vowel
-    sign from its letter.
+    Marks differ in shape as well as color. Words are marked whole: splitting one would separate a
+    vowel sign from its letter.
     """
     return " ".join(_marked(difference) for difference in differences)
 
@@ -108,18 +108,17 @@ def _marked(step: Difference) -> str:
     return f'<mark title="replaced"><s>{expected}</s> → {written}</mark>'
 
 
-_NOTES_JOINED_BY = "; "  # by `engines.windowed`, whose module brings torch
+_NOTES_JOINED_BY = "; "  # by `engines.windowed`, which imports torch
 _VOTE_FIRST = (
-    "A and B are hidden. Listen, read, vote below: then you see which model is which, and the "
-    "figures."
+    "A and B are hidden. Listen, read and vote below: then the models and the figures are shown."
 )
-_NOT_KNOWN = "No verdict: what was said is not known."
+_NOT_KNOWN = "No verdict, since the spoken text is not given."
 
 
 def comparison_html(compared: Compared, sound: bytes = b"") -> str:
-    """Recording, verdict, what was said, what each side wrote, and the figures of all under it.
+    """Recording, verdict, spoken text, what each side wrote, and the figures below.
 
-    Of hidden sides, nothing in it shows which is which. `sound` is a FLAC file.
+    For hidden sides, nothing in it reveals which is which. `sound` is a FLAC file.
     """
     said = _said(compared)
     if compared.hidden:
@@ -133,18 +132,18 @@ def comparison_html(compared: Compared, sound: bytes = b"") -> str:
 
 
 def verdict_of(compared: Compared) -> Verdict:
-    """Who heard it right, by the rules of `speech.scoring.verdict`."""
+    """Who transcribed it right, by the rules of `speech.scoring.verdict`."""
     texts = {title_of(side): side.text for side in compared.sides}
     return judge_sides(texts, compared.reference, compared.language)
 
 
 def title_of(side: HeardSide) -> str:
-    """What a side is called: a third is the slim model in one more engine."""
+    """The title of a side: a third is the slim model in another engine."""
     return side.role if side.role in ROLES[:2] else f"slim in {side.runs_in}"
 
 
 def model_words(side: HeardSide) -> str:
-    """The model, and what became of it before the comparison."""
+    """The model, and whether it was tuned or made by a run."""
     return dense_words(side.model) if side.role == "dense" else side.model
 
 
@@ -160,13 +159,15 @@ def _hidden(compared: Compared) -> str:
 
 
 def _shared_note(first: HeardSide, second: HeardSide) -> str:
-    """What both notes say. What only one says, such as a bound reached, may reveal which it is."""
+    """What both notes have in common. A note of one side only, such as a limit reached, may reveal
+    which it is.
+    """
     ours, theirs = (side.note.split(_NOTES_JOINED_BY) for side in (first, second))
     return _NOTES_JOINED_BY.join(said for said in ours if said in theirs)
 
 
 def _head(compared: Compared) -> str:
-    """Who heard it right, and what was voted."""
+    """The verdict and the vote."""
     verdict = verdict_of(compared)
     sentence, tone = verdict.sentence or _NOT_KNOWN, "good" if verdict.winner else "wait"
     lines = []
@@ -182,7 +183,7 @@ def _head(compared: Compared) -> str:
 
 
 def _gains(compared: Compared) -> str:
-    """What the slim side saves, in large figures."""
+    """What the slim side saves, as large figures."""
     dense, slim = compared.side("dense"), compared.side("slim")
     tiles = (
         (
@@ -199,7 +200,7 @@ def _gains(compared: Compared) -> str:
 
 
 def _less(dense: float, other: float, less: str, more: str) -> str:
-    """The change from dense in per cent, in words; "same" below one per cent."""
+    """The change from dense in percent, in words; "same" below one percent."""
     if not dense:
         return "–"
     change = other / dense - 1
@@ -216,8 +217,8 @@ def _said(compared: Compared) -> str:
 
 
 def _paragraph(kind: str, written: str, language: str) -> str:
-    # Urdu runs from right to left, whatever the language of the recording.
-    said = text(written) if written.strip() else "<em>nothing recognised</em>"
+    # Urdu is written from right to left, whatever the language of the recording.
+    said = text(written) if written.strip() else "<em>nothing recognized</em>"
     return f'<p class="{kind}" dir="auto" lang="{text(language)}">{said}</p>'
 
 
@@ -239,7 +240,7 @@ def _card(
     against: tuple[str, str] | None,
     trained: str,
 ) -> str:
-    """One transcript. `against` is what it is aligned with where nobody knows what was said."""
+    """One transcript. `against` is what it is aligned with where there is no reference."""
     language, judged = compared.language, _judged(compared, side)
     about = " · ".join(facts)
     parts = [
@@ -253,13 +254,16 @@ def _card(
         after = f"Against {against[0]}, after normaliser {for_language(language).name}"
         steps = word_differences(against[1], side.text, for_language(language))
         parts.append(_aligned(after, steps, language))
-    known = [side.note, f"{trained}: it says nothing of speech it has not heard" if trained else ""]
+    known = [
+        side.note,
+        f"{trained}: this says nothing about speech it was not trained on" if trained else "",
+    ]
     parts += [note(said, "wait") for said in known if said]
     return f'<section class="ws-card">{"".join(parts)}</section>'
 
 
 def _judged(compared: Compared, side: HeardSide) -> ClipJudgement | None:
-    """None where nobody knows what was said."""
+    """None where there is no reference."""
     language = compared.language
     if not compared.reference or not for_language(language)(compared.reference).split():
         return None
@@ -282,7 +286,7 @@ def _pills(compared: Compared, side: HeardSide, judged: ClipJudgement | None) ->
 
 
 def _against_reference(compared: Compared, side: HeardSide, judged: ClipJudgement) -> str:
-    """Word errors as written and, in another script, those after transliteration beside them."""
+    """Word errors as written and, for another script, also after transliteration."""
     language, wrong = compared.language, f"{judged.errors} of {judged.words} words wrong"
     if judged.transliterated is None:
         steps = word_differences(compared.reference or "", side.text, for_language(language))
@@ -307,7 +311,7 @@ def _sides(cards: str) -> str:
 
 
 def _player(sound: bytes) -> str:
-    """The recording inside the page itself: no file need be opened to requests."""
+    """The recording inside the page itself, so that no file has to be served."""
     if not sound:
         return ""
     data = base64.b64encode(sound).decode()
@@ -393,7 +397,7 @@ def _cost_rows(sides: tuple[HeardSide, ...]) -> list[list[Cell]]:
     return rows
 
 
-# The app's own names for what its style sheets leave to Gradio's theme.
+# Variables of Gradio's theme that the app's style sheets use.
 _BASE = """
 :root { --body-text-color: #1e293b; --body-text-color-subdued: #475569;
   --block-background-fill: #fff; --radius-lg: 8px; --radius-md: 6px; }
@@ -406,7 +410,7 @@ h1 { font-size: 1.4rem; margin: 0 0 .2rem; }
 
 
 def comparison_page(compared: Compared, sound: bytes) -> str:
-    """A whole HTML page with fonts, styles and the recording inside; it asks for nothing else.
+    """A whole HTML page with fonts, styles and the recording inside; it fetches nothing.
 
     Raises `UsageError` while the sides are hidden: the page would show which is which.
     """
@@ -429,7 +433,7 @@ def comparison_page(compared: Compared, sound: bytes) -> str:
 def write_page(compared: Compared, sound: bytes, folder: Path) -> Path:
     """The page as a file in `folder`.
 
-    Raises `UsageError` while the sides are hidden, `RunError` when the disk does not take it.
+    Raises `UsageError` while the sides are hidden, `RunError` when the disk refuses it.
     """
     return _written(folder / f"comparison-{compared.key}.html", comparison_page(compared, sound))
 
@@ -445,7 +449,7 @@ def write_record(compared: Compared, folder: Path) -> Path:
 
 def _check_shown(compared: Compared) -> None:
     if compared.hidden:
-        raise UsageError("vote first; the file would show which side is which")
+        raise UsageError("vote first; the file would reveal which side is which")
 
 
 def _written(path: Path, content: str) -> Path:

@@ -1,9 +1,8 @@
-"""Text under the recorder while somebody speaks: the page's side of a preview.
+"""Live text under the recorder while someone speaks: the page's side of a preview.
 
-The recorder's own component is left alone, since its complete recording is what is compared. Gradio
-can stream a microphone, but loses sound when the server is busy, and keeps no complete recording
-then. So a small script listens to the microphone beside it and sends what it heard, in order,
-piece after piece.
+The recorder component is not changed, since its complete recording is what is compared. Gradio can
+stream a microphone, but loses sound when the server is busy, and then keeps no complete recording.
+So a small script reads the microphone beside it and sends the sound in order, piece by piece.
 """
 
 import base64
@@ -24,28 +23,29 @@ from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.sides import dense_side, slim_side
 from whisperslim.ui.parts.theme import ASSETS
 
-if TYPE_CHECKING:  # they bring torch and the detector of voices
+if TYPE_CHECKING:  # they import torch and the voice detector
     from whisperslim.engines.live.session import LiveSession
     from whisperslim.engines.live.text import Partial
     from whisperslim.speech.audio.stream import SoundStream
     from whisperslim.ui.context.side_choice import SideChoice
 
 _MOST_SESSIONS = 8  # at once, of all pages; each holds some megabytes
-_FORGOTTEN_SECONDS = 30.0  # without sound; a page that was closed says no goodbye
-_WAIT_SECONDS = 0.4  # for a pass at work, so that its text goes out at once
+_FORGOTTEN_SECONDS = 30.0  # without sound; a closed page does not end its session
+_WAIT_SECONDS = 0.4  # to wait for a running pass, so that its text is sent at once
 _MOST_ENCODED = 2_000_000  # characters: 7 s at 96 kHz
 _DENSE_FIELDS = ("dense", "dense_engine", "dense_window")
 _NO_SOUND = np.zeros(0, np.float32)
 _SCRIPT = ASSETS / "live_text.js"
-# A pass of the dense model holds the slim one's up, since both work in one lane.
-_LONGEST_DENSE_PASS = 1.5  # seconds; our choice: text older than this is no live text
-_BEHIND_FROM = 1.5  # seconds; our choice: less is not worth a word
+# A pass of the dense model delays the slim one's, since both run in one lane.
+_LONGEST_DENSE_PASS = 1.5  # seconds; our choice: text later than this is not live
+_BEHIND_FROM = 1.5  # seconds; our choice: shorter delays are not mentioned
 _TOO_SLOW = (
     "{:.1f} s behind: a pass of the dense model takes that long on this machine. Its text stays as "
-    "it is, and the slim model goes on alone."
+    "it is, and the slim model continues alone."
 )
 _NOT_HERE = (
-    "The dense model joins in once it is on this machine and made for its engine; compare once."
+    "The dense model's live text starts once the model is on this machine and exported for its "
+    "engine: press Compare once."
 )
 _METER = (
     '<div class="ws-level"><div class="ws-level-bar" role="meter" aria-label="Microphone level" '
@@ -70,19 +70,19 @@ class _Open:
     sound: "SoundStream"
     used: float
     dense: "LiveSession | None" = None
-    note: str = ""  # why there is no text of the dense model
-    # What the dense side is asked for, until the slim side has text: in the one lane both work in,
-    # the dense model's first passes would hold up the first word.
+    note: str = ""  # why the dense model has no text
+    # The dense side's request, kept until the slim side has text: in the lane they share, the dense
+    # model's first passes would delay the first word.
     dense_asked: Mapping[str, Any] | None = None
     unheard: list[np.ndarray] = field(default_factory=list)
-    # One call at a time: anybody may send two at once, and the filter in `sound` breaks the whole
-    # process when two threads are in it.
+    # One call at a time: a client may send two at once, and the filter in `sound` crashes the
+    # process when two threads use it.
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass
 class Previews:
-    """The previews now open, by a key that only the page that began one knows."""
+    """The open previews, by a key that only the page that started one knows."""
 
     begin_session: Callable[[Mapping[str, Any]], "LiveSession"]
     begin_dense: Callable[[Mapping[str, Any]], "LiveSession"] | None = None
@@ -93,8 +93,8 @@ class Previews:
     def begin(self, asked: object) -> dict[str, Any]:
         """Open one: `slim`, `engine` and `language` as in the form, `rate` of the sound in Hz.
 
-        With `dense`, `dense_engine` and `dense_window` of the form, the dense model hears too,
-        when it is at hand and quick enough.
+        With `dense`, `dense_engine` and `dense_window` of the form, the dense model transcribes
+        too, when it is on this machine and fast enough.
         """
         from whisperslim.speech.audio.stream import SoundStream
 
@@ -132,11 +132,11 @@ class Previews:
             return {**_as_fields(found.session.close()), "state": "ended", **dense}
 
     def _fed_dense(self, found: _Open, heard: np.ndarray, slim: "Partial") -> dict[str, Any]:
-        """The dense side's part of an answer; nothing when it was not asked for, or not yet."""
+        """The dense side's part of an answer; empty when it is not wanted, or not yet started."""
         asked = found.dense_asked
         if asked is None:
             return {"dense": {"note": found.note}} if found.note else {}
-        if not slim.full:  # beyond it nobody listens, and what waits must not grow
+        if not slim.full:  # nothing reads beyond it, and what waits must not grow
             found.unheard.append(heard)
         if found.dense is None and not (slim.committed or slim.tentative):
             return {}
@@ -144,18 +144,18 @@ class Previews:
             if found.dense is None:
                 found.dense = self._dense_session(asked)
             partial = found.dense.feed(np.concatenate([*found.unheard, _NO_SOUND]))
-        except WhisperSlimError as error:  # it leaves the slim one's text alone
+        except WhisperSlimError as error:  # the slim model's text is not affected
             return _without_dense(found, str(error))
         found.unheard.clear()
         slowest = found.dense.pass_seconds
-        if slowest > _LONGEST_DENSE_PASS:  # one pass a recording, so that it never stays empty
+        if slowest > _LONGEST_DENSE_PASS:  # one pass per recording, so that it never stays empty
             found.dense.close()
             sent = _without_dense(found, _TOO_SLOW.format(slowest))
             return {"dense": {**_as_fields(partial), **sent["dense"]}}
         return {"dense": {**_as_fields(partial), **_behind(partial)}}
 
     def _dense_session(self, asked: Mapping[str, Any]) -> "LiveSession":
-        """Raises `WhisperSlimError` where there can be none."""
+        """Raises `WhisperSlimError` where there cannot be one."""
         if self.begin_dense is None:
             raise UsageError(_NOT_HERE)
         return self.begin_dense(asked)
@@ -164,7 +164,7 @@ class Previews:
     def _alone(self, key: object) -> Iterator[_Open]:
         found = self._find(key)
         with found.lock:
-            self._find(key)  # the call this one waited for may have been its end
+            self._find(key)  # the call this one waited for may have closed it
             yield found
 
     def _find(self, key: object) -> _Open:
@@ -182,8 +182,8 @@ class Previews:
                 self._open.pop(key)
             if len(self._open) >= _MOST_SESSIONS:
                 raise UsageError(
-                    f"{_MOST_SESSIONS} pages show text while somebody speaks, which is the most; "
-                    "the recording itself goes on"
+                    f"{_MOST_SESSIONS} pages show live text already, which is the most; the "
+                    "recording itself continues"
                 )
 
 
@@ -194,7 +194,7 @@ def _without_dense(found: _Open, note: str) -> dict[str, Any]:
 
 
 def _behind(partial: "Partial") -> dict[str, str]:
-    """How much sound the text does not cover yet, where that is worth a word."""
+    """How much sound the text does not cover yet, where that is worth mentioning."""
     seconds = partial.audio_seconds - partial.heard_seconds
     late = partial.speaking and seconds > _BEHIND_FROM
     return {"note": f"{seconds:.0f} s behind"} if late else {}
@@ -205,7 +205,7 @@ def _as_fields(partial: "Partial") -> dict[str, Any]:
 
 
 def lay_out(previews: Previews) -> gr.HTML:
-    """The place for the text, with the script that fills it."""
+    """The area for the text, with the script that fills it."""
 
     def begin(asked: Any) -> dict[str, Any]:
         return _answered(previews.begin, asked)
@@ -226,7 +226,7 @@ def lay_out(previews: Previews) -> gr.HTML:
 
 
 def previews_of(context: AppContext) -> Previews:
-    """Previews by the models of this app."""
+    """Previews with the models of this app."""
 
     def begin(given: Mapping[str, Any]) -> "LiveSession":
         code = str(given.get("language")).strip().lower()[:3] or "hi"
@@ -248,7 +248,7 @@ def _held(side: "SideChoice", given: Mapping[str, Any]) -> "SideChoice":
 
 
 def _answered(act: Callable[[object], dict[str, Any]], asked: object) -> dict[str, Any]:
-    """Errors travel as words: these calls are no events, so no error box would show them."""
+    """Errors are sent as text: these calls are not events, so no error box would show them."""
     try:
         return act(asked)
     except WhisperSlimError as error:
@@ -257,13 +257,13 @@ def _answered(act: Callable[[object], dict[str, Any]], asked: object) -> dict[st
 
 def _mapping(asked: object) -> dict[str, Any]:
     if not isinstance(asked, dict):
-        raise UsageError("a preview is asked for with a JSON object")
+        raise UsageError("a preview is requested with a JSON object")
     return asked
 
 
 def _samples(pcm: object) -> bytes:
     if not isinstance(pcm, str) or len(pcm) > _MOST_ENCODED:
-        raise UsageError(f"sound comes as up to {_MOST_ENCODED} characters of base64")
+        raise UsageError(f"sound is sent as up to {_MOST_ENCODED} characters of base64")
     try:
         return base64.b64decode(pcm, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -1,4 +1,4 @@
-"""One comparison in plain values: what is kept, shown and exported is made of this alone."""
+"""One comparison in plain values: all that is kept, shown and exported is made from this."""
 
 import secrets
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from whisperslim.core.disk.untrusted import typed, typed_fields
 from whisperslim.ui.context.side_choice import SideChoice
 
-if TYPE_CHECKING:  # they bring torch
+if TYPE_CHECKING:  # they import torch
     from whisperslim.engines.comparison import Comparison, Side, SideScores
 
 FORMAT = 1
@@ -18,7 +18,7 @@ SAME = "same"
 
 @dataclass(frozen=True)
 class HeardSide:
-    """What one model wrote, and what that took.
+    """What one model wrote, and its costs.
 
     Attributes:
         role: One of `ROLES`.
@@ -26,7 +26,7 @@ class HeardSide:
         runs_in, hears_in: Engine and window, in words.
         text: As the model wrote it.
         note: What the reader should know, or empty.
-        seconds: Wall time. `rtf` is that over the recording's length.
+        seconds: Wall time. `rtf` is that divided by the recording's length.
         tokens: Text tokens written.
         bytes_on_disk, parameters, peak_memory_bytes: As in `engines.comparison.Side`.
         scores: Normalizer name -> (WER, CER) as fractions; empty when no reference was given.
@@ -55,7 +55,7 @@ class Compared:
         key: Name of its folder.
         made: Time in UTC, ISO 8601.
         language: Code.
-        reference: What was said, or None.
+        reference: The spoken text, or None.
         audio_seconds: Length of the recording.
         shared_features: Whether the models were given the very same features.
         memory_note: How peak memory was measured.
@@ -63,7 +63,7 @@ class Compared:
         sides: Dense, slim and perhaps a third.
         blind: Roles of A and B when they were hidden; empty for an open comparison.
         vote: The role that was voted for, `SAME`, or None.
-        trained: Roles of models that were trained on this very recording.
+        trained: Roles of models that were trained on this recording.
     """
 
     key: str
@@ -81,7 +81,7 @@ class Compared:
 
     @property
     def hidden(self) -> bool:
-        """Whether nobody may know yet which side is which."""
+        """Whether which side is which must not be shown yet."""
         return bool(self.blind) and self.vote is None
 
     def side(self, role: str) -> HeardSide:
@@ -102,7 +102,7 @@ def compared_from(
     fairness: str,
     trained: tuple[str, ...] = (),
 ) -> Compared:
-    """What `engines.comparison.compare` found, with names and engines as they were chosen."""
+    """The result of `engines.comparison.compare`, with names and engines as chosen."""
     found = [comparison.dense, comparison.slim]
     if comparison.third is not None:
         found.append(comparison.third)
@@ -137,16 +137,16 @@ def _heard(role: str, name: str, run: SideChoice, side: "Side", scores: "SideSco
 
 
 def parsed(record: Any, key: str) -> Compared:
-    """A record of the disk, every type checked: the folder may hold anything.
+    """A record read from disk, every type checked: the folder may hold anything.
 
-    Raises `ValueError`, `TypeError` or `KeyError` for what is none.
+    Raises `ValueError`, `TypeError` or `KeyError` for anything else.
     """
     if typed(record, dict)["format"] != FORMAT:
         raise ValueError("another format")
     sides = tuple(_parsed_side(side) for side in typed(record["sides"], list))
     blind = tuple(typed(record["blind"], list))
     roles = [side.role for side in sides]
-    trained = tuple(typed(record.get("trained", []), list))  # earlier records have none
+    trained = tuple(typed(record.get("trained", []), list))  # earlier records do not have it
     known = roles in (list(ROLES[:2]), list(ROLES)) and blind in _orders()
     known = known and all(role in ROLES for role in trained)
     if not known or record["vote"] not in (*ROLES[:2], SAME, None):
@@ -177,9 +177,9 @@ def _orders() -> tuple[tuple[str, ...], ...]:
 
 def _check_time(made: str) -> None:
     moment = datetime.fromisoformat(made)
-    # A time beyond these years, or of no time zone, may be none where the list is read.
+    # A time beyond these years, or without time zone, may be invalid where the list is read.
     if moment.tzinfo is None or not 2000 <= moment.year < 9000:
-        raise ValueError("no time of a comparison")
+        raise ValueError("not the time of a comparison")
 
 
 def _parsed_side(record: Any) -> HeardSide:

@@ -41,7 +41,7 @@ def connect(shown: ResultFields, history: History) -> None:
         return updates(shown, history, None)
 
     def page(key: object) -> Path:
-        # Only now: the alignment of words brings the normalizer's libraries with it.
+        # Imported late: the alignment of words loads the normalizer's libraries.
         from whisperslim.ui.compare.html import write_page
 
         return write_page(history.find(key), history.recording(key), place_for(FOLDER))
@@ -70,8 +70,8 @@ def keep(
 ) -> Updates:
     """Keep a comparison just made and show it.
 
-    Raises `RunError` when a blind one cannot be kept, since a vote has to be; an open one is
-    shown with a warning.
+    Raises `RunError` when a blind one cannot be kept, since its vote must be; an open one is shown
+    with a warning.
     """
     made = hide(compared) if blind else compared
     try:
@@ -80,7 +80,7 @@ def keep(
         if blind:
             raise
         warn(str(error))
-        # Neither votes, files nor deletion: there is nothing on disk.
+        # No votes, files or deletion: there is nothing on disk.
         hidden = gr.update(visible=False)
         page = updates(shown, history, made)
         return {**page, shown.key: "", shown.votes: hidden, shown.files: hidden}
@@ -99,7 +99,7 @@ def updates(shown: ResultFields, history: History, compared: Compared | None) ->
             **listing(shown, history, ""),
         }
     sound = history.recording(compared.key)
-    # Only now: the alignment of words brings the normalizer's libraries with it.
+    # Imported late: the alignment of words loads the normalizer's libraries.
     from whisperslim.ui.compare.html import comparison_html
 
     first, same, second = vote_labels(compared)
@@ -119,7 +119,7 @@ def updates(shown: ResultFields, history: History, compared: Compared | None) ->
 
 
 def listing(shown: ResultFields, history: History, key: str) -> Updates:
-    """The list, with `key` chosen, and the votes, both read again."""
+    """The list, with `key` chosen, and the votes, both read again from disk."""
     listed = history.listed()
     choices = [(list_label(each), each.key) for each in listed[:_MOST_LISTED]]
     known = any(key == listed_key for _, listed_key in choices)
@@ -128,12 +128,12 @@ def listing(shown: ResultFields, history: History, key: str) -> Updates:
 
 
 def choices_of(compared: Compared) -> tuple[str, str, str]:
-    """What the three buttons vote for."""
+    """What each of the three buttons votes for."""
     return ("A", SAME, "B") if compared.blind else ("dense", SAME, "slim")
 
 
 def vote_labels(compared: Compared) -> tuple[str, str, str]:
-    """The three buttons' words."""
+    """The three buttons' labels."""
     first, _, second = choices_of(compared)
     words = {choice: f"{choice.capitalize()} heard it better" for choice in (first, second)}
     words[SAME] = "Both the same"
@@ -145,7 +145,7 @@ def vote_labels(compared: Compared) -> tuple[str, str, str]:
 
 
 def list_label(compared: Compared) -> str:
-    """One line of the list: when, which slim model, what was heard."""
+    """One line of the list: time, slim model and text."""
     when = f"{datetime.fromisoformat(compared.made).astimezone():%d %b %Y, %H:%M}"
     if compared.hidden:
         return f"{when} · blind, waiting for your vote"

@@ -38,7 +38,7 @@ from whisperslim.ui.parts.demo_clips import demo_clip
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates, Values, inputs_of, read, unchanged
 
-# What the recorder sends to the script of `live_text`; the page works without it.
+# Calls from the recorder to the script of `live_text`; the page works without them.
 _LIVE = ("live", "blind", *(each.name for each in dataclass_fields(AskedModels)))
 _START = f"""(...given) => {{
   const asked = Object.fromEntries({json.dumps(_LIVE)}.map((name, at) => [name, given[at]]));
@@ -54,8 +54,8 @@ def connect_compare(
 ) -> None:
     """Wire the tab.
 
-    `opened` are the events on which the lists of models are read again, `visited` the one that
-    says that somebody looks at this tab.
+    `opened` are the events on which the lists of models are read again, `visited` is the one when
+    the tab is selected.
     """
 
     history = History(context.runs)
@@ -64,7 +64,7 @@ def connect_compare(
     def offer(chosen: str | None, dense_engine: str) -> Updates:
         names = slim_names(context)
         name = chosen or next(iter(names), None)
-        # What somebody has chosen stays when the tab is opened again.
+        # Choices stay when the tab is opened again.
         origin = {} if chosen else origin_update(context, name)
         return {
             tab.dense: gr.update(choices=dense_choices(context), **origin),
@@ -139,7 +139,7 @@ def connect_compare(
     visited(visit, {tab.live, *models}, None, **quiet)
     live = [getattr(tab, name) for name in _LIVE]
     tab.audio.start_recording(None, live, None, js=_START)
-    # What is said while the recorder rests is not in the recording either.
+    # While the recorder is paused, nothing is recorded either.
     for event in (tab.audio.stop_recording, tab.audio.pause_recording):
         event(None, None, None, js=_STOP)
     # Text of both models by name would reveal which is A.
@@ -147,7 +147,7 @@ def connect_compare(
     gr.on(cleared, None, None, None, js=_CLEAR)
     tab.clip.input(take_clip, tab.clip, [tab.audio, tab.reference], **quiet)
 
-    # A new recording has no text yet; the one of the clip before would score it wrongly, and its
+    # A new recording has no reference yet; that of the clip before would score it wrongly, and its
     # result would be taken for the new one's.
     def forget() -> Updates:
         return {tab.clip: None, tab.reference: "", **results.updates(shown, history, None)}
@@ -160,7 +160,7 @@ def connect_compare(
         queue=False,
         **quiet,
     )
-    # Whoever has recorded wants to see the pair: nothing need be pressed.
+    # After a recording the pair is compared at once, without pressing a button.
     gr.on(
         [tab.compare.click, tab.audio.stop_recording],
         compare,
@@ -175,18 +175,18 @@ def connect_compare(
 
 
 def origin_update(context: AppContext, slim: object) -> dict[str, Any]:
-    """Like with like: the dense side that a slim model just chosen was made from, if known."""
+    """Set the dense side to what a slim model just chosen was made from, if known."""
     source = dense_of(context, slim)
     return {"value": source} if source else {}
 
 
 def keep_here(recording: object) -> None:
-    """Keep the page's recording from being cleared away for as long again as a new one.
+    """Keep the page's recording from being cleared away, for as long as a new one.
 
-    Raises `AudioError` when it is gone already: the page was left open for long.
+    Raises `AudioError` when it is gone already, as when the page was open for long.
     """
     if not isinstance(recording, str) or not recording:
-        return  # `compared` says that there is none
+        return  # `compared` reports that there is none
     try:
         os.utime(recording)
     except (OSError, ValueError) as error:
@@ -194,7 +194,7 @@ def keep_here(recording: object) -> None:
 
 
 def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -> Compared:
-    """What both models hear in one recording, and perhaps the slim one in a third engine.
+    """One recording, transcribed by both models, and perhaps by the slim one in a third engine.
 
     Raises `AudioError`, `SourceError`, `CheckpointError`, `ExportError` or `UsageError`.
     """
@@ -216,7 +216,7 @@ def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -
 
 
 def first_comparison(context: AppContext, slim: str, recording: str, said: str) -> Compared:
-    """A run's model in its fastest engine beside what it was made from, run as people run it.
+    """A run's model in its fastest engine beside what it was made from, in the engine people use.
 
     Raises as `compared` does.
     """
@@ -234,8 +234,8 @@ def sides_of(context: AppContext, models: AskedModels) -> tuple[SideChoice, Side
 
 
 def _trained_on(recording: str, sides: Mapping[str, SideChoice]) -> tuple[str, ...]:
-    """Roles of the models that this very recording was used to train."""
-    # Only now: reading manifests brings the data libraries.
+    """Roles of the models that were trained on this recording."""
+    # Imported late: reading manifests loads the data libraries.
     from whisperslim.jobs.scoring.origin import training_clips
 
     clips = {path: training_clips(path) for path in {side.path for side in sides.values()}}
@@ -265,26 +265,26 @@ def begin_folder(
 
 
 def get_ready(context: AppContext, live: object, models: AskedModels) -> None:
-    """Begin to load the slim model, so that the first recording has text soon."""
+    """Start to load the slim model, so that the first recording has text soon."""
     if live is not True:
         return
     try:
         slim = sides_of(context, models)[1]
         context.listening.get_ready(slim, spoken_language(models.language))
-    except WhisperSlimError:  # nothing chosen yet; recording and Compare say what is wrong
+    except WhisperSlimError:  # nothing chosen yet; recording and Compare report what is wrong
         return
 
 
 def engine_updates(
     tab: CompareTab, context: AppContext, slim: object, dense_engine: object
 ) -> Updates:
-    """The engines of a slim model just chosen: its fastest is chosen, and no third one.
+    """The engines of a slim model just chosen: the fastest is selected, and no third one.
 
-    The note comes with them: a change event of its own could be lost on the way.
+    The note is updated with them, since a separate change event could get lost.
     """
     try:
         choices = [(option.label, option.key) for option in slim_options(context, slim)]
-    except WhisperSlimError:  # nothing chosen yet, or half typed: Compare says what is wrong
+    except WhisperSlimError:  # nothing chosen yet, or half typed: Compare reports what is wrong
         choices = []
     fastest = choices[0][1] if choices else None
     return {
@@ -296,7 +296,7 @@ def engine_updates(
 def explained_engine(
     tab: CompareTab, context: AppContext, slim: object, key: object, dense_engine: object
 ) -> Updates:
-    """What is known of the engines chosen; the slim model's others can be the third."""
+    """Notes on the chosen engines; the slim model's other engines can be the third."""
     try:
         others = [(each.label, each.key) for each in slim_options(context, slim) if each.key != key]
     except WhisperSlimError:  # as above
@@ -306,7 +306,7 @@ def explained_engine(
 
 
 def engine_note(context: AppContext, slim: object, key: object, dense_engine: object) -> str:
-    """What is worth knowing of the engines chosen, as HTML."""
+    """Notes on the chosen engines, as HTML."""
     lines = dense_note(dense_engine)
     try:
         found = [option for option in slim_options(context, slim) if option.key == key]
@@ -317,19 +317,19 @@ def engine_note(context: AppContext, slim: object, key: object, dense_engine: ob
 
 
 def dense_note(key: object) -> list[str]:
-    """What is worth knowing of the engine of the dense side: one that must be made takes time."""
+    """A note on the dense side's engine: one that must be exported first takes time."""
     chosen = dense_engines().get(key) if isinstance(key, str) else None
     if chosen is None or not registry.get(chosen.engine).exporter:
         return []
     return [
-        f"Dense model in {chosen.words}: made and checked when it is first used, which takes a "
-        "minute or two; then it stays in the cache."
+        f"Dense model in {chosen.words}: exported and checked on first use, which takes a minute "
+        "or two; then it stays in the cache."
     ]
 
 
 def spoken_language(language: object) -> str:
-    """The code typed. Raises `UsageError` for what can be none."""
+    """The code typed. Raises `UsageError` for anything that cannot be one."""
     code = str(language).strip().lower()
     if not code.isascii() or not code.isalpha() or len(code) > 3:
-        raise UsageError(f"{language!r} is no language code; Hindi is hi")
+        raise UsageError(f"{language!r} is not a language code; Hindi is hi")
     return code

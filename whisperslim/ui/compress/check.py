@@ -1,4 +1,4 @@
-"""While the form is changed: what is wrong at which control, what is not as in the preset."""
+"""Checks while the form is changed: which controls are wrong, what differs from the preset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +20,13 @@ _MOST_LISTED = 8
 
 @dataclass(frozen=True)
 class Marked:
-    """Which controls of a page are marked as wrong, and with what words."""
+    """Which controls of a page are marked as wrong, and with what message."""
 
     method: str = ""
     problems: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, dotted: str) -> str | None:
-        """The words at a field."""
+        """The message at a field."""
         return self.problems.get(dotted)
 
 
@@ -36,10 +36,10 @@ def recipe_of(form: RecipeForm, shown: Values) -> Recipe:
 
 
 def problems_of(context: AppContext, form: RecipeForm, shown: Values) -> Mapping[str, str]:
-    """What Start would refuse, by dotted name; empty when all is well."""
+    """Problems for which Start would refuse, by dotted name; empty when there are none."""
     try:
         recipe = recipe_of(form, shown)
-        # Before any path is looked at: what is elsewhere on this computer must not be revealed.
+        # Before any path is accessed: what is elsewhere on this computer must not be revealed.
         check_recipe(context.folders.around(context.runs), recipe)
         with_absolute_paths(recipe)
     except RecipeError as error:
@@ -48,9 +48,9 @@ def problems_of(context: AppContext, form: RecipeForm, shown: Values) -> Mapping
 
 
 def mark_changes(form: RecipeForm, before: Marked, now: Marked) -> Updates:
-    """Marks set and taken away; controls whose state is the same are left alone.
+    """Marks to set and remove; unchanged controls are not sent.
 
-    A page of a hundred controls that are all sent again while somebody types would stutter.
+    A page of a hundred controls that are all sent again while someone types would stutter.
     """
     updates: Updates = {}
     for each in form.fields:
@@ -62,17 +62,17 @@ def mark_changes(form: RecipeForm, before: Marked, now: Marked) -> Updates:
 
 
 def marked_now(form: RecipeForm, shown: Values, problems: Mapping[str, str]) -> Marked:
-    """The marks of a form with these problems."""
+    """The marks for these problems."""
     return Marked(chosen_method(form.fields, shown), dict(problems))
 
 
 def form_changes(form: RecipeForm, shown: Values, preset: Recipe) -> list[Change]:
-    """What the form has otherwise than a preset, in the order of the page."""
+    """Where the form differs from a preset, in the order of the page."""
     return changes(dotted_values(preset), read_form(form.fields, shown))
 
 
 def changes_html(form: RecipeForm, found: Sequence[Change], preset: str) -> str:
-    """The changes in words, the first few in full."""
+    """The changes as text, the first few in full."""
     if not found:
         return f'<p class="ws-small ws-changes">Unchanged from {text(preset)}.</p>'
     count = "1 change" if len(found) == 1 else f"{len(found)} changes"

@@ -1,4 +1,4 @@
-"""How big the model will be: arithmetic on the target alone, no weight is touched."""
+"""How big the model will be: arithmetic on the target only, no weight is read."""
 
 from whisperslim.core.plan.arithmetic import ExpectedSize, expected_size
 from whisperslim.core.plan.counting import OF_WEIGHTS
@@ -6,7 +6,7 @@ from whisperslim.ui.context.models import ModelSize
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.quantities import megabytes, millions, percent
 
-# Of the model as published, tied weights counted once; so that a fresh machine has figures, too.
+# Of the published model, tied weights counted once, so that a fresh machine shows figures as well.
 PUBLISHED = {"openai/whisper-base": ModelSize(parameters=72_593_920, prunable=44_040_192)}
 BYTES = {"float16": 2, "float32": 4}
 
@@ -16,10 +16,10 @@ _PARTS = (("fixed", "not prunable"), ("kept", "kept"), ("zeroed", "zeroed"), ("g
 def forecast_html(
     size: ModelSize, removed: float, zeroed: float, dtype: str, tokens: int = 0, note: str = ""
 ) -> str:
-    """The forecast in words and as two strips to one scale, dense above slim.
+    """The forecast as text and as two strips on one scale, dense above slim.
 
-    `tokens` are elements of the embedding that go with unneeded tokens; `note` goes below.
-    Raises `UsageError` when the shares make no sense together.
+    `tokens` are elements of the embedding removed with unneeded tokens; `note` is shown below.
+    Raises `UsageError` when the shares are not valid together.
     """
     slim = expected_size(size.parameters, size.prunable, removed, BYTES[dtype], zeroed, tokens)
     fewer = (slim.removed + tokens) / size.parameters
@@ -30,8 +30,8 @@ def forecast_html(
         f"{megabytes(slim.dense_bytes)} → {megabytes(slim.bytes)} as {text(dtype)}</p>"
         f"{_strips(size, slim)}{_legend()}"
         f'<p class="ws-small">Cut out: {millions(slim.removed)} of the {millions(size.prunable)} '
-        f"prunable weights. Zeroed: {millions(slim.zeroed)}; they take a bit each in the file, and "
-        f"the same time. {_vocabulary(tokens)}Convolutions and norms are never cut.</p>"
+        f"prunable weights. Zeroed: {millions(slim.zeroed)}; each takes one bit in the file, and "
+        f"computing takes as long. {_vocabulary(tokens)}Convolutions and norms are never cut.</p>"
         f"{_note(note)}</div>"
     )
 
@@ -39,10 +39,10 @@ def forecast_html(
 def unplanned_html(
     size: ModelSize, removed: float, zeroed: float, counted: str, tokens: int = 0, note: str = ""
 ) -> str:
-    """What can be said when the target is a share of `counted`, which is not the weights.
+    """The forecast when the target is a share of `counted`, which is not the weights.
 
-    Units differ in what they weigh for what they count, so that weights and bytes follow from
-    which units go. The other arguments are as in `forecast_html`.
+    Units of equal cost differ in weights, so weights and bytes depend on which units are removed.
+    The other arguments are as in `forecast_html`.
     """
     return (
         f'<div class="ws-card"><div class="ws-big">{millions(size.parameters)} → ?</div>'
@@ -56,7 +56,7 @@ def unplanned_html(
 
 
 def unknown_html(removed: float, zeroed: float, reason: str, counted: str = OF_WEIGHTS) -> str:
-    """What can be said when the model's own size is not known."""
+    """The forecast when the model's own size is not known."""
     return (
         f'<div class="ws-card"><div class="ws-big">−{percent(removed, 0)}</div>'
         f'<p class="ws-small">of {text(counted)} cut out, {percent(zeroed, 0)} of the prunable '
@@ -68,7 +68,7 @@ def unknown_html(removed: float, zeroed: float, reason: str, counted: str = OF_W
 def _vocabulary(tokens: int) -> str:
     if not tokens:
         return "All tokens stay. "
-    return f"Tokens of other languages: {millions(tokens)} of the embedding go. "
+    return f"Tokens of other languages: {millions(tokens)} of the embedding are removed. "
 
 
 def _note(note: str) -> str:

@@ -1,4 +1,4 @@
-"""The recipe as one long form: cards for what most people set, the rest folded away by section."""
+"""The recipe as one long form: cards for what most people set, the rest folded by section."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from whisperslim.ui.parts.forms import Control, FieldInput, Offered, label_of, m
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates
 
-# Sections in the order of the page; a section that is not named here comes after these.
+# Sections in the order of the page; a section not named here comes after these.
 _TITLES = {
     "": "What to make smaller",
-    "target": "How much goes",
+    "target": "How much to remove",
     "head": "What writes the text",
     "vocabulary": "Which tokens stay",
     "method": "How it is found",
@@ -55,11 +55,11 @@ class RecipeForm:
 
     @property
     def swapped(self) -> list[Block]:
-        """What depends on the method: its knobs, and what it is."""
+        """What depends on the method: its knobs and its summary."""
         return [self.summary, *(part for _, part in self.method_parts)]
 
     def shown_parts(self, method: str) -> Updates:
-        """Leaves only this method's own knobs on the page.
+        """Updates that leave only this method's own knobs on the page.
 
         Raises `UsageError` when there is no such method.
         """
@@ -84,7 +84,7 @@ class RecipeForm:
 
 
 def lay_out(preset: str, models: list[str]) -> RecipeForm:
-    """The whole form with a preset's values, in the Blocks context now open."""
+    """The whole form with a preset's values, in the open Blocks context."""
     builder = _Builder(load_recipe(preset), {"model": models, "language": choices()})
     builder.cards()
     with gr.Accordion("Advanced options", open=False, elem_classes=["ws-advanced"]) as advanced:

@@ -1,4 +1,4 @@
-"""What the presets' list and buttons do, and the check that follows every change of the form."""
+"""What the preset list and its buttons do, and the check after every change of the form."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"
 
 
 def own_presets(context: AppContext) -> OwnPresets:
-    """The user's presets: beside the runs, so that they go where the runs go."""
+    """The user's presets, kept beside the runs so that they move with them."""
     return OwnPresets(context.runs / FOLDER)
 
 
@@ -39,7 +39,7 @@ def connect_presets(
     problems: gr.HTML,
     marked: gr.State,
 ) -> None:
-    """Wire the list and the buttons. `problems` sums up what is wrong, `marked` says where."""
+    """Wire the list and the buttons. `problems` sums up what is wrong, `marked` marks where."""
     own = own_presets(context)
     checked = [*form.components, problems, marked]
     filled = [*fields.chosen(), *form.swapped, *checked]
@@ -83,7 +83,7 @@ def connect_presets(
         updates = mark_changes(form, shown[marked], now)
         updates[fields.changes] = _changes(form, own, shown[fields.choice], shown)
         updates[marked] = now
-        if not found:  # only Start says what is wrong; what it said goes when all is well
+        if not found:  # only Start lists what is wrong; its list is removed when all is well
             updates[problems] = ""
         return updates
 
@@ -97,8 +97,8 @@ def connect_presets(
     inputs = {fields.choice, marked, *form.components}
     outputs = [fields.changes, *checked]
     saved.success(look, inputs, outputs, **_QUIET)
-    # While somebody types or drags, only the latest state of the form is worth an answer. Not for a
-    # fresh page, which is as the preset: Gradio makes whoever has once been an input costly.
+    # While someone types or drags, only the latest state of the form is worth an answer. Not for a
+    # fresh page, which is as the preset: in Gradio, being an input makes a component expensive.
     gr.on(
         [field.component.change for field in form.fields],
         look,
@@ -123,6 +123,6 @@ def connect_presets(
 def _changes(form: RecipeForm, own: OwnPresets, choice: str, shown: Values) -> str:
     try:
         preset = preset_fields.chosen_recipe(own, choice)
-    except WhisperSlimError:  # deleted in another window: there is nothing to compare with
+    except WhisperSlimError:  # deleted in another window: nothing to compare with
         return ""
     return changes_html(form, form_changes(form, shown, preset), preset_fields.title(choice))

@@ -1,4 +1,4 @@
-"""Where a recipe begins: the shipped presets and the user's own, and what to do with those."""
+"""What a recipe starts from: the shipped presets and the user's own, with their buttons."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +15,9 @@ from whisperslim.ui.parts.updates import Updates
 
 FIRST_PRESET = "quick-demo"
 OWN = "own/"
-"""Before the names of own presets in the list, so that they cannot be taken for shipped ones."""
+"""Prefix of own presets in the list, so that they cannot be taken for shipped ones."""
 
-# The file is made in the page, from text: nothing need be written where others could fetch it.
+# The file is made in the page, from text, so that nothing is written where others could fetch it.
 DOWNLOAD = """(given) => {
   const cut = given.indexOf("\\n");
   if (cut < 1) return [];
@@ -32,7 +32,7 @@ DOWNLOAD = """(given) => {
 
 @dataclass(frozen=True)
 class PresetFields:
-    """The components, from top to bottom. `shared` carries a file's name and text to the page."""
+    """The components, from top to bottom. `shared` brings a file's name and text to the page."""
 
     choice: gr.Dropdown
     note: gr.HTML
@@ -46,18 +46,18 @@ class PresetFields:
     shared: gr.Textbox
 
     def chosen(self) -> list[Block]:
-        """What says which preset is chosen; `chosen_updates` fills it."""
+        """What shows which preset is chosen; `chosen_updates` fills it."""
         return [self.choice, self.note, self.name, self.delete]
 
 
 def lay_out_presets(own: OwnPresets) -> PresetFields:
-    """Make the components in the Blocks context now open."""
+    """Make the components in the open Blocks context."""
     first = first_preset()
     choice = gr.Dropdown(
         choices=choices(own),
         value=first,
         label="Preset",
-        info="A complete recipe to begin with; everything below can be changed.",
+        info="A complete recipe to start from; everything below can be changed.",
         elem_id="preset",
     )
     note = gr.HTML(note_html(own, first))
@@ -69,7 +69,8 @@ def lay_out_presets(own: OwnPresets) -> PresetFields:
             name = gr.Textbox(
                 "",
                 label="Name",
-                info="Letters, digits, `-`, `_` or `.`; the same name replaces what is there.",
+                info="Letters, digits, `-`, `_` or `.`; an existing preset of that name is "
+                "replaced.",
                 max_lines=1,
                 max_length=60,
                 elem_id="own-preset-name",
@@ -80,10 +81,10 @@ def lay_out_presets(own: OwnPresets) -> PresetFields:
         with gr.Row(elem_classes=["ws-acts"]):
             back = gr.Button("Undo changes", size="sm", min_width=120, elem_id="own-preset-back")
             share = gr.Button(
-                "Form as a file", size="sm", min_width=120, elem_id="own-preset-share"
+                "Save as a file", size="sm", min_width=120, elem_id="own-preset-share"
             )
             take = gr.UploadButton(
-                "Take from a file",
+                "Load from a file",
                 file_types=[".yaml", ".yml"],
                 type="binary",
                 size="sm",
@@ -120,22 +121,22 @@ def chosen_recipe(own: OwnPresets, choice: object) -> Recipe:
     if isinstance(choice, str) and choice.startswith(OWN):
         return own.load(choice.removeprefix(OWN))
     if not isinstance(choice, str) or choice not in preset_names():
-        raise UsageError(f"{choice!r} is no preset; choose one from the list")
+        raise UsageError(f"{choice!r} is not a preset; choose one from the list")
     return load_recipe(choice)
 
 
 def title(choice: object) -> str:
-    """A preset's name, for sentences."""
+    """A preset's name, for use in sentences."""
     return str(choice).removeprefix(OWN)
 
 
 def note_html(own: OwnPresets, choice: str) -> str:
-    """What a preset is for, or when it was saved. Raises `UsageError` when it is not there."""
+    """What a preset is for, or when it was saved. Raises `UsageError` when it does not exist."""
     if not choice.startswith(OWN):
         return f'<p class="ws-lead">{text(preset_summary(choice))}</p>'
     path = own.folder / f"{title(choice)}.yaml"
     if title(choice) not in own.names():
-        raise UsageError(f"your preset {title(choice)} is not there any more")
+        raise UsageError(f"your preset {title(choice)} does not exist any more; choose another")
     saved = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
     line = f"Your own preset, saved {saved:%Y-%m-%d %H:%M}, in {path}."
     return f'<p class="ws-lead ws-wrap">{text(line)}</p>'
@@ -153,12 +154,12 @@ def chosen_updates(fields: PresetFields, own: OwnPresets, choice: str) -> Update
 
 
 def taken(own: OwnPresets, raw: object) -> str:
-    """Keep a recipe from a file that was brought; returns its entry in the list.
+    """Keep a recipe from an uploaded file; returns its entry in the list.
 
     Raises `UsageError` or `RecipeError`: the file may be anything.
     """
     if not isinstance(raw, bytes):
-        raise UsageError("there is no file; choose the YAML file of a recipe")
+        raise UsageError("no file is chosen; choose the YAML file of a recipe")
     recipe = read_recipe(raw, "the file")
     name = own.free_name(recipe.name)
     own.save(name, recipe)

@@ -1,4 +1,4 @@
-"""The Compress tab: a recipe, what it will give, and the buttons that start and stop its run."""
+"""The Compress tab: a recipe, its expected size, and the buttons that start and stop its run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class CompressTab:
 
 
 def lay_out_compress(context: AppContext) -> CompressTab:
-    """Make the tab's components in the Blocks context now open."""
+    """Make the tab's components in the open Blocks context."""
     trial = lay_out_card()
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
@@ -72,7 +72,7 @@ def lay_out_compress(context: AppContext) -> CompressTab:
 
 
 def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
-    """Wire what stays within the tab. `start` and `stop` reach further: `build` wires them."""
+    """Wire what stays within the tab. `start` and `stop` affect other tabs: `build` wires them."""
     form = tab.form
 
     @for_people
@@ -93,7 +93,7 @@ def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -
         show_progress="hidden",
         queue=False,
     )
-    # Sliders fire while they are dragged; only the latest position is worth an answer.
+    # Sliders fire while they are dragged; only the latest position needs an answer.
     gr.on(
         [blocks.load, *(field.component.change for field in said)],
         show_forecast,
@@ -136,9 +136,9 @@ def forecast(
     timestamps: bool = False,
     counted: str = OF_WEIGHTS,
 ) -> str:
-    """The expected size as HTML; without the model's own size where that cannot be had.
+    """The expected size as HTML; without the model's own size where that is not known.
 
-    `counted` is what `removed` is a share of, in words.
+    `counted` is what `removed` is a share of, as text.
     """
     try:
         size = _size(context, str(model))
@@ -153,7 +153,7 @@ def forecast(
 def _tokens(
     context: AppContext, model: str, languages: Sequence[str], timestamps: bool
 ) -> tuple[int, str]:
-    """Elements of the embedding that go, and what to say when that is not known yet."""
+    """Elements of the embedding to be removed, and a note when that is not known yet."""
     if not languages:
         return 0, ""
     try:
@@ -162,8 +162,8 @@ def _tokens(
         embedding = context.embeddings.get(model)
     except SourceError:
         return 0, (
-            "Tokens of other languages go, too, and make it smaller yet; by how much is shown once "
-            "the model has been fetched."
+            "Tokens of other languages are removed as well; how much that saves is shown once the "
+            "model has been fetched."
         )
     return embedding.without_others([str(code) for code in languages], bool(timestamps)), ""
 
@@ -171,7 +171,7 @@ def _tokens(
 def _size(context: AppContext, model: str) -> ModelSize:
     if model in PUBLISHED:
         return PUBLISHED[model]
-    # Moving a slider must not fetch a model, so hub names are not followed.
+    # Moving a slider must not fetch a model, so hub names are not looked up.
     folder = context.admit(model, "model") if is_path(model) else None
     if folder is None or not folder.is_dir():
         raise SourceError(f"The size of {model!r} is known once its weights are in a folder here.")
@@ -180,7 +180,7 @@ def _size(context: AppContext, model: str) -> ModelSize:
 
 @dataclass(frozen=True)
 class Started:
-    """What Start came to: a run, or problems beside their fields."""
+    """The outcome of Start: a run, or problems beside their fields."""
 
     run: RunDir | None
     problems: Mapping[str, str]

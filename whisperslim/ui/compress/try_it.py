@@ -1,4 +1,4 @@
-"""The one obvious path of somebody new: Try it, watch, and compare what came of it."""
+"""The first steps of a new user: "Try it", watch, and compare the result."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,12 @@ from whisperslim.ui.runs.card import done_share
 POLL_SECONDS = 2.0
 _WORK = {
     "data": "reads the demo recordings",
-    "vocabulary": "leaves out the tokens of other languages",
+    "vocabulary": "removes the tokens of other languages",
     "prepare": "tunes the model",
-    "tune": "trains, to find out what can go",
-    "plan": "decides what goes",
-    "shrink": "cuts it out, and checks that nothing else changed",
-    "recover": "trains what is left",
+    "tune": "trains, to find out what can be removed",
+    "plan": "decides what to remove",
+    "shrink": "cuts it out, and checks that nothing else changes",
+    "recover": "trains the rest",
     "export": "writes the small model",
     "evaluate": "scores the large and the small model",
 }
@@ -50,7 +50,7 @@ class TryCard:
 
 @dataclass(frozen=True)
 class ReadyComparison:
-    """What Compare shows once the trial run has its model: only its button is left to press.
+    """What Compare shows once the trial run has its model: only its button remains to be pressed.
 
     `slim` is one of `slims`, the models to choose from; `said` is the text of the `recording`.
     """
@@ -63,7 +63,7 @@ class ReadyComparison:
 
 
 def lay_out_card() -> TryCard:
-    """Make the card in the Blocks context now open; hidden until it is known to be wanted."""
+    """Make the card in the open Blocks context; hidden until it is needed."""
     with gr.Column(visible=False, elem_classes=["ws-try"], elem_id="try") as part:
         with gr.Row(equal_height=True):
             with gr.Column(scale=4, min_width=280):
@@ -77,7 +77,7 @@ def lay_out_card() -> TryCard:
 
 
 def see(card: TryCard, context: AppContext, name: str) -> Updates:
-    """The card for the run that is followed, or for none."""
+    """The card for the followed run, or for none."""
     run, status = _followed(context, name)
     if run is None or status is None:
         return _offer(card, context)
@@ -95,7 +95,7 @@ def see(card: TryCard, context: AppContext, name: str) -> Updates:
 
 
 def arrived(context: AppContext) -> str:
-    """Of a fresh page: the trial run at work, if there is one; else nothing."""
+    """For a fresh page: the trial run that is running, if there is one."""
     found = [run.name for run, status in context.watch.listed() if status in _ALIVE]
     return next((name for name in found if is_trial(name)), "")
 
@@ -108,7 +108,7 @@ def begin(context: AppContext) -> RunDir:
 
 
 def is_done(context: AppContext, name: str) -> bool:
-    """Whether the run that is followed has come to its end with a model."""
+    """Whether the followed run has finished with a model."""
     return bool(name) and name in slim_choices(context)
 
 
@@ -120,19 +120,19 @@ def comparison_of(context: AppContext, name: str) -> ReadyComparison:
 
 
 def is_trial(name: str) -> bool:
-    """Whether a run is one that Try it made."""
-    # After the name there may be a number, of a second run within the same second.
+    """Whether a run was made by "Try it"."""
+    # The name may end in a number, for a second run within the same second.
     return name[len("20260101-000000-") :].startswith(NAME)
 
 
 def offer_html(needs: TrialNeeds) -> str:
-    """What Try it does and takes, before it is pressed."""
-    model = "none, the model is on this computer already"
+    """What "Try it" does and needs, before it is pressed."""
+    model = "none, the model is already on this computer"
     if needs.download_bytes:
         model = f"{megabytes(needs.download_bytes)}, once"
     facts = (
         ("time", f"about {round(needs.seconds / 60)} minutes on two idle processor cores"),
-        ("disk", f"up to {megabytes(needs.disk_bytes)} while it works"),
+        ("disk", f"up to {megabytes(needs.disk_bytes)} while it runs"),
         ("download", model),
     )
     items = "".join(f"<span>{name} <b>{text(fact)}</b></span>" for name, fact in facts)
@@ -140,9 +140,9 @@ def offer_html(needs: TrialNeeds) -> str:
 
 
 def progress_html(run: RunDir, status: RunStatus, view: RunView) -> str:
-    """Which step the trial run is at, in plain words."""
+    """Which step the trial run is at, as text."""
     if status == RunStatus.QUEUED:
-        return note("Waits until the run before it has ended.", "wait")
+        return note("Waiting until the run before it has ended.", "wait")
     if status == RunStatus.FINISHED:
         return note("Done. Compare shows both models on a clip that trained neither.", "good")
     if status != RunStatus.RUNNING:
@@ -150,26 +150,26 @@ def progress_html(run: RunDir, status: RunStatus, view: RunView) -> str:
     done = sum(stage.status in ("done", "skipped") for stage in view.stages)
     share = (done + (done_share(view) or 0.0)) / max(1, len(view.stages))
     step = f"Step {min(done + 1, len(view.stages) or 1)} of {len(view.stages) or len(_WORK)}"
-    work = _WORK.get(view.stage, "gets ready")
+    work = _WORK.get(view.stage, "getting ready")
     left = f", {duration(view.eta_seconds)} left in it" if view.eta_seconds else ""
     return (
         f'{bar(share, "progress of the trial run")}<p class="ws-small" role="status">'
-        f"{step}: {text(work)}{text(left)}. Compare opens when it is done; the run goes on if you "
-        "close the page.</p>"
+        f"{step}: {text(work)}{text(left)}. Compare opens when it is done; the run continues if "
+        "you close the page.</p>"
     )
 
 
 _HEAD = (
     '<h2 class="ws-try-title">New here? Make Whisper smaller, then hear the two side by side</h2>'
-    "<p>One press takes Whisper-base and the Hindi demo recordings that come with the project, "
-    "cuts three tenths of what can be cut, and compares the result in Compare. Sixty synthetic "
-    "clips show that everything works; for quality, bring real recordings.</p>"
+    "<p>One click takes Whisper-base and the Hindi demo recordings that come with the project, "
+    "removes 30 % of what can be removed, and compares both models. Sixty synthetic clips show "
+    "that everything works; for quality, use real recordings.</p>"
 )
 
 
 def _offer(card: TryCard, context: AppContext) -> Updates:
     nothing: Updates = {card.progress: "", card.following: "", card.timer: gr.Timer(active=False)}
-    if slim_choices(context):  # somebody has been here: the form comes first
+    if slim_choices(context):  # not a new user: the form comes first
         return {**nothing, card.part: gr.update(visible=False), card.offer: ""}
     needs = trial_needs(context.runs, context.trial())
     return {
@@ -194,4 +194,4 @@ def _room(needs: TrialNeeds) -> str:
 
 def _ended(run: RunDir, status: RunStatus, view: RunView) -> str:
     why = f": {view.error}" if view.error else ""
-    return f"{run.name} {status}{why}\nThe Runs tab has its log, and Resume goes on with it."
+    return f"{run.name} {status}{why}\nThe Runs tab has its log, and Resume continues it."

@@ -1,4 +1,4 @@
-"""The few models the app has in memory, the least recently used leaving first."""
+"""The few models the app keeps in memory; the least recently used is dropped first."""
 
 import threading
 from collections import OrderedDict
@@ -23,7 +23,7 @@ class ModelCache(Generic[K, V]):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, name: K, version: str = "") -> V:
-        """What `load` makes of `name`, loaded when it is not here in this version."""
+        """What `load` returns for `name`, loaded unless this version is here already."""
         key = (name, version)
         with self._lock:
             if key in self._models:
@@ -35,10 +35,10 @@ class ModelCache(Generic[K, V]):
             return self._models[key]
 
     def loaded(self) -> tuple[V, ...]:
-        """All that is here."""
+        """All loaded values."""
         with self._lock:
             return tuple(self._models.values())
 
     def holds(self, name: K, version: str = "") -> bool:
-        """Whether it is here in this version."""
+        """Whether this version is loaded."""
         return (name, version) in self._models

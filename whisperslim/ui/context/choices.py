@@ -11,11 +11,11 @@ from whisperslim.places import cache_root
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
 
 PREPARED = "/prepared"
-"""After a run's name: the dense model that was tuned for it."""
+"""Suffix of a run's name for the dense model that was tuned for it."""
 
 
 def slim_choices(context: AppContext) -> list[str]:
-    """Names of the runs that have a slim model: newest first, resized ones behind the others."""
+    """Names of the runs that have a slim model: newest first, resized ones last."""
     runs = [
         run
         for run, status in context.watch.listed()
@@ -36,17 +36,17 @@ def slim_names(context: AppContext) -> list[str]:
 
 
 def dense_words(name: str) -> str:
-    """A dense model by what became of it: as it comes, or tuned for a run."""
+    """A dense model's label: untuned, or tuned for a run."""
     run = name.removesuffix(PREPARED)
-    return f"{name}, as it comes" if run == name else f"the dense model tuned in {run}"
+    return f"{name}, untuned" if run == name else f"the dense model tuned in {run}"
 
 
 def dense_of(context: AppContext, slim: object) -> str:
     """Name in `dense_choices`, or path, of what a slim model was made from.
 
-    Empty when that is not known, or is no model that the page may open.
+    Empty when that is not known, or not a model that the page may open.
     """
-    # Only now: reading manifests, which the module does too, brings the data libraries.
+    # Imported late: the module also reads manifests, which loads the data libraries.
     from whisperslim.jobs.scoring.origin import made_from, run_of
 
     try:
@@ -83,12 +83,12 @@ def fetched_models() -> list[str]:
 
 
 def model_choices(context: AppContext) -> list[str]:
-    """Models to begin a compression with."""
+    """Models to start a compression from."""
     return list(DENSE_MODELS)
 
 
 def chosen_model(context: AppContext, name: object) -> str:
-    """What to load for an entry of the lists, or for a local folder typed in.
+    """What to load for an entry of the lists, or for a typed local folder.
 
     Raises `SourceError` for anything else, and for a folder that the page may not open.
     """
@@ -113,12 +113,12 @@ def chosen_model(context: AppContext, name: object) -> str:
 
 
 def _is_resized(run: RunDir) -> bool:
-    # A resized run links to the models of the one it comes from.
+    # A resized run links to the models of the run it comes from.
     return (run.path / MARKER).is_file()
 
 
 def _admitted(context: AppContext, folder: Path) -> str:
-    # A run that somebody sent may hold a link to anywhere.
+    # A run from someone else may hold a link to anywhere.
     try:
         context.admit(folder, "model")
     except UsageError as error:

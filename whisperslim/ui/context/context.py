@@ -1,4 +1,4 @@
-"""What every tab is given: where runs are, and the few things the app can do to them."""
+"""What every tab is given: where the runs are, and the few things the app can do with them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from whisperslim.ui.parts.markup import text
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_ERROR_SECONDS = 20.0  # our choice: the longest of our sentences can be read in it
+_ERROR_SECONDS = 20.0  # our choice: long enough to read our longest sentence
 DENSE_MODELS = ("openai/whisper-base",)
 TONES = {
     RunStatus.RUNNING: "busy",
@@ -38,11 +38,11 @@ TONES = {
 
 @dataclass(frozen=True)
 class AppContext:
-    """Made once in `build`. The callables are the app's only ways to act; tests give fakes.
+    """Made once in `build`. The callables are the app's only ways to act; tests pass fakes.
 
     `measures` hold sizes of models by folder, `embeddings` their tokens by name, `zeroed` the
     zeros of slim folders; `listening` runs models on recordings; `command` starts a command
-    about a run, or a fetch; `folders` are those that paths from the page may lead to; `trial` is
+    about a run, or a fetch; `folders` are those that paths from the page may be in; `trial` is
     the recipe of Try it.
     """
 
@@ -76,15 +76,15 @@ class AppContext:
         return self.zeroed.get(str(run.slim_path))
 
     def admit(self, typed: object, what: str = "folder") -> Path:
-        """A path from the page, resolved; the runs are among the folders it may lead to.
+        """A path from the page, resolved; it may be in the runs folder as well.
 
-        Raises `UsageError` for any other. Every handler that is given a path asks this first.
+        Raises `UsageError` for any other. Every handler that takes a path calls this first.
         """
         return self.folders.around(self.runs).admit(typed, what)
 
 
 def for_people(handler: Callable[P, R]) -> Callable[P, R]:
-    """A handler whose `WhisperSlimError` becomes the page's error box: no traceback anywhere."""
+    """A handler whose `WhisperSlimError` becomes the page's error box, without a traceback."""
 
     @wraps(handler)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -110,7 +110,7 @@ def warn(message: str) -> None:
 
 
 def warn_when_busy(context: AppContext) -> None:
-    """Say that another run is at work, before one more begins."""
+    """Warn that another run is running, before one more starts."""
     busy = [run for run, status in context.watch.listed() if status == RunStatus.RUNNING]
     if busy:
-        warn(f"{busy[0].name} is at work. A run for the same device waits its turn.")
+        warn(f"{busy[0].name} is running. A run for the same device waits until it has ended.")

@@ -1,4 +1,4 @@
-"""What the tokens of a model take: read from its small files, so that a slider can show it."""
+"""The size of a model's tokens, read from its small files, so that a slider can show it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ _MOST_VALUES = 1_000_000  # our choice; a multilingual tokenizer has 250,000
 
 @dataclass(frozen=True)
 class Embedding:
-    """The tokens of a model and the elements each of them costs."""
+    """The tokens of a model and the elements that each takes."""
 
     table: TokenTable
     width: int
 
     def without_others(self, languages: Sequence[str], timestamps: bool) -> int:
-        """Elements that go when only the tokens of `languages` stay; none named keeps all.
+        """Elements removed when only the tokens of `languages` stay; without languages all stay.
 
-        Raises `UsageError` for a language the tokenizer has no token of.
+        Raises `UsageError` for a language that the tokenizer has no token for.
         """
         if not languages:
             return 0
@@ -29,12 +29,12 @@ class Embedding:
 
 
 def embedding(name: str) -> Embedding:
-    """Of a model on this machine, without torch. Raises `SourceError` or `CheckpointError`."""
+    """For a model on this machine, without torch. Raises `SourceError` or `CheckpointError`."""
     from whisperslim.core.fetch.sources import resolve  # takes a second to import
 
     folder = resolve(name, offline=True).path
     try:
-        # A model of the hub library's cache is links.
+        # In the hub library's cache a model consists of links.
         config, layout = (
             read_json((folder / name).resolve(), values=_MOST_VALUES)
             for name in ("config.json", "tokenizer.json")

@@ -1,4 +1,4 @@
-"""Work that needs torch, behind imports of its own: the page is up before any of it is loaded."""
+"""Work that needs torch, imported late: the page opens before any of it is loaded."""
 
 import importlib
 from collections import Counter
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from whisperslim.ui.context.side_choice import SideChoice
 
 MAX_SECONDS = 120.0  # our choice: longer recordings are for the command line
-_PARITY_CLIPS = 6  # demo clips that an engine made of a dense model is checked on
+_PARITY_CLIPS = 6  # demo clips on which the export of a dense model is checked
 
 
 def load_libraries() -> None:
-    """Import torch and transformers, one thread after another: see `ui.context.heavy`."""
+    """Import torch and transformers, one thread at a time: see `ui.context.heavy`."""
     importlib.import_module("whisperslim.ui.context.heavy")
 
 
@@ -49,7 +49,7 @@ def measure(name: str) -> ModelSize:
     from whisperslim.core.cost.cost import inspect_model
 
     report = inspect_model(name)
-    # Of a slim model, what has been cut out already cannot be cut again.
+    # In a slim model, what has been cut out already cannot be cut again.
     return ModelSize(report.parameters, report.prunable - report.removed_weights)
 
 
@@ -65,9 +65,9 @@ def zeroed_shares(slim: Path) -> Mapping[str, float]:
 
 @dataclass(frozen=True)
 class Listening:
-    """Lets models listen: two or three to one recording, or one to somebody still speaking.
+    """Runs models: two or three on one recording, or one on live speech.
 
-    Models work in one lane, one after another, so that a preview never disturbs a measurement.
+    Models run in one lane, one after another, so that a preview never disturbs a measurement.
     """
 
     models: "ModelCache[SideChoice, Transcriber]" = field(
@@ -76,7 +76,8 @@ class Listening:
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
     # Names and folders of the models at work for a comparison, each as often as it is.
     _hearing: Counter[str] = field(default_factory=Counter)
-    # Models that have worked here: what is untimed before a comparison would double the wait.
+    # Models that have been used here: warming them up again before a comparison would double the
+    # wait.
     _worked: "WeakValueDictionary[int, Transcriber]" = field(default_factory=WeakValueDictionary)
     _at_work: list[str] = field(default_factory=list)  # the recording in the lane
 
@@ -128,7 +129,7 @@ class Listening:
         return tuple(name for name, count in self._hearing.items() if count > 0)
 
     def is_here(self, side: "SideChoice") -> bool:
-        """Whether a model can be loaded now: nothing need be fetched or exported first."""
+        """Whether a model can be loaded now, without fetching or exporting first."""
         load_libraries()
         from whisperslim.core.fetch.sources import resolve
         from whisperslim.errors import SourceError
@@ -142,9 +143,9 @@ class Listening:
         return side.engine == OWN
 
     def get_ready(self, side: "SideChoice", language: str) -> None:
-        """Load a model in the lane unless it is loaded. Does not wait.
+        """Load a model in the lane unless it is loaded. Returns at once.
 
-        What goes wrong is not reported: whoever uses the model then gets the same error.
+        Errors are not reported: using the model later raises the same error.
         """
         if not self.models.holds(side, _version(side.path)):
             self.lane.submit(lambda: warm_up(self._model(side), language))
@@ -205,7 +206,7 @@ class Listening:
 
 
 class Resizing:
-    """What `jobs` knows of a run at other sizes."""
+    """What `jobs` offers for a run at other sizes."""
 
     def replan(self, run: RunDir, removed: float, zeroed: float) -> "Replan":
         """As `jobs.sizes.replan.replan`."""
@@ -237,7 +238,7 @@ class Resizing:
 
 
 def transcriber(side: "SideChoice") -> "Transcriber":
-    """A model ready to listen on this machine's processor, in the engine asked for."""
+    """A model ready to transcribe on this machine's processor, in the given engine."""
     load_libraries()
     from whisperslim.engines.opening import open_transcriber
     from whisperslim.speech.audio.window import parse_window
@@ -248,7 +249,7 @@ def transcriber(side: "SideChoice") -> "Transcriber":
 
 
 def warm_up(model: "Transcriber", language: str) -> None:
-    """Let a model hear a second of noise: the first pass of all makes filters and buffers."""
+    """Run a model on a second of noise: the first pass of all makes filters and buffers."""
     import numpy as np
 
     noise = np.random.default_rng(0).normal(0.0, 0.05, 16_000).astype(np.float32)
@@ -256,7 +257,7 @@ def warm_up(model: "Transcriber", language: str) -> None:
 
 
 def _made(side: "SideChoice") -> Path:
-    """The dense model in another engine, exported into the cache when it is not there yet."""
+    """The dense model in another engine, exported into the cache unless it is there."""
     load_libraries()
     from whisperslim.core.loading import load_model
     from whisperslim.engines.export.export import export
@@ -265,7 +266,7 @@ def _made(side: "SideChoice") -> Path:
     from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER, demo_clips
 
     speech = load_model(side.path)
-    # By the weights and not by the name: a folder may be trained again.
+    # By the weights, not by the name: a folder may be trained again.
     name = f"{speech.info.weights_sha256[:16]}-{side.engine}-{side.quantize}"
     out = cache_root() / "engines" / name
     if not is_export(out):

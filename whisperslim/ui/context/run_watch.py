@@ -1,4 +1,4 @@
-"""Follows runs by their event files; one object for the whole app, nothing kept per browser."""
+"""Follows runs through their event files; one object for the app, nothing per browser."""
 
 import re
 import threading
@@ -15,14 +15,14 @@ from whisperslim.jobs.run.view import RunView, fold
 
 MOST_LISTED = 60
 LOG_TAIL_BYTES = 24_000
-_LONGEST_NAME = 255  # bytes: Linux' own limit
+_LONGEST_NAME = 255  # bytes: Linux's own limit
 # Terminal colors and cursor moves, as progress bars write them.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 @dataclass
 class RunWatch:
-    """Views of runs, brought up to date by reading only what is new in their files."""
+    """Views of runs, updated by reading only what is new in their files."""
 
     runs: Path
     _known: dict[Path, tuple[int, RunView]] = field(default_factory=dict)
@@ -34,15 +34,17 @@ class RunWatch:
         return [(run, self.status(run)) for run in list_runs(self.runs)[:MOST_LISTED]]
 
     def waiting(self) -> tuple[str, ...]:
-        """Names of the runs that wait their turn."""
+        """Names of the runs that are waiting."""
         return queue.waiting(self.runs)
 
     def turn(self, run: RunDir) -> Turn:
-        """How a run stands in the queue."""
+        """A run's place in the queue."""
         return queue.turn(run)
 
     def status(self, run: RunDir) -> RunStatus:
-        """As `RunDir.status`, reading the files of a run at rest again only when they changed."""
+        """As `RunDir.status`; the files of a run that is not running are only read when they
+        changed.
+        """
         if run.worker_pid() is not None:
             return RunStatus.RUNNING
         state = (*_stamp(run.events_path), *_stamp(run.path / "recipe.yaml"))
@@ -50,32 +52,32 @@ class RunWatch:
         if known is None or known[0] != state:
             status = run.status()
             known = (state, status, run.damage() if status == RunStatus.DAMAGED else "")
-            # A worker may have taken the run meanwhile: what it does now is not to be kept.
+            # A worker may have taken the run meanwhile: do not keep a status that changes.
             if status != RunStatus.RUNNING:
                 self._statuses[run.path] = known
         return known[1]
 
     def damage(self, run: RunDir) -> str:
-        """Why a run can only be listed, in words; "" when it is whole or at work."""
+        """Why a run can only be listed; "" when it is whole or running."""
         damaged = self.status(run) == RunStatus.DAMAGED
         return self._statuses[run.path][2] if damaged else ""
 
     def open(self, name: object) -> RunDir:
-        """The run of that name directly under the runs folder.
+        """The run of that name directly in the runs folder.
 
-        Raises `RunError` for anything else: names come from the browser, so a path must not do.
+        Raises `RunError` for anything else: names come from the browser, so a path is refused.
         """
         if not isinstance(name, str) or not _is_name(name):
-            raise RunError(f"{name!r} is not a run's name; choose one from the list")
+            raise RunError(f"{name!r} is not the name of a run; choose one from the list")
         path = self.runs / name
         if path.is_symlink() or not looks_like_run(path):
-            raise RunError(f"there is no run {name!r} any more; choose one from the list")
+            raise RunError(f"the run {name!r} no longer exists; choose one from the list")
         run = RunDir(path)
         run.check_links()
         return run
 
     def view(self, run: RunDir) -> RunView:
-        """The state of a run as its events have it now."""
+        """The current state of a run by its events."""
         with self._lock:
             offset, view = self._known.get(run.path, (0, RunView()))
             if _size(run.events_path) < offset:
@@ -98,14 +100,14 @@ def log_tail(run: RunDir) -> str:
         with open_plain(run.log_path) as file:
             file.seek(max(0, _size(run.log_path) - LOG_TAIL_BYTES))
             raw = file.read(LOG_TAIL_BYTES).decode("utf-8", errors="replace")
-    except (OSError, ValueError):  # there is none, or it leads elsewhere
+    except (OSError, ValueError):  # there is none, or it is a link
         return ""
     return plain(raw)
 
 
 def plain(raw: str) -> str:
     """A terminal's output as lines of text."""
-    # A progress bar rewrites its line; only the last writing is worth showing.
+    # A progress bar rewrites its line; only the last state is shown.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in raw.split("\n")]
     return _CONTROL.sub("", "\n".join(lines)).strip()
 

@@ -1,4 +1,6 @@
-"""Files to save: written when asked for, since what lies ready is cleared away after a while."""
+"""Files to save: written on request, since files made in advance would be cleared away after a
+while.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +15,18 @@ from whisperslim.ui.context.context import for_people
 
 @dataclass(frozen=True)
 class SaveButton:
-    """The button that people press, and the one that hands the file to the browser."""
+    """The button that people press, and the one that gives the file to the browser."""
 
     button: gr.Button
     file: gr.DownloadButton
 
 
 def lay_out(label: str, elem_id: str, **looks: Any) -> SaveButton:
-    """Make both in the Blocks context now open; `looks` are those of the one to be seen."""
+    """Make both in the open Blocks context; `looks` are those of the visible one."""
     button = gr.Button(label, elem_id=elem_id, **looks)
-    # A button in the browser can only fetch a file that is there already. So this one is in the
-    # page but not to be seen, and a script presses it when the file is written. By a class: one
-    # that is "hidden" by its own property is seen once the row around it was hidden and shown.
+    # A download button can only fetch a file that exists already. So this one is in the page but
+    # invisible, and a script presses it when the file is written. Hidden by a class: a button
+    # hidden by its own property appears once the row around it was hidden and shown.
     file = gr.DownloadButton(elem_id=f"{elem_id}-file", elem_classes=["ws-file"])
     return SaveButton(button, file)
 
@@ -32,7 +34,7 @@ def lay_out(label: str, elem_id: str, **looks: Any) -> SaveButton:
 def connect(save: SaveButton, write: Callable[..., Path], given: Any) -> None:
     """Let `write`, called with the values of `given`, write a file, and the browser save it.
 
-    `write` may raise `WhisperSlimError`, which is shown; nothing else on the page changes then.
+    `write` may raise `WhisperSlimError`, which is shown; then nothing else on the page changes.
     """
 
     @for_people

@@ -1,4 +1,4 @@
-"""One side of a comparison: a model, and what it runs in."""
+"""One side of a comparison: a model and what it runs in."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ class SideChoice:
     Attributes:
         path: What `open_transcriber` takes: a model's name or folder, or an export's folder.
         window: `fit` or `30s`.
-        engine: `registry.OWN`, or the engine of an export; one that is made of `path` when it is
-            none.
+        engine: `registry.OWN`, or the engine of an export; one that is made from `path` when `path`
+            is not an export.
         quantize: Of that engine.
-        script: `own`: its texts are held to the script of their language; or `any`.
+        script: `own`: its texts are limited to the script of their language; or `any`.
     """
 
     path: str
@@ -27,16 +27,16 @@ class SideChoice:
 
     @property
     def runs_in(self) -> str:
-        """Engine and precision in words."""
+        """Engine and precision as text."""
         precision = "fp32" if self.quantize == registry.FULL else self.quantize
         return f"{registry.title(self.engine)} {precision}"
 
     @property
     def window_words(self) -> str:
-        """Its window in words."""
+        """Its window as text."""
         return "a 30 s window" if self.window == "30s" else "a window fitted to the recording"
 
     @property
     def hears_in(self) -> str:
-        """Its window in words, and the script its texts are held to."""
+        """Its window as text, and the script its texts are limited to."""
         return f"{self.window_words}, {OWN_SCRIPT}" if self.script == "own" else self.window_words

@@ -1,4 +1,4 @@
-"""What each side of a comparison runs in, and how that is said in words."""
+"""What each side of a comparison runs in, and how that is described."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ _LAST = 1_000  # in the list of engines
 
 @dataclass(frozen=True)
 class EngineOption:
-    """One way a slim model can be run: `key` in the form, and how sure one can be of it."""
+    """One way to run a slim model: `key` in the form, and how it was checked."""
 
     key: str
     side: SideChoice
@@ -32,7 +32,7 @@ class EngineOption:
 
 @dataclass(frozen=True)
 class DenseEngine:
-    """One way a dense model can be run, and the name people know it by."""
+    """One way to run a dense model, and its common name."""
 
     engine: str
     quantize: str
@@ -46,7 +46,7 @@ class DenseEngine:
 
 
 def dense_engines() -> dict[str, DenseEngine]:
-    """Value in the form -> what a dense model can be run in, to compare a slim one with."""
+    """Value in the form -> how a dense model can be run, to compare a slim one with."""
     known = [
         DenseEngine(spec.name, quantize, words)
         for spec in registry.specs()
@@ -63,7 +63,9 @@ def dense_side(context: AppContext, name: object, engine: object, window: object
         return _of_export(Path(path), "fit" if find_boxed(path) else _window(window)).side
     chosen = dense_engines().get(engine) if isinstance(engine, str) else None
     if chosen is None:
-        raise UsageError(f"{engine!r} is no engine of the dense side; choose one from the list")
+        raise UsageError(
+            f"{engine!r} is not an engine for the dense side; choose one from the list"
+        )
     return SideChoice(path, _window(window), chosen.engine, chosen.quantize)
 
 
@@ -77,15 +79,15 @@ def slim_side(context: AppContext, name: object, key: object) -> SideChoice:
         return options[0].side
     found = [option.side for option in options if option.key == key]
     if not found:
-        raise UsageError(f"{key!r} is no engine of this model; choose one from the list")
+        raise UsageError(f"{key!r} is not an engine of this model; choose one from the list")
     return found[0]
 
 
 def slim_options(context: AppContext, name: object) -> list[EngineOption]:
-    """How the chosen slim model can be run, the fastest way first.
+    """How the chosen slim model can be run, fastest first.
 
-    An export that is half written or of another version is left out. Raises `SourceError` for
-    what is no model, `ExportError` for a chosen export that cannot be read.
+    Exports that are half written or of another version are left out. Raises `SourceError` for
+    anything but a model, `ExportError` for a chosen export that cannot be read.
     """
     folder = Path(chosen_model(context, name))
     if is_export(folder):
@@ -116,20 +118,20 @@ def origin_words(context: AppContext, dense: object, slim: object) -> str:
     """Whether the dense model of a form is what the slim one was made from, as a sentence."""
     source = dense_of(context, slim)
     if not source:
-        return "Which dense model the slim one was made from is not known here."
+        return "It is not known which dense model the slim one was made from."
     if source == dense:
         return "The dense side is the model that the slim one was made from."
-    return f"The slim model was not made from this dense one, but from {dense_words(source)}."
+    return f"The slim model was not made from this dense model, but from {dense_words(source)}."
 
 
 def _exports_beside(slim: Path) -> list[EngineOption]:
     found = []
     for folder in sorted(slim.parent.glob("export/*")):
-        # A name with a dot in front is an export being written.
+        # A name that starts with a dot is an export being written.
         if is_export(folder) and not folder.is_symlink() and not folder.name.startswith("."):
             try:
                 found.append(_of_export(folder, "fit"))
-            except ExportError:  # offering what cannot be opened helps nobody
+            except ExportError:  # do not offer what cannot be opened
                 continue
     return found
 
@@ -141,7 +143,7 @@ def _of_export(folder: Path, window: str) -> EngineOption:
 
 
 def _parity(folder: Path) -> str:
-    """What the check of an export found, without the figures that only engineers read."""
+    """The result of an export's check, without the figures for engineers."""
     try:
         found = read_json(folder / PARITY_FILE)
         same, parts = (typed(found[name], int) for name in ("same_text", "parts"))
@@ -152,7 +154,7 @@ def _parity(folder: Path) -> str:
         words = found["word_difference"]
         return f"{checked}; {typed(words, float):.0%} of the words differ" if words else checked
     except (OSError, ValueError, TypeError, KeyError):
-        return "not checked against the PyTorch model, since the verdict is missing; export again"
+        return "not checked against the PyTorch model: the check's result is missing; export again"
 
 
 def _rank(side: SideChoice) -> int:
@@ -161,5 +163,5 @@ def _rank(side: SideChoice) -> int:
 
 def _window(window: object) -> str:
     if not isinstance(window, str) or window not in WINDOWS:
-        raise UsageError(f"{window!r} is no window; choose one of: {', '.join(WINDOWS)}")
+        raise UsageError(f"{window!r} is not a window; choose one of: {', '.join(WINDOWS)}")
     return window

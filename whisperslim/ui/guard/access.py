@@ -1,4 +1,4 @@
-"""Who may reach the app, and how: this computer alone, unless its owner says otherwise."""
+"""Who may reach the app, and how: only this computer, unless its owner allows more."""
 
 import hmac
 import os
@@ -24,13 +24,13 @@ LOGIN_VARIABLE = "WHISPERSLIM_AUTH"
 
 @dataclass(frozen=True)
 class Login:
-    """The one name and password that let people in."""
+    """The one name and password to log in with."""
 
     user: str
     password: str
 
     def admits(self, user: str, password: str) -> bool:
-        """Whether these are they; takes as long for a wrong password as for the right one."""
+        """Whether these match; takes as long for a wrong password as for the right one."""
         given, own = f"{user}\0{password}", f"{self.user}\0{self.password}"
         return hmac.compare_digest(given.encode("utf-8", "replace"), own.encode())
 
@@ -44,11 +44,11 @@ class Access:
     """How the app is served.
 
     Attributes:
-        address: Where it listens; this computer's own by default.
-        login: Asked for when set.
+        address: Where it listens; by default only this computer.
+        login: Required when set.
         certificate, key: PEM files for https.
-        folders: That paths from the page may lead to; None: those of this computer's owner.
-        proxy: The address whose headers say who is asking; None: nobody's do.
+        folders: Folders that paths from the page may be in; None: those of this computer's owner.
+        proxy: The address whose headers are trusted on who sent a request; None: no address.
     """
 
     address: str = LOOPBACK
@@ -70,7 +70,7 @@ class Access:
 
     @property
     def hosts(self) -> frozenset[str] | None:
-        """Names that a browser may have asked for, `any_address` aside; None: any.
+        """Host names that a browser may use, besides `any_address`; None: any.
 
         A page elsewhere that gives its own name this computer's address cannot bring the cookie of
         a login, so with one any name will do.
@@ -83,24 +83,24 @@ class Access:
         return is_all_addresses(self.address)
 
     def warnings(self) -> tuple[str, ...]:
-        """What the owner should know before serving so."""
+        """What the owner should know before serving this way."""
         if self.is_local:
             return ()
         found = []
         if self.login is None:
             found.append(
-                "anybody who reaches this address can use the app, hear recordings and start runs"
+                "anyone who reaches this address can use the app, play recordings and start runs"
             )
         if self.certificate is None and self.proxy is None:
             found.append(
-                "without --tls-cert and --tls-key, passwords and recordings travel in the clear, "
+                "without --tls-cert and --tls-key, passwords and recordings are sent unencrypted, "
                 "and browsers give the page no microphone"
             )
         return tuple(found)
 
 
 LOCAL = Access()
-"""Served to this computer alone."""
+"""Served to this computer only."""
 
 
 def access(
@@ -120,12 +120,13 @@ def access(
     if not is_loopback(name) and login is None and not unsafe:
         raise UsageError(
             f"--listen {address} opens the app to other computers, so it needs a password: give "
-            f"--auth USER:FILE, or set {LOGIN_VARIABLE}=USER:PASSWORD; or --unsafe-no-auth, where "
-            "everybody on that network may use it"
+            f"--auth USER:FILE, or set {LOGIN_VARIABLE}=USER:PASSWORD; or --unsafe-no-auth, to let "
+            "everyone on that network use it"
         )
     if proxy and login is None:
         raise UsageError(
-            "--behind-proxy opens the app to whoever reaches the proxy, so it needs a password: "
+            "--behind-proxy opens the app to everyone who reaches the proxy, so it needs a "
+            "password: "
             f"give --auth USER:FILE, or set {LOGIN_VARIABLE}=USER:PASSWORD"
         )
     alone = is_loopback(name) and not proxy
@@ -138,7 +139,7 @@ def read_login(typed: str, environment: Mapping[str, str] = os.environ) -> Login
     """From `USER:FILE`, whose first line is the password, or else from the environment.
 
     A password on the command line could be read by every user of the computer. Raises `UsageError`
-    when it is malformed, too short, or the file is open to others.
+    when it is malformed or too short, or others may read the file.
     """
     if typed:
         user, file = _two(typed, "--auth", "USER:FILE")
@@ -159,7 +160,7 @@ def _two(typed: str, where: str, form: str, *, secret: bool = False) -> tuple[st
 def _login(user: str, password: str) -> Login:
     if len(password) < SHORTEST_SECRET:
         raise UsageError(
-            f"the password of {user!r} has fewer than {SHORTEST_SECRET} characters; take a "
+            f"the password of {user!r} has fewer than {SHORTEST_SECRET} characters; choose a "
             "longer one"
         )
     return Login(user, password)

@@ -1,7 +1,7 @@
 """The connections of the app: bounded, as all that listens bounds them.
 
-Gradio makes its own server and leaves no way to set it up, so its class of servers is replaced
-while the page is being launched.
+Gradio makes its own server and cannot be given another, so its server class is replaced during the
+launch.
 """
 
 import threading
@@ -21,10 +21,9 @@ _GRADIOS_SERVER = http_server.Server
 
 @contextmanager
 def served_behind(front: Callable[[App], App], proxy: str | None = None) -> Iterator[None]:
-    """While this lasts, the app that Gradio begins to serve stands behind what `front` makes of it.
+    """Inside the block, the app that Gradio serves is wrapped by `front`.
 
-    So what `front` refuses reaches none of Gradio's own layers. uvicorn looks at no proxy's headers
-    by itself.
+    So what `front` refuses does not reach Gradio. uvicorn itself does not use proxy headers.
     """
     connection = type("Connection", (BoundedConnection,), {"proxy": proxy})
 

@@ -11,18 +11,20 @@ from whisperslim.ui.guard.refusals import RefusedError
 
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_NAME = 200  # characters, of an event or a function
-# What only Gradio's own clients and its batches set; the page sends none of it.
+# Set only by Gradio's own clients and batches; the page sends none of these.
 _NOT_THE_PAGES = ("batched", "event_id", "simple_format", "oauth_token")
 
 
 class CheckedBlocks(gr.Blocks):
     """A page whose events refuse values that their fields cannot hold, without a traceback.
 
-    Gradio prints one for each such value, and anybody who reaches the page can send them.
+    Gradio prints one for each such value, and anyone who reaches the page can send them.
     """
 
     async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
-        """As in Gradio, with a refusal that the page shows in place of an error in the program."""
+        """As in Gradio, but a bad value is refused with a message on the page instead of a program
+        error.
+        """
         try:
             return await super().preprocess_data(*args, **kwargs)
         except gr.Error as error:
@@ -48,7 +50,7 @@ class Events:
 
     @classmethod
     def of(cls, blocks: gr.Blocks) -> "Events":
-        """Those of a page that is built. An event that is a script alone never comes here."""
+        """Those of a built page. Events that only run a script are never sent."""
         asked = (number for number, each in blocks.fns.items() if each.fn is not None)
         pending = blocks._queue.pending_event_ids_session
         return cls(frozenset(asked), frozenset(blocks.blocks), pending)
@@ -56,7 +58,7 @@ class Events:
     def check(self, path: str, body: Any) -> None:
         """Raise `RefusedError` unless a JSON body is what the page sends to the address `path`."""
         if not isinstance(body, dict):
-            raise RefusedError(422, "the request is no JSON object")
+            raise RefusedError(422, "the request is not a JSON object")
         action = path.rstrip("/").rpartition("/")[2]
         if action == "reset":
             return _check_name(body, "event_id")
@@ -73,15 +75,15 @@ class Events:
         if any(body.get(name) for name in _NOT_THE_PAGES):
             raise RefusedError(422, f"the page sends none of: {', '.join(_NOT_THE_PAGES)}")
         if not isinstance(body.get("data"), list):
-            raise RefusedError(422, "data is no list")
-        # A page that loads is a trigger of its own and no component, so any number will do.
+            raise RefusedError(422, "data is not a list")
+        # A page load is a trigger but not a component, so any number is accepted.
         if body.get("trigger_id") is not None:
             _check_number(body, "trigger_id")
         return _check_number(body, "fn_index", self.numbers)
 
 
 def check_session(given: object) -> None:
-    """Raise `RefusedError` unless this can be the name of a page's session."""
+    """Raise `RefusedError` unless this can be a page's session name."""
     if not isinstance(given, str) or not _SESSION.fullmatch(given):
         raise RefusedError(422, "session_hash is up to 64 letters, digits, - or _")
 
@@ -89,7 +91,7 @@ def check_session(given: object) -> None:
 def _check_number(body: Mapping[str, Any], name: str, known: frozenset[int] | None = None) -> None:
     given = body.get(name)
     if isinstance(given, bool) or not isinstance(given, int):
-        raise RefusedError(422, f"{name} is no whole number")
+        raise RefusedError(422, f"{name} is not a whole number")
     if known is not None and given not in known:
         raise RefusedError(404, f"there is no such {name}")
 

@@ -1,8 +1,8 @@
-"""Where paths that come from the page may lead: what a browser names is never trusted.
+"""Where paths from the page may lead: what a browser sends is never trusted.
 
-A path is followed to its end, through links and `..`, before it is looked at; what it is then must
-lie in one of a few folders. So neither a typed path nor a link in a folder somebody sent opens
-anything else of this computer.
+A path is resolved, through links and `..`, before it is accessed; the result must be in one of a
+few folders. So neither a typed path nor a link in a folder from someone else opens anything else on
+this computer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,63 +13,65 @@ from typing import TYPE_CHECKING
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.places import ASSETS, SHIPPED, cache_root
 
-if TYPE_CHECKING:  # a recipe knows all methods and so loads torch
+if TYPE_CHECKING:  # a recipe imports all methods and so torch
     from whisperslim.jobs.recipe.recipe import Recipe
 
-_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux' own limits
-_FULL = ("/", "~")  # what a full path begins with
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux's own limits
+_FULL = ("/", "~")  # how a full path begins
 
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders that may be named from the page, with all below them except hidden ones.
+    """The folders that the page may name, with everything in them except hidden folders.
 
-    Hidden folders (`.ssh`, `.config`) hold keys and settings; speech and models have no place
-    there. The cache is one of the roots, so its own hidden parent does not count. With
-    `beside_runs`, what lies beside the folder of runs may be named, too.
+    Hidden folders (`.ssh`, `.config`) hold keys and settings, not speech or models. The cache is
+    one of the roots, so its hidden parent does not matter. With `beside_runs`, what is beside the
+    folder of runs may be named as well.
     """
 
     roots: tuple[Path, ...] = field(default_factory=lambda: own_folders())
     beside_runs: bool = True
 
     def admit(self, typed: object, what: str = "folder") -> Path:
-        """The path behind `typed`, resolved. It need not exist.
+        """The path `typed`, resolved. It does not have to exist.
 
-        Raises `UsageError` when it is no path or leads elsewhere. The message never says whether
-        anything is there, since that is nobody's business.
+        Raises `UsageError` when it is not a path or leads elsewhere. The message never reveals
+        whether anything is there.
         """
         path = _as_path(typed, what)
         if not any(_within(path, root) for root in self.roots):
             raise UsageError(
-                f"{typed!r} is in none of the folders that the page may open: "
-                f"{', '.join(map(str, self.roots))}. Put it into one of them, or start the app "
+                f"{typed!r} is not in a folder that the page may open: "
+                f"{', '.join(map(str, self.roots))}. Put it into one of these, or start the app "
                 "with --folder FOLDER"
             )
         return path
 
     def around(self, runs: Path) -> "Folders":
-        """These and the folder of runs."""
+        """These folders and that of the runs."""
         return self.with_more(runs.parent if self.beside_runs else runs, runs)
 
     def with_more(self, *more: Path) -> "Folders":
-        """These and others. The root of the file system is left out: it would be everything."""
+        """These folders and others. The root of the file system is left out: it would be
+        everything.
+        """
         found = dict.fromkeys([*self.roots, *(_resolved(path) for path in more)])
         return replace(self, roots=tuple(path for path in found if path != path.parent))
 
 
 def own_folders() -> tuple[Path, ...]:
-    """For the owner of this computer: home, the folder the app was started in, and what is ours."""
+    """For the owner of this computer: home, the folder the app was started in, and our own."""
     own = (_resolved(path) for path in (Path.home(), Path.cwd(), *_always()))
     return tuple(path for path in own if path != path.parent)
 
 
 def listening_folders(more: Sequence[Path] = ()) -> Folders:
-    """For people on other computers: what is ours, and what the owner has named."""
+    """For people on other computers: our own, and those the owner has named."""
     return Folders(tuple(_resolved(path) for path in _always()), beside_runs=False).with_more(*more)
 
 
 def refused_paths(folders: Folders, recipe: "Recipe") -> dict[str, str]:
-    """Dotted name -> problem, of every field of a recipe that leads where the page may not go."""
+    """Dotted name -> problem, for every field of a recipe that leads where the page may not go."""
     found: dict[str, str] = {}
     for name, value in _named(recipe):
         try:
@@ -80,16 +82,16 @@ def refused_paths(folders: Folders, recipe: "Recipe") -> dict[str, str]:
 
 
 def check_recipe(folders: Folders, recipe: "Recipe") -> None:
-    """Raise `RecipeError` beside every field that leads where the page may not go."""
+    """Raise `RecipeError` for every field that leads where the page may not go."""
     if problems := refused_paths(folders, recipe):
         raise RecipeError(problems)
 
 
 def is_path(typed: str) -> bool:
-    """Whether what was typed is a path, rather than a name such as openai/whisper-base.
+    """Whether `typed` is a path rather than a name such as openai/whisper-base.
 
-    The name of a model is a path only where such a folder stands. What leads out of the folder the
-    app was started in always is one: whether anything is there must not be revealed.
+    A model's name is a path only where such a folder exists. What leads out of the folder the app
+    was started in is always a path: whether anything is there must not be revealed.
     """
     path = _as_path(typed, "folder")
     if typed.strip().startswith((*_FULL, ".")) or ".." in Path(typed).parts:
@@ -98,7 +100,7 @@ def is_path(typed: str) -> bool:
 
 
 def _named(recipe: "Recipe") -> Iterator[tuple[str, str]]:
-    """Dotted name and value of all that may be opened as a path."""
+    """Dotted name and value of every field that may be opened as a path."""
     yield "model", recipe.model
     yield "distill.teacher", recipe.distill.teacher
     for part in ("train", "dev", "test"):
@@ -107,7 +109,7 @@ def _named(recipe: "Recipe") -> Iterator[tuple[str, str]]:
 
 
 def _check_named(folders: Folders, value: str, *, is_data: bool) -> None:
-    """Raise `UsageError` when what a recipe names leads where the page may not go."""
+    """Raise `UsageError` when a path in a recipe leads where the page may not go."""
     if not value:
         return
     if is_data:
@@ -124,7 +126,7 @@ def _admit_data(folders: Folders, value: str) -> None:
     if is_hub(value):
         parse_source(value)
         return
-    # Before anything asks the file system for it, with or without what follows `#`.
+    # Before the file system is accessed, with or without what follows `#`.
     for each in filter(None, (value, value.rpartition("#")[0])):
         if not _is_admitted(folders, each) and not _may_be_ours(folders, each):
             _refuse(folders, each)
@@ -162,7 +164,7 @@ def _as_path(typed: object, what: str) -> Path:
     if isinstance(typed, Path):
         typed = str(typed)
     if not isinstance(typed, str) or not typed.strip():
-        raise UsageError(f"{typed!r} is no path of a {what}; type its full path")
+        raise UsageError(f"{typed!r} is not the path of a {what}; type its full path")
     parts = [len(part.encode("utf-8", "replace")) for part in typed.split("/")]
     if "\0" in typed or sum(parts) + len(parts) > _LONGEST_PATH or max(parts) > _LONGEST_NAME:
         raise UsageError(
@@ -171,9 +173,9 @@ def _as_path(typed: object, what: str) -> Path:
         )
     try:
         return _resolved(Path(typed.strip()))
-    # A loop of links, a name that is too long, or a user that is not there.
+    # A loop of links, a name that is too long, or an unknown user.
     except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(f"{typed!r} cannot be followed to its end; type its full path") from error
+        raise UsageError(f"{typed!r} cannot be resolved; type its full path") from error
 
 
 def _within(path: Path, root: Path) -> bool:

@@ -1,8 +1,8 @@
-"""How often the password may be tried: ever more slowly, and nobody is locked out.
+"""How often the password may be tried: ever more slowly, but no one is locked out.
 
-Tries are counted for the address they come from and for the one account that there is, so neither
-many tries from one place nor a few from each of many get far. A browser that has logged in before
-has a count of its own: while somebody tries passwords, its owner still gets in at once.
+Tries are counted for their address and for the one account, so neither many tries from one place
+nor a few from each of many get far. A browser that has logged in before has its own count: while
+someone tries passwords, its user still gets in at once.
 """
 
 import math
@@ -41,14 +41,14 @@ class _Tries:
 
 @dataclass
 class LoginLimit:
-    """The tries of late. `clock` gives seconds."""
+    """Recent tries. `clock` gives seconds."""
 
     clock: Callable[[], float] = time.monotonic
     _tries: OrderedDict[str, _Tries] = field(default_factory=OrderedDict)
     _known: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def begin(self, place: str, cookie: str = "") -> None:
-        """Count one try. Raises `RefusedError` when it comes too soon; that one is not counted."""
+        """Count one try. Raises `RefusedError` when it comes too soon; then it is not counted."""
         now, keys = self.clock(), self._keys(place, cookie)
         found = [self._of(key) for key in keys]
         wait = max(
@@ -62,7 +62,7 @@ class LoginLimit:
             tries.count, tries.last = tries.count + 1, now
 
     def succeed(self, place: str, cookie: str = "") -> bytes:
-        """Take back the count of a try that was right; the cookie by which its browser is known."""
+        """Uncount a try that was right; returns the cookie by which its browser is known."""
         for key in self._keys(place, cookie):
             tries = self._of(key)
             tries.count = max(0, tries.count - 1) if key == _ACCOUNT else 0

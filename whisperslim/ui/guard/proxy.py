@@ -1,7 +1,7 @@
-"""Who a request comes from, and by what name the app was asked: a proxy's word, or nobody's.
+"""Who sent a request and under which name of the app, as a trusted proxy says or as it is seen.
 
-`X-Forwarded-For` and its like are set by whoever sends them. They are believed from the one address
-that the owner named as a proxy, and taken away from every request, since Gradio reads some itself.
+`X-Forwarded-For` and its like can be set by any sender. They are trusted from the one address that
+the owner named as a proxy, and removed from every request, since Gradio reads some itself.
 """
 
 import ipaddress
@@ -14,13 +14,13 @@ _SCHEMES = frozenset({"http", "https"})
 _NAME = r"[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9.])?"
 _HOST = re.compile(rf"({_NAME}|\[[0-9a-f:.]{{2,45}}\])(:\d{{1,5}})?", re.IGNORECASE)
 _SAID_BY_PROXIES = re.compile(rb"forwarded|x-(forwarded|real|original)-.*|x-gradio-server")
-_IPV6_NETWORK = 64  # bits of an IPv6 address that name a customer; the rest is theirs to choose
+_IPV6_NETWORK = 64  # bits of an IPv6 address that identify a customer, who can choose the rest
 
 
 def as_seen(scope: Scope, proxy: str | None) -> Scope:
     """The request as the browser made it, without any header that speaks for somebody else.
 
-    Raises `RefusedError` when the app was asked for by something that is no name.
+    Raises `RefusedError` when the request's host is not a name.
     """
     headers = [pair for pair in scope["headers"] if not _SAID_BY_PROXIES.fullmatch(pair[0])]
     seen = {**scope, "headers": headers}
@@ -47,7 +47,7 @@ def is_host(name: str) -> bool:
 
 
 def address_of(scope: Scope) -> str:
-    """The address at the other end of the connection, or what the proxy said it was."""
+    """The address at the other end of the connection, or the one that the proxy reports."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 
@@ -61,7 +61,8 @@ def place_of(scope: Scope) -> str:
 
 
 def _believe(seen: Scope, said: Scope) -> None:
-    # A proxy adds the address it was asked from at the end; all before it came with the request.
+    # A proxy appends the address that it was contacted from; everything before came with the
+    # request.
     chain = [value for each, value in said["headers"] if each == b"x-forwarded-for"]
     sender = b",".join(chain).rpartition(b",")[2].decode("latin-1").strip()
     if is_address(sender):

@@ -1,4 +1,4 @@
-"""What a request gets that goes no further, and the one way to answer it."""
+"""Refused requests, and how they are answered."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -14,14 +14,14 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    # No page of another site may show this one in a frame and borrow its clicks.
+    # No page of another site may show this one in a frame and misuse its clicks.
     (
         b"content-security-policy",
         b"object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
     ),
 )
 # Gradio copies the request's headers, the cookie of a login among them, into its ranged answers. So
-# no other header of an answer is passed on, and none of these reaches Gradio with such a request.
+# no other header of an answer is passed on, and none of these reaches Gradio in such a request.
 PASSED = frozenset(
     b"accept-ranges allow cache-control content-disposition content-encoding content-length"
     b" content-range content-type etag last-modified location set-cookie transfer-encoding"
@@ -30,9 +30,9 @@ PASSED = frozenset(
 
 
 class RefusedError(Exception):
-    """A request that goes no further: its status, and a sentence for whoever made it.
+    """A refused request: its status, and a sentence for the sender.
 
-    With `retry_after`, the seconds after which the same request may be let through.
+    With `retry_after`, the seconds after which the same request may be accepted.
     """
 
     def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
@@ -46,18 +46,18 @@ class Answer:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.status: int | None = None
-        self.on_success: Callable[[], bytes] | None = None  # what then is set as a cookie
+        self.on_success: Callable[[], bytes] | None = None  # a cookie to set with the answer
         self.encrypted = False  # cookies are then sent over https alone
         self._scope, self._receive, self._send = scope, receive, send
         self._refused = False
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Pass Gradio's answer on, unless a refusal has taken its place."""
+        """Pass Gradio's answer on, unless the request was refused."""
         if not self._refused:
             await self._pass_on(message)
 
     async def refuse(self, refused: RefusedError) -> None:
-        """Answer with a refusal, where nothing has been answered yet."""
+        """Answer with a refusal, unless an answer has begun."""
         self._refused = True
         if self.status is None:
             answer = PlainTextResponse(str(refused), refused.status, refused.headers)

@@ -1,7 +1,7 @@
-"""Stands before Gradio: lets through what the page itself asks, within limits, and no more.
+"""In front of Gradio: lets through what the page itself requests, within limits, and no more.
 
 Every handler of a Gradio app is a public address, and Gradio has addresses that this page does not
-use, some of which fetch whatever they are asked to. So only those in `_OPEN` exist here.
+use, some of which fetch any given URL. So only those in `_OPEN` exist here.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from whisperslim.ui.guard.uploads import clear_old
 JSON_BYTES = 4_000_000  # 7 s of sound in base64 at 96 kHz, twice
 _LOGIN_BYTES = 10_000
 _MOST_VALUES, _DEEPEST = 100_000, 40  # of one JSON body
-_LARGEST_WHOLE = 2**53  # a browser's numbers are exact up to here
-_CLEAR_SECONDS = 60.0  # between looks for what is to be cleared away
+_LARGEST_WHOLE = 2**53  # a browser's integers are exact up to here
+_CLEAR_SECONDS = 60.0  # between checks for files to clear away
 _PIECE_SECONDS, _JSON_SECONDS, _UPLOAD_SECONDS = (
     30.0,
     60.0,
     900.0,
-)  # a body's longest pause, and all
-_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux' own limits
+)  # a body's longest pause, and its total time
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux's own limits
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 
@@ -51,8 +51,8 @@ _OPEN = {
         r"/(login|gradio_api/(queue/join|run/[\w-]+|upload|component_server|cancel|reset))/?"
     ),
 }
-# Asked whether somebody is logged in before their body is read. Of these, Gradio answers `cancel`,
-# `reset` and `heartbeat` to anybody.
+# For these, the login is checked before the body is read. Gradio itself answers `cancel`, `reset`
+# and `heartbeat` to anyone.
 _FOR_KNOWN = re.compile(rf"POST (?!/login).*|GET {_API}/heartbeat/.*")
 _UNSECURE, _SECURE = "access-token-unsecure-", "access-token-"
 
@@ -61,9 +61,9 @@ _UNSECURE, _SECURE = "access-token-unsecure-", "access-token-"
 class Gate:
     """An ASGI layer in front of `app`.
 
-    `hosts` are the names it answers to, None for any; with `any_address`, to every IP address, too.
-    `uploads` is the folder they are kept in, `events` those of the page, `proxy` the address whose
-    word on where a request came from is taken; with `login`, what Gradio leaves open is closed.
+    `hosts` are the names it answers to, None for any; with `any_address`, also every IP address.
+    `uploads` is their folder, `events` those of the page, `proxy` the address trusted on where a
+    request came from; with `login`, what Gradio leaves open is closed.
     """
 
     app: App
@@ -93,9 +93,9 @@ class Gate:
         except RefusedError as refused:
             await answer.refuse(refused)
         except ClientDisconnect:
-            return  # a body that was not sent to its end
+            return  # a body that was not sent completely
         except RuntimeError as error:
-            # Gradio says in the stream of a session that is not there that it is not, then raises.
+            # Gradio reports an unknown session in its stream, then raises.
             if not isinstance(error.__cause__, HTTPException):
                 raise
             await answer.send({"type": "http.response.body", "body": b""})
@@ -148,7 +148,7 @@ class Gate:
                 files = form.feed(data, ends=ended and message["type"] == "http.request")
                 self._room.take(upload, len(data), files)
             except RefusedError as refused:
-                await answer.refuse(refused)  # before Gradio makes an error of it
+                await answer.refuse(refused)  # before Gradio turns it into an error
                 raise
             return message
 
@@ -160,10 +160,10 @@ class Gate:
 
     def _check_host(self, seen: Scope) -> None:
         if not goes_by(header(seen, b"host"), self.hosts, any_address=self.any_address):
-            raise RefusedError(403, "this app does not go by that name; open it by its address")
+            raise RefusedError(403, "this app is not known by that name; open it by its address")
 
     async def _is_known(self, seen: Scope) -> bool:
-        """Whether Gradio takes the sender for somebody who is logged in."""
+        """Whether Gradio accepts the sender as logged in."""
         found: list[int] = []
 
         async def note(message: MutableMapping[str, Any]) -> None:
@@ -181,7 +181,7 @@ class Gate:
             return
         self._cleared = now
         self._room.begin_count()
-        # Many files take long to look at, and other requests wait for this thread.
+        # Many files take long to check, and other requests wait for this thread.
         self._room.end_count(await asyncio.to_thread(clear_old, self.uploads, self.wall_clock()))
 
 
@@ -190,7 +190,7 @@ def check_address(method: str, path: str) -> None:
     wanted = _OPEN.get(method)
     if wanted is None or not wanted.fullmatch(path) or not _is_path(path):
         raise RefusedError(404, "there is nothing at this address")
-    # Gradio would fetch what follows `file=` when it is an address itself.
+    # Gradio would fetch what follows `file=` when it is a URL.
     if path.startswith(f"{_API}/file=") and "://" in unquote(path):
         raise RefusedError(404, "there is nothing at this address")
     if path.startswith(f"{_API}/heartbeat/"):
@@ -198,9 +198,9 @@ def check_address(method: str, path: str) -> None:
 
 
 def check_json(body: bytes) -> Any:
-    """What a body holds: JSON as a browser sends it, shallow and of finite numbers, else refused.
+    """A body's content: JSON as a browser sends it, shallow and with finite numbers, else refused.
 
-    A file is named by a path on this computer; Gradio would fetch an address in its place.
+    Files are named by paths on this computer; Gradio would fetch a URL in their place.
     """
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
@@ -214,7 +214,7 @@ def check_json(body: bytes) -> Any:
         if isinstance(each, int) and abs(each) > _LARGEST_WHOLE:
             raise RefusedError(400, "the request holds a number that is too large")
         if isinstance(each, dict) and _is_remote(each.get("path")):
-            raise RefusedError(400, "a file is named by where it was uploaded to")
+            raise RefusedError(400, "a file must be named by the path of its upload")
         if isinstance(each, str) and not _is_text(each):
             raise RefusedError(400, "the request holds text that is not Unicode")
     return value
@@ -225,7 +225,7 @@ def _is_remote(path: object) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    # Half of a pair of UTF-16: JSON can hold it, no file and no answer can.
+    # Half of a UTF-16 pair: valid in JSON, but not in a file or an answer.
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
@@ -241,13 +241,13 @@ def _values(value: Any) -> Iterator[tuple[Any, int]]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _check_origin(seen: Scope) -> None:
-    """A page of another site must not press buttons here; browsers say whose page it was.
+    """A page of another site must not press buttons here; browsers send the origin.
 
-    Where they say it of every request, nothing but the page itself may be opened from elsewhere.
+    Where they send it with every request, only the page itself may be opened from elsewhere.
     """
     own = is_own_page(header(seen, b"origin"), header(seen, b"host"))
     from_elsewhere = header(seen, b"sec-fetch-site") in ("cross-site", "same-site")
@@ -256,7 +256,7 @@ def _check_origin(seen: Scope) -> None:
 
 
 def _is_path(path: str) -> bool:
-    """Whether a file system could hold this, and every part of it."""
+    """Whether a file system could hold this name and every part of it."""
     encoded = path.encode()
     short = len(encoded) <= _LONGEST_PATH and all(
         len(part) <= _LONGEST_NAME for part in encoded.split(b"/")
@@ -265,15 +265,15 @@ def _is_path(path: str) -> bool:
 
 
 def _as_asked(seen: Scope) -> Scope:
-    """A request without a body, without headers that Gradio would copy into its answer."""
+    """A request without body and without headers that Gradio would copy into its answer."""
     headers = [pair for pair in seen["headers"] if pair[0] not in PASSED]
     wanted = _RANGE.fullmatch(header(seen, b"range"))
     if not wanted or (wanted[2] and int(wanted[2]) < int(wanted[1])):
         headers = [pair for pair in headers if pair[0] != b"range"]
     if not str(seen["path"]).startswith("/logout"):
         return {**seen, "headers": headers}
-    # Everybody has the same name here, and Gradio would end the sessions of all with that name. Of
-    # a single one it ends what the cookie for https says, so that of http takes its place.
+    # Everyone logs in with the same name, and Gradio would end all sessions of that name. It ends a
+    # single one by the cookie for https, so that of http is put in its place.
     cookies = _cookies(seen)
     for name, value in tuple(cookies.items()):
         if name.startswith(_UNSECURE):
@@ -290,7 +290,7 @@ def _cookies(seen: Scope) -> dict[str, str]:
 
 
 async def _next(receive: Receive, begun: float, most: float) -> MutableMapping[str, Any]:
-    """What comes next of a body that began at `begun`, within `most` seconds for all of it."""
+    """The next part of a body that began at `begun`, within `most` seconds in total."""
     left = min(_PIECE_SECONDS, begun + most - time.monotonic())
     try:
         return await asyncio.wait_for(receive(), max(0.0, left))
@@ -313,7 +313,7 @@ async def _body(receive: Receive, most: int) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body once more, then what comes after it, such as the end of the connection."""
+    """Replays the body, then what follows it, such as the end of the connection."""
     left = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> MutableMapping[str, Any]:

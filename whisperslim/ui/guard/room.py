@@ -1,7 +1,7 @@
-"""How much may be uploaded: places are taken before a body is read, and counted while it comes.
+"""How much may be uploaded: room is reserved before a body is read, and counted while it arrives.
 
-Nothing here looks at the disk. What lies there is said by whoever clears it away, once a minute;
-what came since is added to that.
+Nothing here reads the disk. What is stored is reported once a minute by the code that clears it
+away; what came since is added.
 """
 
 import time
@@ -16,17 +16,17 @@ from whisperslim.ui.guard.refusals import RefusedError
 from whisperslim.ui.guard.uploads import KEPT_SECONDS, Kept
 
 UPLOAD_BYTES = 50_000_000  # of one upload: five minutes of a studio's WAV
-KEPT_BYTES = 2_000_000_000  # of all uploads not yet cleared away, which they are after an hour
+KEPT_BYTES = 2_000_000_000  # of all uploads not yet cleared away, which happens after an hour
 KEPT_FILES = 2000  # likewise
-FILES_OF_ONE = 500  # in an hour, from one place
-UPLOADS_OF_ONE = 8  # at once, from one place; our choice, as are the figures above
+FILES_OF_ONE = 500  # in an hour, from one address
+UPLOADS_OF_ONE = 8  # at once, from one address; our choice, as the figures above
 _MULTIPART_BYTES = 1_000_000  # around the file itself
 _MB = 1_000_000
 
 
 @dataclass
 class Upload:
-    """A body on its way: what was reserved for it, and what has come of it."""
+    """A body being uploaded: what was reserved for it, and what has arrived."""
 
     place: str
     reserved: int
@@ -36,17 +36,17 @@ class Upload:
 
 @dataclass
 class Room:
-    """What is kept, what has come since that was counted, and what is reserved."""
+    """What is stored, what has arrived since that was counted, and what is reserved."""
 
     clock: Callable[[], float] = time.monotonic
     _kept: Kept = field(default_factory=Kept)
     _since: list[Kept] = field(default_factory=list)  # one for each body that has ended
-    _counted: int = 0  # of `_since`, what the count under way will find
+    _counted: int = 0  # the part of `_since` that the current count will find
     _open: list[Upload] = field(default_factory=list)
-    _made: deque[tuple[float, str, int]] = field(default_factory=deque)  # when, where from, files
+    _made: deque[tuple[float, str, int]] = field(default_factory=deque)  # time, sender, files
 
     def reserve(self, place: str, length: int | None) -> Upload:
-        """Room for a body of `length` bytes, of the largest there may be when that is unknown.
+        """Room for a body of `length` bytes; of the largest size when that is unknown.
 
         Raises `RefusedError` when there is none.
         """
@@ -55,7 +55,7 @@ class Room:
             raise RefusedError(413, f"an upload has up to {UPLOAD_BYTES // _MB} MB")
         if sum(each.place == place for each in self._open) >= UPLOADS_OF_ONE:
             raise RefusedError(
-                429, f"up to {UPLOADS_OF_ONE} uploads may be on their way at once", 5
+                429, f"up to {UPLOADS_OF_ONE} uploads are accepted at once; wait for one to end", 5
             )
         upload = Upload(place, largest if length is None else length)
         reserved = sum(max(each.reserved, each.bytes) for each in self._open)
@@ -66,9 +66,9 @@ class Room:
         return upload
 
     def take(self, upload: Upload, size: int, files: int) -> None:
-        """Count what has come of it: `size` more bytes and `files` more files.
+        """Count what has arrived: `size` more bytes and `files` more files.
 
-        Raises `RefusedError` at more than there is room for.
+        Raises `RefusedError` when that exceeds the room.
         """
         upload.bytes += size
         if upload.bytes > UPLOAD_BYTES + _MULTIPART_BYTES:
@@ -78,18 +78,20 @@ class Room:
             upload.files += 1
 
     def end(self, upload: Upload) -> None:
-        """It is done, or will not be: what has come of it stays, the rest is free again."""
+        """It has ended: what arrived stays counted, the rest is free again."""
         self._open.remove(upload)
         self._since.append(Kept(upload.bytes, upload.files))
         if upload.files:
             self._made.append((self.clock(), upload.place, upload.files))
 
     def begin_count(self) -> None:
-        """The disk is looked at from now on."""
+        """The disk is counted from now on."""
         self._counted = len(self._since)
 
     def end_count(self, kept: Kept) -> None:
-        """What lay there. A body that ended meanwhile may be in it or not, so it stays counted."""
+        """The stored amount. A body that ended meanwhile may be included or not, so it stays
+        counted.
+        """
         self._kept = kept
         del self._since[: self._counted]
 
@@ -114,9 +116,9 @@ class Room:
 
 
 class Form:
-    """A form as a browser sends files, looked at while it passes. Anything else is refused.
+    """A form as a browser sends files, checked while it passes. Anything else is refused.
 
-    Gradio's own reader counts no files before they are written, and breaks at fields that are no
+    Gradio's own reader counts files only once they are written, and fails at fields that are not
     files.
     """
 
@@ -141,7 +143,7 @@ class Form:
             raise _no_form() from error
 
     def feed(self, data: bytes, *, ends: bool) -> int:
-        """Look at what comes next: the number of files that begin in it."""
+        """Check the next part; returns the number of files that begin in it."""
         before = self._files
         try:
             self._parser.write(data)
@@ -173,4 +175,4 @@ class Form:
 
 
 def _no_form() -> RefusedError:
-    return RefusedError(400, "an upload is a form of files")
+    return RefusedError(400, "an upload must be a form with files")

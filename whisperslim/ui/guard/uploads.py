@@ -1,6 +1,6 @@
-"""The app's own folder for what it keeps for a while: uploads, recordings, files to save.
+"""The app's own folder for temporary files: uploads, recordings, files to save.
 
-<temporary folder>/whisperslim-app-*/lock     locked as long as the app lives
+<temporary folder>/whisperslim-app-*/lock     locked as long as the app runs
 <temporary folder>/whisperslim-app-*/files    what is kept
 """
 
@@ -26,10 +26,10 @@ _held: dict[Path, Lock] = {}  # the folders of this process
 
 
 def make_own_folder() -> Path:
-    """A new folder for files, removed when this process ends in the ordinary way.
+    """A new folder for files, removed when this process ends normally.
 
     Folders of apps that ended without removing theirs are removed first. Raises `RunError` when the
-    disk takes none.
+    disk refuses it.
     """
     place = Path(tempfile.gettempdir())
     remove_stale(place)
@@ -38,27 +38,27 @@ def make_own_folder() -> Path:
         _held[folder] = Lock(folder / _LOCK)
         _held[folder].take(math.inf)
         atexit.register(_remove, folder)
-        # Only now: a folder without is still being made, though nobody may have locked it yet.
+        # Only now: a folder without this file is still being made, even if it is not locked yet.
         (folder / _FILES).mkdir()
     return folder / _FILES
 
 
 def remove_on_termination() -> None:
-    """Remove the folders also when the process is ended by SIGTERM or by its terminal's closing.
+    """Remove the folders also when the process is ended by SIGTERM or by closing its terminal.
 
-    For a main thread that stays in Python: in another's loop the signal would wait with it. A
-    signal that somebody handles already is left alone.
+    For a main thread that stays in Python: inside native code the signal would have to wait. A
+    signal that has a handler already is left alone.
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no terminal that hangs up
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no such signal
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _remove_and_end)
 
 
 def remove_stale(place: Path) -> None:
-    """Remove this user's folders in `place` whose app lives no more."""
+    """Remove this user's folders in `place` whose app has ended."""
     for folder in place.glob(f"{_PREFIX}*"):
         lock = _taken_over(folder)
         if lock is not None:
@@ -67,24 +67,24 @@ def remove_stale(place: Path) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """What lies in a folder."""
+    """The contents of a folder."""
 
     bytes: int = 0
     files: int = 0
 
 
 def clear_old(folder: Path, now: float) -> Kept:
-    """Remove what lay below `folder` for `KEPT_SECONDS` at `now`, a Unix time; what is left.
+    """Remove what was in `folder` for `KEPT_SECONDS` at `now`, a Unix time; returns what is left.
 
-    Gradio clears away by itself only what it has a note of, and an upload that broke off is no
-    part of that. It makes a folder for each file; those go when they are as old and empty.
+    Gradio itself only clears away files that it knows, which broken uploads are not. It makes a
+    folder for each file; those are removed when they are as old and empty.
     """
     size = files = 0
     for root, folders, names in os.walk(folder, topdown=False):
         for path in (Path(root, name) for name in (*names, *folders)):
             with suppress(FileNotFoundError):  # gone since it was listed
                 about = path.lstat()
-                # A copy has the time of its original for its last writing: that says nothing.
+                # A copy keeps its original's modification time, so that cannot be used.
                 old = now - about.st_ctime > KEPT_SECONDS
                 if stat.S_ISDIR(about.st_mode):
                     _remove_if_empty(path, old)
@@ -97,7 +97,7 @@ def clear_old(folder: Path, now: float) -> Kept:
 
 def _remove_if_empty(folder: Path, old: bool) -> None:
     if old:
-        with suppress(OSError):  # it holds something
+        with suppress(OSError):  # it is not empty
             folder.rmdir()
 
 
@@ -128,10 +128,11 @@ def _remove(folder: Path) -> None:
 
 
 def _remove_with(folder: Path, lock: Lock) -> None:
-    # The lock goes last: without it nobody would remove what could not be removed now.
+    # The lock is removed last: without it, nothing would later remove what could not be removed
+    # now.
     shutil.rmtree(folder / _FILES, ignore_errors=True)
     removed = not (folder / _FILES).exists()
-    lock.close()  # Windows removes no file that is open
+    lock.close()  # Windows does not remove open files
     if removed:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -144,11 +145,11 @@ def _remove_and_end(number: int, frame: FrameType | None) -> None:
 
 
 def _leave_to_parent() -> None:
-    """A forked child ends without its parent's folders, and does not keep them locked."""
+    """A forked child neither removes its parent's folders nor keeps them locked."""
     for lock in _held.values():
         lock.close()
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):  # Windows forks no process
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,1 +1,1 @@
-"""Pieces of a page that several tabs draw with."""
+"""Parts of a page that several tabs use."""

@@ -1,4 +1,4 @@
-"""Figures of a run in progress. Text takes the page's colors through the style sheet."""
+"""Charts of a run in progress. Text takes the page's colors from the style sheet."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -8,11 +8,11 @@ from plotly import graph_objects as go
 from whisperslim.jobs.run.view import RunView, Series
 from whisperslim.ui.parts.markup import text
 
-# Readable on white and on near-black alike (contrast over 3 on both), apart without red-green.
+# Readable on white and on near-black (contrast over 3 on both), distinct without red-green.
 LINES = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#0284c7", "#65a30d", "#7c3aed")
 GREY = "#7b8ba3"
 STACKS = ("encoder", "decoder")
-"""Stacks with a figure of their own, which a model without one leaves empty and hidden."""
+"""Stacks with their own figure, which is hidden for a model without that stack."""
 GRID = "rgba(128,140,160,0.22)"
 _DASHES = ("solid", "dot", "dash", "dashdot")
 _MODEBAR = [
@@ -26,7 +26,7 @@ _MODEBAR = [
     "resetScale",
     "toggleSpikelines",
 ]
-# A chart with terms this far apart says more on a logarithmic axis.
+# Terms this far apart are easier to read on a logarithmic axis.
 _LOG_RATIO = 50.0
 
 
@@ -51,7 +51,7 @@ def figure(height: int) -> go.Figure:
 
 
 def loss_figure(view: RunView) -> go.Figure:
-    """Every loss term over the steps; a later stage goes on where the one before ended."""
+    """Every loss term over the steps; a later stage continues where the one before ended."""
     made = figure(320)
     offsets = _offsets(view.losses)
     colors = _colors([name.partition("/")[2] for name in view.losses])
@@ -62,7 +62,7 @@ def loss_figure(view: RunView) -> go.Figure:
                 x=[offsets[stage] + step for step in series.steps],
                 y=series.values,
                 name=text(term),
-                # One entry for all stages of a term: their dashes set them apart.
+                # One entry for all stages of a term: their dashes differ.
                 legendgroup=text(term),
                 showlegend=text(term) not in [trace.name for trace in made.data],
                 hovertemplate="step %{x}<br>%{y:.4g}<extra>"
@@ -139,7 +139,7 @@ def short_source(source: str) -> str:
 
 
 def short_sets(data: str) -> str:
-    """The same of several sources, as one string joins them."""
+    """The same for several sources joined in one string."""
     return " + ".join(short_source(source) for source in data.split(" + "))
 
 

@@ -29,5 +29,5 @@ def demo_clip(name: object) -> tuple[Path, str]:
     """The file and text of one clip. Raises `DataError` for a name that is not in the list."""
     clips = demo_clips()
     if not isinstance(name, str) or name not in clips:
-        raise DataError(f"{name!r} is not one of the demo clips; choose one from the list")
+        raise DataError(f"{name!r} is not a demo clip; choose one from the list")
     return CLIPS_FOLDER / name, clips[name]

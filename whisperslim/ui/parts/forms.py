@@ -18,7 +18,7 @@ Control = gr.Checkbox | gr.Dropdown | gr.Number | gr.Slider | gr.Textbox
 Offered = str | tuple[str, str]
 """A suggestion: a value, or what people call it and the value."""
 
-# A slider with more stops than this cannot be set by hand.
+# A slider with more stops than this is hard to set by hand.
 _MOST_STOPS = 1000
 
 
@@ -52,7 +52,7 @@ def make_input(
 ) -> FieldInput:
     """A control for one field, in the Blocks context now open.
 
-    `suggestions` turns a text field into a list that also takes other text.
+    With `suggestions`, a text field becomes a list that also accepts other text.
     """
     common: dict[str, Any] = {
         "label": label_of(dotted, spec),
@@ -64,18 +64,18 @@ def make_input(
 
 
 def label_of(dotted: str, spec: FieldSpec) -> str:
-    """The declared label, or the field's own name in words; with the unit."""
+    """The declared label, or the field's name as words; with the unit."""
     name = spec.label or dotted.rpartition(".")[2].replace("_", " ").capitalize()
     return f"{name} ({spec.unit})" if spec.unit and spec.unit.lower() not in name.lower() else name
 
 
 def to_widget(value: Any) -> Any:
-    """A recipe value as a control shows it: lists are one entry a line."""
+    """A recipe value as a control shows it: lists have one entry per line."""
     return "\n".join(value) if isinstance(value, (list, tuple)) else value
 
 
 def to_value(shown: Any, default: Any) -> Any:
-    """What a control holds as a recipe value; what cannot be one is left for the recipe's check."""
+    """A control's content as a recipe value; what cannot be one is left to the recipe's check."""
     if isinstance(default, (list, tuple)):
         if isinstance(shown, list):
             return shown
@@ -117,9 +117,9 @@ def chosen_method(fields: Sequence[FieldInput], shown: Values) -> str:
 
 
 def show_values(fields: Sequence[FieldInput], values: Mapping[str, Any], method: str) -> Updates:
-    """Puts `values` into the form and takes old problems away.
+    """Puts `values` into the form and removes old problems.
 
-    Controls of other methods are left as they are.
+    Controls of other methods do not change.
     """
     return {
         f.component: fresh(f, value=_shown(f.spec, values[f.dotted]))
@@ -141,12 +141,12 @@ def show_problems(
 
 
 def wrong(problem: str) -> Any:
-    """An update that marks a control and says what is wrong in place of its help."""
+    """An update that marks a control and shows the problem in place of its help."""
     return gr.update(info=f"⚠ {problem}", elem_classes=["ws-wrong"])
 
 
 def fresh(field: FieldInput, **changes: Any) -> Any:
-    """An update that brings a control's help back and takes its mark away."""
+    """An update that restores a control's help and removes its mark."""
     return gr.update(info=field.spec.help, elem_classes=[], **changes)
 
 
@@ -192,7 +192,7 @@ def _number(spec: FieldSpec, default: float, common: dict[str, Any]) -> Control:
     if _slidable(spec):
         bounds: Any = {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
         return gr.Slider(value=default, buttons=[], **bounds, **common)
-    # No bounds on the control: the recipe's own check answers, beside the field.
+    # No bounds on the control: the recipe's own check reports beside the field.
     return gr.Number(value=default, **common)
 
 

@@ -56,7 +56,7 @@ def note(message: str, tone: str = "plain") -> str:
 
 
 def empty(title: str, message: str) -> str:
-    """What stands where there is nothing yet."""
+    """A placeholder where there is nothing yet."""
     return f'<div class="ws-empty"><strong>{text(title)}</strong><span>{text(message)}</span></div>'
 
 

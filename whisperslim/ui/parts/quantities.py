@@ -1,4 +1,4 @@
-"""Quantities as people read them."""
+"""Quantities in readable form."""
 
 
 def megabytes(size: float | None) -> str:
@@ -14,7 +14,7 @@ def millions(count: float) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A fraction as per cent."""
+    """A fraction as a percentage."""
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
@@ -33,7 +33,7 @@ def duration(seconds: float | None) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Two fractions as per cent, the unit said once."""
+    """Two fractions as percentages with one unit."""
     return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 

@@ -10,7 +10,7 @@ STYLE_SHEET = ASSETS / "app.css"
 COMPARE_SHEET = ASSETS / "compare.css"
 _KEYS = ASSETS / "keys.js"
 
-# File subset -> code points, as the font's own style sheet divides them.
+# File subset -> code points, as in the font's own style sheet.
 _SUBSETS = {
     "devanagari": "U+0900-097F,U+1CD0-1CF9,U+200C-200D,U+20A8,U+20B9,U+20F0,U+25CC,U+A830-A839,"
     "U+A8E0-A8FF,U+11B00-11B09",
@@ -88,7 +88,7 @@ def theme() -> gr.themes.Base:
 
 
 def page_head() -> str:
-    """The `<head>` additions: fonts as data, so that no file need be opened to requests."""
+    """The `<head>` additions: fonts as data, so that no file has to be served."""
     keys = _KEYS.read_text("utf-8")
     return f"<style>\n{font_faces()}\n</style>\n{_CAPABILITIES}<script>{keys}</script>"
 

@@ -1,4 +1,4 @@
-"""What handlers take from the page and give back to it: values by component, never by position."""
+"""What handlers take from the page and return to it: values by component, never by position."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -13,13 +13,13 @@ Updates = dict[Block, Any]
 """Component -> its new value, or `gr.update(...)`. Components left out stay as they are."""
 
 Values = Mapping[Block, Any]
-"""Component -> what it holds, as Gradio gives it to a handler whose inputs are a set."""
+"""Component -> its value, as Gradio passes it to a handler whose inputs are a set."""
 
 
 def unchanged() -> Updates:
     """No component changes: what a handler returns instead of an empty dict.
 
-    Gradio takes an empty dict for too few values and raises. Not to be merged with updates.
+    Gradio treats an empty dict as too few values and raises. Do not merge it with updates.
     """
     nothing: Updates = gr.skip()
     return nothing
@@ -31,7 +31,7 @@ def inputs_of(kind: type, components: object) -> set[Block]:
 
 
 def read(kind: type[T], components: object, values: Values) -> T:
-    """A `kind`, a dataclass, of what the components of the same names hold.
+    """A `kind`, a dataclass, with the values of the components of the same names.
 
     The values are unchecked: a browser may send anything.
     """

@@ -1,4 +1,4 @@
-"""What the Record tab does, without its components: every call reads the disk and trusts nothing.
+"""The logic of the Record tab, without its components: every call reads the disk and checks it.
 
 So a reloaded page, a second tab and a restarted app all see what has been recorded.
 """
@@ -36,7 +36,7 @@ _RULE = "Every fifth sentence is kept for the test set."
 
 
 def listen(path: str) -> "CheckedTake":
-    """As `take_check.check_take`, which brings torch."""
+    """As `take_check.check_take`, which imports torch."""
     load_libraries()
     from whisperslim.speech.recording.take_check import check_take
 
@@ -45,22 +45,24 @@ def listen(path: str) -> "CheckedTake":
 
 @dataclass(frozen=True)
 class RecordingDesk:
-    """The corpora recorded here, under `root`. `listen` decodes and checks a recording."""
+    """The corpora recorded here, in `root`. `listen` decodes and checks a recording."""
 
     root: Path
     listen: Callable[[str], "CheckedTake"] = listen
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of every corpus, the last worked on first; damaged ones say so."""
+        """(label, name) of every corpus, the last used first; damaged ones are marked."""
         return [(self._label(name), name) for name in session_names(self.root)]
 
     def create(self, name: object, speaker: object, file: object) -> RecordingSession:
-        """Begin a corpus on the sentences of a text file, or on those supplied when it is None."""
+        """Start a corpus with the sentences of a text file, or with the supplied ones when it is
+        None.
+        """
         prompts = list(demo_clips().values())
         if file is not None:
             if not isinstance(file, str) or not file:
-                raise UsageError("the sentences come as a text file")
+                raise UsageError("the sentences must be in a text file")
             prompts = read_prompts(Path(file))
         with self._lock:
             wanted = checked_name(str(name).strip())
@@ -72,7 +74,7 @@ class RecordingDesk:
             return open_session(self.root, checked_name(name))
 
     def first(self) -> tuple[RecordingSession | None, list[str]]:
-        """The corpus last worked on that can be opened, and what is wrong with any before it."""
+        """The last used corpus that can be opened, and what is wrong with newer ones."""
         problems: list[str] = []
         for name in session_names(self.root):
             try:
@@ -107,12 +109,12 @@ class RecordingDesk:
 def whole(sentence: object) -> int:
     """A number as the page sends it. Raises `UsageError`."""
     if isinstance(sentence, bool) or not isinstance(sentence, int):
-        raise UsageError("a sentence is asked for by its number")
+        raise UsageError("a sentence is chosen by its number")
     return sentence
 
 
 def step(session: RecordingSession, sentence: object, by: int) -> int:
-    """The sentence `by` further on, kept within the corpus."""
+    """The sentence `by` further on, limited to the corpus."""
     return min(max(whole(sentence) + by, 0), len(session.prompts) - 1)
 
 
@@ -127,7 +129,7 @@ def prompt_html(session: RecordingSession, sentence: int) -> str:
 
 
 def state_html(session: RecordingSession, sentence: int) -> str:
-    """Whether the sentence has been read, and what is wrong with a recording that is damaged."""
+    """Whether the sentence is recorded, and what is wrong with a damaged recording."""
     try:
         session.samples(sentence)
     except DataError as error:
@@ -139,14 +141,14 @@ def state_html(session: RecordingSession, sentence: int) -> str:
 
 
 def saved_html(sentence: int, take: Take, heard: "CheckedTake") -> str:
-    """What was kept just now, and what is doubtful about it."""
+    """What was just saved, and any doubts about it."""
     facts = f"Sentence {sentence + 1}, {duration(take.seconds)}, level {heard.level:.0f} dB"
     doubts = "".join(note(f"It is {doubt}. Or keep it.", "wait") for doubt in heard.doubts)
     return _state(pill("saved", "good"), facts) + doubts
 
 
 def progress_html(session: RecordingSession) -> str:
-    """How far the corpus is, where it lies and what Compress takes."""
+    """Progress of the corpus, its folder, and the manifest for Compress."""
     takes = session.takes()
     done, every = len(takes), len(session.prompts)
     spoken = sum(take.seconds for take in takes.values())
@@ -156,7 +158,7 @@ def progress_html(session: RecordingSession) -> str:
     return (
         f'<div class="ws-card">{bar(done / every, "Sentences recorded")}'
         f'<div class="ws-facts">{facts}{speaker}</div>'
-        f'<p class="ws-small">{end} Saved at once after each sentence, in</p>'
+        f'<p class="ws-small">{end} Each sentence is saved at once, in</p>'
         f'<p class="ws-small ws-wrap ws-flat"><code>{text(session.manifest)}</code></p></div>'
         f"{_damaged_note(session)}"
     )
@@ -168,7 +170,7 @@ def _damaged_note(session: RecordingSession) -> str:
 
 
 def sources(session: RecordingSession) -> tuple[str, str]:
-    """(train, test) as a recipe names them; the second is empty while no sentence is in it.
+    """(train, test) as a recipe names them; the second is empty while it has no sentence.
 
     Raises `UsageError` when there is nothing to train on.
     """
@@ -179,7 +181,7 @@ def sources(session: RecordingSession) -> tuple[str, str]:
 
 
 def heard_again(session: RecordingSession, sentence: int) -> tuple[int, np.ndarray] | None:
-    """A recording for the page's player, from the disk; None when there is none to be heard."""
+    """A recording from disk for the page's player; None when there is none to play."""
     try:
         samples = session.samples(sentence)
     except DataError:  # `state_html` shows it
@@ -192,5 +194,5 @@ def _state(mark: str, facts: str) -> str:
 
 
 def no_file() -> UsageError:
-    """What is said when own sentences are asked for and none were given."""
+    """The message when own sentences are selected and no file is given."""
     return UsageError("choose the text file with your sentences first, one sentence a line")

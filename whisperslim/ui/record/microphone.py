@@ -1,7 +1,7 @@
-"""Recording by the computer the app runs on, for windows whose page is given no microphone.
+"""Recording on the computer that runs the app, for windows whose page has no microphone.
 
-Only the desktop window has it. A page served to others must not: whoever opened it could listen to
-the room the computer stands in.
+Only the desktop window has it. A page served to others must not: anyone who opens it could listen
+to the computer's room.
 """
 
 import tempfile
@@ -28,12 +28,12 @@ from whisperslim.ui.parts.updates import Updates
 if TYPE_CHECKING:
     from whisperslim.speech.recording.microphone import InputDevice
 
-_END_SECONDS = 20.0  # the recording ends by itself much sooner; a driver may hang
-_LISTENING = note("Recording. Press Stop at the end.", "busy")
+_END_SECONDS = 20.0  # a recording ends by itself much sooner; a driver may hang
+_LISTENING = note("Recording. Press Stop when done.", "busy")
 
 
 def devices() -> "list[InputDevice]":
-    """As `microphone.list_devices`, which brings torch."""
+    """As `microphone.list_devices`, which imports torch."""
     load_libraries()
     from whisperslim.speech.recording.microphone import list_devices
 
@@ -50,9 +50,9 @@ def record(seconds: float, path: Path, device: int | None, stop: threading.Event
 
 @dataclass
 class ComputerMicrophone:
-    """One recording at a time, in a thread of its own: an event of the page must not wait for it.
+    """One recording at a time, in its own thread: an event of the page must not wait for it.
 
-    `seconds` is the longest recording; at that length it ends by itself.
+    `seconds` is the longest recording, at which it ends by itself.
     """
 
     seconds: float
@@ -63,18 +63,19 @@ class ComputerMicrophone:
     _work: "tuple[Future[tuple[int, np.ndarray]], threading.Event] | None" = None
 
     def choices(self) -> list[tuple[str, int]]:
-        """(name, index) of every input, the usual one first. Raises `MicrophoneError`."""
+        """(name, index) of every input, the default one first. Raises `MicrophoneError`."""
         found = sorted(self.devices(), key=lambda each: not each.is_default)
         return [(f"{each.name}{' (usual)' * each.is_default}", each.index) for each in found]
 
     def start(self, device: object) -> None:
-        """Begin to record. Raises `UsageError` for a device that is no number, `AudioError` when
-        a recording is under way."""
+        """Start to record. Raises `UsageError` for a device that is not a number, `AudioError`
+        while recording.
+        """
         if device is not None and (isinstance(device, bool) or not isinstance(device, int)):
             raise UsageError("a microphone is chosen by its number")
         with self._lock:
             if self._work is not None and not self._work[0].done():
-                raise AudioError("a recording is under way already; press Stop first")
+                raise AudioError("it is recording already; press Stop first")
             stop = threading.Event()
             self._work = self._lane.submit(self._recorded, device, stop), stop
 
@@ -111,13 +112,13 @@ class MicrophoneFields:
 
 
 def lay_out(where: str) -> MicrophoneFields:
-    """Make the components in the Blocks context now open; `where` begins their element ids."""
+    """Make the components in the open Blocks context; `where` begins their element ids."""
     with gr.Row(equal_height=True):
         device = gr.Dropdown(
             [],
             value=None,
             label="This computer's microphone",
-            info="For when the recorder of the page hears nothing.",
+            info="If the recorder of the page stays silent.",
             min_width=220,
             scale=3,
             elem_id=f"{where}-device",
@@ -132,7 +133,7 @@ def lay_out(where: str) -> MicrophoneFields:
 def connect(
     fields: MicrophoneFields, microphone: ComputerMicrophone, blocks: gr.Blocks, audio: gr.Audio
 ) -> tuple[Dependency, Dependency]:
-    """Wire it to the page's recorder. The events of a start, and of a recording that came."""
+    """Wire it to the page's recorder. Returns the events of a start and of a finished recording."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     shown: list[Block] = [fields.begin, fields.end, fields.state]
 
@@ -166,7 +167,7 @@ def _buttons(fields: MicrophoneFields, *, recording: bool) -> Updates:
 
 
 def offered(fields: MicrophoneFields, microphone: ComputerMicrophone) -> Updates:
-    """The list of devices, the button and the words, as far as there are any."""
+    """The list of devices, the button and the notes, as far as there are any."""
     problem = "This computer has no microphone: plug one in and open the app again."
     try:
         choices = microphone.choices()

@@ -1,4 +1,4 @@
-"""The Record tab: sentences one by one, read aloud into a corpus that the Compress tab takes."""
+"""The Record tab: sentences are read aloud one by one into a corpus for the Compress tab."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,17 +38,18 @@ FILLED = ("data.train", "data.test", "data.hold_out_by")
 
 _NOTHING = empty(
     "No recordings of your own yet",
-    "Give your corpus a name and press Begin. Sentences are shown one by one; read each aloud. "
-    "What you record is what the model is trained and tested on.",
+    "Give your corpus a name and press Begin. Sentences are shown one by one; read each aloud. The "
+    "model is then trained and tested on your recordings.",
 )
 _NO_MICROPHONE = note(
-    "This browser gives pages no microphone here. Open the page as http://localhost or 127.0.0.1, "
-    "or over https; or upload a recording of each sentence.",
+    "This browser does not give this page a microphone. Open the page as http://localhost or "
+    "127.0.0.1, or over https; or upload a recording of each sentence.",
     "wait ws-mic-note",
 )
 _FILLED_IN = "Training and test recordings are filled in."
 _NO_TEST_YET = (
-    "Training recordings are filled in. There is none for testing yet: every fifth sentence is one."
+    "Training recordings are filled in. There are none for testing yet: every fifth sentence is "
+    "for testing."
 )
 _SUPPLIED, _OWN = "The supplied Hindi sentences", "My own text file"
 
@@ -80,11 +81,11 @@ class RecordTab:
     sentence: gr.State
 
     def shown(self) -> list[Block]:
-        """What one corpus fills."""
+        """What showing one corpus fills."""
         return [self.fold, self.nothing, self.desk, *self.sentence_shown(), *self.summed()]
 
     def sentence_shown(self) -> list[Block]:
-        """What one sentence fills."""
+        """What showing one sentence fills."""
         return [self.prompt, self.audio, self.state, self.sentence]
 
     def summed(self) -> list[Block]:
@@ -92,12 +93,12 @@ class RecordTab:
         return [self.corpus, self.progress, self.use]
 
     def moves(self) -> list[Block]:
-        """What must rest while somebody records: it would change the sentence under way."""
+        """What is disabled while recording: it would change the current sentence."""
         return [self.corpus, self.previous, self.following, self.missing, self.again, self.drop]
 
 
 def lay_out_record(*, desktop: bool = False) -> RecordTab:
-    """Make the tab's components in the Blocks context now open.
+    """Make the tab's components in the open Blocks context.
 
     With `desktop`, the computer's own microphone is offered beside the page's.
     """
@@ -141,11 +142,11 @@ def _new_fields() -> dict[str, Any]:
         max_lines=1,
         max_length=60,
         elem_id="corpus-speaker",
-        info="Who reads; goes into the manifest.",
+        info="Who reads; written to the manifest.",
     )
     which = gr.Radio([_SUPPLIED, _OWN], value=_SUPPLIED, label="Sentences", elem_id="corpus-which")
     file = gr.File(
-        label=f"Text file: UTF-8, a sentence a line, up to {MOST_PROMPTS} of {MOST_CHARACTERS} "
+        label=f"Text file: UTF-8, one sentence per line, up to {MOST_PROMPTS} of {MOST_CHARACTERS} "
         "characters",
         file_types=[".txt"],
         file_count="single",
@@ -248,7 +249,7 @@ def connect_record(
         return {
             filled["data.train"]: train,
             filled["data.test"]: test,
-            # One speaker reads it all, so the dev set cannot be held out by speaker.
+            # One speaker reads everything, so the dev set cannot be held out by speaker.
             filled["data.hold_out_by"]: "text",
             tabs: gr.update(selected="compress"),
         }
@@ -286,9 +287,9 @@ def connect_record(
 
 
 def shown(tab: RecordTab, desk: RecordingDesk, name: str | None) -> Updates:
-    """A corpus, at the first sentence not recorded.
+    """A corpus, at the first sentence that is not recorded.
 
-    Without a name it is the last one used that can be opened, under what is wrong with the others.
+    Without a name, the last used one that can be opened, below the problems of the others.
     Raises `UsageError` or `DataError` when the corpus named is none.
     """
     session, problems = (desk.open(name), []) if name else desk.first()
@@ -330,9 +331,9 @@ def sentence_shown(tab: RecordTab, session: RecordingSession, sentence: int) -> 
 def summary(
     tab: RecordTab, desk: RecordingDesk, session: RecordingSession, wrong: str = ""
 ) -> Updates:
-    """The list of corpora, how far this one is, and whether it can be used.
+    """The list of corpora, the progress of this one, and whether it can be used.
 
-    `wrong` is what stands above, as HTML: the corpora that cannot be opened.
+    `wrong` is shown above, as HTML: the corpora that cannot be opened.
     """
     return {
         tab.corpus: gr.update(choices=desk.choices(), value=session.name, visible=True),

@@ -22,13 +22,13 @@ from whisperslim.ui.parts.updates import Updates
 from whisperslim.ui.runs.headline import exports_of
 
 EXPORT = "export"
-_DELETE, _SURE = "Delete", "Press again to delete it for good"
+_DELETE, _SURE = "Delete", "Press again to delete permanently"
 _LAST = 1_000
 
 
 @dataclass(frozen=True)
 class RunActions:
-    """The components. `sure` is the run that Delete was pressed for once."""
+    """The components. `sure` is the run for which Delete was pressed once."""
 
     compare: gr.Button
     delete: gr.Button
@@ -55,7 +55,7 @@ def lay_out_export() -> tuple[gr.Accordion, gr.Dropdown, gr.Button, gr.HTML]:
                 forms,
                 value=forms[0][1],
                 label="Engine and precision",
-                info="The fastest first. It is checked against the model when it is written.",
+                info="Fastest first. Each export is checked against the model when it is written.",
                 filterable=False,
                 elem_id="export-form",
             )
@@ -65,7 +65,7 @@ def lay_out_export() -> tuple[gr.Accordion, gr.Dropdown, gr.Button, gr.HTML]:
 
 
 def export_forms() -> list[tuple[str, str]]:
-    """(words, value) of everything a model can be written as, the fastest first."""
+    """(label, value) of all formats a model can be exported to, fastest first."""
     found = [
         (spec.ranks.get(each, _LAST), f"{spec.title} {_words(each)}", f"{spec.name}-{each}")
         for spec in registry.specs()
@@ -76,9 +76,11 @@ def export_forms() -> list[tuple[str, str]]:
 
 
 def export_arguments(run: RunDir, form: object) -> list[str]:
-    """The command that writes a run's slim model. Raises `UsageError` for no form of the list."""
+    """The command that exports a run's slim model. Raises `UsageError` for a format that is not in
+    the list.
+    """
     if form not in [value for _, value in export_forms()]:
-        raise UsageError(f"{form!r} is nothing to export to; choose from the list")
+        raise UsageError(f"{form!r} is not an export format; choose one from the list")
     engine, _, quantize = str(form).rpartition("-")
     out = run.path / "export" / str(form)
     return [
@@ -104,24 +106,24 @@ def exports_mark(run: RunDir) -> str:
 
 
 def exports_html(run: RunDir) -> str:
-    """What is being written, and every export with its size and its place."""
+    """What is being written, and every export with its size and folder."""
     found = background.look(run, EXPORT)
-    last = found.said.splitlines()[-1] if found.said else "gets ready"
+    last = found.said.splitlines()[-1] if found.said else "getting ready"
     parts = [note(f"Exporting: {last}", "busy")] if found.running else []
     asked = found.arguments[2] if len(found.arguments) > 2 else ""
     done = [str(each) for each in exports_of(run)]
     if asked and not found.running and asked not in done:
-        parts.append(note(f"The last export was not written: {last}", "bad"))
+        parts.append(note(f"The last export failed: {last}", "bad"))
     rows = []
     for folder in exports_of(run):
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         rows.append([words(folder.name), words(megabytes(size)), words(folder)])
-    parts.append(table(("export", "size", "where it lies"), rows) if rows else "")
+    parts.append(table(("export", "size", "folder"), rows) if rows else "")
     return "".join(parts)
 
 
 def shown(actions: RunActions, run: RunDir, status: RunStatus) -> Updates:
-    """The buttons of a run: all of them for one that has ended with a model."""
+    """The buttons of a run: all of them once it has finished with a model."""
     done = status == RunStatus.FINISHED and run.slim_path.is_dir()
     at_rest = status != RunStatus.RUNNING
     return {
@@ -155,7 +157,7 @@ def connect(
     @for_people
     def export(name: str, form: object) -> str:
         start_export(context, name, form)
-        return note("Exporting: gets ready", "busy")
+        return note("Exporting: getting ready", "busy")
 
     @for_people
     def delete(name: str, sure: str) -> Updates:
@@ -163,7 +165,7 @@ def connect(
         if sure != run.name:
             return {actions.sure: run.name, actions.delete: gr.update(value=_SURE)}
         delete_run(run)
-        gr.Info(f"{run.name}, its models and its scores are gone.", title="Deleted")
+        gr.Info(f"{run.name}, its models and its scores are deleted.", title="Deleted")
         return {chosen: "", actions.sure: "", actions.delete: gr.update(value=_DELETE)}
 
     acting: dict[str, Any] = {

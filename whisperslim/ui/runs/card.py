@@ -1,4 +1,4 @@
-"""One run as HTML: the card on top of the Runs tab, and the tables and log under it."""
+"""One run as HTML: the card on top of the Runs tab, and the tables and log below it."""
 
 from datetime import UTC, datetime
 
@@ -26,23 +26,25 @@ _STAGE_MARKS = {"running": "▸ ", "done": "✓ ", "skipped": "✓ ", "failed": 
 _ENDINGS = {
     RunStatus.QUEUED: "Not started yet.",
     RunStatus.STOPPED: "Stopped.",
-    RunStatus.DIED: "The worker process ended without an error message, as after a power cut.",
+    RunStatus.DIED: "The worker process ended without an error message, as after a power failure.",
     RunStatus.DAMAGED: "This run cannot be resumed: ",
 }
 
 
 def run_label(run: RunDir, status: RunStatus, view: RunView | None = None, place: int = 0) -> str:
-    """One line for a list of runs. `place` is the run's in the queue, 0 when it does not wait."""
+    """One line for a list of runs. `place` is the run's place in the queue, 0 when it does not
+    wait.
+    """
     share = done_share(view) if view and status == RunStatus.RUNNING else None
     state = f"{status} {percent(share, 0)}" if share is not None else _status_words(status)
     if place:
-        state = f"waits, place {place}"
+        state = f"waiting, place {place}"
     resized = " · resized" if (run.path / MARKER).is_file() else ""
     return f"{run.name}{resized} · {state}"
 
 
 def done_share(view: RunView) -> float | None:
-    """How much of the running stage is done, None when the stage does not say."""
+    """The share of the running stage that is done; None when the stage does not report it."""
     if view.progress is not None and view.progress.total:
         return view.progress.done / view.progress.total
     if view.step is not None and view.step.total and view.stage == view.step.stage:
@@ -51,14 +53,14 @@ def done_share(view: RunView) -> float | None:
 
 
 def run_card(run: RunDir, status: RunStatus, view: RunView, turn: Turn = NOT_WAITING) -> str:
-    """Name, status, stages, progress, time left and what is to be known."""
+    """Name, status, stages, progress, time left and other facts."""
     said = _words(run, status, view, turn)
     body = _progress(status, view) + _stages(view) + said
     return f'<div class="ws-card">{_head(run, status, turn)}{body}</div>'
 
 
 def small_card(run: RunDir, status: RunStatus, view: RunView, turn: Turn = NOT_WAITING) -> str:
-    """The run of this page, in brief, beside the form."""
+    """The page's run, in brief, beside the form."""
     waits = _part(note(_waiting(turn), "wait")) if turn.place else ""
     return f'<div class="ws-card">{_head(run, status, turn)}{_progress(status, view)}{waits}</div>'
 
@@ -70,10 +72,10 @@ def resume_label(run: RunDir, view: RunView) -> str:
 
 
 def no_run(why: str = "") -> str:
-    """Where a run would be shown, or `why` the chosen one cannot be."""
+    """The placeholder without a run, or `why` the chosen one cannot be shown."""
     if why:
         return empty("This run cannot be opened", why)
-    return empty("No run chosen", "Start one on the Compress tab; it appears here and stays.")
+    return empty("No run chosen", "Start one on the Compress tab; it then appears here.")
 
 
 def scores_table(view: RunView) -> str:
@@ -86,12 +88,12 @@ def scores_table(view: RunView) -> str:
 
 
 def log_html(log: str) -> str:
-    """The log's end."""
+    """The end of the log."""
     return f'<pre class="ws-log" tabindex="0">{text(log) if log else "nothing written yet"}</pre>'
 
 
 def notices_html(view: RunView) -> str:
-    """What the run had to say, oldest first."""
+    """The run's notices, oldest first."""
     if not view.notices:
         return ""
     lines = "".join(f"<li>{text(notice)}</li>" for notice in view.notices)
@@ -112,7 +114,7 @@ def _score(score: Evaluated) -> list[Cell]:
 
 
 def _head(run: RunDir, status: RunStatus, turn: Turn) -> str:
-    state = pill(f"waits, place {turn.place}", "wait") if turn.place else _state(status)
+    state = pill(f"waiting, place {turn.place}", "wait") if turn.place else _state(status)
     return f'<div class="ws-run-head"><h3>{text(run.name)}</h3>{state}</div>'
 
 
@@ -121,13 +123,13 @@ def _state(status: RunStatus) -> str:
 
 
 def _status_words(status: RunStatus) -> str:
-    """A status where the queue is not spoken of: a run may have left it, or never been in it."""
+    """A status without the queue: a run may have left it, or never been in it."""
     return "not started" if status == RunStatus.QUEUED else str(status)
 
 
 def _waiting(turn: Turn) -> str:
     until = f"{turn.behind} has ended" if turn.behind else "the device is free"
-    return f"Place {turn.place} in the queue. It begins by itself when {until}, app open or not."
+    return f"Place {turn.place} in the queue. It starts by itself when {until}, app open or not."
 
 
 def _progress(status: RunStatus, view: RunView) -> str:
@@ -150,7 +152,7 @@ def _facts(status: RunStatus, view: RunView) -> str:
         facts.append(("took", duration(view.seconds)))
     if view.updated_at is not None:
         at = datetime.fromtimestamp(view.updated_at, UTC).astimezone()
-        said = "last sign of life" if status == RunStatus.DIED else "updated"
+        said = "last event" if status == RunStatus.DIED else "updated"
         facts.append((said, f"{at:%Y-%m-%d %H:%M:%S}"))
     return "".join(f"<span>{text(name)} <b>{text(value)}</b></span>" for name, value in facts)
 

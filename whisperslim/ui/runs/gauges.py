@@ -1,4 +1,4 @@
-"""What a method shows of itself, such as thresholds and densities, layer by layer as it moves."""
+"""A method's internal values, such as thresholds and densities, layer by layer over the steps."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from whisperslim.ui.parts.markup import text
 
 _PANEL, _TALLEST, _ROW, _GAP = 150, 420, 26, 88  # pixels
 _TOP, _BELOW, _LEGEND_BELOW = 60, 116, 44
-_MOST_LABELED_LAYERS = 12  # beyond, the values would not fit their cells
-# Faint enough at its strongest that the page's text color reads on it, light and dark.
+_MOST_LABELED_LAYERS = 12  # with more, the values would not fit their cells
+# Pale enough even at its strongest for the page's text color, light and dark.
 _SCALE = [[0.0, "rgba(13,148,136,0.06)"], [1.0, "rgba(13,148,136,0.62)"]]
-# A row is drawn for every layer up to the last: no model has a thousand.
+# A row is drawn for every layer up to the last; no model has a thousand.
 _KEY = re.compile(r"(?P<stack>[a-z]+)\.(?P<layer>\d{1,3})(\.(?P<place>.*))?")
 
 
@@ -31,7 +31,7 @@ class Spot:
 
 
 def spot(key: str) -> Spot:
-    """The spot of a group's key; a key of another make is a place of its own."""
+    """The spot of a group's key; a key of another form becomes its own place."""
     found = _KEY.fullmatch(key)
     if found is None:
         return Spot("", 0, key)
@@ -40,18 +40,18 @@ def spot(key: str) -> Spot:
 
 
 def current_gauges(view: RunView) -> tuple[GaugeView, ...]:
-    """The gauges of the stage that reported some last."""
+    """The gauges of the last stage that reported any."""
     stages = [gauge.stage for gauge in view.gauges.values()]
     return tuple(g for g in view.gauges.values() if g.stage == stages[-1] and g.curves)
 
 
 def moving(gauges: Sequence[GaugeView]) -> tuple[GaugeView, ...]:
-    """Those that are worth a picture: not one value everywhere and always."""
+    """Those worth a picture: not the same value everywhere and always."""
     return tuple(gauge for gauge in gauges if len(_values(gauge)) > 1)
 
 
 def still_html(gauges: Sequence[GaugeView]) -> str:
-    """The others, in words."""
+    """The others, as text."""
     same = [gauge for gauge in gauges if len(_values(gauge)) <= 1]
     said = [f"{_words(gauge.quantity)} is {min(_values(gauge)):.4g}" for gauge in same]
     words = f"Everywhere, at every step so far: {', '.join(said)}." if said else ""
@@ -59,7 +59,7 @@ def still_html(gauges: Sequence[GaugeView]) -> str:
 
 
 def heat_figure(gauges: Sequence[GaugeView]) -> go.Figure:
-    """The latest values: a panel a quantity, a row a layer, a column a place."""
+    """The latest values: one panel per quantity, one row per layer, one column per place."""
     made = _panels(gauges)
     for row, gauge in enumerate(gauges, 1):
         made.add_trace(_heat(gauge), row=row, col=1)
@@ -72,7 +72,9 @@ def heat_figure(gauges: Sequence[GaugeView]) -> go.Figure:
 
 
 def curves_figure(gauges: Sequence[GaugeView], stack: str) -> go.Figure:
-    """The way of one stack: a panel a quantity, a thin line a group, a thick one the mean."""
+    """One stack over the steps: one panel per quantity, a thin line per group, a thick one for the
+    mean.
+    """
     own = [_of_stack(gauge.curves, stack) for gauge in gauges]
     made = _panels(gauges)
     colors = _colors([spot(key).place for curves in own for key in curves])
@@ -88,16 +90,16 @@ def curves_figure(gauges: Sequence[GaugeView], stack: str) -> go.Figure:
 
 
 def _panels(gauges: Sequence[GaugeView]) -> go.Figure:
-    """Panels above one another in the page's style, each under its quantity's name.
+    """Panels one above another in the page's style, each with its quantity's name.
 
-    As tall in every figure of the same gauges, so that figures side by side line up.
+    Equally tall in every figure of the same gauges, so that figures side by side line up.
     """
     count = max(1, len(gauges))
     drawn = max(_PANEL, min(_TALLEST, _ROW * _layers(gauges))) * count + _GAP * (count - 1)
     names = [f"<b>{text(_words(gauge.quantity))}</b>, step {gauge.step}" for gauge in gauges]
     made = make_subplots(rows=count, subplot_titles=names, vertical_spacing=_GAP / drawn)
     made.update_layout(figure(drawn + _TOP + _BELOW).layout)
-    # Under the panels: their names stand over them, and the legend may take several lines.
+    # Below the panels: their names are above them, and the legend may take several lines.
     made.update_layout(
         margin={"t": _TOP, "b": _BELOW},
         legend={"y": -_LEGEND_BELOW / drawn, "yanchor": "top"},
@@ -164,7 +166,7 @@ def _mean(curves: Mapping[str, Series]) -> list[go.Scatter]:
 
 
 def _of_stack(curves: Mapping[str, Series], stack: str) -> dict[str, Series]:
-    """Curves of one stack; those of no stack go with the first."""
+    """Curves of one stack; those without stack are drawn with the first."""
     homeless = stack == STACKS[0]
     return {
         key: curve
@@ -186,7 +188,7 @@ def _depth(values: Mapping[str, float]) -> int:
 
 
 def _column(found: Spot) -> str:
-    # Short and one word a line: five places stand side by side on a narrow page.
+    # Short and one word per line: five places must fit side by side on a narrow page.
     words = f"{found.stack} {found.place.removesuffix(' heads')}".strip()
     return text(words).replace(" ", "<br>").replace("-", "-<br>")
 

@@ -1,4 +1,4 @@
-"""What came of a finished run, in one glance: size, speed, error rate, and the verdict."""
+"""The result of a finished run at a glance: size, speed, error rate, and the verdict."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +18,11 @@ _DAMAGED = (
     OSError, ValueError, KeyError, TypeError, IndexError, StopIteration, DataError, SourceError,
 )  # fmt: skip
 Tile = tuple[str, str]
-"""A large figure, and what it is of."""
+"""A large figure and its label."""
 
 
 def headline_html(run: RunDir) -> str:
-    """Figures and verdict of a run that has ended; empty when it has no scores."""
+    """Figures and verdict of a finished run; empty when it has no scores."""
     path = run.eval_path("difference")
     if not path.is_file():
         return ""
@@ -38,7 +38,7 @@ def exports_of(run: RunDir) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _headline(path: str, written: int, exports: tuple[str, ...]) -> str:
-    """`written` and `exports` say when it must be made again."""
+    """`written` and `exports` decide when it must be made again."""
     run = RunDir(Path(path))
     try:
         tiles = [*_size(run, exports), *_speed(run), *_errors(run)]
@@ -46,11 +46,11 @@ def _headline(path: str, written: int, exports: tuple[str, ...]) -> str:
     except _DAMAGED as error:
         return note(f"The scores in this run's folder are damaged: {error}", "bad")
     shown = "".join(f"<div><b>{text(big)}</b><span>{text(of)}</span></div>" for big, of in tiles)
-    return f'<div class="ws-tiles ws-gains" aria-label="What came of it">{shown}</div>{lines}'
+    return f'<div class="ws-tiles ws-gains" aria-label="Result">{shown}</div>{lines}'
 
 
 def _size(run: RunDir, exports: tuple[str, ...]) -> list[Tile]:
-    """The smallest form of the model against the dense weights."""
+    """The smallest form of the model, compared with the dense weights."""
     forms = {"PyTorch": weights_bytes(run.slim_path)}
     for folder in exports:
         try:
@@ -74,7 +74,7 @@ def _dense_bytes(run: RunDir) -> int | None:
 
     try:
         return weights_bytes(resolve(made_from(str(run.slim_path)), offline=True).path)
-    except SourceError:  # it is not on this machine any more
+    except SourceError:  # it is no longer on this machine
         return None
 
 
@@ -94,7 +94,7 @@ def _seconds(run: RunDir, label: str) -> float:
 def _errors(run: RunDir) -> list[Tile]:
     found = []
     for data, ways in typed(_read(run, "difference"), dict).items():
-        judged = list(typed(ways, dict).values())[-1]  # the language's own normaliser is the last
+        judged = list(typed(ways, dict).values())[-1]  # the language's own normalizer is the last
         dense, slim = (float(typed(judged[name], float)) for name in ("wer_a", "wer_b"))
         low, high = (float(typed(judged["interval"][name], float)) for name in ("low", "high"))
         points = f"{100 * low:.1f} to {100 * high:.1f} points"
@@ -104,7 +104,7 @@ def _errors(run: RunDir) -> list[Tile]:
 
 
 def _verdicts(run: RunDir) -> str:
-    # Only now: it brings the normaliser's libraries with it.
+    # Imported late: it loads the normalizer's libraries.
     from whisperslim.jobs.scoring.run_verdict import run_verdicts
 
     shown = ""

@@ -1,4 +1,4 @@
-"""The report of a run as a download: written when asked for, kept nowhere else."""
+"""The report of a run as a download: written on request, and not kept."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from whisperslim.ui.context.saved_file import place_for
 
 
 def report_of(context: AppContext, name: object) -> Path:
-    """The report among the app's own files, under a name that says whose it is.
+    """The report among the app's own files, named after the run.
 
-    Raises `RunError` when there is no such run, or the disk does not take it.
+    Raises `RunError` when there is no such run, or the disk refuses it.
     """
     run = context.watch.open(name)
     path = place_for("reports") / f"{run.name}.html"

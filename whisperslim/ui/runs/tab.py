@@ -1,4 +1,4 @@
-"""The Runs tab: every run on disk, and one of them live. It reads files; it holds no work."""
+"""The Runs tab: every run on disk, and one of them live. It only reads files."""
 
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ _CAN_CONTINUE = (RunStatus.STOPPED, RunStatus.FAILED, RunStatus.DIED, RunStatus.
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a page shows by now: fingerprints of its parts, empty where nothing is drawn yet."""
+    """What a page shows: fingerprints of its parts, empty where nothing is drawn yet."""
 
     listed: str = ""
     run: str = ""
@@ -110,7 +110,7 @@ class RunsTab:
 
 
 def lay_out_runs() -> RunsTab:
-    """Make the tab's components in the Blocks context now open."""
+    """Make the tab's components in the open Blocks context."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
             choice = gr.Radio(
@@ -149,7 +149,7 @@ def lay_out_runs() -> RunsTab:
 
 def _lay_out_gauges() -> tuple[gr.Column, gr.HTML, tuple[gr.Plot, ...]]:
     with gr.Column(visible=False) as gauged:
-        gr.HTML('<h3 class="ws-section">What the method does, layer by layer</h3>')
+        gr.HTML('<h3 class="ws-section">Values of the method, layer by layer</h3>')
         still = gr.HTML("", elem_id="gauges-still")
         names = ("Latest values", *(f"Over the steps, {stack}" for stack in STACKS))
         ids = ("now", *STACKS)
@@ -164,9 +164,9 @@ def _lay_out_gauges() -> tuple[gr.Column, gr.HTML, tuple[gr.Plot, ...]]:
 def look_at_runs(
     tab: RunsTab, context: AppContext, chosen: str, drawn: Drawn
 ) -> tuple[Updates, Drawn]:
-    """What has changed since `drawn`, and what is drawn then.
+    """What has changed since `drawn`, and what is then drawn.
 
-    A run that is gone, or none chosen, shows as such rather than as an error: this runs every two
+    A deleted run, or no choice, is shown as such rather than as an error: this runs every two
     seconds.
     """
     choices, run = _choices(context), _opened(context, chosen)
@@ -203,7 +203,7 @@ def glance_at_runs(context: AppContext, chosen: str) -> Drawn:
 
 
 def brief(context: AppContext, chosen: str) -> tuple[str, bool]:
-    """The chosen run in brief, and whether it can be stopped: it works, or waits its turn."""
+    """The chosen run in brief, and whether it can be stopped: it is running or waiting."""
     run = _opened(context, chosen)
     if run is None:
         return "", False
@@ -212,7 +212,7 @@ def brief(context: AppContext, chosen: str) -> tuple[str, bool]:
 
 
 def first_choice(context: AppContext, asked: str | None) -> str:
-    """The run a fresh page shows: the one asked for, else one at work, else the newest."""
+    """The run a fresh page shows: the requested one, else a running one, else the newest."""
     listed = context.watch.listed()
     names = [run.name for run, _ in listed]
     if asked in names:
@@ -241,7 +241,7 @@ def _opened(context: AppContext, chosen: str) -> RunDir | None:
 
 
 def _why_not(context: AppContext, chosen: str) -> str:
-    """Why a run of the list cannot be opened; "" for a name that is not of the list."""
+    """Why a run of the list cannot be opened; "" for a name that is not in the list."""
     found = [run for run, _ in context.watch.listed() if run.name == chosen]
     return context.watch.damage(found[0]) if found else ""
 
@@ -298,7 +298,7 @@ def _card(tab: RunsTab, run: RunDir, status: RunStatus, view: RunView, turn: Tur
 
 def _curves(tab: RunsTab, view: RunView) -> Updates:
     scores = [score for each in view.evaluations.values() for score in each]
-    # Without training there are no steps to draw over; the table says it all.
+    # Without training there are no steps to draw; the table shows everything.
     has_wer = bool(view.losses) and any(score.wer is not None for score in scores)
     return {
         tab.curves: gr.update(visible=bool(view.losses) or bool(scores)),

@@ -8,14 +8,14 @@ from whisperslim.ui.parts.charts import GREY, figure
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.sparsity.layers import BEFORE_WORDS, LayerRow
 
-# The same colors stand in the legend, as classes of the style sheet.
+# The legend has the same colors, as classes of the style sheet.
 BEFORE, KEPT, ZEROED, MOVED = "#94a3b8", "#0d9488", "#d97706", "#6366f1"
 REMOVED = "rgba(148,163,184,0.18)"
 _BAR, _THICK_BAR, _HEAD_ROW, _FRAME = 30, 40, 26, 90  # pixels
 
 
 def legend(*, moved: bool) -> str:
-    """What the colors mean, as HTML for both stacks."""
+    """The legend of the colors, as HTML for both stacks."""
     names = [("before", BEFORE_WORDS), ("kept", "slim, kept"), ("zeroed", "slim, zeroed")]
     if moved:
         names.append(("moved", "at the slider"))
@@ -24,7 +24,7 @@ def legend(*, moved: bool) -> str:
 
 
 def weights_figure(rows: Sequence[LayerRow], *, moved: bool) -> go.Figure:
-    """Prunable weights of one stack: for each place a bar of before the run and one of the slim
+    """Prunable weights of one stack: for each place a bar for before the run and one for the slim
     model, its zeroed part hatched.
 
     With `moved`, a third bar shows what the slider's position would keep.
@@ -32,7 +32,7 @@ def weights_figure(rows: Sequence[LayerRow], *, moved: bool) -> go.Figure:
     made = figure((_THICK_BAR if moved else _BAR) * len(rows) + _FRAME)
     for trace in _bars(rows, moved=moved):
         made.add_trace(trace)
-    # An axis starts at the bottom; the first layer belongs on top.
+    # An axis starts at the bottom; the first layer should be on top.
     made.update_yaxes(autorange="reversed", type="category", showgrid=False)
     made.update_xaxes(title_text="weights", rangemode="tozero", tickformat="~s")
     made.update_layout(barmode="group", bargap=0.3, bargroupgap=0.08, showlegend=False, margin_t=36)

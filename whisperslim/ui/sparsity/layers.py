@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # torch; loaded when a run is looked at, not when the app sta
     from whisperslim.core.plan.plan import PruningPlan
 
 BEFORE_WORDS = "before this run"
-"""What pictures and tables call the model that a run cut: it may have been slim already."""
+"""Name in pictures and tables of the model that a run cut: it may have been slim already."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The lower part of the Sparsity tab: the replay of the run, and where the bytes went.
 
-A small script on the page replays how layer after layer got sparse. Plotly's own frames cannot pass
-through the page's plot component; and a table of percentages is one that a screen reader reads and
-a dark page suits. Nothing is sent while it plays.
+A small script on the page replays how layer after layer became sparse. Plotly's own frames cannot
+pass through the page's plot component, and a table of percentages works with screen readers and
+dark pages. Nothing is sent while it plays.
 """
 
 import json
@@ -40,7 +40,7 @@ _SHOWN = (("gone", "Units all zero or cut out"), ("zero", "Weights zero or cut o
 
 
 def replay_html(frames: Sequence[Frame]) -> str:
-    """Tables of the last moment, with all moments for the script. Needs one frame at least."""
+    """Tables of the last moment, with all moments for the script. Needs at least one frame."""
     keys = list(frames[-1].gone)
     data = {
         "keys": keys,
@@ -63,14 +63,14 @@ def replay_html(frames: Sequence[Frame]) -> str:
 
 
 def moment(frame: Frame) -> str:
-    """A frame's place in the run, in words."""
+    """A frame's place in the run, as text."""
     if frame.stage == BEFORE:
         return BEFORE_WORDS
     return "after the cut" if frame.stage == CUT else f"{frame.stage}, step {frame.step}"
 
 
 def percent_words(share: float) -> str:
-    """Nothing for 0, so that what happens stands out; never "100" for less than all."""
+    """Empty for 0, so that changes stand out; never "100" for less than all."""
     if share <= 0.0:
         return ""
     whole = round(100 * share)
@@ -118,12 +118,12 @@ def _short(place: str) -> str:
     return place.removesuffix(" heads")
 
 
-_THINNEST = 1e-3  # of the first file; what is less would be a line
+_THINNEST = 1e-3  # of the first file; less would be a mere line
 _SMALLER, _LARGER, _FILE = "#0d9488", "#d97706", "#94a3b8"
 
 
 def byte_figure(steps: Sequence["ByteStep"]) -> go.Figure:
-    """A bar a step: files stand on the ground, changes hang between them."""
+    """One bar per step: files start at zero, changes float between them."""
     steps = [step for step in steps if step.total or abs(step.bytes) > steps[0].bytes * _THINNEST]
     made = figure(340)
     made.add_trace(
@@ -148,7 +148,7 @@ def byte_figure(steps: Sequence["ByteStep"]) -> go.Figure:
 
 
 def bytes_words(steps: Sequence["ByteStep"]) -> str:
-    """The same in a sentence."""
+    """The same as a sentence."""
     dense = next(step.bytes for step in steps if step.label == "dense")
     slim = next(step.bytes for step in steps if step.label == "slim")
     share = f"{100 * slim / dense:.0f} % of it"
@@ -177,7 +177,7 @@ class SparsityStory:
 
 
 def lay_out_story() -> SparsityStory:
-    """Make the components in the Blocks context now open."""
+    """Make the components in the open Blocks context."""
     replay = gr.HTML("", js_on_load=SCRIPT.read_text("utf-8"), elem_id="replay")
     title = gr.HTML('<h3 class="ws-section">Where the bytes went</h3>', visible=False)
     said = gr.HTML("", elem_id="bytes-said")
@@ -186,7 +186,7 @@ def lay_out_story() -> SparsityStory:
 
 
 def byte_steps(path: str) -> "Sequence[ByteStep]":
-    """As `jobs.report.bytes.run_byte_steps`, which brings torch."""
+    """As `jobs.report.bytes.run_byte_steps`, which imports torch."""
     load_libraries()
     from whisperslim.jobs.report.bytes import run_byte_steps
 
@@ -202,7 +202,7 @@ def connect_story(
 ) -> None:
     """Wire it to the choice of a run, after the event `before`: the pictures above come first.
 
-    `measure` reads the model's files, once a model.
+    `measure` reads the model's files, once per model.
     """
     measured = ModelCache(measure, capacity=16)
 
@@ -237,7 +237,7 @@ def _bytes(
         return _no_bytes(story)
     try:
         steps = measured.get(str(run.path), str(weights.stat().st_mtime_ns))
-    except WhisperSlimError as error:  # the pictures above are right all the same
+    except WhisperSlimError as error:  # the pictures above are still right
         return _no_bytes(story, note(f"The model's files cannot be read: {error}", "bad"))
     return {
         story.title: gr.update(visible=True),

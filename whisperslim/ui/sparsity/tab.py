@@ -1,4 +1,4 @@
-"""The Sparsity tab: what a run took out of every layer, and what another target would take."""
+"""The Sparsity tab: what a run removed from every layer, and what another target would remove."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ class Drawings:
 
 
 def lay_out_sparsity() -> SparsityTab:
-    """Make the tab's components in the Blocks context now open."""
+    """Make the tab's components in the open Blocks context."""
     with gr.Row(equal_height=True):
         choice = gr.Dropdown(
             [],
@@ -152,7 +152,7 @@ def connect_sparsity(tab: SparsityTab, context: AppContext, opened: Sequence[Any
 
 
 def target_help(counted: str) -> str:
-    """What the slider means for a run that counts its target in `counted`."""
+    """Help of the slider for a run that counts its target in `counted`."""
     return (
         f"Another target, a share of {counted}, planned from this run's saved scores. Nothing is "
         "trained or cut."
@@ -165,7 +165,7 @@ def pruned_names(context: AppContext) -> list[str]:
 
 
 def slider_for(context: AppContext, run: RunDir, planned: PlannedRun) -> Any:
-    """The slider at the run's own target; still, with the reason, when no other can be planned."""
+    """The slider at the run's own target; fixed, with the reason, when no other can be planned."""
     at = _floor(planned.plan.target)
     try:
         _, high = context.resizing.reachable_range(run)
@@ -178,7 +178,7 @@ def slider_for(context: AppContext, run: RunDir, planned: PlannedRun) -> Any:
 def moved_plan(
     context: AppContext, run: RunDir, planned: PlannedRun, target: float
 ) -> "PruningPlan | None":
-    """The plan at the slider; None where it stands for the run's own. Raises `PlanError`."""
+    """The plan at the slider; None at the run's own target. Raises `PlanError`."""
     if abs(target - _floor(planned.plan.target)) < _STEP / 2:
         return None
     return context.resizing.replan(run, target, 0.0).plan
@@ -187,7 +187,7 @@ def moved_plan(
 def drawings(
     planned: PlannedRun, zeroed: Mapping[str, float], another: "PruningPlan | None" = None
 ) -> Drawings:
-    """Summary, legend, four figures and the table, of the run's plan or beside another."""
+    """Summary, legend, four figures and the table for the run's plan, alone or beside another."""
     plan, moved = another or planned.plan, another is not None
     rows = layer_rows(planned, zeroed, plan)
     return Drawings(
@@ -226,7 +226,8 @@ def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
             line.append(number(percent(1 - len(row.moved) / row.count)))
         cells.append(line)
     caption = (
-        f"Place by place; removed is of what was there {BEFORE_WORDS}, zeroed of the weights left"
+        f"By place; removed as a share of what was there {BEFORE_WORDS}, zeroed as a share of the "
+        "weights left"
     )
     return table(headers, cells, caption=caption)
 
@@ -255,5 +256,5 @@ def _by_stack(rows: Sequence[LayerRow]) -> list[list[LayerRow]]:
 
 
 def _floor(share: float) -> float:
-    """A stop of the slider, never beyond `share`."""
+    """A stop of the slider, not beyond `share`."""
     return math.floor(share / _STEP + 1e-9) / round(1 / _STEP)

@@ -1,4 +1,4 @@
-"""What the Trade-off tab can ask for: plain functions on a context, so that tests need no page."""
+"""What the Trade-off tab can do: plain functions on a context, so that tests need no page."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _FIRST_TARGETS = (0.2, 0.35, 0.5, 0.65)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Where the controls of one run begin: its own targets, within what it can reach.
+    """Initial values of the controls for one run: its own targets, within its range.
 
     `counted_in` says what `removed` is a share of.
     """
@@ -53,7 +53,7 @@ def resizable_names(context: AppContext) -> list[str]:
 
 
 def first_choice(context: AppContext) -> str | None:
-    """The newest run that was trained for itself; a derived one when there is no other."""
+    """The newest run that is not derived from another; a derived one when there is no other."""
     names = resizable_names(context)
     own = [name for name in names if not (context.runs / name / MARKER).is_file()]
     return next(iter([*own, *names]), None)
@@ -110,7 +110,9 @@ def start_prediction(context: AppContext, name: object, removed: object, zeroed:
 def prediction(
     context: AppContext, name: object, removed: object, zeroed: object
 ) -> "tuple[Prediction | None, Background, list[str]]":
-    """What is stored for a size, the latest prediction's process, and the command for this one."""
+    """The stored prediction for a size, the latest prediction's process, and the command for this
+    one.
+    """
     run = context.watch.open(name)
     found = context.resizing.prediction(run, *_shares(removed, zeroed))
     return found, background.look(run, PREDICT), predict_arguments(run, removed, zeroed)
@@ -129,15 +131,15 @@ def apply(
 
 
 def start_sweep(context: AppContext, name: object, targets: object, steps: object) -> None:
-    """Measure a curve in the background. Raises `UsageError` when it cannot be asked for."""
+    """Measure a curve in the background. Raises `UsageError` when that is not possible."""
     run = context.watch.open(name)
     if run.worker_pid() is not None:
-        raise UsageError(f"{run.name} is being worked on; wait for its end, or stop it")
+        raise UsageError(f"{run.name} is running; wait until it has ended, or stop it")
     busy = queue.at_work_on_its_device(run)
     if busy is not None:
         raise UsageError(
-            f"{busy.name} is at work on the same device, and times taken beside it would be its "
-            "doing; wait for its end, or stop it"
+            f"{busy.name} is running on the same device, which would distort the measured times; "
+            "wait until it has ended, or stop it"
         )
     low, high = context.resizing.reachable_range(run)
     wanted = ",".join(f"{target:g}" for target in parse_targets(targets, low, high))
@@ -159,14 +161,16 @@ def sweeps(context: AppContext, names: Sequence[object]) -> dict[str, Sweep]:
 
 
 def parse_targets(typed: object, low: float, high: float) -> list[float]:
-    """Targets from text such as `0.2, 0.35`, ascending. Raises `UsageError` saying what will do."""
+    """Targets from text such as `0.2, 0.35`, ascending. Raises `UsageError` that says what is
+    accepted.
+    """
     parts = str(typed or "").replace(",", " ").split()
     try:
         found = sorted({float(part) for part in parts})
     except ValueError as error:
-        raise UsageError(f"{typed!r} is no list of numbers; write {_EXAMPLE}") from error
+        raise UsageError(f"{typed!r} is not a list of numbers; write {_EXAMPLE}") from error
     if not 1 <= len(found) <= MOST_TARGETS:
-        raise UsageError(f"{len(found)} targets; name 1 to {MOST_TARGETS} of them, {_EXAMPLE}")
+        raise UsageError(f"{len(found)} targets; give 1 to {MOST_TARGETS} of them, {_EXAMPLE}")
     # Not `or`: a comparison with what is not a number is false, and must not pass.
     wrong = [f"{target:g}" for target in found if not low <= target <= high]
     if wrong:
@@ -176,7 +180,7 @@ def parse_targets(typed: object, low: float, high: float) -> list[float]:
 
 
 def _scored_by(run: RunDir) -> str:
-    """The method whose scores a run has; "" of a map that does not say, or cannot be read."""
+    """The method whose scores a run has; "" if its score map does not say or cannot be read."""
     try:
         return read_head(run.scores_path).metadata.get("method", "")
     except (OSError, ValueError):  # reported when the run is chosen
@@ -189,11 +193,11 @@ def _shares(removed: object, zeroed: object) -> tuple[float, float]:
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise UsageError(f"{value!r} is no share for {name}; it is a number from 0 to 1")
+        raise UsageError(f"{value!r} is not a share for {name}; use a number from 0 to 1")
     return float(value)
 
 
 def _steps(value: Any) -> int:
     if not isinstance(value, (int, float)) or not 0 <= value <= _MOST_STEPS or value != int(value):
-        raise UsageError(f"{value!r} is no number of recovery steps; 0 to {_MOST_STEPS} will do")
+        raise UsageError(f"{value!r} is not a number of recovery steps; use 0 to {_MOST_STEPS}")
     return int(value)

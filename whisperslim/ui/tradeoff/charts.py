@@ -48,7 +48,7 @@ AXES: Mapping[str, Axis] = {
 
 
 def tradeoff_figure(sweeps: Sequence[Sweep], against: str = "parameters") -> go.Figure:
-    """Word error rate with its interval against a cost, one line a run.
+    """Word error rate with its interval against a cost, one line per run.
 
     Args:
         sweeps: Measured runs. When they were not scored alike, the caption says so.
@@ -66,7 +66,7 @@ def tradeoff_figure(sweeps: Sequence[Sweep], against: str = "parameters") -> go.
     made.update_layout(
         title=_title(axis, caption),
         margin={"t": top, "b": bottom},
-        # Under the plot: run names are long, and stand one below another on a narrow page.
+        # Below the plot: run names are long, and stack on a narrow page.
         legend={"y": -56 / _PLOT_PIXELS, "yanchor": "top"},
     )
     made.update_xaxes(title_text=axis.title, tickformat="~s", ticksuffix=axis.suffix)
@@ -82,7 +82,7 @@ def axis_named(against: str) -> Axis:
 
 
 def caption_lines(sweeps: Sequence[Sweep], against: str = "parameters") -> tuple[str, ...]:
-    """What the figures are of, and what keeps them from being compared; none without a curve."""
+    """What the figures are for, and why they may not be comparable; none without a curve."""
     if not sweeps:
         return ()
     sets = _distinct(short_sets(sweep.data) for sweep in sweeps)
@@ -106,7 +106,7 @@ def _recovery(sweeps: Sequence[Sweep]) -> str:
 
 
 def _target_words(sweeps: Sequence[Sweep]) -> str:
-    """What the points' targets are shares of; said by run where that differs."""
+    """What the points' targets are shares of; listed by run where that differs."""
     counted = _distinct(sweep.counted_in for sweep in sweeps)
     if len(counted) == 1:
         return f"Targets are shares of {counted[0]}."
@@ -114,7 +114,7 @@ def _target_words(sweeps: Sequence[Sweep]) -> str:
 
 
 def _cost_words(sweeps: Sequence[Sweep], against: str) -> str:
-    """How a cost was come by that is not a property of the file alone."""
+    """How a cost was measured, where it is not a property of the file alone."""
     if against == "flops":
         return "; ".join(_facts(sweeps, "flops"))
     if against != "latency_seconds":
@@ -125,12 +125,12 @@ def _cost_words(sweeps: Sequence[Sweep], against: str) -> str:
 
 
 def _timing(way: Mapping[str, Any]) -> str:
-    what = str(way.get("what", "")).partition(":")[0]  # the details after it fill no caption
+    what = str(way.get("what", "")).partition(":")[0]  # details are too long for a caption
     return f"{way.get('engine', '')}: {what}, {len(way.get('clips', ()))} clips"
 
 
 def _difference(sweeps: Sequence[Sweep], against: str) -> str:
-    """Said when runs were measured in different ways: the figures do not compare then."""
+    """Shown when runs were measured in different ways: then the figures do not compare."""
     ways: dict[str, Sequence[Any]] = {
         "set": _distinct(sweep.data for sweep in sweeps),
         "number of clips": _distinct(point.n for sweep in sweeps for point in sweep.points),
@@ -198,7 +198,7 @@ def _curve(sweep: Sweep, axis: Axis, color: str, symbol: str) -> go.Scatter:
 
 
 def hover(sweep: Sweep, point: SweepPoint, axis: Axis) -> str:
-    """All that qualifies one point."""
+    """Details of one point."""
     lines = [
         f"<b>{text(sweep.run)}</b> · {text(sweep.method)}",
         f"WER {percent(point.wer)} ({interval(point.wer_low, point.wer_high)}), "

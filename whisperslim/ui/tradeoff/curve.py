@@ -55,20 +55,20 @@ class CurvePart:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the picture is to show, as it comes from the page; named as the parts of `CurvePart`."""
+    """What the picture shows, as sent by the page; named as the parts of `CurvePart`."""
 
     shown: list[str] | None
     axis: str
 
 
 def lay_out_curve() -> CurvePart:
-    """Make the components in the Blocks context now open."""
+    """Make the components in the open Blocks context."""
     gr.HTML('<h3 class="ws-section">Trade-off curve</h3>')
     with gr.Column(visible=False) as measuring:
         with gr.Row(equal_height=True):
             targets = gr.Textbox(
                 label="Targets",
-                info="Values of Removed above, each to be cut, recovered and measured.",
+                info="Values of Removed above; each is cut, recovered and measured.",
                 elem_id="sweep-targets",
                 min_width=280,
             )
@@ -109,7 +109,7 @@ def lay_out_curve() -> CurvePart:
 
 
 def begin(part: CurvePart, context: AppContext, name: str | None) -> Updates:
-    """Sets the sweep's controls for a run."""
+    """Set the sweep's controls for a run."""
     try:
         at = sizes(context, name) if name else None
     except WhisperSlimError:  # reported beside the run's name, by the upper half
@@ -125,7 +125,7 @@ def begin(part: CurvePart, context: AppContext, name: str | None) -> Updates:
 
 
 def progress(part: CurvePart, context: AppContext, name: str | None) -> tuple[Updates, bool]:
-    """The progress and the Stop button; and whether a sweep is at work."""
+    """The progress and the Stop button; and whether a sweep is running."""
     said, running = "", False
     if name:
         try:
@@ -144,7 +144,7 @@ def picture(
     against: str,
     drawn: Drawn,
 ) -> tuple[Updates, Drawn]:
-    """The curve, unless it would look the same, and what is drawn then.
+    """The curve, unless it would look the same, and what is then drawn.
 
     A run's first curve joins the picture by itself.
     """

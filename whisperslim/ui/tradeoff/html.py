@@ -59,23 +59,24 @@ def size_tiles(plan: "Replan") -> str:
 
 
 def prediction_html(found: "Prediction | None", command: Background, asked: Sequence[str]) -> str:
-    """What is known of the error at the slider. `asked` is the command that would find out."""
+    """What is known about the error at the slider. `asked` is the command that would measure it."""
     if found is not None:
         return _predicted(found)
     if command.running and list(command.arguments) == list(asked):
-        return note("Predicting in the background. You may leave; it goes on.", "busy")
+        return note("Predicting in the background. It continues if you leave this page.", "busy")
     if command.running:
         return note(
-            f"A prediction for removed {command.value_of('--target')} is at work; one at a time.",
+            f"A prediction for removed {command.value_of('--target')} is running; only one runs at "
+            "a time.",
             "wait",
         )
     if list(command.arguments) == list(asked):
-        return note(f"The prediction ended, and none is stored:\n{last_words(command)}", "bad")
+        return note(f"The prediction ended without a result:\n{last_words(command)}", "bad")
     return NOT_PREDICTED
 
 
 def sweep_html(found: Sweep | None, command: Background) -> str:
-    """How far the sweep of a run is, or how it ended. Empty when there never was one."""
+    """The progress of a run's sweep, or how it ended. Empty when there never was one."""
     if not command.arguments:
         return ""
     wanted = [float(part) for part in command.value_of("--targets").split(",") if part]
@@ -86,13 +87,13 @@ def sweep_html(found: Sweep | None, command: Background) -> str:
     if command.running:
         return (
             f'<div class="ws-card">{bar(done / max(1, len(wanted)), "progress of the sweep")}'
-            f'<p class="ws-small">{pill("at work", "busy")} {said}. The model in work is on the '
-            "Runs tab. You may leave; it goes on.</p></div>"
+            f'<p class="ws-small">{pill("running", "busy")} {said}. The current model is on the '
+            "Runs tab. The sweep continues if you leave this page.</p></div>"
         )
     if done == len(wanted) and not failed:
         return note(f"Done: {said}.", "good")
     return note(
-        f"Ended: {said}. Sweep goes on where it ended.\n{last_words(command)}",
+        f"Ended: {said}. Press Sweep to continue.\n{last_words(command)}",
         "bad" if failed else "wait",
     )
 
@@ -100,7 +101,7 @@ def sweep_html(found: Sweep | None, command: Background) -> str:
 def _measured(found: Sweep | None, command: Background) -> set[float]:
     """Targets on the curve that the command measures.
 
-    Until its first point is stored, the curve of an earlier command with another recovery stands.
+    Until its first point is stored, the stored curve is that of an earlier command.
     """
     recovery = command.value_of("--recover")
     if found is None or (recovery and int(recovery) != found.recover_steps):
@@ -109,14 +110,14 @@ def _measured(found: Sweep | None, command: Background) -> set[float]:
 
 
 def points_tables(sweeps: Sequence[Sweep]) -> str:
-    """The points of the picture in figures, a table a run under what qualifies it."""
+    """The points of the picture as figures, one table per run with its conditions."""
     sizes = ("target", "removed", "zeroed", "parameters", "on disk", "FLOPs", "latency")
     headers = (*sizes, "WER", "95 % interval", "CER", "clips", "model")
     return "".join(_caption(sweep) + table(headers, _rows(sweep)) for sweep in sweeps)
 
 
 def _caption(sweep: Sweep) -> str:
-    # Outside the table, which scrolls sideways on a narrow page: this is to be seen whole.
+    # Outside the table, which scrolls sideways on a narrow page, so that it is always visible.
     return (
         f'<p class="ws-small ws-wrap"><b>{text(sweep.run)}</b> ({text(sweep.method)}): '
         f"{text(short_sets(sweep.data))}, normalizer {text(sweep.normaliser)}, window "
@@ -125,8 +126,8 @@ def _caption(sweep: Sweep) -> str:
 
 
 def last_words(command: Background) -> str:
-    """The end of what a command said."""
-    return "\n".join(plain(command.said).splitlines()[-_LAST_LINES:]) or "it said nothing"
+    """The end of a command's output."""
+    return "\n".join(plain(command.said).splitlines()[-_LAST_LINES:]) or "it printed nothing"
 
 
 def _predicted(found: "Prediction") -> str:

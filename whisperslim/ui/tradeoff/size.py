@@ -50,7 +50,7 @@ class SizePart:
 
 @dataclass(frozen=True)
 class Size:
-    """A size of a run as it comes from the page, unchecked; named as the parts of `SizePart`.
+    """A size of a run as sent by the page, unchecked; named as the parts of `SizePart`.
 
     `choice` is the name of the run, the others are shares from 0 to 1.
     """
@@ -61,7 +61,7 @@ class Size:
 
 
 def lay_out_size() -> SizePart:
-    """Make the components in the Blocks context now open."""
+    """Make the components in the open Blocks context."""
     choice = gr.Dropdown(
         [],
         label="Run",
@@ -73,7 +73,7 @@ def lay_out_size() -> SizePart:
     with gr.Row(visible=False, equal_height=False) as controls:
         with gr.Column(min_width=320):
             removed = _share("Removed", removed_help(OF_WEIGHTS))
-            zeroed = _share("Zeroed", "Share of the prunable weights to be zero where it stands.")
+            zeroed = _share("Zeroed", "Share of the prunable weights to set to zero in place.")
             tiles = gr.HTML("", elem_id="tradeoff-tiles")
         with gr.Column(min_width=320):
             predict = gr.Button("Predict WER", elem_id="tradeoff-predict")
@@ -82,7 +82,7 @@ def lay_out_size() -> SizePart:
             recover = gr.Number(
                 0,
                 label="Recovery after the cut (steps)",
-                info="Apply makes a new run: cut to this size, trained this long, scored.",
+                info="Apply starts a new run: cut to this size, train this long, score.",
                 elem_id="tradeoff-recover",
             )
             apply = gr.Button("Apply", variant="primary", elem_id="tradeoff-apply")
@@ -99,7 +99,7 @@ def lay_out_size() -> SizePart:
 
 
 def begin(part: SizePart, context: AppContext, name: str | None) -> Updates:
-    """Sets the controls to a run's own size and draws it."""
+    """Set the controls to a run's own size and draw it."""
     if not name:
         return _nothing(part, NO_RUN)
     try:
@@ -131,7 +131,7 @@ def _nothing(part: SizePart, words: str) -> Updates:
 
 
 def draw(part: SizePart, context: AppContext, size: Size) -> Updates:
-    """The tiles and the layers for a size; words in their place when out of reach."""
+    """The tiles and the layers for a size; a message instead when it is out of range."""
     try:
         plan, rows = planned(context, size.choice, size.removed, size.zeroed)
     except WhisperSlimError as error:
@@ -147,18 +147,18 @@ def draw(part: SizePart, context: AppContext, size: Size) -> Updates:
 
 
 def zeros_note(zeros: int, prunable: int) -> str:
-    """What training has zeroed of what stays, in words; nothing when that is next to nothing."""
+    """A note on what training has zeroed of what stays; empty when that is negligible."""
     if zeros < _FEWEST_ZEROS * prunable:
         return ""
     return (
         f'<p class="ws-small">Training has zeroed {percent(zeros / prunable)} of the prunable '
-        "weights already, in what stays. They count as zeroed, and stay so when less is asked for."
+        "weights that stay. They count as zeroed, and stay zero at smaller values."
         "</p>"
     )
 
 
 def removed_help(counted: str) -> str:
-    """What the slider means for a run that counts its target in `counted`."""
+    """Help of the slider for a run that counts its target in `counted`."""
     return f"Share of {counted} to cut out."
 
 

@@ -1,6 +1,6 @@
 """The Trade-off tab: any size of a run after training, and the curve of size against error.
 
-The page only asks: predictions, sweeps and runs of another size are processes of their own, and
+The page only requests: predictions, sweeps and runs of another size are separate processes, and
 what is drawn here is read from their files.
 """
 
@@ -36,7 +36,7 @@ _ACTING: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, **_Q
 
 @dataclass(frozen=True)
 class TradeoffTab:
-    """Both halves, the run they are laid out for, and what keeps them up to date."""
+    """Both halves, the run they are set up for, and what keeps them up to date."""
 
     size: SizePart
     curve: CurvePart
@@ -50,14 +50,14 @@ class TradeoffTab:
 
 
 def lay_out_tradeoff() -> TradeoffTab:
-    """Make the tab's components in the Blocks context now open."""
+    """Make the tab's components in the open Blocks context."""
     timer = gr.Timer(POLL_SECONDS, active=False)
     upper, lower = lay_out_size(), lay_out_curve()
     return TradeoffTab(upper, lower, gr.State(""), gr.State(NOTHING_DRAWN), timer)
 
 
 def look(tab: TradeoffTab, context: AppContext, at: Size, wanted: Wanted, drawn: Drawn) -> Updates:
-    """All that moves by itself."""
+    """Everything that updates by itself."""
     name = at.choice
     predicted, predicting = _prediction(context, at)
     progress, sweeping = curve.progress(tab.curve, context, name)
@@ -80,8 +80,9 @@ def connect_tradeoff(
     tabs: gr.Tabs,
     refresh: Callable[[Dependency], None],
 ) -> None:
-    """Wire the tab. `opened` is the event of its selection; `chosen`, `tabs` and `refresh` are the
-    page's way to show a run on the Runs tab."""
+    """Wire the tab. `opened` is the event of its selection; `chosen`, `tabs` and `refresh` show a
+    run on the Runs tab.
+    """
 
     @for_people
     def see(values: Values) -> Updates:
@@ -127,7 +128,7 @@ def _connect_choice(
         }
 
     def arrive(name: str | None, laid_out: str) -> Updates:
-        # Coming back to the tab leaves the sliders where they were.
+        # Coming back to the tab does not move the sliders.
         return unchanged() if name and name == laid_out else begin(name)
 
     working: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
@@ -163,7 +164,7 @@ def _connect_size(
         started = note(f"Started {run.name}; it is on the Runs tab.", "good")
         return {part.applied: started, chosen: run.name, tabs: gr.update(selected="runs")}
 
-    # `release` is the mouse's; keys and typed numbers end in `input` alone. While a thumb is
+    # `release` is fired by the mouse; keys and typed numbers only fire `input`. While the slider is
     # dragged, only the latest position is answered.
     moved = gr.on(
         [part.removed.input, part.zeroed.input],
@@ -207,7 +208,7 @@ def _prediction(context: AppContext, at: Size) -> tuple[str, bool]:
 
 
 def _problem(action: Callable[[], object]) -> str:
-    """Do it; what went wrong, as HTML for the place of the control, else nothing."""
+    """Do it; returns what went wrong, as HTML for the place of the control, or ""."""
     try:
         action()
     except WhisperSlimError as error:
