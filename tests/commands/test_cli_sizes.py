@@ -156,7 +156,7 @@ def test_a_prediction_that_cannot_be_stored_is_shown_all_the_same(
     (two_runs[0].path / "predictions").write_text("mine")
     done = cli("replan", two_runs[0].name, "--target", "0.5", "--predict", *form)
     assert done.code == 1 and shown in done.out
-    assert "predictions" in done.err and "a file stands where a folder is to be" in done.err
+    assert "predictions" in done.err and "there is a file in place of a folder" in done.err
 
 
 def test_a_stored_prediction_is_not_made_again(
@@ -264,7 +264,7 @@ def test_a_picture_without_a_place_is_refused_before_anything_is_measured(
     tmp_path: Path,
 ) -> None:
     done = cli("sweep", two_runs[0].name, "--targets", "0.2", "--html", str(tmp_path))
-    assert done.code == 1 and "a folder stands where a file is to be" in done.err
+    assert done.code == 1 and "there is a folder in place of a file" in done.err
     assert not asked and not done.out
 
 
@@ -275,7 +275,7 @@ def test_figures_are_printed_though_the_picture_cannot_be_drawn(
 ) -> None:
     (two_runs[0].path / "sweep.html").mkdir()
     done = cli("sweep", two_runs[0].name, "--targets", "0.2")
-    assert done.code == 1 and "a folder stands where a file is to be" in done.err
+    assert done.code == 1 and "there is a folder in place of a file" in done.err
     assert "40.00%" in done.out
 
 

@@ -116,7 +116,9 @@ def test_a_run_solves_them_then_trains_them_and_nothing_else(tmp_path: Path) -> 
     mean, _ = run_with(tmp_path / "mean", merge_start="mean")
     solved, said = run_with(tmp_path / "solved")
     trained, steps = run_with(tmp_path / "trained", merge_steps=3)
-    assert [e.message for e in said if isinstance(e, Notice) and "begin as solved" in e.message]
+    assert [
+        e.message for e in said if isinstance(e, Notice) and "start from a solution" in e.message
+    ]
     done = [e for e in steps if isinstance(e, StepDone)]
     assert [e.step for e in done] == [1, 2, 3] and {e.stage for e in done} == {"vocabulary"}
     (means, new), (rows, _), (last, _) = map(rows_of, (mean, solved, trained))

@@ -218,7 +218,7 @@ def test_prices_are_those_a_run_began_with(run: RunDir, tmp_path: Path) -> None:
     (derived.path / PRICES_FILE).write_text('{"encoder.ffn": 7}')
     assert run_prices(derived, derived.recipe(), speech) == {"encoder.ffn": 7.0}
     (derived.path / PRICES_FILE).write_text("[]")
-    with pytest.raises(RunError, match="put it back"):
+    with pytest.raises(RunError, match="restore it"):
         run_prices(derived, derived.recipe(), speech)
 
 

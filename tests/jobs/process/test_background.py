@@ -40,7 +40,7 @@ def test_a_command_is_seen_at_work_until_it_ends(run: RunDir, patient: list[str]
         assert seen == Background(tuple(patient), running=True)
         assert seen.value_of("--runs") == patient[-1] and seen.value_of("--other") == ""
         assert psutil.Process(pid).cmdline()[-4:] == patient and os.getsid(pid) == pid
-        with pytest.raises(RunError, match="at work already"):
+        with pytest.raises(RunError, match="already running"):
             background.start(run, "nap", ["runs"])
         assert background.look(run, "nap") == seen, "the log is that of the one at work"
         other = background.start(run, "other", ["runs", "--runs", str(run.path.parent)])
@@ -81,7 +81,7 @@ def test_two_that_start_at_once_are_one_and_a_refusal(
     def meanwhile(*given: object) -> object:
         monkeypatch.setattr(background, "detached", detached)
         monkeypatch.setattr(background, "_START_SECONDS", 0.1)
-        with pytest.raises(RunError, match="at work already") as raised:
+        with pytest.raises(RunError, match="already running") as raised:
             background.start(run, "nap", ["other"])
         refused.append(str(raised.value))
         monkeypatch.setattr(background, "_START_SECONDS", 60.0)

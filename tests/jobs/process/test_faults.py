@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_to_is_reported(ground: Ground, tmp_path
             lambda: process.start_worker(run),
             lambda: queue.start_or_wait(run),
         ):
-            with pytest.raises(RunError, match="may not be written to; make the folder writable"):
+            with pytest.raises(RunError, match="no permission to write; make the folder writable"):
                 act()
         assert run.status() == RunStatus.QUEUED
 

@@ -70,7 +70,7 @@ def test_places_are_those_of_the_device(runs: Path) -> None:
     queue.stop_or_leave(second)
     assert queue.place(second) == 0 and queue.place(third) == 1
     assert second.status() == RunStatus.QUEUED
-    with pytest.raises(RunError, match="waits already, at place 1"):
+    with pytest.raises(RunError, match="is already waiting, at place 1"):
         queue.start_or_wait(third)
     with pytest.raises(RunError, match="being worked on already"):
         queue.start_or_wait(first)
@@ -99,7 +99,7 @@ def test_a_run_that_cannot_begin_says_so_and_the_next_one_begins(
     )
     queue.keep(runs)
     last = last_event(broken.events_path)
-    assert isinstance(last, events.Failed) and "it could not begin" in last.error
+    assert isinstance(last, events.Failed) and "it could not start" in last.error
     assert process.is_alive(good) and queue.waiting(runs) == ()
 
 

@@ -17,8 +17,8 @@ from whisperslim.jobs.scoring import evaluation as evaluation_jobs
 
 Cli = Callable[..., Done]
 NO_FILE, NO_FOLDER = (
-    "a folder stands where a file is to be",
-    "a file stands where a folder is to be",
+    "there is a folder in place of a file",
+    "there is a file in place of a folder",
 )
 HEADER = "key\treference\thypothesis\n"
 
@@ -50,7 +50,7 @@ def test_looking_at_a_good_place_makes_and_changes_nothing(places: Path, name: s
 def test_a_disk_that_may_only_be_read_is_reported_before_the_work(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk"):
         mount("-o", "remount,ro", str(tmp_path / "disk"))
-        with pytest.raises(RunError, match="may not be written to; make the folder writable"):
+        with pytest.raises(RunError, match="no permission to write; make the folder writable"):
             require_writable(tmp_path / "disk" / "new" / "record.json")
 
 
@@ -82,7 +82,7 @@ def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--against", "empty.json"), 2, "holds no clip"),
         (("--against", "taken"), 2, "name the file that --json wrote"),
         (("--against", "."), 2, "name the file that --json wrote"),
-        (("--json", "good.json", "--against", "good.json"), 2, "would take the place"),
+        (("--json", "good.json", "--against", "good.json"), 2, "would overwrite"),
     ],
 )
 def test_evaluate_refuses_its_places_before_it_scores(

@@ -63,7 +63,7 @@ def test_other_clips_and_other_devices_are_refused(
     done = evaluate_model(model, data, cache_folder=cache)
     with pytest.raises(UsageError, match="other clips"):
         done.against(tmp_path / "one.json")
-    with pytest.raises(UsageError, match="holds no texts"):
+    with pytest.raises(UsageError, match="has no texts of an earlier evaluation"):
         done.against(tmp_path / "none.json")
     with pytest.raises(UsageError, match="device cpu"):
         evaluate_model(exported, data, cache_folder=cache, device="cuda")

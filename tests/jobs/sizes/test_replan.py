@@ -318,11 +318,11 @@ def test_what_the_disk_refuses_of_a_size_is_reported(spoilt: RunDir) -> None:
     found = predict(spoilt, 0.55, 0.05, clips=1)
     shutil.rmtree(spoilt.path / "predictions", ignore_errors=True)
     (spoilt.path / "predictions").write_text("mine")
-    with pytest.raises(RunError, match=r"predictions.*: a file stands where a folder is to be"):
+    with pytest.raises(RunError, match=r"predictions.*: there is a file in place of a folder"):
         store_prediction(spoilt, found)
     (spoilt.path / "tuned.json").unlink()
     (spoilt.path / "tuned.json").mkdir()
-    with pytest.raises(RunError, match=r"tuned\.json: a folder stands where a file is to be"):
+    with pytest.raises(RunError, match=r"tuned\.json: there is a folder in place of a file"):
         replan(spoilt, 0.3)
 
 

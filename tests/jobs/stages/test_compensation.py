@@ -40,7 +40,7 @@ def test_the_run_says_so_and_the_cut_model_has_the_folds(run: tuple[RunDir, list
     plan = read_plan(folder.plan_path)
     assert plan.compensated == json.loads(folder.plan_path.read_text())["compensated"] > 0
     assert [e for e in seen if isinstance(e, Progress) and e.stage == "shrink"]
-    assert any("fitted to what goes" in e.message for e in seen if isinstance(e, Notice))
+    assert any("adapted to make up for the cut" in e.message for e in seen if isinstance(e, Notice))
     found = weights(folder)
     assert plan.folds and all(torch.equal(found[name], fold) for name, fold in plan.folds.items())
     assert json.loads((folder.path / "parity.json").read_text())["same_tokens"]

@@ -148,6 +148,6 @@ def test_a_run_at_work_is_not_deleted(run: RunDir, monkeypatch: pytest.MonkeyPat
     (run.path / "background" / "export.log").write_text("$ whisperslim export\n")
     busy: Any = lambda run, name: background.Background(("export",), True, "")  # noqa: E731
     monkeypatch.setattr(background, "look", busy)
-    with pytest.raises(RunError, match="at work"):
+    with pytest.raises(RunError, match="is running"):
         delete_run(run)
     assert run.slim_path.is_dir()

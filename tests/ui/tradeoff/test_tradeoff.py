@@ -343,7 +343,7 @@ def test_sweep_is_a_command_of_its_own(app: AppContext, run: RunDir, acts: Acts)
 
 
 def test_a_run_at_work_is_not_swept(app: AppContext, run: RunDir, acts: Acts) -> None:
-    with run.lock(), pytest.raises(UsageError, match="being worked on"):
+    with run.lock(), pytest.raises(UsageError, match="is running"):
         actions.start_sweep(app, run.name, "0.5", 0)
     assert acts.commands == []
 
@@ -361,7 +361,7 @@ def test_no_sweep_is_timed_beside_a_run_on_the_same_device(
     app: AppContext, run: RunDir, acts: Acts
 ) -> None:
     other = make_run(app.runs, "other")
-    with other.lock(), pytest.raises(UsageError, match=f"{other.name} is at work"):
+    with other.lock(), pytest.raises(UsageError, match=f"{other.name} is running"):
         actions.start_sweep(app, run.name, "0.5", 0)
     assert acts.commands == []
 
@@ -533,8 +533,8 @@ def test_what_the_tab_asks_for_is_what_the_commands_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("taken", "reported"),
     [
-        ("background", "a file stands where a folder is to be"),
-        ("background/nap.log/x", "a folder stands where a file is to be"),
+        ("background", "there is a file in place of a folder"),
+        ("background/nap.log/x", "there is a folder in place of a file"),
     ],
 )
 def test_a_command_without_a_place_for_its_log_says_so(

@@ -1,4 +1,4 @@
-"""What a run's removal target is a share of: the price of a unit in every place, found once."""
+"""What a run's removal target is a share of: the price of a unit in every place."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +20,13 @@ PRICES_FILE = "prices.json"
 
 
 def run_prices(run: RunDir, recipe: Recipe, speech: SpeechModel) -> dict[str, float] | None:
-    """Place -> price of a unit, as the run began with; None for prunable weights.
+    """Place -> price of a unit, as at the start of the run; None for prunable weights.
 
-    What was found first is kept in the run: a later profile would move the target.
+    The first prices are kept in the run: a later profile would move the target.
 
     Raises:
-        PlanError: latency is asked for, and there is no profile of the engine on this machine.
-        RunError: what was kept cannot be read.
+        PlanError: latency is requested, but there is no profile of the engine on this machine.
+        RunError: the stored prices cannot be read.
     """
     if recipe.target.currency == WEIGHTS:
         return None
@@ -40,8 +40,8 @@ def run_prices(run: RunDir, recipe: Recipe, speech: SpeechModel) -> dict[str, fl
         return found
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); put it back, or start a new run: without it "
-            "the target means something else"
+            f"{path} cannot be read ({error}); restore it, or start a new run: without it the "
+            "target would mean something else"
         ) from error
 
 
@@ -60,14 +60,14 @@ def costs_under(
     """Group key -> cost of one unit, for another size of a run; None: prunable weights.
 
     Args:
-        terms: What is asked for.
+        terms: The requested terms.
         recipe: The run's, with `terms` in it.
         groups: Of the tuned model.
-        own: Costs the run's own target was counted in; they stay where `terms` say nothing.
+        own: Costs of the run's own target; kept where `terms` set nothing.
         flops: Group key -> operations of one unit.
 
     Raises:
-        PlanError: latency is asked for and was not measured in that engine on this machine.
+        PlanError: latency is requested but was not measured in that engine on this machine.
     """
     if not terms.currency and not terms.timed_anew(recipe):
         return own

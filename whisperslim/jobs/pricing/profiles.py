@@ -31,7 +31,7 @@ def profile_path(engine: str) -> Path:
 
 
 def save_profile(profile: Profile) -> Path:
-    """Keep a profile, instead of an earlier one of the same kind. Returns its file.
+    """Store a profile in place of an earlier one of the same kind. Returns its file.
 
     Raises `RunError` when it cannot be written, `PlanError` when the file there is damaged;
     `check_kept` reports both before.
@@ -44,7 +44,7 @@ def save_profile(profile: Profile) -> Path:
 
 
 def check_kept(engine: str) -> None:
-    """Raise as `save_profile` would, before the minutes that measuring takes."""
+    """Raise as `save_profile` would, before measuring for minutes."""
     path = profile_path(engine)
     require_writable(path)
     _read(path)
@@ -54,27 +54,27 @@ def find_profile(engine: str, quantize: str, groups: Sequence[UnitGroup]) -> Pro
     """The profile of an engine that prices the units of a model.
 
     Raises:
-        PlanError: there is none on this machine; the message has the command that makes one.
+        PlanError: there is none on this machine; the message has the command to make one.
     """
     runs_in = registry.get(engine).runs_in or engine
-    # In PyTorch a model computes in float32, however it is stored.
+    # In PyTorch a model computes in float32, whatever its stored format.
     numbers = registry.FULL if runs_in == registry.OWN else quantize
     path = profile_path(runs_in)
     for profile in _read(path):
         if profile.quantize == numbers and profile.fits(groups):
             return profile
     raise PlanError(
-        f"nothing is known of times in {runs_in} ({numbers}) for this width of model on this "
+        f"no times are measured in {runs_in} ({numbers}) for this width of model on this "
         f"machine ({path}); measure them with `whisperslim profile --engine {runs_in} "
-        f"--quantize {numbers} --model MODEL`, MODEL being the one the run began with"
+        f"--quantize {numbers} --model MODEL`, where MODEL is the one the run began with"
     )
 
 
 def check_profiled(engine: str, quantize: str) -> None:
-    """Raise `UsageError` unless an engine with these numbers can be measured."""
+    """Raise `UsageError` unless an engine with this number format can be measured."""
     spec = registry.get(engine)
     if spec.runs_in:
-        raise UsageError(f"{engine} runs in {spec.runs_in}; profile that")
+        raise UsageError(f"{engine} runs in {spec.runs_in}; profile that engine")
     if quantize not in spec.precisions:
         known = ", ".join(spec.precisions)
         raise UsageError(f"{engine} has no {quantize!r}; choose one of: {known}")

@@ -1,4 +1,4 @@
-"""What another size of a run is planned for, and in which currency its target is counted."""
+"""What another size of a run is planned for, and the currency of its target."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from whisperslim.jobs.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Terms:
-    """Where a size departs from its run's recipe; empty: it does not.
+    """Where a size differs from its run's recipe; empty: nowhere.
 
-    Raises `UsageError` for what no recipe knows.
+    Raises `UsageError` for unknown values.
 
     Attributes:
         engine: Where it will run.
-        quantize: Numbers it will be written in there.
+        quantize: Number format there.
         currency: What its target is a share of.
     """
 
@@ -37,7 +37,7 @@ class Terms:
                 raise UsageError(f"no {name} {value!r}; choose one of: {', '.join(choices)}")
 
     def values(self, recipe: Recipe) -> dict[str, Any]:
-        """Dotted recipe name -> value, of what departs from `recipe`."""
+        """Dotted recipe name -> value, of values that differ from `recipe`."""
         found: dict[str, Any] = {}
         if self.engine:
             found["export.engine"] = self.engine
@@ -48,11 +48,11 @@ class Terms:
         if self.currency:
             found["target.currency"] = self.currency
         if (self.currency or self.timed_anew(recipe)) and hasattr(recipe.options, "currency"):
-            # Training is over, and the target is counted by the section `target` alone.
+            # Training is over, so only the section `target` decides how the target is counted.
             found["method.currency"] = NOT_OWN
         return found
 
     def timed_anew(self, recipe: Recipe) -> bool:
-        """Whether a target in latency moves to another engine: one's times say nothing of both."""
+        """Whether a latency target moves to another engine, whose times differ."""
         moved = bool(self.engine or self.quantize)
         return moved and not self.currency and recipe.target.currency == LATENCY

@@ -1,11 +1,11 @@
 """Commands that work beside the app, most of them about a run: started and followed.
 
-Like a worker, such a process outlives whoever started it. What it writes goes to its log, and it
-holds a lock beside the log for as long as it lives: the lock is how anyone sees that it is at work.
+Like a worker, such a process outlives the one that started it. Its output goes to its log, and it
+holds a lock beside the log as long as it lives: the lock shows that it is running.
 
-background/NAME.log      the command, and what it says
-background/NAME.lock     held by the command, which takes it before anything else
-background/NAME.start    held by who starts it, until the command has its lock
+background/NAME.log      the command and its output
+background/NAME.lock     held by the command, which takes it first of all
+background/NAME.start    held by the starting process until the command has its lock
 """
 
 import os
@@ -49,7 +49,7 @@ class Background:
     said: str = ""
 
     def value_of(self, name: str) -> str:
-        """What follows an option such as `--target`; "" when it was not given."""
+        """The value of an option such as `--target`; "" when it was not given."""
         following = dict(zip(self.arguments, self.arguments[1:], strict=False))
         return following.get(name, "")
 
@@ -57,8 +57,8 @@ class Background:
 def start(run: Owner, name: str, arguments: Sequence[str]) -> int:
     """Run `whisperslim ARGUMENTS` in a detached process. Returns its id.
 
-    Returns when the process holds its lock. Raises `RunError` when a command of this name works on
-    the run already, the disk refuses, or a minute passes before the lock is held.
+    Returns when the process holds its lock. Raises `RunError` when a command of this name is
+    running for the run, the disk refuses, or the lock is not held within a minute.
     """
     path = log_path(run, name)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC
@@ -66,7 +66,9 @@ def start(run: Owner, name: str, arguments: Sequence[str]) -> int:
         path.parent.mkdir(exist_ok=True)
         with Lock(path.with_suffix(".start")) as starting:
             if not starting.take(_START_SECONDS) or holder(_lock_path(run, name)) is not None:
-                raise RunError(f"a {name} of {run.name} is at work already; wait for its end")
+                raise RunError(
+                    f"a {name} of {run.name} is already running; wait until it has ended"
+                )
             with open_plain(path, flags) as log:
                 log.write(f"$ whisperslim {shlex.join(arguments)}\n".encode())
                 log.flush()
@@ -76,7 +78,7 @@ def start(run: Owner, name: str, arguments: Sequence[str]) -> int:
 
 
 def look(run: Owner, name: str) -> Background:
-    """What the latest command of this name was, whether it still works, and what it said last."""
+    """The latest command of this name, whether it is still running, and its last output."""
     path = log_path(run, name)
     if not path.is_file():
         return Background()
@@ -102,7 +104,7 @@ def _command(lock: Path, arguments: Sequence[str]) -> list[str]:
 
 
 def _holding(run: Owner, name: str, child: subprocess.Popen[bytes]) -> int:
-    """Id of the process that holds the lock; of one that has ended already, what it had."""
+    """Id of the process that holds the lock; its former id if it has ended already."""
     deadline = time.monotonic() + _START_SECONDS
     while child.poll() is None:
         process = holder(_lock_path(run, name))
@@ -112,7 +114,7 @@ def _holding(run: Owner, name: str, child: subprocess.Popen[bytes]) -> int:
             child.kill()
             raise RunError(
                 f"the {name} of {run.name} did not begin within {_START_SECONDS:.0f} s. The "
-                "machine may be too busy: try again when it is less so"
+                "machine may be too busy: try again later"
             )
         time.sleep(0.02)
     return child.pid
@@ -126,10 +128,10 @@ def _arguments(line: str) -> tuple[str, ...]:
 
 
 def _hold_and_run(path: Path, arguments: Sequence[str]) -> None:
-    """Be the command line with these arguments, and hold a lock meanwhile."""
+    """Run the command line with these arguments while holding a lock."""
     with Lock(path) as lock:
         if not lock.take():
-            sys.exit("the same command is at work already; wait for its end")
+            sys.exit("the same command is already running; wait until it has ended")
         lock.sign()
         sys.argv[1:] = arguments
         runpy.run_module("whisperslim", run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Workers as processes of their own: closing the app or the terminal does not end a run."""
+"""Workers as separate processes: closing the app or the terminal does not end a run."""
 
 import os
 import platform
@@ -24,20 +24,21 @@ _START_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 _LOG_TAIL_BYTES = 2000
 _LAST_LINES = 5  # of a log: what native code writes when it gives up, and no more
-# Training asks for the same big blocks at every step. As it ships, glibc gives them back to the
-# kernel and takes them again, page by page: measured on two cores, 29 % of the processor's time was
-# the kernel's, with these 15 %, and an update 18 % faster. Results are the same; memory once taken
-# is kept until the worker ends.
+# Training allocates the same big blocks at every step. By default glibc returns them to the kernel
+# and takes them again, page by page: measured on two cores, the kernel used 29 % of the CPU time;
+# with these settings 15 %, and an update is 18 % faster. Results are the same; memory once taken is
+# kept until the worker ends.
 _GLIBC_TUNABLES = (
     "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=100000000000:glibc.malloc.mmap_max=0"
 )
 
 
 def start_worker(run: RunDir) -> int:
-    """Go on with a run in a detached process, whose output goes to `log.txt`. Returns its id.
+    """Start or continue a run in a detached process, whose output goes to `log.txt`. Returns its
+    id.
 
-    Returns when the worker holds the run. Raises `RunError` when the run is busy, when its folder
-    cannot be written to, or when the process ends, or a minute passes, before it took the run.
+    Returns once the worker holds the run. Raises `RunError` when the run is busy, its folder cannot
+    be written to, or the process ends or a minute passes before it holds the run.
     """
     if is_alive(run):
         raise RunError(f"the run {run.name} is being worked on already")
@@ -53,7 +54,7 @@ def start_worker(run: RunDir) -> int:
 
 
 def detached(command: Sequence[str], log: BinaryIO) -> subprocess.Popen[bytes]:
-    """A process that outlives this one, with its output in `log`. `collect` it in the end."""
+    """A process that outlives this one, with its output in `log`. `collect` it at the end."""
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -65,7 +66,7 @@ def detached(command: Sequence[str], log: BinaryIO) -> subprocess.Popen[bytes]:
 
 
 def collect(child: subprocess.Popen[bytes]) -> None:
-    """Take the exit code when it comes, or the ended process stays in the process table."""
+    """Wait for the exit code; otherwise the ended process stays in the process table."""
     threading.Thread(target=child.wait, daemon=True).start()
 
 
@@ -82,7 +83,7 @@ def is_begun(run: RunDir) -> bool:
 def stop(run: RunDir, force: bool = False) -> None:
     """Ask the worker to stop after its current step, or with `force` kill it at once.
 
-    A killed run goes on from its last checkpoint. Raises `RunError` when nothing runs.
+    A killed run continues from its last checkpoint. Raises `RunError` when nothing runs.
     """
     pid = run.worker_pid()
     if pid is None:
@@ -90,7 +91,7 @@ def stop(run: RunDir, force: bool = False) -> None:
     if not force:
         run.request_stop()
         return
-    # No request first: a worker that is quick would stop in good order before the kill.
+    # No request first: a quick worker would stop cleanly before the kill.
     _kill(pid)
     _wait_until_free(run)
     run.clear_stop()
@@ -106,7 +107,7 @@ def died_of(run: RunDir) -> str:
 
 
 def worker_command(run: RunDir) -> list[str]:
-    """What is run as the worker: the same command that a person would type."""
+    """The worker's command, the same that a person would type."""
     return own_command("resume", str(run.path))
 
 
@@ -125,7 +126,7 @@ def _environment() -> dict[str, str]:
 
 
 def _worker(run: RunDir, child: subprocess.Popen[bytes]) -> int:
-    """Id of the worker that `child` is or has begun, once it holds the run."""
+    """Id of the worker, which is `child` or was started by it, once it holds the run."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         pid = run.worker_pid()
@@ -139,13 +140,15 @@ def _worker(run: RunDir, child: subprocess.Popen[bytes]) -> int:
             raise RunError(f"the worker of {run.name} did not start{_last_words(run, child)}")
     child.kill()
     raise RunError(
-        f"the worker of {run.name} did not begin within {_START_SECONDS:.0f} s. The machine "
-        "may be too busy: resume the run when it is less so"
+        f"the worker of {run.name} did not begin within {_START_SECONDS:.0f} s. The machine may be "
+        "too busy: resume the run later"
     )
 
 
 def _is_of(child: subprocess.Popen[bytes], pid: int) -> bool:
-    """Whether a process is `child`, or of it: Python in a virtual environment of Windows."""
+    """Whether a process is `child` or its descendant, as for a virtual environment's Python on
+    Windows.
+    """
     try:
         return pid == child.pid or psutil.Process(pid).ppid() == child.pid
     except psutil.Error:
@@ -185,8 +188,8 @@ def _kill(pid: int) -> None:
 
 
 def _kill_session(pid: int) -> None:
-    # A child whose own parent is gone is no descendant any more, but still in the worker's group.
-    # Only a worker that leads its session has a group to itself; a terminal's may hold others.
+    # A child whose parent has ended is no longer a descendant, but still in the worker's group.
+    # Only a worker that leads its session has its own group; a terminal's may hold others.
     if not hasattr(os, "killpg"):  # Windows has no sessions: descendants are all that is found
         return
     try:

@@ -1,9 +1,9 @@
-"""Runs that wait their turn: one worker per device, in an order kept on disk.
+"""Waiting runs: one worker per device, in an order kept on disk.
 
-The order is a list of names in the runs folder, so any number of pages and commands see the same.
-A keeper, a small process of its own, begins the next run when a device becomes free; it outlives
-the app and ends when nobody waits. Runs of other runs folders are not seen, and who starts a run in
-a terminal, with `compress` or `resume`, is served at once: that run counts as at work here.
+The order is a list of names in the runs folder, so all pages and commands see the same. A keeper, a
+small separate process, starts the next run when a device becomes free; it outlives the app and ends
+when nothing waits. Runs of other runs folders are not seen, and a run started in a terminal with
+`compress` or `resume` starts at once and counts as running here.
 """
 
 import errno
@@ -36,14 +36,14 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True)
 class Turn:
-    """How a run stands in the queue: its place from 1, or 0; and which run it waits for."""
+    """A run in the queue: its place from 1, or 0; and which run it waits for."""
 
     place: int = 0
     behind: str = ""
 
 
 class Stopping(Enum):
-    """What a request to stop came to."""
+    """The outcome of a stop request."""
 
     LEFT_QUEUE = auto()
     ASKED = auto()
@@ -51,13 +51,13 @@ class Stopping(Enum):
 
 
 def start_or_wait(run: RunDir) -> int:
-    """Begin a run, or go on with it, when its device is free; else let it wait its turn.
+    """Start or continue a run when its device is free; else let it wait.
 
     Returns:
         The worker's process id, or 0 when the run waits.
 
     Raises:
-        RunError: the run is at work or waits already, its disk has no room for it, or its worker
+        RunError: the run is running or waiting already, its disk has no room for it, or its worker
             does not start.
     """
     if process.is_alive(run):
@@ -65,7 +65,7 @@ def start_or_wait(run: RunDir) -> int:
     require_room_for(run)
     with _order_held(run.path.parent) as held:
         if run.name in held.names:
-            raise RunError(f"the run {run.name} waits already, at place {place(run)}")
+            raise RunError(f"the run {run.name} is already waiting, at place {place(run)}")
         if not _in_the_way(run, held.names):
             return process.start_worker(run)
         held.write([*held.names, run.name])
@@ -74,10 +74,10 @@ def start_or_wait(run: RunDir) -> int:
 
 
 def stop_or_leave(run: RunDir, force: bool = False) -> Stopping:
-    """Let a waiting run wait no longer; ask one at work to stop; kill one that was asked before.
+    """Take a waiting run off the queue; ask a running one to stop; kill one that was asked before.
 
-    With `force` one at work is killed at once. Raises `RunError` when the run neither waits nor
-    works.
+    With `force` a running one is killed at once. Raises `RunError` when the run is neither waiting
+    nor running.
     """
     with _order_held(run.path.parent) as held:
         if run.name in held.names and not process.is_alive(run):
@@ -89,18 +89,19 @@ def stop_or_leave(run: RunDir, force: bool = False) -> Stopping:
 
 
 def waiting(runs: Path) -> tuple[str, ...]:
-    """Names of the runs that wait, the next one first. A damaged list counts as empty."""
+    """Names of the waiting runs, the next one first. A damaged list counts as empty."""
     try:
         found = read_json(runs / _FOLDER / "order.json", runs)
     except (OSError, ValueError):
         return ()
-    # A folder may have been deleted, and the file may be anybody's: names alone, of runs there.
+    # A folder may have been deleted, and the file may come from anyone: only names of existing
+    # runs.
     names = [name for name in found if _is_name(name)] if isinstance(found, list) else []
     return tuple(name for name in dict.fromkeys(names) if looks_like_run(runs / name))
 
 
 def place(run: RunDir) -> int:
-    """Which in the queue of its device a run is, from 1; 0 when it does not wait."""
+    """A run's place in the queue of its device, from 1; 0 when it does not wait."""
     names = waiting(run.path.parent)
     if run.name not in names:
         return 0
@@ -110,7 +111,7 @@ def place(run: RunDir) -> int:
 
 
 def turn(run: RunDir) -> Turn:
-    """A run's place in the queue, and the run that is at work on its device."""
+    """A run's place in the queue, and the run that is using its device."""
     found = place(run)
     busy = at_work_on_its_device(run) if found else None
     return Turn(found, busy.name if busy else "")
@@ -133,7 +134,7 @@ def device_of(run: RunDir) -> str:
 
 
 def see_to(runs: Path) -> None:
-    """Make sure that somebody begins the runs that wait. Costs next to nothing when none does."""
+    """Make sure that a keeper starts the waiting runs. Costs almost nothing when none waits."""
     if not waiting(runs) or _keeper_at_work(runs):
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -143,25 +144,25 @@ def see_to(runs: Path) -> None:
 
 
 def keep(runs: Path) -> None:
-    """Begin waiting runs whenever their device is free, until none waits. One keeper per folder.
+    """Start waiting runs whenever their device is free, until none waits. One keeper per folder.
 
-    A run that cannot be begun is taken off the queue, and its own log says why.
+    A run that cannot start is taken off the queue, and its own log says why.
     """
     with _keeper_lock(runs) as lock:
         if not lock.take():
-            return  # another one keeps it
+            return  # another keeper is running
         while True:
             with _order_held(runs) as held:
                 _begin_next(runs, held)
                 if not waiting(runs):
-                    # Let go while nobody can join, or who joins might count on this keeper.
+                    # Release while nothing can join, since a joining run would rely on this keeper.
                     lock.close()
                     return
             time.sleep(_POLL_SECONDS)
 
 
 class _Order:
-    """The list of names, while nobody else can change it."""
+    """The list of names, while nothing else can change it."""
 
     def __init__(self, runs: Path) -> None:
         self._path = runs / _FOLDER / "order.json"
@@ -177,13 +178,13 @@ def _begin_next(runs: Path, held: _Order) -> None:
         run = RunDir(runs / name)
         before = held.names[: held.names.index(name)]
         begun = process.is_begun(run)  # before its status: it may end in between
-        # One that is damaged has not even a log that could be written to: the list says why.
+        # A damaged run may not even have a log to write to: the list of runs says why.
         if run.status() in (RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.DAMAGED):
             held.write([other for other in held.names if other != name])
         # By a keeper that was killed since: it stays in the way of others until it is at work.
         elif not begun and not _in_the_way(run, before):
             _begin(run)
-            # After the start: who is killed in between finds the run again rather than loses it.
+            # After the start: if this is killed in between, the run is still in the list.
             held.write([other for other in held.names if other != name])
 
 
@@ -192,12 +193,12 @@ def _begin(run: RunDir) -> None:
         require_room_for(run)
         process.start_worker(run)
     except RunError as error:
-        if not process.is_alive(run):  # or somebody else began it meanwhile, and all is well
-            EventLog(run.events_path).append(events.Failed("", f"it could not begin: {error}"))
+        if not process.is_alive(run):  # or something else started it meanwhile, which is fine
+            EventLog(run.events_path).append(events.Failed("", f"it could not start: {error}"))
 
 
 def _in_the_way(run: RunDir, before: tuple[str, ...]) -> bool:
-    """Whether another run is at work on this one's device, or is to be before it."""
+    """Whether another run is using this one's device, or comes before it."""
     device = device_of(run)
     ahead = [RunDir(run.path.parent / name) for name in before if name != run.name]
     return at_work_on_its_device(run) is not None or device in map(device_of, ahead)
@@ -208,7 +209,7 @@ def _is_name(value: object) -> bool:
 
 
 def _found_device() -> str:
-    # Loading torch to ask takes seconds. A build without CUDA says so in its version.
+    # Loading torch to find out takes seconds. A build without CUDA says so in its version.
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
     has_gpu = _GPUS.is_dir() and any(_GPUS.iterdir())
     return "cuda" if has_gpu and not hidden and "+cpu" not in metadata.version("torch") else "cpu"
@@ -233,7 +234,7 @@ def _order_held(runs: Path) -> Iterator[_Order]:
 
 
 def _keeper_at_work(runs: Path) -> bool:
-    # When two ask at once, one may be taken for a keeper by the other; that one then begins it.
+    # When two ask at once, each may take the other for a keeper; the next request then starts it.
     with _keeper_lock(runs) as lock:
         return not lock.take(0)
 

@@ -1,4 +1,4 @@
-"""Deleting a run for good."""
+"""Deleting a run."""
 
 import shutil
 
@@ -8,18 +8,18 @@ from whisperslim.jobs.run.folder import RunDir
 
 
 def delete_run(run: RunDir) -> None:
-    """Remove a run's folder, its models and scores.
+    """Delete a run's folder with its models and scores.
 
-    A run that was derived from it stays whole. Raises `RunError` while anything works on the run
-    or it waits its turn, and when the disk does not let go of it.
+    Runs derived from it stay complete. Raises `RunError` while anything works on the run or
+    it is waiting, and when the disk refuses.
     """
     if queue.place(run):
-        raise RunError(f"{run.name} waits its turn; let it leave the queue first")
+        raise RunError(f"{run.name} is waiting; take it off the queue first")
     logs = (run.path / "background").glob("*.log")
     busy = [log.stem for log in logs if background.look(run, log.stem).running]
     if busy:
-        raise RunError(f"a {busy[0]} of {run.name} is at work; wait for its end")
-    # Under a name that is no run's, so that nobody begins with what is half removed.
+        raise RunError(f"a {busy[0]} of {run.name} is running; wait until it has ended")
+    # Renamed to what is not a run's name, so that nothing uses a half-deleted run.
     gone = run.path.with_name(f".deleted-{run.name}")
     try:
         with run.lock():

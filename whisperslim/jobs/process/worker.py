@@ -26,9 +26,9 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def shipped_work() -> tuple[tuple[str, ...], Work]:
-    """The stages' names and the function that works through them. Loads torch."""
-    # Torch reads it once. Training frees and takes hundreds of megabytes at every step; in pages of
-    # 2 MB, where Linux has them, that took a fifth to a quarter off a step in bf16.
+    """The stages' names and the function that does them. Loads torch."""
+    # Torch reads it once. Training frees and takes hundreds of megabytes at every step; with pages
+    # of 2 MB, where Linux has them, a step in bf16 took a fifth to a quarter less time.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from whisperslim.jobs.stages.order import STAGES, work
 
@@ -40,15 +40,14 @@ def run_worker(
     sinks: Sequence[Sink] = (),
     load: Callable[[], tuple[tuple[str, ...], Work]] = shipped_work,
 ) -> int:
-    """Do what is left of a run, in this process. Returns the exit code.
+    """Do the rest of a run in this process. Returns the exit code.
 
-    0: finished, or stopped in good order by request, SIGTERM or Ctrl-C. 1: failed, which the last
-    event explains. Every event goes to the run's log and to `sinks`. Raises `RunError` when the
-    run is busy or its disk takes nothing at all; an error that is a fault of the program is
-    recorded and raised on.
+    0: finished, or stopped cleanly by request, SIGTERM or Ctrl-C. 1: failed, as the last event
+    explains. Every event goes to the run's log and to `sinks`. Raises `RunError` when the run is
+    busy or its disk refuses everything; a bug in the program is recorded and re-raised.
     """
     with disk_errors(run.path), run.lock(), signals_ask_to_stop(run):
-        remove_leftovers(run.path)  # of a worker that was killed: the lock says none is at work
+        remove_leftovers(run.path)  # of a killed worker: the lock shows that none runs
         reporter = _Reporter(EventLog(run.events_path), sinks)
         with room_for_last_words(run.path) as make_room:
             return _work_or_say_why(run, reporter, load, make_room)
@@ -72,14 +71,14 @@ def _work_or_say_why(
         if shortage := shortage_of(error):
             reporter(events.Failed(reporter.stage, str(shortage)))
             return shortage.exit_code
-        fault = f"fault in the program: {type(error).__name__}: {error}"
+        fault = f"bug in WhisperSlim: {type(error).__name__}: {error}"
         reporter(events.Failed(reporter.stage, f"{fault}; the log has the details"))
         raise
     return 0
 
 
 class _Reporter:
-    """Passes events on, and remembers what the ending needs to know."""
+    """Passes events on, and remembers what is needed at the end."""
 
     def __init__(self, log: EventLog, sinks: Sequence[Sink]) -> None:
         self._sinks: tuple[Sink, ...] = (log.append, *sinks)
@@ -111,13 +110,12 @@ def _do_work(
 
 @contextmanager
 def signals_ask_to_stop(run: RunDir) -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C asks for an orderly stop; a second one acts as usual.
+    """The first SIGTERM or Ctrl-C asks for a clean stop; a second one acts as usual.
 
-    A block may stand inside that of another run, as those of its sizes do in a sweep: the first
-    signal asks both.
+    A block may be inside that of another run, as in a sweep: the first signal asks both.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python takes signals in the main thread only
+        yield  # Python handles signals in the main thread only
         return
     asking = _Asking(run)
     asking.stand_in()
@@ -128,7 +126,7 @@ def signals_ask_to_stop(run: RunDir) -> Iterator[None]:
 
 
 class _Asking:
-    """Handler of the signals to stop, until it is called once."""
+    """Handler of the stop signals until it is called once."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
@@ -139,7 +137,7 @@ class _Asking:
             self._usual[number] = signal.signal(number, self)
 
     def give_way(self) -> None:
-        # Only where it stands: one further out may have given way, and is not to be put back.
+        # Only if it is still set: an outer one may have been replaced, and must not be restored.
         for number, handler in self._usual.items():
             if signal.getsignal(number) is self:
                 signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""A user's own recipes, kept as YAML beside the runs: save, load, delete, take from a file."""
+"""A user's own recipes, kept as YAML beside the runs: save, load, delete, import from a file."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from whisperslim.jobs.recipe.text import parse_yaml
 
 FOLDER = "presets"
 LARGEST_FILE = 64_000
-"""Bytes of a recipe file; the longest that ships has 6,000."""
+"""Bytes of a recipe file; the longest shipped one has 6,000."""
 MOST_KEPT = 200
 _DEEPEST = 8  # levels; a recipe has two, and lists in them
 
@@ -26,7 +26,7 @@ class OwnPresets:
     folder: Path
 
     def names(self) -> tuple[str, ...]:
-        """Names of the recipes kept, sorted. Links are left out: they may lead elsewhere."""
+        """Names of the stored recipes, sorted. Links are left out: they may lead elsewhere."""
         if not self.folder.is_dir():
             return ()
         files = (path for path in self.folder.glob("*.yaml") if _is_own_file(path))
@@ -36,13 +36,13 @@ class OwnPresets:
         """The recipe of that name. Raises `UsageError` when there is none, or `RecipeError`."""
         path = self._known(name)
         if path.stat().st_size > LARGEST_FILE:
-            raise UsageError(f"{path} is larger than {LARGEST_FILE} bytes; that is no recipe")
+            raise UsageError(f"{path} is larger than {LARGEST_FILE} bytes, too large for a recipe")
         return read_recipe(path.read_bytes(), path.name)
 
     def save(self, name: object, recipe: Recipe) -> Path:
         """Keep `recipe` under `name`; one of that name is replaced. Returns its file.
 
-        Raises `UsageError` for a name that cannot be a file's, or that a shipped preset has.
+        Raises `UsageError` for a name that is not valid for a file, or that a shipped preset has.
         """
         clean = _checked_name(name)
         if clean not in self.names() and len(self.names()) >= MOST_KEPT:
@@ -50,7 +50,7 @@ class OwnPresets:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{clean}.yaml"
         if path.is_symlink():
-            raise UsageError(f"{path} is a link; delete it or take another name")
+            raise UsageError(f"{path} is a link; delete it or choose another name")
         write_text_atomically(path, to_yaml(recipe))
         return path
 
@@ -59,7 +59,7 @@ class OwnPresets:
         self._known(name).unlink()
 
     def free_name(self, wanted: str) -> str:
-        """`wanted` made fit for a file's name, with a number when the name is taken."""
+        """`wanted` made valid as a file name, with a number when the name is taken."""
         base = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:50] or "preset"
         taken = {*preset_names(), *self.names()}
         tries = (base if n == 1 else f"{base}-{n}" for n in range(1, MOST_KEPT + 2))
@@ -74,10 +74,10 @@ class OwnPresets:
 def read_recipe(raw: bytes, called: str) -> Recipe:
     """The recipe in a file's bytes, which may come from a stranger.
 
-    Raises `RecipeError` naming every problem, or saying what the file is instead of a recipe.
+    Raises `RecipeError` with every problem, or with what the file is instead of a recipe.
     """
     if len(raw) > LARGEST_FILE:
-        raise RecipeError({called: f"is larger than {LARGEST_FILE} bytes; that is no recipe"})
+        raise RecipeError({called: f"is larger than {LARGEST_FILE} bytes, too large for a recipe"})
     try:
         text = raw.decode("utf-8-sig")
         _refuse_traps(text, called)
@@ -89,7 +89,9 @@ def read_recipe(raw: bytes, called: str) -> Recipe:
 
 
 def _refuse_traps(text: str, called: str) -> None:
-    """Few bytes of aliases or brackets can name gigabytes, or overflow the stack."""
+    """Refuse aliases and deep nesting: a few bytes of them can expand to gigabytes or overflow the
+    stack.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -97,7 +99,9 @@ def _refuse_traps(text: str, called: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            raise RecipeError({called: f"is nested more than {_DEEPEST} levels deep; no recipe is"})
+            raise RecipeError(
+                {called: f"is nested more than {_DEEPEST} levels deep, which no recipe needs"}
+            )
 
 
 def _checked_name(name: object) -> str:
@@ -107,7 +111,7 @@ def _checked_name(name: object) -> str:
             f"{name!r} cannot name a preset; use up to 60 letters, digits, `-`, `_` or `.`"
         )
     if clean in preset_names():
-        raise UsageError(f"{clean} is a preset that comes with the project; take another name")
+        raise UsageError(f"{clean} is a preset that comes with the project; choose another name")
     return clean
 
 

@@ -1,4 +1,4 @@
-"""Relative names in a recipe, made absolute once: a run can then be resumed from any folder."""
+"""Relative paths in a recipe, made absolute once, so that a run can be resumed from any folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +88,6 @@ def _source(source: str, field: str, wrong: dict[str, str]) -> str:
 
 
 def _folder(name: str) -> str:
-    # A hub id such as openai/whisper-base is no path unless such a folder stands right here.
+    # A hub id such as openai/whisper-base is only a path if such a folder exists right here.
     path = Path(name).expanduser()
     return str(path.absolute()) if name and path.is_dir() else name

@@ -1,4 +1,4 @@
-"""The recipes that ship with the project: where they are and what they are called."""
+"""The recipes that come with the project: their names and files."""
 
 from difflib import get_close_matches
 from pathlib import Path

@@ -1,8 +1,8 @@
 """The recipe: everything that sets one compression run, in one frozen value.
 
-The YAML file, `--set` on the command line and the app's form are three spellings of it. It only
-composes the options classes that stand beside the code that reads them, and checks what no section
-can see by itself.
+The YAML file, `--set` on the command line and the app's form are three ways to write it. It only
+composes the options classes that are beside the code that reads them, and checks what no section
+can check by itself.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 
 
 def between_sections(recipe: "Recipe") -> dict[str, str]:
-    """Dotted name -> problem, for what takes two sections, or the whole, to see."""
+    """Dotted name -> problem, for problems that involve several sections."""
     found = {**_data_problems(recipe), **_vocabulary_problems(recipe), **_head_problems(recipe)}
     if not isinstance(recipe.name, str) or not re.fullmatch(NAME_PATTERN, recipe.name):
         found["name"] = (
@@ -56,16 +56,17 @@ def between_sections(recipe: "Recipe") -> dict[str, str]:
 
 
 def _training_problems(recipe: "Recipe") -> dict[str, str]:
-    """A method acts along all the steps of `train`: half way, nothing is decided yet."""
+    """A method acts over all the steps of `train`: half way, nothing is decided yet."""
     found = {}
     if recipe.method != "none" and recipe.train.patience:
         found["train.patience"] = (
-            f"would end training before {recipe.method} has decided what goes; set it to 0 (it may "
+            f"would end training before {recipe.method} has decided what to remove; set it to "
+            "0 (it may "
             "be used in prepare and recover)"
         )
     if recipe.method != "none" and recipe.train.take == "best":
         found["train.take"] = (
-            f"may hand on weights from before {recipe.method} acted; set it to last (best may be "
+            f"may keep weights from before {recipe.method} acted; set it to last (best may be "
             "used in prepare and recover)"
         )
     for name in ("prepare", "train", "recover"):
@@ -87,12 +88,12 @@ def _data_problems(recipe: "Recipe") -> dict[str, str]:
         found["data.train"] = "is empty; name at least one set as PATH or PATH#SPLIT"
     seen = sorted((set(data.train) | set(data.dev)) & set(data.test))
     if seen:
-        found["data.test"] = f"{seen[0]} is also trained or tuned on; scores on it prove nothing"
+        found["data.test"] = f"{seen[0]} is also trained or tuned on; name a test set that is not"
     if set(data.train) & set(data.dev):
-        found["data.dev"] = "is also trained on; leave dev empty to hold some of train out"
+        found["data.dev"] = "is also trained on; leave dev empty to hold out a part of train"
     if not data.dev and not data.dev_fraction and _needs_dev(recipe):
         found["data.dev_fraction"] = (
-            "there is no dev set, but the recipe looks at one; name data.dev, raise "
+            "there is no dev set, but the recipe evaluates on one; name data.dev, raise "
             "data.dev_fraction, or set evaluate_every of prepare, train and recover to 0"
         )
     return found
@@ -112,12 +113,12 @@ def _vocabulary_problems(recipe: "Recipe") -> dict[str, str]:
 
 def _new_token_problems(recipe: "Recipe") -> dict[str, str]:
     if recipe.head.kind != OWN:
-        return {}  # only their names count: no decoder has rows of them
+        return {}  # only their names count: decoders have no rows for them
     stages = {name: getattr(recipe, name) for name in ("prepare", "train", "recover")}
     if not any(stage.steps and not stage.freeze_embeddings for stage in stages.values()):
         return {
             "vocabulary.merges": (
-                "new tokens begin as a mean of old ones and must be trained; set "
+                "new tokens start as the mean of old ones and must be trained; set "
                 "freeze_embeddings to false in a stage that has steps"
             )
         }
@@ -126,7 +127,7 @@ def _new_token_problems(recipe: "Recipe") -> dict[str, str]:
         return {
             "distill.teacher": (
                 "the dense model does not know the new tokens of vocabulary.merges; give prepare "
-                "steps and set its freeze_embeddings to false, or take no teacher"
+                "steps and set its freeze_embeddings to false, or use no teacher"
             )
         }
     return {}
@@ -142,18 +143,17 @@ def _head_problems(recipe: "Recipe") -> dict[str, str]:
         )
     if recipe.head.writes != TOKENS and kept:
         found["vocabulary.languages"] = (
-            "is of no use to a head that writes the letters of the training texts; empty it, or "
+            "has no effect with a head that writes the letters of the training texts; empty it, or "
             "set head.writes to tokens"
         )
     for name in ("merge_steps", "merge_dropout"):
         if getattr(recipe.vocabulary, name):
             found[f"vocabulary.{name}"] = (
-                "is about rows of the decoder, which a CTC head takes the place of; set it to 0"
+                "concerns rows of the decoder, which a CTC head replaces; set it to 0"
             )
     if recipe.distill.teacher == "dense" and not recipe.prepare.steps:
         found["distill.teacher"] = (
-            "the dense model's CTC head has learned nothing yet; give prepare steps, or take no "
-            "teacher"
+            "the dense model's CTC head is not trained yet; give prepare steps, or use no teacher"
         )
     return found
 
@@ -183,15 +183,15 @@ __all__ = [
 ]
 
 DEFAULT_METHOD = "sgl"
-# Nothing is tuned beforehand unless asked for: the model may be tuned already.
+# Nothing is tuned beforehand by default: the model may be tuned already.
 PREPARE_DEFAULTS = TrainOptions(steps=0)
-# Recovery repairs a model that is already tuned: fewer steps, a gentler rate, no long warm-up.
+# Recovery repairs a model that is already tuned: fewer steps, a lower rate, no long warm-up.
 RECOVER_DEFAULTS = TrainOptions(steps=0, learning_rate=1e-5, warmup_steps=5)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run, complete. Raises `RecipeError` with every problem when made from wrong values."""
+    """One complete run. Raises `RecipeError` with every problem when made from wrong values."""
 
     name: str = option("run", "Name of the run; its folder is called after it.", advanced=False)
     model: str = option(
@@ -227,7 +227,7 @@ class Recipe:
 
     @property
     def own_currency(self) -> str:
-        """What the method itself counts in: one of `OWN_CURRENCIES`."""
+        """The currency of the method itself: one of `OWN_CURRENCIES`."""
         return str(getattr(self.options, "currency", NOT_OWN))
 
     @property
@@ -237,7 +237,7 @@ class Recipe:
         return Counting.of(self.target.currency, self.own_currency, engine, quantize)
 
 
-# Section name -> what its missing keys are filled up from.
+# Section name -> where its missing keys are taken from.
 _SECTIONS: dict[str, Any] = {
     "target": TargetOptions(),
     "head": HeadOptions(),
@@ -253,14 +253,14 @@ _SECTIONS: dict[str, Any] = {
     "export": ExportOptions(),
     "runtime": RuntimeOptions(),
 }
-# Sections that may be given as one word, and the key it is for.
+# Sections that may be given as one word, and the key that it sets.
 _SHORT = {"method": "name", "head": "kind"}
 _TOP = ("name", "model", "language")
 _TOP_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Recipe) if f.name in _TOP}
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a preset's name or a YAML file, with `section.key=value` overrides applied.
+    """The recipe of a preset or a YAML file, with `section.key=value` overrides applied.
 
     Raises `RecipeError` or `UsageError`.
     """
@@ -280,7 +280,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> Recipe:
-    """The recipe in nested plain values, as YAML gives them. Missing keys take their defaults.
+    """The recipe from nested plain values, as in YAML. Missing keys take their defaults.
 
     Raises `RecipeError` with all problems at once, by dotted name.
     """
@@ -295,10 +295,10 @@ def from_mapping(mapping: Mapping[str, Any]) -> Recipe:
 
 
 def of_run(mapping: Mapping[str, Any]) -> Recipe:
-    """As `from_mapping`, of what a run keeps: all values there were when it began.
+    """As `from_mapping`, for a recipe stored in a run.
 
-    Options that came later do what was done before them, so that a run broken off under an earlier
-    version goes on as it began.
+    Options added later take the value of earlier behavior, so that a run of an earlier version
+    continues as it began.
     """
     known = dict(_SECTIONS)
     method = mapping.get("method")
@@ -313,7 +313,7 @@ def of_run(mapping: Mapping[str, Any]) -> Recipe:
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The whole recipe as YAML, defaults written out; `from_mapping` of it gives an equal one."""
+    """The whole recipe as YAML, with defaults; `from_mapping` of it gives an equal one."""
     return to_text(_to_mapping(recipe))
 
 
@@ -334,7 +334,7 @@ def dotted_specs(method: str = DEFAULT_METHOD) -> dict[str, FieldSpec]:
     top = specs(Recipe)
     found = {name: top[name] for name in _TOP}
     found["method.name"] = FieldSpec(
-        "How to find out what can go.",
+        "How to find out what can be removed.",
         label="Method",
         choices=methods.names(),
         advanced=False,
@@ -369,7 +369,7 @@ def _recipe_file(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.is_file():
         known = suggestion(source, preset_names())
-        raise RecipeError({source: f"no preset and no recipe file of that name{known}"})
+        raise RecipeError({source: f"no preset or recipe file has that name{known}"})
     return path
 
 
@@ -408,7 +408,7 @@ def _set(mapping: dict[str, Any], dotted: str, value: Any) -> None:
 def _method_section(given: Any, found: dict[str, str]) -> tuple[str, Any]:
     section = {"name": given} if isinstance(given, str) else {} if given is None else given
     if not isinstance(section, Mapping):
-        found["method"] = f"{given!r} is not a name, nor a section with a name and options"
+        found["method"] = f"{given!r} is neither a name nor a section with a name and options"
         return DEFAULT_METHOD, None
     name = section.get("name", DEFAULT_METHOD)
     if name not in methods.names():
@@ -419,7 +419,7 @@ def _method_section(given: Any, found: dict[str, str]) -> tuple[str, Any]:
 
 
 def _section(name: str, given: Any, defaults: Any, found: dict[str, str]) -> Any:
-    """An options instance; problems go to `found`, and then the defaults stand in."""
+    """An options instance; problems are added to `found`, and then the defaults are used."""
     if given is None:
         return defaults
     if name in _SHORT and isinstance(given, str):
@@ -449,7 +449,7 @@ def _assembled(values: dict[str, Any], found: dict[str, str]) -> Recipe:
     try:
         recipe = Recipe(**values)
     except RecipeError as error:
-        # What a replaced section would have said is already reported for the section itself.
+        # Problems of a section replaced by defaults are already reported for the section itself.
         broken = {name.partition(".")[0] for name in found}
         own = {k: v for k, v in error.problems.items() if k.partition(".")[0] not in broken}
         raise RecipeError({**found, **own}) from error

@@ -1,4 +1,4 @@
-"""Knobs of a whole run that belong to no single part of it: data, target, export, machine."""
+"""Knobs of a whole run: data, target, export, machine."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,29 @@ from whisperslim.engines import registry
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option, problems
 
-MOST_PRUNED = 0.95  # our choice: beyond it every group is down to its last unit
+MOST_PRUNED = 0.95  # our choice: beyond it, every group is at its last unit
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which recordings are for what. A source is `PATH`, `PATH#SPLIT` or `hub:OWNER/NAME#SPLIT`."""
+    """Which recordings are used for what. A source is `PATH`, `PATH#SPLIT` or
+    `hub:OWNER/NAME#SPLIT`.
+    """
 
     train: tuple[str, ...] = option(
         (), "Recordings to train on: PATH or PATH#SPLIT.", label="Training data", advanced=False
     )
     dev: tuple[str, ...] = option(
-        (), "Recordings to steer training by; empty holds some out of train.", label="Dev data"
+        (),
+        "Recordings to steer training by; if empty, a part of train is held out.",
+        label="Dev data",
     )
     test: tuple[str, ...] = option(
         (), "Recordings for the final scores only.", label="Test data", advanced=False
     )
     dev_fraction: float = option(
         0.1,
-        "Share of train held out as dev set when dev is empty; 0 is no dev set.",
+        "Share of train held out as dev set when dev is empty; 0 for no dev set.",
         minimum=0.0,
         maximum=0.5,
         step=0.05,
@@ -37,7 +41,7 @@ class DataOptions:
     )
     max_seconds: float = option(
         30.0,
-        "Longest clip used to train or to steer training.",
+        "Longest clip used in train and dev.",
         unit="s",
         minimum=1.0,
         maximum=30.0,
@@ -56,7 +60,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """How much goes, as shares of the dense model: of its prunable weights, or see `currency`."""
+    """How much to remove: shares of the dense model's prunable weights, or see `currency`."""
 
     removed: float = option(
         0.3,
@@ -70,7 +74,7 @@ class TargetOptions:
     )
     zeroed: float = option(
         0.1,
-        "Share of the prunable weights set to zero where they stand: same shapes, same speed.",
+        "Share of the prunable weights set to zero in place: same shapes, same speed.",
         label="Zeroed",
         minimum=0.0,
         maximum=MOST_PRUNED,
@@ -81,8 +85,8 @@ class TargetOptions:
     currency: str = option(
         WEIGHTS,
         "What `removed` is a share of. weights: prunable weights. flops: operations on "
-        f"{WORKLOAD}. latency: time of the units in the engine it will run in, as "
-        "`whisperslim profile` has measured it on this machine.",
+        f"{WORKLOAD}. latency: time of the units in the engine it will run in, as measured on this "
+        "machine by `whisperslim profile`.",
         label="Counted in",
         choices=CURRENCIES,
     )
@@ -102,15 +106,14 @@ class ShrinkOptions:
 
     compensate: bool = option(
         True,
-        "Fit the weights and biases that stay to what the cut takes away, by least squares on "
+        "Adapt the remaining weights and biases to make up for the cut, by least squares on "
         "training clips: recovery starts from a better model, for about a minute.",
         label="Make up for the cut",
         before=False,
     )
     compensate_clips: int = option(
         64,
-        "Training clips they are fitted on, without augmentation; all there are if those are "
-        "fewer.",
+        "Training clips for that fit, without augmentation; all clips if there are fewer.",
         unit="clips",
         minimum=1,
         maximum=100_000,
@@ -121,13 +124,13 @@ class ShrinkOptions:
 
     @property
     def clips(self) -> int:
-        """Clips to fit on; 0 when nothing is to be fitted."""
+        """Clips to fit on; 0 for no fit."""
         return self.compensate_clips if self.compensate else 0
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the slim folder holds, and where the model is to run."""
+    """What the slim folder holds, and where the model will run."""
 
     dtype: str = option(
         "float16", "Number format of the saved weights.", choices=("float16", "float32")
@@ -135,8 +138,8 @@ class ExportOptions:
     engine: str = option(
         registry.OWN,
         lambda: (
-            "Where will it run? The model gets a shape that this can hold, and is written for it. "
-            + registry.help_text()
+            "Where the model will run. It gets a shape that this engine can hold, and is exported "
+            "for it. " + registry.help_text()
         ),
         label="Where will it run?",
         choices=registry.names,
@@ -144,8 +147,8 @@ class ExportOptions:
     )
     quantize: str = option(
         registry.FULL,
-        "Numbers of the model written for that engine: none keeps float32, float16 has two bytes "
-        "each, int8 one, int4 half a byte. Not every engine has every one.",
+        "Number format of the export for that engine: none keeps float32, float16 takes two bytes, "
+        "int8 one, int4 half a byte. Not every engine has every one.",
         label="Quantisation",
         choices=registry.precisions,
     )
@@ -172,14 +175,14 @@ class RuntimeOptions:
 
     device: str = option(
         "auto",
-        "auto takes the GPU when there is one, and says which it took.",
+        "auto uses the GPU when there is one, and reports its choice.",
         choices=("auto", "cpu", "cuda"),
         advanced=False,
     )
     precision: str = option(
         "auto",
         "Arithmetic of training; scores are always computed in fp32. auto: bf16 where the GPU or "
-        "the processor (AVX512-BF16, AMX) has it, else fp32; the run says which.",
+        "the processor (AVX512-BF16, AMX) has it, else fp32; the run reports which.",
         choices=("auto", "fp32", "bf16"),
     )
     threads: int = option(

@@ -15,7 +15,7 @@ _TRUTH = {"true": True, "false": False}
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key given twice, of which plain YAML silently keeps the last."""
+    """Refuses a key given twice; plain YAML would silently keep the last."""
 
 
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -28,7 +28,7 @@ def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, 
             )
         if key in mapping:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is there twice", key_node.start_mark
+                None, None, f"the key {key!r} is given twice; keep one of them", key_node.start_mark
             )
         mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
@@ -38,9 +38,9 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _u
 
 
 def from_yaml(path: Path, *, links: bool = True) -> dict[str, Any]:
-    """The mapping in a YAML file, which may be reached through `links`.
+    """The mapping in a YAML file, which may be behind `links`.
 
-    Raises `RecipeError` when it is anything else.
+    Raises `RecipeError` for anything else.
     """
     try:
         text = read_plain(path.resolve() if links else path, MOST_YAML_BYTES).decode("utf-8")
@@ -50,7 +50,9 @@ def from_yaml(path: Path, *, links: bool = True) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, called: str) -> dict[str, Any]:
-    """The mapping in YAML text, `called` so in messages. Raises `RecipeError` for anything else."""
+    """The mapping in YAML text, named `called` in messages. Raises `RecipeError` for anything
+    else.
+    """
     try:
         loaded = yaml_of(text, _StrictLoader)
     except ValueError as error:
@@ -101,7 +103,7 @@ def coerce(value: Any, default: Any, *, from_text: bool = False) -> Any:
 
     YAML 1.1 reads `3e-5` as text, and has no tuples. With `from_text`, the value was typed on a
     command line: numbers, true/false and lists are read from the text. Raises `ValueError` for a
-    typed list that is none.
+    typed list that is not valid.
     """
     if isinstance(default, tuple):
         return _typed_list(value) if from_text else _as_tuple(value)
@@ -137,7 +139,7 @@ def _typed_list(text: str) -> tuple[str, ...]:
 
 def _yaml_list(text: str) -> Any:
     try:
-        # The base loader leaves every entry the text it is: `no` and `1` may be names of folders.
+        # The base loader keeps every entry as text: `no` and `1` may be names of folders.
         return yaml_of(text, yaml.BaseLoader)
     except ValueError:
         return None
@@ -157,7 +159,7 @@ def _number(value: Any, kind: type[int] | type[float]) -> Any:
 
 @dataclass(frozen=True)
 class Change:
-    """One knob, by dotted name, as it was and as it is."""
+    """One knob, by dotted name, before and after."""
 
     dotted: str
     before: Any
@@ -167,7 +169,7 @@ class Change:
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Knobs of both whose values differ, in the order of `after`.
 
-    With another method, its own knobs have nothing to be compared with: the method alone is listed.
+    With another method, only the method is listed: its own knobs have nothing to compare with.
     """
     same_method = before.get("method.name") == after.get("method.name")
     compared = [n for n in after if n in before and (same_method or not _of_method(n))]
@@ -181,5 +183,5 @@ def _of_method(dotted: str) -> bool:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return list(one) == list(other)
-    # True is 1 to Python, and not to a recipe.
+    # True equals 1 in Python, but not in a recipe.
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -1,4 +1,4 @@
-"""The first run of somebody new: the demo corpus, the quick preset, and what these take."""
+"""A new user's first run: the demo corpus, the quick preset, and what they need."""
 
 import shutil
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MEASURED_SECONDS = 114.0
 """Of the quick preset, the model already fetched, on two cores with nothing else to do:
 benchmarks/results/quick_preset.json."""
 
-# Whisper-base without the tokens that Hindi does not need: what training and its files hold.
+# Whisper-base without the tokens that Hindi does not need: the size in training and files.
 _TRIMMED_PARAMETERS = 46_480_000
 _BYTES = 4  # float32
 _VALUES = 3  # weights, and two moments of AdamW for each
@@ -21,7 +21,7 @@ _MODELS = 4  # trimmed, tuned, cut and slim
 
 @dataclass(frozen=True)
 class TrialNeeds:
-    """What the first run takes.
+    """What the first run needs.
 
     Attributes:
         seconds: Measured on two cores; without the download.
@@ -42,12 +42,12 @@ class TrialNeeds:
 
 
 def trial_recipe() -> Recipe:
-    """The quick preset under the name that sets its runs apart from others."""
+    """The quick preset, under a name that distinguishes its runs."""
     return with_values(load_recipe(PRESET), {"name": NAME})
 
 
 def trial_needs(runs: Path, recipe: Recipe) -> TrialNeeds:
-    """What the first run takes here. Nothing is fetched to find out."""
+    """What the first run needs here. Nothing is fetched to find out."""
     place = next(path for path in (runs, *runs.parents) if path.is_dir())
     return TrialNeeds(
         seconds=MEASURED_SECONDS,
@@ -58,14 +58,16 @@ def trial_needs(runs: Path, recipe: Recipe) -> TrialNeeds:
 
 
 def _disk_bytes(recipe: Recipe) -> int:
-    """Checkpoints at their most, when a new one is written before the oldest goes; and models."""
+    """Checkpoints at their most, when a new one is written before the oldest is deleted; and
+    models.
+    """
     kept = max(recipe.train.keep_checkpoints, recipe.recover.keep_checkpoints) + 1
     return (kept * _VALUES + _MODELS) * _TRIMMED_PARAMETERS * _BYTES
 
 
 def _download_bytes(model: str) -> int:
-    # These take a second to import, and the page is open before. Nothing is read but names: a
-    # checksum of the weights would hold the page up.
+    # These take a second to import, so the page opens before. Only names are read: a checksum of
+    # the weights would delay the page.
     from whisperslim.core.fetch.hub import find_in_hub_cache
     from whisperslim.core.fetch.mirror import mirror_entry
     from whisperslim.core.fetch.sources import cache_folder

@@ -1,4 +1,4 @@
-"""Where the bytes of a model went, from the dense weights file to the slim one."""
+"""How the size of a model changed, from the dense weights file to the slim one."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A model's weights: their length, how many numbers they hold, bytes of each."""
+    """A model's weights: file length, how many numbers, bytes of each."""
 
     bytes: int
     elements: int
@@ -37,13 +37,13 @@ class ByteStep:
 
 
 def run_byte_steps(run: RunDir) -> tuple[ByteStep, ...]:
-    """From the dense model of a finished run to its slim model, then to each of its exports.
+    """Steps from the dense model of a finished run to its slim model, then to each of its exports.
 
-    Raises `RunError` when the run has no slim model, `CheckpointError` or `ExportError` when what
-    it has is damaged.
+    Raises `RunError` when the run has no slim model, `CheckpointError` or `ExportError` when its
+    files are damaged.
     """
     if not run.slim_path.is_dir():
-        raise RunError(f"{run.name} has no slim model yet; it has one after its stage `recover`")
+        raise RunError(f"{run.name} has no slim model yet; wait for its stage `recover`")
     report = cost_of(run.slim_path, workloads=WORKLOADS[:1])
     steps = byte_steps(report, dense_file(read_record(run.slim_path).base))
     return (*steps, *_exports(run, report.bytes_on_disk))
@@ -53,8 +53,8 @@ def byte_steps(slim: CostReport, dense: WeightsFile | None) -> tuple[ByteStep, .
     """The steps from the dense file to the slim one; they add up to the slim file's length.
 
     What was cut out is counted at the dense file's bytes each, then what is left is written in the
-    slim file's number format. `dense` is None, or ignored, where the dense file is not at hand or
-    is another model's: then the dense model is counted in the slim file's format.
+    slim file's number format. `dense` is None, or ignored, where the dense file is not on this
+    machine or is of another model: then the dense model is counted in the slim file's format.
     """
     if dense is not None and dense.elements == slim.dense_parameters:
         start, each = dense.bytes, float(dense.bytes_each)
@@ -84,12 +84,12 @@ def dense_file(base: str) -> WeightsFile | None:
             formats += [_BYTES.get(form, 0) for form in head.formats.values()]
         size = weights_bytes(folder)
     except (OSError, ValueError, SourceError):
-        return None  # the picture then begins with the slim file's own number format
+        return None  # the picture then starts with the slim file's own number format
     return WeightsFile(size, sum(elements), formats[elements.index(max(elements))])
 
 
 def _removed(rows: Sequence[CostRow]) -> list[tuple[str, int]]:
-    """Elements gone, by what they were. A group without its last unit is a whole sub-layer."""
+    """Removed elements by kind. A group without its last unit is a whole sub-layer."""
     counts = dict.fromkeys(("vocabulary", "heads", "FFN", "whole layers"), 0)
     names = {"embeddings": "vocabulary", "heads": "heads", "ffn": "FFN"}
     for row in rows:

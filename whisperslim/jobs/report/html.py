@@ -1,4 +1,4 @@
-"""HTML and pictures of a report, without script: readable anywhere, printable, years from now.
+"""HTML and pictures of a report, without scripts: readable anywhere, printable, long-lived.
 
 Every text that is not a literal here is escaped.
 """
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 COLORS = ("#0f766e", "#b45309", "#4f46e5", "#be185d", "#0369a1", "#4d7c0f")
-_WIDTH, _HEIGHT = 440, 210  # of a chart, in its own units; it is as wide as the page
+_WIDTH, _HEIGHT = 440, 210  # of a chart, in its own units; it is drawn as wide as the page
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 14, 34
 _TICKS = 4
 
@@ -59,7 +59,7 @@ def text(value: object) -> str:
 
 
 def document(title: str, body: str) -> str:
-    """A whole page, to which a browser will add nothing from anywhere."""
+    """A whole page, for which a browser fetches nothing."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -70,7 +70,7 @@ def document(title: str, body: str) -> str:
 
 
 def section(title: str, body: str) -> str:
-    """A part under its title; nothing at all when there is nothing in it."""
+    """A part under its title; "" when it is empty."""
     return f"<section><h2>{text(title)}</h2>{body}</section>" if body else ""
 
 
@@ -80,7 +80,7 @@ def paragraph(words: str, *, dim: bool = False) -> str:
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
-    """What is to be seen first, large."""
+    """The most important figures, large."""
     tiles = "".join(f"<div>{text(name)}<b>{text(value)}</b></div>" for name, value in pairs)
     return f'<div class="facts">{tiles}</div>' if pairs else ""
 
@@ -99,7 +99,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], numbers: int
 
 
 def kept_bars(rows: Sequence[tuple[str, int, int]]) -> str:
-    """Name, units kept, units before: a bar each."""
+    """One bar per group: name, units kept, units before."""
     drawn = "".join(
         f"<tr><td>{text(name)}</td><td>{_bar(kept / count if count else 0.0)}</td>"
         f'<td class="num">{kept:,} of {count:,}</td></tr>'

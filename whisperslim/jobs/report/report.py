@@ -1,7 +1,7 @@
-"""A run's report: one HTML file that holds all there is to know, and needs nothing else.
+"""A run's report: one self-contained HTML file.
 
-It is made from the run's folder alone, at any time. A part whose file is not there yet is left out;
-one whose file is damaged says so.
+It is made from the run's folder only, at any time. A part whose file does not exist yet is left
+out; one whose file is damaged says so.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,10 +34,10 @@ from whisperslim.version import __version__
 
 _EXAMPLES = 10
 _LICENSES = (
-    "The slim weights derive from the model the run began with, whose license goes on to hold, and "
-    "so do the terms of the training data. OpenAI's own Whisper weights are under the MIT license. "
+    "The slim weights derive from the model the run began with, so its license and the terms of "
+    "the training data still apply. OpenAI's own Whisper weights are under the MIT license. "
     "The demo corpus in assets/demo_hi is synthetic speech under Apache-2.0, as WhisperSlim is. "
-    "Licenses of other data and models are not known to the program that wrote this report."
+    "Licenses of other data and models are not known here."
 )
 _DAMAGED = (
     KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, ArithmeticError,
@@ -49,16 +49,16 @@ def write_report(run: RunDir, path: Path) -> None:
     """Write a run's report to `path`. Raises `RunError` when that cannot be written to."""
     with disk_errors(path.parent):
         write_text_atomically(path, report(run))
-        path.chmod(0o644)  # a file to hand on, not one for this user alone
+        path.chmod(0o644)  # a file to pass on, so readable by others
 
 
 def report(run: RunDir) -> str:
-    """The report as HTML: no script, no address that anything would be fetched from."""
+    """The report as HTML, without scripts and without anything to fetch."""
     view = fold(RunView(), read_events(run.events_path)[0])
     parts: dict[str, Callable[[], str]] = {
         "Result": lambda: _result(run, view),
         "Training": lambda: _training(view),
-        "What stayed": lambda: _kept(run),
+        "Units kept": lambda: _kept(run),
         "Scores": lambda: _scores(run),
         "Examples": lambda: _examples(run),
         "Data": lambda: _data(run),
@@ -76,7 +76,7 @@ def _whole(make: Callable[[], str]) -> str:
     try:
         return make()
     except FileNotFoundError:
-        return ""  # the run has not come to it
+        return ""  # the run has not got to it
     except _DAMAGED as error:
         return paragraph(f"This part of the run's folder is damaged: {error!r}")
 
@@ -100,8 +100,8 @@ def _result(run: RunDir, view: RunView) -> str:
         if score is not None and score.wer is not None:
             shown.append((f"WER {label}", _percent(score.wer)))
     note = (
-        "Shares are of the prunable weights there were before this run: the matrices of attention "
-        "and feed-forward."
+        "Shares are of the prunable weights before this run: the matrices of attention and "
+        "feed-forward."
     )
     return facts(shown) + (paragraph(note, dim=True) if view.plan else "") + _verdicts(run)
 
@@ -132,7 +132,7 @@ def _training(view: RunView) -> str:
         errors.setdefault(name, []).extend(points)
     begun = [f"{stage} from step {start}" for stage, start in starts.items() if start]
     then = f" ({', '.join(begun)})" if begun else ""
-    # A picture a term: their sizes differ by orders of magnitude.
+    # One picture per term: their sizes differ by orders of magnitude.
     drawn = [
         line_chart(f"{term} over the steps{then}", {term: p}, "") for term, p in losses.items()
     ]
@@ -164,7 +164,7 @@ def _kept(run: RunDir) -> str:
          int(group["count"]))
         for group in groups
     ]  # fmt: skip
-    words = "Units of each group that are left: attention heads, and units of feed-forward."
+    words = "Units of each group that are left: attention heads and feed-forward units."
     return paragraph(words, dim=True) + kept_bars(rows)
 
 

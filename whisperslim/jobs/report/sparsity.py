@@ -1,6 +1,6 @@
-"""How a run got sparse: what was left of every group of units, step by step, for a replay.
+"""How a run became sparse: what was left of every group of units, step by step, for a replay.
 
-Read from the events when asked for, and thinned, so that a long run costs no more than a short one.
+Read from the events on request, and thinned, so that a long run costs no more than a short one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from whisperslim.errors import RunError
 from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir
 
-MOST_FRAMES = 40  # our choice: half a minute of replay; each frame travels to the browser
+MOST_FRAMES = 40  # our choice: half a minute of replay; each frame is sent to the browser
 BEFORE, CUT = "before", "cut"
 
 
@@ -19,8 +19,8 @@ BEFORE, CUT = "before", "cut"
 class Frame:
     """One moment. `stage` is `before`, a training stage, or `cut`, when units were taken out.
 
-    `gone` is the share of a group's units, of those before the run, that are all zero or taken out;
-    `zero` the same of its weights, zero one by one or taken out.
+    `gone` is the share of a group's units before the run that are all zero or cut out; `zero` the
+    same for its single weights.
     """
 
     stage: str
@@ -56,7 +56,7 @@ def thinned(frames: Sequence[Frame], most: int) -> list[Frame]:
 
 
 def _measurements(run: RunDir) -> list[events.SparsityMeasured]:
-    """In order; a resumed run does steps again, and the later measurement counts."""
+    """In order; a resumed run repeats steps, and the later measurement counts."""
     try:
         found, _ = read_events(run.events_path)
     except OSError as error:
@@ -74,15 +74,16 @@ def _frame(event: events.SparsityMeasured, cut: Mapping[str, float]) -> Frame:
     """A measurement as shares of the model before the run, of which `cut` is gone already."""
 
     def of_all(measured: Mapping[str, float]) -> dict[str, float]:
-        # A group that lost its last unit is not measured any more: nothing is left of it.
+        # A group that lost its last unit is no longer measured: nothing is left of it.
         return {key: gone + (1 - gone) * measured.get(key, 0.0) for key, gone in cut.items()}
 
     return Frame(event.stage, event.step, of_all(event.dead_units), of_all(event.zero_elements))
 
 
 def _cut(cut: Mapping[str, float], tuned: Sequence[Frame], recovered: Sequence[Frame]) -> Frame:
-    """The moment of the cut. Its zeros are those first measured after it; where none were, at
-    least what was zero before."""
+    """The moment of the cut. Its zeros are those first measured after it; without such a
+    measurement, those before.
+    """
     if recovered:
         zero = recovered[0].zero
     else:

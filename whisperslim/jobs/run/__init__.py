@@ -1,1 +1,1 @@
-"""A run's folder: what lies in it, its log of events, and the view of it."""
+"""A run's folder: its contents, its log of events, and the view of it."""

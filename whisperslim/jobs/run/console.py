@@ -33,7 +33,7 @@ class ConsoleView:
 
     @contextmanager
     def shown(self) -> Iterator["ConsoleView"]:
-        """The bar stands on the screen inside the block."""
+        """The bar is on the screen inside the block."""
         with self._bar:
             yield self
 
@@ -41,7 +41,8 @@ class ConsoleView:
         """Take an event in and show it."""
         self._view = fold(self._view, [event])
         line = line_for(event)
-        # Steps would scroll a terminal away, where the bar shows them; a log keeps them.
+        # In a terminal, where the bar shows steps, lines for them would only scroll; a log keeps
+        # them.
         if line and not (self._console.is_terminal and isinstance(event, events.StepDone)):
             self._console.print(escape(printable(line)), highlight=False, soft_wrap=True)
         self._move_bar(event)
@@ -121,7 +122,7 @@ def score_text(score: events.Evaluated) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say it: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Seconds in readable form: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""What a disk refuses, as errors with words for people, and files written under them."""
+"""Errors of a disk as readable messages, and files written with them."""
 
 import errno
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.errors import RunError
 
-_FULL = "the disk is full; make room on it"
-_FORBIDDEN = "it may not be written to; make the folder writable, or choose another one"
-_NO_FOLDER = "a file stands where a folder is to be; choose another place, or move the file away"
-_NO_FILE = "a folder stands where a file is to be; choose another name, or move the folder away"
-_LINK = "it is a link, and may lead anywhere; delete it, or put a copy of the file in its place"
+_FULL = "the disk is full; free some space"
+_FORBIDDEN = "no permission to write; make the folder writable, or choose another one"
+_NO_FOLDER = "there is a file in place of a folder; choose another place, or move the file away"
+_NO_FILE = "there is a folder in place of a file; choose another name, or move the folder away"
+_LINK = "it is a link, which may lead anywhere; delete it, or replace it with a copy of the file"
 _REFUSALS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -31,20 +31,20 @@ _LAST_WORDS_BYTES = 1 << 18
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Make a `RunError` of what the disk of `folder` refuses in the block; other errors pass."""
+    """Turn errors of the disk of `folder` inside the block into `RunError`; others pass."""
     try:
         yield
     except OSError as error:
         what = _REFUSALS.get(error.errno or 0)
         if what is None:
             raise
-        # The second name is where a temporary file was to go, which is the one that was asked for.
+        # The second name is the target of a temporary file, which is the requested file.
         name = error.filename2 or error.filename or folder
         raise RunError(f"{name}: {what} ({error.strerror})") from error
 
 
 def write_text_checked(path: Path, content: str) -> None:
-    """Replace a text file as a whole. Raises `RunError` for what the disk refuses."""
+    """Replace a text file atomically. Raises `RunError` when the disk refuses."""
     with disk_errors(path.parent):
         write_text_atomically(path, content)
 
@@ -52,7 +52,7 @@ def write_text_checked(path: Path, content: str) -> None:
 def require_writable(file: Path) -> None:
     """Raise `RunError` unless a file can be written there. It only looks, and makes nothing.
 
-    For the time before long work, whose result would have no place in the end.
+    For use before long work whose result could not be stored.
     """
     with disk_errors(file.parent):
         if file.is_dir():
@@ -66,12 +66,12 @@ def require_writable(file: Path) -> None:
 
 @contextmanager
 def room_for_last_words(folder: Path) -> Iterator[Callable[[], None]]:
-    """Take a little room on a disk that may fill up; yields the function that gives it back.
+    """Reserve a little room on a disk that may fill up; yields the function that frees it.
 
-    So the reason for the end can still be written when nothing else can.
+    So the reason for an end can still be written when nothing else can.
     """
     kept = folder / ".room-for-last-words"
-    # Random, or a disk that compresses would keep nothing free.
+    # Random, since a compressing disk would reserve nothing.
     kept.write_bytes(os.urandom(_LAST_WORDS_BYTES))
     try:
         yield lambda: kept.unlink(missing_ok=True)

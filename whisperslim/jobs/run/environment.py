@@ -1,4 +1,4 @@
-"""`environment.json`: what a run was done with, so that its figures can be had again."""
+"""`environment.json`: what a run was done with, so that its figures can be reproduced."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from whisperslim.jobs.recipe.sections import DataOptions
 from whisperslim.places import PACKAGE_PARENT
 from whisperslim.version import __version__
 
-# What figures depend on; a missing one is written down as missing.
+# Packages that figures depend on; a missing one is recorded as missing.
 PACKAGES = (
     "torch",
     "transformers",
@@ -38,10 +38,10 @@ PACKAGES = (
 
 
 def record_attempt(path: Path, data: DataOptions) -> None:
-    """Add one start of the run to the file, and the data's hashes at the first one.
+    """Add one start of the run to the file, and at the first one the data's hashes.
 
-    Raises `RunError` when the data is not what it was: the sampler numbers clips, so that going on
-    would silently train on other clips than were left. Raises `DataError` for unreadable data.
+    Raises `RunError` when the data has changed: the sampler numbers clips, so continuing would
+    silently train on other clips. Raises `DataError` for unreadable data.
     """
     record = read(path)
     hashes = data_hashes([*data.train, *data.dev, *data.test])
@@ -52,7 +52,7 @@ def record_attempt(path: Path, data: DataOptions) -> None:
 
 
 def add_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Merge plain values a stage has found, such as the weights' hash, into the file."""
+    """Merge plain values found by a stage, such as the weights' hash, into the file."""
     _write(path, {**read(path), **facts})
 
 
@@ -65,14 +65,14 @@ def read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); put it back, or start a new run: it says which data "
-            "the run began with"
+            f"{path} cannot be read ({error}); restore it, or start a new run: it records which "
+            "data the run began with"
         ) from error
     return dict(record)
 
 
 def describe() -> dict[str, Any]:
-    """This machine and this program, now. Loads nothing that is not loaded already."""
+    """This machine and this program, now. Loads no further modules."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "whisperslim": __version__,
@@ -110,13 +110,13 @@ def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     changed = [source for source, fact in now.items() if before.get(source) != fact]
     if changed:
         raise RunError(
-            f"{', '.join(changed)} changed since the run began, so it cannot be continued; "
-            "put the old list of clips back, or start a new run"
+            f"{', '.join(changed)} changed since the run began, so it cannot be continued; restore "
+            "the old list of clips, or start a new run"
         )
 
 
 def _check(record: Any) -> None:
-    """Raise `ValueError` when what is read of the record is not what is written there."""
+    """Raise `ValueError` when the record does not have the expected form."""
     fitting(record, dict[str, Any])
     fitting(record.get("attempts", []), list[dict[str, Any]])
     fitting(record.get("data", {}), dict[str, dict[str, Any]])

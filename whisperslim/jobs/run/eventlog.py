@@ -11,15 +11,15 @@ from whisperslim import events
 from whisperslim.core.disk.untrusted import check_record, open_plain
 from whisperslim.events import Event
 
-# Events after which a crash of the machine must not lose the log.
+# Events that must not be lost when the machine crashes.
 _SYNCED = (events.CheckpointSaved, events.Stopped, events.Failed, events.Finished)
 _BLOCK_BYTES = 1 << 16
-_READ_WHOLE_BYTES = 1 << 21  # some 10,000 steps: a second's work
+_READ_WHOLE_BYTES = 1 << 21  # some 10,000 steps: a second of reading
 _LOOKED_AT_BYTES = 1 << 29
 _LONGEST_LINE = 1 << 20  # the longest are those of the method's gauges: a value per unit group
 _SHORTEST_LINE = len('{"kind": ""}')
-_LATEST_TIME = 253_402_300_799  # the end of the year 9999: no calendar goes further
-# Rare, and a picture of the run without them would be wrong.
+_LATEST_TIME = 253_402_300_799  # the end of the year 9999, the last in Python's calendar
+# Rare, and without them the view of the run would be wrong.
 _LANDMARKS = re.compile(
     rb'^\{"kind": "(?:run_started|stage_started|stage_finished|evaluated|planned|stopped|failed|'
     rb'finished)".*\n',
@@ -29,20 +29,20 @@ _MOST_LANDMARKS = 2000
 
 
 class EventLog:
-    """Appends events to a file that others read meanwhile."""
+    """Appends events to a file while others read it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, event: Event) -> None:
-        """Write one whole line. A half line left by a kill is ended first, so it stays alone.
+        """Write one whole line. A half line left by a kill is ended first.
 
         Raises `OSError` when the disk refuses, or the file is a link.
         """
         line = event.to_json().encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open_plain(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
-            # One write call: a reader sees the line grow at worst, never another in between.
+            # One write call: a reader may see a part of the line, but never mixed lines.
             file.write(line if _ends_whole(file) else b"\n" + line)
             file.flush()
             if isinstance(event, _SYNCED):
@@ -50,17 +50,16 @@ class EventLog:
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """Events from byte `offset` on, and the offset to go on from. A missing file has none.
+    """Events from byte `offset` on, and the offset to continue from. A missing file has none.
 
     Only whole lines are taken: the rest of a line being written comes with the next call. Kinds
     of a newer version, half lines left by a kill, and values of another type than the event's are
-    passed over. Where more than 2 MB are new, blocks at equal distances are read, so that a log of
-    any length takes a second or two; what says how the run stands (stages, scores, ends) is taken
-    from all of it.
+    skipped. Of more than 2 MB, blocks at equal distances are read, so that a log of any length
+    takes a second or two; the state of the run (stages, scores, ends) is taken from all of it.
     """
     try:
         file = open_plain(path)
-    except (OSError, ValueError):  # missing; or a link, a pipe, a folder: no log of ours
+    except (OSError, ValueError):  # missing; or a link, a pipe or a folder, which we do not write
         return [], offset
     with file:
         size = os.fstat(file.fileno()).st_size
@@ -70,7 +69,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
         end, landmarks = start, 0
         for number, lines in enumerate(_blocks(file, start, size)):
             end += len(lines)
-            # The last words are always taken.
+            # The end is always read.
             if number % stride and size - end > _BLOCK_BYTES:
                 kept = [match[0] for match in _LANDMARKS.finditer(lines)]
                 kept = kept[: _MOST_LANDMARKS - landmarks]
@@ -86,7 +85,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
 
 
 def last_event(path: Path, tail_bytes: int = 1 << 16) -> Event | None:
-    """The last event in the file, found without reading all of it; None when there is none."""
+    """The last event in the file, without reading all of it; None when there is none."""
     try:
         with open_plain(path) as file:
             start = max(0, os.fstat(file.fileno()).st_size - tail_bytes)
@@ -97,7 +96,7 @@ def last_event(path: Path, tail_bytes: int = 1 << 16) -> Event | None:
 
 
 def _blocks(file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
-    """Whole lines from `start` up to `size`, some at a time; a line without end is cut."""
+    """Whole lines from `start` up to `size`, in blocks; an overlong line is cut."""
     file.seek(start)
     left, carried = size - start, b""
     while left > 0 and (block := file.read(min(_BLOCK_BYTES, left))):
@@ -119,7 +118,7 @@ def _parse(line: bytes) -> Event | None:
         if event is None:
             return None
         check_record(event)
-    # Not JSON, or nested too deep; or JSON that lacks a field this version needs.
+    # Not JSON, or nested too deep, or without a field that this version needs.
     except (ValueError, TypeError, RecursionError):
         return None
     return event if 0 <= event.at <= _LATEST_TIME else None

@@ -1,4 +1,4 @@
-"""A run's folder is the truth about the run: everything is read from it, by anyone, any time."""
+"""A run's folder is the only source about the run: everything is read from it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from whisperslim.errors import RunError
 from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.eventlog import last_event
 
-if TYPE_CHECKING:  # a recipe knows all methods and so loads torch, which listing runs need not
+if TYPE_CHECKING:  # a recipe imports all methods and so torch, which listing runs does not need
     from whisperslim.jobs.recipe.recipe import Recipe
 
 LATEST = "latest"
@@ -24,7 +24,9 @@ _MARKS = ("recipe.yaml", "events.jsonl", "stages")
 
 
 class RunStatus(StrEnum):
-    """What a run is doing. `died`: its process is gone without a word, as after a power cut."""
+    """What a run is doing. `died`: its process ended without a last event, as after a power
+    failure.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -44,21 +46,24 @@ _ENDINGS: dict[type[events.Event], RunStatus] = {
 
 @dataclass(frozen=True)
 class RunDir:
-    """One run on disk. Raises `RunError` when `path` is no run's folder."""
+    """One run on disk. Raises `RunError` when `path` is not a run's folder."""
 
     path: Path
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path).expanduser().absolute())
         if not looks_like_run(self.path):
-            raise RunError(f"{self.path} is not a run: it has no recipe.yaml and no events.jsonl")
+            raise RunError(
+                f"{self.path} is not a run: it has no recipe.yaml and no events.jsonl; "
+                "name a run's folder"
+            )
 
     @classmethod
     def create(cls, runs: Path, recipe: "Recipe") -> "RunDir":
         """Make the folder of a new run, `UTC time-name`, with the recipe and nothing else.
 
-        Raises `RecipeError` when data the recipe names is not there, `RunError` when the folder
-        cannot be written to.
+        Raises `RecipeError` when data that the recipe names does not exist, `RunError` when the
+        folder cannot be written to.
         """
         from whisperslim.jobs.recipe.paths import with_absolute_paths
         from whisperslim.jobs.recipe.recipe import to_yaml
@@ -71,7 +76,7 @@ class RunDir:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
+        """The folder's name."""
         return self.path.name
 
     def recipe(self) -> "Recipe":
@@ -114,19 +119,19 @@ class RunDir:
         return self.path / "eval" / f"{label}.json"
 
     def checkpoints(self, stage: str) -> Path:
-        """The folder that holds one stage's checkpoints; it may not exist yet."""
+        """The folder of one stage's checkpoints; it may not exist yet."""
         return self.path / "checkpoints" / stage
 
     def stage_done(self, name: str) -> bool:
-        """Whether a stage has put its marker, and is to be skipped."""
+        """Whether a stage has written its marker, and is skipped."""
         return self._marker(name).is_file()
 
     def mark_done(self, name: str) -> None:
-        """Put a stage's marker: the very last thing a stage does."""
+        """Write a stage's marker, the last thing a stage does."""
         write_text_atomically(self._marker(name), f"{datetime.now(UTC).isoformat()}\n")
 
     def damage(self) -> str:
-        """Why nothing can be done with the run, in words; "" when nothing speaks against it."""
+        """Why the run cannot be used; "" when it can."""
         try:
             self.check_links()
             recipe = read_yaml(self.path / "recipe.yaml", self.path)
@@ -134,30 +139,29 @@ class RunDir:
             return str(error)
         except (OSError, ValueError) as error:
             return f"its recipe.yaml cannot be read: {error}"
-        return "" if isinstance(recipe, dict) else "its recipe.yaml is no recipe"
+        return "" if isinstance(recipe, dict) else "its recipe.yaml is not a recipe"
 
     def check_links(self) -> None:
-        """Raise `RunError` when anything at any depth of the folder is a link or no plain file.
+        """Raise `RunError` when anything at any depth of the folder is a link or not a plain file.
 
-        Whoever opens a run that somebody sent would read, empty or write over what a link leads
-        to, and wait for ever for a pipe. Runs of another size share files by second names of them.
+        In a run from someone else, a link would be read, emptied or overwritten wherever it leads,
+        and a pipe would be waited for forever. Runs of another size share files by hard links.
         """
         try:
             found = foreign_part(self.path)
         except (OSError, ValueError) as error:
             raise RunError(
-                f"the run {self.name} cannot be looked through ({error}); make its folders "
+                f"the run {self.name} cannot be read completely ({error}); make its folders "
                 "readable, or copy the run again"
             ) from error
         if found is not None:
             raise RunError(
-                f"the run {self.name} is damaged: its {found.relative_to(self.path)} is a link, "
-                "which leads out of the run, or no plain file; put a copy of the file in its "
-                "place, or delete it"
+                f"the run {self.name} is damaged: its {found.relative_to(self.path)} is a link or "
+                "not a plain file; replace it with a copy of the file, or delete it"
             )
 
     def request_stop(self) -> None:
-        """Ask the worker to stop in good order. It looks after each step."""
+        """Ask the worker to stop cleanly. It checks after each step."""
         self._stop_path.touch()
 
     def stop_requested(self) -> bool:
@@ -168,7 +172,7 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for this process; the system lets go of it however the process ends.
+        """Lock the run for this process; the system releases it however the process ends.
 
         Raises `RunError` when another process works on the run, or the run holds a link.
         """
@@ -176,26 +180,26 @@ class RunDir:
         with Lock(self._lock_path) as lock:
             if not lock.take():
                 raise RunError(
-                    f"the run {self.name} is busy: another process works on it; wait for it, "
-                    f"or stop it with `whisperslim stop {self.path}`"
+                    f"the run {self.name} is busy: another process works on it; wait for it, or "
+                    f"stop it with `whisperslim stop {self.path}`"
                 )
-            # Old requests are not for this worker; only then is the process known to others.
+            # Old requests are not for this worker; others see the process only afterwards.
             self.clear_stop()
             lock.sign()
             yield
 
     def worker_pid(self) -> int | None:
-        """Process that holds the run, or None when nobody does."""
+        """The process that holds the run, or None."""
         return holder(self._lock_path)
 
     def status(self) -> RunStatus:
-        """From the files alone: who holds the lock, and what the last event was."""
+        """From the files only: who holds the lock, and the last event."""
         if self.worker_pid() is not None:
             return RunStatus.RUNNING
         if self.damage():
             return RunStatus.DAMAGED
         last = last_event(self.events_path)
-        # A worker's last word is one of the endings; any other last event means it had none.
+        # A worker's last event is one of the endings; any other means that it was killed.
         return RunStatus.QUEUED if last is None else _ENDINGS.get(type(last), RunStatus.DIED)
 
     @property
@@ -211,10 +215,10 @@ class RunDir:
 
 
 def list_runs(runs: Path) -> list[RunDir]:
-    """The runs in a folder, newest first; damaged ones too, whose status says so."""
+    """The runs in a folder, newest first; also damaged ones, as their status shows."""
     if not runs.is_dir():
         return []
-    # A name with a dot in front is a run still being put together.
+    # A name that starts with a dot is a run still being made.
     paths = [path for path in runs.iterdir() if not path.name.startswith(".")]
     found = [RunDir(path) for path in paths if looks_like_run(path)]
     return sorted(found, key=lambda run: run.name, reverse=True)
@@ -234,11 +238,11 @@ def find_run(name: str, runs: Path) -> RunDir:
             run.check_links()
             return run
     newest = ", ".join(run.name for run in list_runs(runs)[:5]) or "none"
-    raise RunError(f"no run {name!r}, neither as a path nor in {runs}; newest there: {newest}")
+    raise RunError(f"no run {name!r}, neither as a path nor in {runs}; the newest there: {newest}")
 
 
 def looks_like_run(path: Path) -> bool:
-    """Whether a folder holds any of the files that only runs have together."""
+    """Whether a folder holds files that only runs have."""
     return path.is_dir() and any((path / mark).exists() for mark in _MARKS)
 
 
@@ -253,4 +257,4 @@ def new_run_folder(runs: Path, recipe_name: str) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise RunError(f"{runs} has a thousand runs named {name}; clean it up")
+    raise RunError(f"{runs} has a thousand runs named {name}; delete some")

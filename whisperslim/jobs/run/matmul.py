@@ -1,4 +1,4 @@
-"""Which library a run's float32 products on the processor are computed with."""
+"""Which library computes a run's float32 products on the processor."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +11,7 @@ from whisperslim.jobs.run.folder import RunDir
 FACT = "matmul"
 _UNMEASURED = MatmulChoice(
     matmul.STOCK, None, None, None,
-    "float32 products by torch's own choice of library, as all were when this run began",
+    "float32 products with torch's default library, as in all runs when this one began",
 )  # fmt: skip
 
 
@@ -20,12 +20,12 @@ def set_up_matmul(
     emit: Callable[[Event], None],
     kernels: Mapping[str, matmul.Kernel] = matmul.KERNELS,
 ) -> None:
-    """Measure at a run's first start, write the choice down, and keep to it at every later one.
+    """Measure at a run's first start, store the choice, and use it at every later start.
 
-    Timing may decide otherwise in another process, and libraries differ in the last bits, so that a
-    resumed run would not be the uninterrupted one. Where oneDNN is not float32 on the processor it
-    is resumed on, stock is used and said. `environment.json` lists what was used, the first choice
-    first; a choice is added when it is not the one before it. `kernels` are for tests.
+    Another measurement may decide otherwise, and libraries differ in the last bits, so a resumed
+    run would differ from an uninterrupted one. Where oneDNN does not compute in float32 on the
+    processor, stock is used and reported. `environment.json` lists the choices in order, with a new
+    entry whenever it changes. `kernels` are for tests.
     """
     path = run.environment_path
     used = [MatmulChoice.from_record(each) for each in environment.read(path).get(FACT, [])]
@@ -41,5 +41,5 @@ def _choice(
 ) -> MatmulChoice:
     if used:
         return matmul.keep(used[0], kernels)
-    # Its first stage is done and nothing is written down: an older version began it.
+    # Its first stage is done without a stored choice: an older version began it.
     return _UNMEASURED if run.stage_done("data") else matmul.decided()

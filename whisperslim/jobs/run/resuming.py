@@ -16,7 +16,7 @@ _NAME = re.compile(r"step-(\d{6,})")
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """The stage that is worked on next, and the training step its newest checkpoint is after.
+    """The next stage, and the training step of its newest checkpoint.
 
     `stage` is "" when nothing has begun, and when every stage is done. `step` is 0 without
     checkpoint.
@@ -27,7 +27,7 @@ class ResumePoint:
 
     @property
     def words(self) -> str:
-        """As the end of a sentence that begins with "Resume continues"."""
+        """The end of a sentence that begins with "Resume continues"."""
         if not self.stage:
             return "from the start"
         if self.step:
@@ -36,7 +36,7 @@ class ResumePoint:
 
 
 def resume_point(run: RunDir, stages: Sequence[str]) -> ResumePoint:
-    """Where the next worker begins; `stages` are all of the run's, in order."""
+    """Where the next worker starts; `stages` are all of the run's, in order."""
     left = [stage for stage in stages if not run.stage_done(stage)]
     return ResumePoint(left[0], _newest_step(run, left[0])) if left else ResumePoint()
 

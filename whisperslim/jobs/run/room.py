@@ -1,7 +1,7 @@
-"""Room on the disk: what a run will still write, and whether there is space for it.
+"""Disk space: what a run will still write, and whether there is room for it.
 
-The estimate is arithmetic on the model's own files. It is on the safe side: frozen parameters other
-than the embedding, and what cutting saves, are not taken off.
+The estimate is arithmetic on the model's own files. It is an upper bound: frozen parameters other
+than the embedding, and savings by cutting, are not subtracted.
 """
 
 import math
@@ -25,7 +25,8 @@ _FLOAT_BYTES = 4  # training is in float32; AdamW keeps two such values per trai
 _MOMENTS = 2
 # Events, logs, tables of scores and tokenizers: a run of six hours was under 10 MB of them.
 _SMALL_FILES = 20_000_000
-# Under this nothing is begun, whatever the model: it is room for the last words of a failing run.
+# With less than this no run starts, whatever the model: a failing run needs it for its last
+# messages.
 _ALWAYS = 50_000_000
 # Section of the recipe -> the stage whose checkpoints it describes.
 _MOST_STEPS = 10**9
@@ -45,7 +46,7 @@ class RoomNeeded:
 
 
 def require_room_for(run: "RunDir") -> None:
-    """Raise `RunError` unless the run's disk has room for what the run has yet to write."""
+    """Raise `RunError` unless the run's disk has room for what the run will still write."""
     free = free_bytes(run.path)
     needed = room_needed(run)
     left = max(_ALWAYS, needed.total - folder_bytes(run.path)) if needed else _ALWAYS
@@ -53,8 +54,8 @@ def require_room_for(run: "RunDir") -> None:
         return
     raise RunError(
         f"the disk of {run.path.parent} has {megabytes(free)} free and the run may need "
-        f"{megabytes(left)}{_detail(needed)}. Make room, keep the runs on another disk, or set "
-        "keep_checkpoints lower in the recipe"
+        f"{megabytes(left)}{_detail(needed)}. Free some space, keep the runs on another disk, or "
+        "lower keep_checkpoints in the recipe"
     )
 
 
@@ -81,14 +82,14 @@ def room_needed(run: "RunDir") -> RoomNeeded | None:
 
 
 def model_parameters(model: str) -> tuple[int, int] | None:
-    """Parameters of a model's weights and those of them in its token embedding.
+    """Parameters of a model, and those in its token embedding.
 
-    Read from the heads of the files alone. None when the model is not on this machine: it is
-    never fetched to find out its size.
+    Read from the file headers only. None when the model is not on this machine: it is never fetched
+    for its size.
     """
     for folder in _folders(model):
         shapes = _shapes(folder)
-        # A model of the hub library's cache is links.
+        # In the hub library's cache a model consists of links.
         config = _mapping(lambda: read_json((folder / "config.json").resolve()))  # noqa: B023
         vocabulary = config.get("vocab_size")
         if shapes:
@@ -99,7 +100,7 @@ def model_parameters(model: str) -> tuple[int, int] | None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes a user may still write on the disk of `folder`, or of the nearest folder above it."""
+    """Bytes a user may still write on the disk of `folder`, or of its nearest existing parent."""
     for place in (folder, *folder.parents):
         if place.is_dir():
             return shutil.disk_usage(place).free
@@ -107,7 +108,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of the files in a folder. Files that go while it is counted are passed over."""
+    """Bytes of the files in a folder. Files deleted meanwhile are skipped."""
     return sum(_size(path) for path in folder.rglob("*"))
 
 
@@ -127,7 +128,7 @@ def _detail(needed: RoomNeeded | None) -> str:
 
 def _stage_checkpoints(stage: Mapping[str, Any], every: int, embedding: int) -> int:
     steps, rhythm = _whole(stage, "steps", 0), max(1, _whole(stage, "checkpoint_every", 1))
-    # The new one is written before the oldest goes.
+    # The new one is written before the oldest is deleted.
     count = min(_whole(stage, "keep_checkpoints", 1) + 1, math.ceil(steps / rhythm))
     trained = every - (embedding if stage.get("freeze_embeddings") else 0)
     values = every + _MOMENTS * trained + bool(stage.get("average")) * trained
@@ -138,18 +139,18 @@ def _stage_checkpoints(stage: Mapping[str, Any], every: int, embedding: int) -> 
 def _folders(model: str) -> Iterator[Path]:
     try:
         path = Path(model).expanduser()
-    except RuntimeError:  # of a user who is not there
+    except RuntimeError:  # of an unknown user
         return
     if path.is_dir():
         yield from (path, path / "slim")
     elif "/" in model:
-        from whisperslim.core.fetch.sources import cache_folder  # brings the hub's library along
+        from whisperslim.core.fetch.sources import cache_folder  # imports the hub's library
 
         yield cache_folder(model)
 
 
 def _shapes(folder: Path) -> list[list[int]]:
-    """Shapes of the tensors in a folder's weights; none when they are not all there."""
+    """Shapes of the tensors in a folder's weights; empty when some are missing."""
     found: list[list[int]] = []
     try:
         for file in weight_files(folder):
@@ -168,7 +169,7 @@ def _mapping(read: Callable[[], Any]) -> dict[str, Any]:
 
 
 def _whole(stage: Mapping[str, Any], name: str, default: int) -> int:
-    """A count of the recipe, which may not have been checked yet."""
+    """A count from the recipe, which may not have been checked yet."""
     found = stage.get(name, default)
     return found if type(found) is int and 0 <= found < _MOST_STEPS else default
 

@@ -1,4 +1,4 @@
-"""What is to be seen of a run at this moment, folded from its events. Drawn by app and terminal."""
+"""The current state of a run, folded from its events. Shown by app and terminal."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from whisperslim.events import Event
 MOST_POINTS = 1000  # per series: more than a chart has pixels for
 MOST_NOTICES = 200
 MOST_GAUGE_POINTS = 150  # per group: a big model has hundreds of groups, each with its own curve
-# More than any run has: what somebody's events name beyond these is passed over.
+# More than any run has: further names in a foreign event file are skipped.
 _MOST_STAGES, _MOST_SERIES, _MOST_GROUPS = 50, 100, 2000
 
 
@@ -20,8 +20,8 @@ _MOST_STAGES, _MOST_SERIES, _MOST_GROUPS = 50, 100, 2000
 class StageView:
     """`status` is waiting, running, done, skipped, stopped or failed; `seconds` once it is over.
 
-    Attempts that were broken off count: `spent` has their seconds, and `began` is when the one at
-    work started, in seconds since 1970.
+    Attempts that were broken off count: `spent` has their seconds, and `began` is the start of the
+    current one, in seconds since 1970.
     """
 
     name: str
@@ -33,7 +33,7 @@ class StageView:
 
 @dataclass(frozen=True)
 class Series:
-    """A curve of at most `limit` points. `stride`: one of so many reports is kept."""
+    """A curve of at most `limit` points. `stride`: one of this many reports is kept."""
 
     steps: tuple[int, ...] = ()
     values: tuple[float, ...] = ()
@@ -42,7 +42,7 @@ class Series:
     limit: int = MOST_POINTS
 
     def with_point(self, step: int, value: float) -> "Series":
-        """With one more point. Points at or after `step` go: a resumed run does them again."""
+        """With one more point. Points from `step` on are dropped: a resumed run repeats them."""
         if self.steps and step <= self.steps[-1]:
             keep = bisect_left(self.steps, step)
             steps, values = (*self.steps[:keep], step), (*self.values[:keep], value)
@@ -57,7 +57,7 @@ class Series:
 
 @dataclass(frozen=True)
 class GaugeView:
-    """One quantity of the method, by unit group: as last reported, and how it got there."""
+    """One quantity of the method, by unit group: its last value and its curve."""
 
     stage: str
     quantity: str
@@ -68,15 +68,16 @@ class GaugeView:
 
 @dataclass(frozen=True)
 class RunView:
-    """The state of a run as far as its events say.
+    """The state of a run according to its events.
 
     Attributes:
-        state: queued, running, stopped, failed or finished. A worker that was killed left no
-            event: ask `RunDir.status`, too.
+        state: queued, running, stopped, failed or finished. A killed worker leaves no event: see
+            also `RunDir.status`.
         stages: In order, as the latest attempt listed them.
         losses: "stage/term" -> curve.
-        evaluations: Every score, by "stage/label/data", in order; a repeated step replaces.
-        gauges: "stage/quantity" -> what the method shows of itself, by unit group.
+        evaluations: Every score, by "stage/label/data", in order; a repeated step replaces the
+        earlier one.
+        gauges: "stage/quantity" -> the method's internal values, by unit group.
         eta_seconds: Estimate for the current stage, not for the run; None when unknown.
         updated_at: Unix time of the latest event, seconds.
     """
@@ -121,12 +122,12 @@ def fold(view: RunView, new: Iterable[Event]) -> RunView:
 
 @singledispatch
 def _apply(event: Event, view: RunView) -> RunView:
-    return view  # a kind that changes nothing to be seen
+    return view  # a kind that does not change the view
 
 
 @_apply.register
 def _(event: events.RunStarted, view: RunView) -> RunView:
-    # One that still runs was killed, some time after its last word.
+    # A stage still running here was killed some time after its last event.
     known = {stage.name: stage for stage in _running_becomes(view, "waiting", view.updated_at)}
     names = event.stages[:_MOST_STAGES]
     stages = tuple(_begun_again(known.get(name, StageView(name))) for name in names)
@@ -143,7 +144,7 @@ def _(event: events.StageStarted, view: RunView) -> RunView:
 
 @_apply.register
 def _(event: events.StageFinished, view: RunView) -> RunView:
-    if event.skipped:  # its seconds are those of when it was done
+    if event.skipped:  # its seconds are from when it was done
         return replace(_idle(view), stages=_stage(view, event.stage, status="skipped"))
     spent = sum(stage.spent for stage in view.stages if stage.name == event.stage)
     stages = _stage(view, event.stage, status="done", seconds=spent + event.seconds, began=None)
@@ -217,7 +218,7 @@ def _(event: events.Failed, view: RunView) -> RunView:
 
 @_apply.register
 def _(event: events.Finished, view: RunView) -> RunView:
-    # The event knows of its own process alone.
+    # The event only knows its own process.
     known = sum(stage.seconds or 0.0 for stage in view.stages)
     return replace(
         _idle(view), state="finished", seconds=max(known, event.seconds), slim=event.slim

@@ -1,6 +1,6 @@
-"""Score one model on one data set, with everything that qualifies the figures.
+"""Score one model on one data set, with all conditions of the figures.
 
-An exported model is scored in its own engine, clip by clip, as people will run it.
+An exported model is scored in its own engine, clip by clip, as in use.
 """
 
 import json
@@ -47,16 +47,16 @@ class OpenExport:
     engine: WindowedTranscriber
 
     def in_own_script(self) -> "OpenExport":
-        """The same, its texts held to the script of their language."""
+        """The same, with texts limited to the script of their language."""
         return replace(self, engine=self.engine.in_own_script())
 
     @property
     def input_spec(self) -> InputSpec:
-        """What it is given of a recording."""
+        """Its input from a recording."""
         return self.engine.input_spec
 
     def provenance(self) -> dict[str, Any]:
-        """What a figure says of the model: plain values."""
+        """The conditions of a figure: plain values."""
         record = read_export(self.folder)
         return {
             "model": str(self.folder),
@@ -82,7 +82,7 @@ class OpenExport:
     ) -> EvalResult:
         """Transcribe and score `items` one at a time.
 
-        The loss is NaN: an engine writes text and gives no probabilities of another one.
+        The loss is NaN: an engine returns text, and no probability of another text.
         """
         cache = AudioCache(cache_folder, announce)
         started, written = time.perf_counter(), list[Transcript]()
@@ -117,16 +117,16 @@ class OpenModel:
     batch_size: int
 
     def in_own_script(self) -> "OpenModel":
-        """The same, its texts held to the script of their language."""
+        """The same, with texts limited to the script of their language."""
         return replace(self, speech=self.speech.in_own_script())
 
     @property
     def input_spec(self) -> InputSpec:
-        """What it is given of a recording."""
+        """Its input from a recording."""
         return self.speech.input_spec
 
     def provenance(self) -> dict[str, Any]:
-        """What a figure says of the model: plain values."""
+        """The conditions of a figure: plain values."""
         speech = self.speech
         return {
             "model": speech.name,
@@ -147,7 +147,7 @@ def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenEx
     """The export folder `model` in its engine.
 
     Raises:
-        UsageError: for a device other than the processor, the only one exports run on.
+        UsageError: for a device other than the CPU, since exports only run there.
         ExportError: as `open_transcriber`.
     """
     if device != "cpu":
@@ -157,13 +157,13 @@ def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenEx
 
 
 SCRIPTS = ("auto", "own", "any")
-ALL_CLIPS = "all clips"  # in the place of a split, of data that was scored whole
+ALL_CLIPS = "all clips"  # in place of a split, for data scored as a whole
 _SHOWN = 5  # unusable clips named in the error
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A score and where it comes from.
+    """A score and its conditions.
 
     Attributes:
         result: Scores and texts.
@@ -186,12 +186,12 @@ class Evaluation:
         return {**self.provenance, **record, **headline, **more}
 
     def notes(self) -> list[str]:
-        """What must be known to read the figures, as sentences."""
+        """Notes for reading the figures, as sentences."""
         found = [f"{note[:1].upper()}{note[1:]}." for note in self.result.judged.notes()]
         if self.trained_on:
             found.append(
                 f"{len(self.trained_on)} of {self.result.n} clips were used to train the model: "
-                "the figures say nothing of speech it has not heard."
+                "the figures say nothing about speech it was not trained on."
             )
         return [*found, self.result.loss_note] if self.result.loss_note else found
 
@@ -203,8 +203,8 @@ class Evaluation:
         keys, references, hypotheses = _earlier(path)
         if (keys, references) != _one_line(self.result.keys, self.result.references):
             raise UsageError(
-                f"{path} is of other clips than these: a difference is taken clip by clip; score "
-                "both models with the same --data, --split, --limit and --skip-problems"
+                f"{path} has other clips: a difference is taken clip by clip; score both models "
+                "with the same --data, --split, --limit and --skip-problems"
             )
         before = judge_set(references, hypotheses, self.result.language)
         return set_verdict(before, self.result.judged, ("the earlier", "this"))
@@ -212,7 +212,7 @@ class Evaluation:
     def write_record(self, path: Path) -> None:
         """Write the record as JSON and reference and hypothesis of each clip beside it as .tsv.
 
-        Raises `RunError` when the place cannot be written to; `check_places` reports that before.
+        Raises `RunError` when it cannot be written; `check_places` reports that before.
         """
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
         write_text_checked(path.with_suffix(".tsv"), self.result.rows())
@@ -220,11 +220,11 @@ class Evaluation:
 
 
 def check_places(out: Path | None, against: Path | None) -> None:
-    """All that can be refused of a record's place, and of an earlier one, before the work.
+    """Check the paths of a record and of an earlier one before the work.
 
     Raises:
-        UsageError: `against` has no texts beside it, or `out` would take their place or that of
-            its own texts.
+        UsageError: `against` has no texts beside it, or `out` would overwrite them or its own
+            texts.
         RunError: `out`, or the file of its texts, cannot be written.
     """
     if against is not None:
@@ -235,14 +235,13 @@ def check_places(out: Path | None, against: Path | None) -> None:
     texts = out.with_suffix(".tsv")
     if out == texts:
         raise UsageError(
-            f"{out} is the name that the texts beside the record get; give the record another "
-            f"ending, as in {out.with_suffix('.json')}"
+            f"{out} is the name of the texts beside the record; give the record another ending, as "
+            f"in {out.with_suffix('.json')}"
         )
     require_writable(texts)
     if against is not None and texts.resolve() == against.with_suffix(".tsv").resolve():
         raise UsageError(
-            f"{out} would take the place of the record to compare with, {against}; give --json "
-            "another name"
+            f"{out} would overwrite the record to compare with, {against}; give --json another name"
         )
 
 
@@ -276,7 +275,7 @@ def evaluate_model(
         progress: Called with (done, total) clips.
         script: `own` holds texts to the language's own script, `any` does not, `auto` does for a
             model that no run has tuned.
-        skip_problems: Leave out clips that cannot be used, and record them, in place of refusing.
+        skip_problems: Leave out clips that cannot be used, and record them, instead of refusing.
 
     Raises:
         DataError: for unusable clips, all of them counted and the first named.
@@ -285,7 +284,7 @@ def evaluate_model(
     """
     model = local_name(model)
     if script not in SCRIPTS:
-        raise UsageError(f"{script!r} is no script to write in; one of: {', '.join(SCRIPTS)}")
+        raise UsageError(f"{script!r} is not a choice of script; use one of: {', '.join(SCRIPTS)}")
     held = script == "own" or (script == "auto" and is_untuned(model))
     is_exported = is_export(Path(model).expanduser())
     policy = hearing_window(window) if is_exported else parse_window(window)
@@ -314,7 +313,7 @@ def evaluate_model(
 def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
     """At most `limit` items (0: all), drawn with `seed`, in the order of the list.
 
-    Drawn, since lists are often in the order of speakers.
+    Drawn at random, since lists are often in the order of speakers.
     """
     if limit < 0:
         raise UsageError(f"a limit of {limit} clips: 0 (all) or more is accepted")
@@ -348,8 +347,8 @@ def _checked(
     if wrong and not skip:
         shown = "\n".join(f"  {key}: {why}" for key, why in list(wrong.items())[:_SHOWN])
         raise DataError(
-            f"{source}: {len(wrong)} of {len(items)} clips cannot be used; fix or remove them, "
-            f"or ask for them to be skipped:\n{shown}"
+            f"{source}: {len(wrong)} of {len(items)} clips cannot be used; fix or remove them, or "
+            f"give --skip-problems:\n{shown}"
         )
     if not kept:
         raise DataError(f"{source}: none of its {len(items)} clips can be used; nothing to score")
@@ -365,7 +364,7 @@ def _earlier(path: Path) -> tuple[list[str], list[str], list[str]]:
         keys, references, hypotheses = (list(column) for column in zip(*rows, strict=True))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{path} holds no texts of an earlier evaluation in a .tsv beside it ({error}); name "
+            f"{path} has no texts of an earlier evaluation in a .tsv beside it ({error}); name "
             "the file that --json wrote, and keep both together"
         ) from error
     return keys, references, hypotheses

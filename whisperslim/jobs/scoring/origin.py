@@ -37,7 +37,7 @@ def run_of(model: str) -> RunDir | None:
 def made_from(slim: str) -> str:
     """The dense model that a run's slim model, or an export of it, was made from.
 
-    Tuned for the run where the recipe asks for that, else the recipe's own model: what the run's
+    Tuned for the run if the recipe says so, else the recipe's own model: the one that the run's
     scores compare with. Raises `UsageError` when that is not known.
     """
     boxed = find_boxed(slim)
@@ -52,17 +52,17 @@ def made_from(slim: str) -> str:
             return named
     raise UsageError(
         f"{slim} is not in a run's folder, so the dense model it was made from is not known; name "
-        "that with --dense"
+        "it with --dense"
     )
 
 
 def is_untuned(model: str) -> bool:
-    """Whether no run has made or tuned the model: it is as it comes."""
+    """Whether no run has made or tuned the model."""
     return run_of(model) is None and find_boxed(model) is None
 
 
 def described(model: str) -> str:
-    """A model by what became of it: tuned for a run, made by a run, or as it comes."""
+    """A model with its origin: tuned for a run, made by a run, or untuned."""
     boxed = find_boxed(model)
     if boxed is not None:
         return f"{boxed.name}: {boxed.words}"
@@ -83,10 +83,10 @@ def _recipe(run: RunDir) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainingClips:
-    """The recordings a model was trained on, found again by their bytes.
+    """The recordings a model was trained on, recognized by their bytes.
 
-    A copy under another name is recognized, a recording decoded and saved again is not. `files` are
-    those that are still there; data sets of the hub are not among them.
+    A copy with another name is recognized, a recording decoded and saved again is not. `files` are
+    those that still exist; hub data sets are not included.
     """
 
     files: tuple[Path, ...] = ()
@@ -101,7 +101,7 @@ class TrainingClips:
         return found
 
     def holds(self, recording: Path) -> bool:
-        """Whether the file is one of them. Only files of its size are read."""
+        """Whether the file is one of them. Only files of the same size are read."""
         if not recording.is_file():
             return False
         alike = self._by_size.get(recording.stat().st_size, [])
@@ -135,7 +135,7 @@ def _files(sources: list[str], keys: set[str]) -> list[Path]:
             continue
         try:
             items = load_items(source)
-        except (DataError, UsageError):  # gone since
+        except (DataError, UsageError):  # deleted meanwhile
             continue
         # As `stages.context.load_all` names them.
         found += [item.path for item in items if f"{source}:{item.key}" in keys]

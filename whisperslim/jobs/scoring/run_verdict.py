@@ -1,4 +1,4 @@
-"""The verdict on a finished run, from what its folder holds: also of runs made before.
+"""The verdict on a finished run, from its folder; also for runs of earlier versions.
 
 Loads neither torch nor a model.
 """
@@ -18,7 +18,7 @@ def run_verdicts(run: RunDir) -> dict[str, Verdict]:
     """Test set -> slim against dense on it; empty until both were scored.
 
     Raises `OSError`, `ValueError`, `KeyError` or `TypeError` when the folder is damaged,
-    `DataError` when the texts of the two are of different clips.
+    `DataError` when the two have texts of different clips.
     """
     if not run.eval_path("difference").is_file():
         return {}

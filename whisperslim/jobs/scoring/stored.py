@@ -1,4 +1,4 @@
-"""Scores that need not be measured again: of the same weights, on the same clips, the same way."""
+"""Scores that do not have to be measured again: same weights, same clips, same options."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,11 @@ def stored_results(
     decoding: str,
     sets: Mapping[str, Sequence[Item]],
 ) -> dict[str, EvalResult] | None:
-    """What an earlier attempt, or the run this one was derived from, wrote under eval/.
+    """What an earlier attempt, or the run this one was derived from, stored under eval/.
 
-    The stored texts are compared again, so scores are those of today's normalizers. Seconds are of
-    the time of the measurement. `decoding` is how texts are read off the model now. None when
-    anything that the figures depend on differs, or when the files are not whole: then they are to
-    be measured.
+    The stored texts are compared again, so scores are those of the current normalizers. Seconds are
+    as measured then. `decoding` is how texts are read off the model now. None when anything that
+    the figures depend on differs, or when files are incomplete: then measure again.
     """
     path = context.run.eval_path(label)
     try:

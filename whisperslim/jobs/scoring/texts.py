@@ -1,4 +1,4 @@
-"""What each clip of an evaluation said and what was heard, as stored. Loads no torch."""
+"""Stored references and hypotheses of an evaluation. Loads no torch."""
 
 from pathlib import Path
 

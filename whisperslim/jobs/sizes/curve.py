@@ -18,8 +18,8 @@ class SweepPoint:
     """One size, measured on the slim folder of a derived run.
 
     Attributes:
-        target: Asked-for share to remove of what `Sweep.counted_in` says, of the tuned model's.
-        removed: Share of the dense model's prunable weights that is gone.
+        target: Requested share to remove from the tuned model, counted as `Sweep.counted_in` says.
+        removed: Share of the dense model's prunable weights that is removed.
         zeroed: Share of the dense model's prunable weights that is exactly zero in the file.
         parameters: Elements present, zeroed ones included.
         bytes: The weights file.
@@ -50,15 +50,15 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A run's trade-off curve, with what qualifies its figures.
+    """A run's trade-off curve, with the conditions of its figures.
 
     Attributes:
         run: Name of the run the sizes were cut from.
         method: Its method.
         points: By target, ascending; the first is the uncut tuned model (target 0).
-        data: The set the error rates are of.
-        normalizer, window: How texts were compared, and what the encoder was given.
-        recover_steps: Training steps after each cut, the uncut model's included.
+        data: The data set of the error rates.
+        normalizer, window: How texts were compared, and the encoder's window.
+        recover_steps: Training steps after each cut, also for the uncut model.
         provenance: Workload, decoding, seed, latency protocol, hashes: plain values.
     """
 
@@ -87,7 +87,7 @@ def read_sweep(run: RunDir) -> Sweep | None:
         return found
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); delete it and sweep again: what was derived stays"
+            f"{path} cannot be read ({error}); delete it and sweep again: derived runs are kept"
         ) from error
 
 

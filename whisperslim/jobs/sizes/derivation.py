@@ -26,7 +26,7 @@ class Derivation:
         engine: Where it will run.
         quantize: Numbers it is written in there.
         currency: What `removed` is a share of, as the recipe says.
-        compensated: Clips that what stays is fitted on at the cut; 0: on none.
+        compensated: Clips for the fit at the cut; 0: no fit.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Derivation:
 
 
 def read_derivation(run: RunDir) -> Derivation | None:
-    """Where a run was derived from; None when it was not. Raises `RunError` when damaged."""
+    """Where a run was derived from; None for other runs. Raises `RunError` when damaged."""
     path = run.path / MARKER
     if not path.exists():
         return None
@@ -55,7 +55,7 @@ def read_derivation(run: RunDir) -> Derivation | None:
 
 
 def is_derived(run: RunDir) -> bool:
-    """Whether a run was derived from another, as far as can be read without opening it."""
+    """Whether a run was derived from another, as far as this can be read without opening it."""
     return (run.path / MARKER).exists()
 
 

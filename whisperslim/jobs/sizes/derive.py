@@ -1,4 +1,4 @@
-"""A new run of another size beside a finished one: tuned already, planned again, not cut yet."""
+"""A new run of another size beside a finished one: already tuned, planned again, not yet cut."""
 
 import os
 import shutil
@@ -40,9 +40,9 @@ def derive(
 ) -> RunDir:
     """A new run beside `run`, with stages data, tune and plan done at another target.
 
-    Whoever works on it next (`worker.run_worker`, `process.start_worker`) cuts, recovers and
+    Whatever works on it next (`worker.run_worker`, `process.start_worker`) cuts, recovers and
     evaluates. `zeroed` and `recover_steps` are the recipe's when None. Elements that are zero as
-    tuned stay zero; which others become zero follows from the tuned weights, by pass 2 of
+    tuned stay zero; which others become zero is decided from the tuned weights, by pass 2 of
     `methods.sgl.two_pass`. `terms` are another engine or
     currency than the run's; the derived run's recipe has them.
 
@@ -56,20 +56,20 @@ def derive(
     derivation = derivation_of(tuned, recipe)
     folder = new_run_folder(run.path.parent, recipe.name)
     try:
-        # Whole or not at all: half of a derived run would begin by tuning the dense model.
+        # All or nothing: half of a derived run would start by tuning the dense model.
         with renamed_into_place(folder) as temporary:
             _fill(temporary, tuned, recipe, plan, derivation)
     except OSError as error:
         folder.rmdir()
         raise RunError(
-            f"no run could be derived beside {run.name}: {error}; make room, or make the folder "
-            "writable, and do this again"
+            f"no run could be derived beside {run.name}: {error}; free some space or make the "
+            "folder writable, and try again"
         ) from error
     return RunDir(folder)
 
 
 def derivation_of(tuned: TunedRun, recipe: Recipe) -> Derivation:
-    """What a run with this recipe, derived from the tuned one, says of itself."""
+    """The derivation of a run with this recipe from the tuned one."""
     return Derivation(
         source=tuned.run.name,
         weights_sha256=tuned.scores.weights_sha256,
@@ -86,7 +86,7 @@ def derivation_of(tuned: TunedRun, recipe: Recipe) -> Derivation:
 def zeros_for(
     tuned: TunedRun, plan: PruningPlan, share: float, loaded: SpeechModel | None = None
 ) -> PruningPlan:
-    """`plan` with the rules that zero a share, where that is more than what is zero as tuned.
+    """`plan` with rules that zero a share, where that is more than what is zero after tuning.
 
     `loaded` is the tuned model; None reads it when it is needed.
     """
@@ -126,7 +126,7 @@ def _fill(
 
 
 def _write_terms(folder: Path, tuned: TunedRun, recipe: Recipe) -> None:
-    """Scores, groups and prices as the derived run's recipe has them: it may be derived from."""
+    """Scores, groups and prices for the derived run's recipe: others may be derived from it."""
     derived = RunDir(folder)
     replace(tuned.scores, costs=tuned.costs).save(derived.scores_path)
     write_text_atomically(folder / GROUPS_FILE, describe_groups(tuned.groups))
@@ -135,7 +135,7 @@ def _write_terms(folder: Path, tuned: TunedRun, recipe: Recipe) -> None:
 
 
 def _linked(source: str, destination: str) -> None:
-    """A second name for the same file, which nobody ever writes to; a copy where there is none."""
+    """A hard link to a file that is never written to; a copy where links are not possible."""
     try:
         os.link(source, destination)
     except OSError:  # another device, or a file system without links
@@ -143,7 +143,7 @@ def _linked(source: str, destination: str) -> None:
 
 
 def _inherit_environment(run: RunDir, derived: RunDir) -> None:
-    """The facts of the shared stages; how they were had stays readable without the source run."""
+    """The facts of the shared stages, so that they stay readable without the source run."""
     record = environment.read(run.environment_path)
     facts = {name: value for name, value in record.items() if name != "attempts"}
     source = {"run": run.name, "attempts": record.get("attempts", [])}

@@ -24,7 +24,8 @@ from whisperslim.speech.corpus.dataset import Item
 from whisperslim.speech.scoring.significance import Interval, wer_interval
 from whisperslim.speech.scoring.wer import Score, score_all_ways
 
-# Our choice: enough clips that one long transcript does not decide, few enough for a slow machine.
+# Our choice: enough clips that one long transcript does not dominate, few enough for a slow
+# machine.
 LATENCY_CLIPS = 8
 LATENCY_PASSES = 3
 
@@ -32,7 +33,7 @@ LATENCY_PASSES = 3
 @dataclass(frozen=True)
 class Measured:
     """The figures of one slim folder; `removed` and `zeroed` are shares of the dense model's
-    prunable weights, `machine` says where `latency` was taken."""
+    prunable weights, `machine` says where `latency` was measured."""
 
     removed: float
     zeroed: float
@@ -53,7 +54,7 @@ def measure(context: StageContext) -> Measured:
 
     Raises:
         UsageError: the run has neither test nor dev set.
-        RunError, CheckpointError: what the run should hold is missing or damaged.
+        RunError, CheckpointError: files of the run are missing or damaged.
     """
     cost = cost_of(context.run.slim_path, workloads=WORKLOADS[:1])
     score = _score(context)
@@ -79,7 +80,7 @@ def take_time(context: StageContext) -> Latency:
 
 
 def latency_clips(context: StageContext) -> list[Item]:
-    """The clips whose transcription is timed: of the dev set, else of what else there is."""
+    """The clips whose transcription is timed: from the dev set, else from other sets."""
     items = context.chosen("dev") or context.chosen("test") or context.chosen("train")
     return choose(items, LATENCY_CLIPS, context.recipe.runtime.seed)
 
@@ -98,13 +99,13 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def same_machine(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether times taken there and here can stand in one picture."""
+    """Whether times measured there and here are comparable."""
     names = ("cpu", "cores", "gpu", "device", "threads", "torch")
     return all(first.get(name) == second.get(name) for name in names)
 
 
 def data_name(context: StageContext) -> str:
-    """The set the error rates are of, in words. Raises `UsageError` when there is none."""
+    """The data set of the error rates, as text. Raises `UsageError` when there is none."""
     recipe = context.recipe
     if recipe.data.test:
         limit = f", at most {recipe.evaluate.limit} clips each" * bool(recipe.evaluate.limit)
@@ -114,11 +115,11 @@ def data_name(context: StageContext) -> str:
             f"the run {context.run.name} has neither test nor dev set, so no error rate can be "
             "measured; name data.test in a new run"
         )
-    return "dev set, which training was steered by; no test set was named"
+    return "dev set, which also steered training; no test set was named"
 
 
 def _score(context: StageContext) -> Score:
-    """Of all clips of all sets together: rates are errors over words, so sets are pooled."""
+    """Over all clips of all sets together: rates are errors over words, so sets are pooled."""
     path = context.run.eval_path("slim")
     if not context.recipe.data.test:
         path = context.run.eval_path("slim-dev")

@@ -27,8 +27,8 @@ class PlannedRun:
     """A run that has a plan.
 
     Attributes:
-        groups: Units of the tuned model, which is what the run cuts. Fit for looking; a cut needs
-            those of the loaded model.
+        groups: Units of the tuned model, which is what the run cuts. For display; a cut needs those
+            of the loaded model.
         plan: The run's own; it keeps units of every group.
         counted_in: What the plan's target is a share of, in words.
     """
@@ -44,7 +44,7 @@ def describe_groups(groups: Sequence["UnitGroup"]) -> str:
 
 
 def is_planned(run: RunDir) -> bool:
-    """Whether a run has got as far as having a plan to look at."""
+    """Whether a run has a plan already."""
     return all(path.is_file() for path in (run.plan_path, run.scores_path, _groups_path(run)))
 
 
@@ -53,13 +53,13 @@ def read_planned(run: RunDir) -> PlannedRun:
 
     Raises:
         RunError: there is no plan yet, or a file is damaged.
-        PlanError: the plan is none.
-        RecipeError: the recipe is none.
+        PlanError: the plan is not valid.
+        RecipeError: the recipe is not valid.
     """
     from whisperslim.core.plan.files import read_units
 
     if not is_planned(run):
-        raise RunError(f"the run {run.name} has no plan yet; it has one after its stage `plan`")
+        raise RunError(f"the run {run.name} has no plan yet; wait for its stage `plan`")
     try:
         groups = _groups(read_json(_groups_path(run)))
     except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""A first idea of the error rate at another size: cut, not recovered, on a few dev clips."""
+"""A first estimate of the error rate at another size: cut, not recovered, on a few dev clips."""
 
 import json
 import time
@@ -31,10 +31,10 @@ class Prediction:
         wer, cer: On the clips, fractions of 1.
         low, high: 95 % bootstrap interval of `wer`.
         n: Clips scored.
-        data: Which clips, in words.
+        data: Which clips, as text.
         normalizer, window, language, decoding: What the figures depend on.
         weights_sha256: Of the tuned weights that were cut.
-        compensated: Clips that what stays was to be fitted on; 0: on none.
+        compensated: Clips for the fit at the cut; 0: no fit.
         seconds: Wall time, loading included.
     """
 
@@ -65,7 +65,7 @@ def predict(
         RunError, PlanError, RecipeError, CheckpointError: as `replan` does.
     """
     if clips < 1:
-        raise UsageError(f"{clips} clips: at least one is needed to predict from")
+        raise UsageError(f"{clips} clips: at least one is needed for a prediction")
     started = time.perf_counter()
     tuned = open_tuned(run)
     recipe = tuned.recipe_for(removed, zeroed)
@@ -95,7 +95,9 @@ def predict(
 
 
 def store_prediction(run: RunDir, found: Prediction) -> None:
-    """Keep what `predict` found, for `stored_prediction`. Raises `RunError` as the disk refuses."""
+    """Store the result of `predict` for `stored_prediction`. Raises `RunError` as the disk
+    refuses.
+    """
     text = json.dumps(asdict(found), ensure_ascii=False, indent=1, allow_nan=False)
     write_text_checked(_path(run, found.removed, found.zeroed), text)
 
@@ -103,8 +105,8 @@ def store_prediction(run: RunDir, found: Prediction) -> None:
 def stored_prediction(
     run: RunDir, removed: float, zeroed: float | None = None
 ) -> Prediction | None:
-    """What is stored for these targets; None when nothing, of other tuned weights, or
-    with another `shrink`.
+    """The stored prediction for these targets; None without one, for other tuned weights, or with
+    another `shrink`.
 
     Raises `RunError` when the file is damaged, and as `open_tuned` does.
     """

@@ -19,20 +19,20 @@ class Replan:
 
     Attributes:
         plan: Which units stay. Carries no zero rules: those need the weights, see `derive`.
-        counted_in: What the plan's target is a share of, in words.
+        counted_in: What the plan's target is a share of, as text.
         parameters: What is left, biases counted, zeroed elements included; exact.
         dense_parameters: Of the dense model, tied ones counted once.
         removed: Parameters cut out, `dense_parameters - parameters`.
-        zeroed: Elements that are zero where they stand: as many as are asked for (share x prunable
-            weights), or `zeroed_before` when those are more.
+        zeroed: Elements that are zero in place: as many as requested (share x prunable weights), or
+            `zeroed_before` when those are more.
         zeroed_before: Of what stays, elements that are zero as tuned.
         bytes: Weights on disk in the run's export format, without the file's header of kilobytes;
             zeros are stored sparse, as if every matrix had the same share of them.
         dense_bytes: The dense model's in the same number format.
-        flops: Operations of one pass of `workload`, counted on the shapes that are left.
+        flops: Operations of one pass of `workload`, counted on the remaining shapes.
         dense_flops: The dense model's.
-        workload: What the operations are counted for, in words.
-        seconds: Wall time it took to find all this.
+        workload: What the operations are counted for, as text.
+        seconds: Wall time of planning.
     """
 
     plan: PruningPlan
@@ -57,16 +57,15 @@ def replan(
 
     Args:
         run: A run whose stage `plan` is done.
-        removed: Share to cut out of what the terms, or else the run, count a target in: see
-            `Counting`.
-        zeroed: Share to set to zero where it stands, what is zero as tuned counted in; None is what
-            the run's recipe says.
+        removed: Share to cut out, counted as the terms, or else the run, say: see `Counting`.
+        zeroed: Share to set to zero in place, including what is zero after tuning; None: as in the
+            run's recipe.
         terms: Another engine or currency than the run's.
 
     Raises:
         RunError: the run has no score map yet.
         PlanError: the target is out of reach; the message has the reachable range.
-        RecipeError: no recipe may ask for these shares.
+        RecipeError: no recipe may have these shares.
         CheckpointError: the score map is damaged or of another model.
     """
     started = time.perf_counter()

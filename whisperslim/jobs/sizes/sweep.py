@@ -1,6 +1,6 @@
 """The trade-off curve of a run: several sizes cut from one score map, recovered and measured.
 
-What would end a sweep before its first size is found out without beginning one.
+`check_sweep` finds what would end a sweep before its first size.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,18 +47,18 @@ def sweep(
 ) -> Sweep:
     """Derive, cut, recover and measure one model per target, and store the curve as it grows.
 
-    The uncut tuned model, with no zeros but those of its training, is always the first point. A
-    point measured before is not measured again (its time is, on another machine), a derived run
-    left half done goes on, and a stop request on `run`, SIGTERM or Ctrl-C ends it in good order
-    with the points there are: after the step of training it is at, or when the point is measured
-    that is being measured.
-    The points of earlier calls stay on the curve as long as recovery and data are the same.
+    The uncut tuned model, with only the zeros of its training, is always the first point. A point
+    measured before is not measured again (except its time on another machine), a half-done derived
+    run is continued, and a stop request on `run`, SIGTERM or Ctrl-C ends it cleanly with the points
+    so far: after the current training step, or after the current measurement. Points of earlier
+    calls stay on the curve as long as recovery and data are the same.
 
     Args:
-        run: Held until the sweep is over: `whisperslim stop` works on it.
-        targets: Shares to remove of what the run counts its target in.
-        recover_steps: Training steps after each cut; None is what the run's recipe says.
-        progress: Takes the derived runs' events, and one `Progress` of stage `sweep` per point.
+        run: Locked until the sweep is over: `whisperslim stop` works on it.
+        targets: Shares to remove, counted as the run counts its target.
+        recover_steps: Training steps after each cut; None: as in the run's recipe.
+        progress: Called with the derived runs' events, and one `Progress` of stage `sweep` per
+        point.
 
     Raises:
         UsageError: no target, or nothing to score on.
@@ -73,21 +73,21 @@ def sweep(
         for target in wanted:
             plan_for(tuned, target, zeroed_at(tuned, target))
         found = _continued(run, _empty(tuned, recover_steps), progress)
-        # A point measured before is timed here, where no worker has set the threads yet.
+        # An existing point is timed here, where no worker has set the threads yet.
         with recipe_threads(tuned.recipe):
             return _grown(tuned, found, wanted, progress)
 
 
 def zeroed_at(tuned: TunedRun, target: float) -> float:
-    """The share to be zero at a target: the recipe's, and none at the uncut point."""
+    """The share to be zero at a target: the recipe's; 0 at the uncut point."""
     return 0.0 if target == DENSE else tuned.recipe.target.zeroed
 
 
 def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
-    """The curve before its first point: what every point has in common."""
+    """The curve before its first point: what all points have in common."""
     recipe = tuned.recipe
     context = StageContext(tuned.run, recipe, lambda event: None)
-    # Named where it is not the usual: curves of older versions go on.
+    # Named only where it is not the default, so that curves of older versions continue.
     named = {"runs in": recipe.export.engine, "counted in": recipe.counting.words}
     named["clips fitted on at the cut"] = str(recipe.shrink.clips)
     usual = {"runs in": registry.OWN, "counted in": OF_WEIGHTS, "clips fitted on at the cut": "0"}
@@ -122,15 +122,13 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
 
 
 def _continued(run: RunDir, empty: Sweep, progress: Callable[[Event], None]) -> Sweep:
-    """The stored curve when it was measured in the same way, else the empty one."""
+    """The stored curve if it was measured in the same way, else the empty one."""
     stored = read_sweep(run)
     if stored is None:
         return empty
     if replace(stored, points=()) == empty:
         return stored
-    progress(
-        Notice(message="the stored curve was measured in another way; a new one takes its place")
-    )
+    progress(Notice(message="the stored curve was measured in another way; a new one replaces it"))
     return empty
 
 
@@ -164,7 +162,7 @@ def _point(
     if before is not None:
         return _timed_here(tuned, before, progress)
     derived = _derived(tuned, found, target)
-    # A worker forgets requests from before it, so they are looked for here.
+    # A worker ignores requests from before its start, so they are checked here.
     if tuned.run.stop_requested() or not _worked(tuned.run, derived, progress):
         return None
     if tuned.run.stop_requested():
@@ -192,7 +190,7 @@ def _point(
 def _timed_here(
     tuned: TunedRun, point: SweepPoint, progress: Callable[[Event], None]
 ) -> SweepPoint:
-    """The point, with its time measured again when the stored one is of another machine."""
+    """The point, with its time measured again when the stored one is from another machine."""
     folder = tuned.run.path.parent / point.run
     context = StageContext(tuned.run, tuned.recipe, progress)
     here = machine(context.device)
@@ -205,9 +203,9 @@ def _timed_here(
 
 
 def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
-    """The run derived for this size: one that is there already, else a new one.
+    """The run derived for this size: an existing one, else a new one.
 
-    The recipe alone does not show it: a run may have been derived in another currency than the
+    The recipe alone is not enough: a run may have been derived in another currency than the
     method's own.
     """
     zeroed = zeroed_at(tuned, target)
@@ -220,7 +218,7 @@ def _derived(tuned: TunedRun, found: Sweep, target: float) -> RunDir:
 
 
 def _has_plan(run: RunDir, plan: PruningPlan) -> bool:
-    """Whether the same units stay in the run; not, when that cannot be read."""
+    """Whether the same units stay in the run; False when that cannot be read."""
     try:
         return read_units(run.plan_path).keep == plan.keep
     except PlanError:
@@ -228,7 +226,7 @@ def _has_plan(run: RunDir, plan: PruningPlan) -> bool:
 
 
 def _is_derived(run: RunDir, wanted: Derivation) -> bool:
-    """Whether a run was derived as `wanted` says; not, when it cannot be read."""
+    """Whether a run was derived as `wanted` says; False when that cannot be read."""
     try:
         return read_derivation(run) == wanted
     except RunError:
@@ -236,7 +234,7 @@ def _is_derived(run: RunDir, wanted: Derivation) -> bool:
 
 
 def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> bool:
-    """Do what is left of a derived run; False when it stopped on request."""
+    """Do the rest of a derived run; False when it stopped on request."""
     if derived.stage_done("evaluate"):
         return True
 
@@ -248,7 +246,7 @@ def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> 
     if run_worker(derived, [follow]):
         raise RunError(
             f"the size could not be made: {derived.name} failed, as {derived.events_path} says; "
-            "fix the cause and sweep again: what is done stays"
+            "fix the cause and sweep again: finished sizes are kept"
         )
     return derived.stage_done("evaluate")
 
@@ -256,12 +254,12 @@ def _worked(run: RunDir, derived: RunDir, progress: Callable[[Event], None]) -> 
 def check_sweep(run: RunDir, targets: Sequence[float], recover_steps: int | None = None) -> None:
     """Raise what `sweep` would raise before it derives anything.
 
-    For the time before other runs are swept: their sizes take hours. That the run is busy is not
-    looked at, for it may be free by then.
+    For use before other runs are swept, which takes hours. Whether the run is busy is not checked,
+    since it may be free by then.
 
     Raises:
-        UsageError: no recipe of the run may ask for a target or the recovery, or there is nothing
-            to score on.
+        UsageError: no recipe of the run may have a target or the recovery, or there is nothing to
+            score on.
         RunError, PlanError, CheckpointError, DataError: as `sweep` does.
     """
     tuned = open_tuned(run)
@@ -282,5 +280,5 @@ def _check_size(tuned: TunedRun, target: float, recover_steps: int | None) -> No
         problems = "; ".join(f"{name}: {problem}" for name, problem in error.problems.items())
         raise UsageError(
             f"{tuned.run.name} cannot be swept at {target:g}: {problems}. Leave the run out, or "
-            "ask for what its recipe may say"
+            "choose allowed values"
         ) from error

@@ -1,6 +1,6 @@
-"""A run's tuned model as far as planning needs it: shapes, scores, costs, zeros.
+"""What planning needs of a run's tuned model: shapes, scores, costs, zeros.
 
-Its weights are read once, to count the zeros, and not for a plan.
+Its weights are read only once, to count the zeros.
 """
 
 import json
@@ -41,11 +41,11 @@ FACTS_FILE = "tuned.json"
 
 @dataclass(frozen=True)
 class TunedFacts:
-    """What takes long to find out of the tuned model, kept in `tuned.json`.
+    """Facts about the tuned model that take long to compute, stored in `tuned.json`.
 
     Attributes:
         weights_sha256: Of the weights file, in hexadecimal.
-        weights_bytes, weights_mtime_ns: Of the file when it was read; another file has others.
+        weights_bytes, weights_mtime_ns: Of the file when it was read, to notice another file.
         workload: What the operations below are counted for.
         groups: Its unit groups.
         parameters: Its elements, tied ones counted once.
@@ -54,10 +54,10 @@ class TunedFacts:
         flops: Of one pass of the tuned model.
         flops_per_unit: Group key -> operations that go with one of its units. The count is linear
             in the units: every product of a group has its width as one factor.
-        dense_flops: Of the model before any cut: another one only when a slim model was tuned.
+        dense_flops: Of the model before any cut, which differs only when a slim model was tuned.
         dense_parameters: Its elements, tied ones counted once.
-        zeros_per_unit: Group key -> elements of each unit's prunable weights that are zero as
-            tuned, by the method or by chance. They stay zero whatever is asked for.
+        zeros_per_unit: Group key -> elements of each unit's prunable weights that are zero after
+            tuning, by the method or by chance. They stay zero at any target.
         model_type: Its architecture.
     """
 
@@ -76,7 +76,7 @@ class TunedFacts:
     model_type: str = "whisper"
 
     def describes(self, weights: Path) -> bool:
-        """Whether the file is the one that was read, as far as its size and time show."""
+        """Whether the file is the one that was read, by its size and time."""
         found = weights.stat()
         return (
             self.weights_bytes == found.st_size
@@ -89,7 +89,7 @@ class TunedFacts:
 class TunedRun:
     """A run whose tuned model has been scored. Made by `open_tuned`.
 
-    `recipe` has the asked-for terms in it, `costs` is what a target is counted in: group key ->
+    `recipe` includes the requested terms, `costs` is what a target is counted in: group key ->
     cost of one unit, or None for prunable weights.
     """
 
@@ -108,21 +108,21 @@ class TunedRun:
     def groups(self) -> tuple[UnitGroup, ...]:
         """Its removable units, limited to what the engine can hold.
 
-        Fit for planning; a cut needs those of the loaded model.
+        For planning; a cut needs those of the loaded model.
         """
         return constrain(self.facts.groups, registry.get(self.recipe.export.engine).ties)
 
     def zeros_left(self, plan: PruningPlan) -> int:
-        """Elements in what `plan` keeps that are zero as tuned."""
+        """Elements in what `plan` keeps that are zero after tuning."""
         found = self.facts.zeros_per_unit
         return sum(found[key][unit] for key, units in plan.keep.items() for unit in units)
 
     def lacks_zeros(self, plan: PruningPlan, share: float) -> bool:
-        """Whether `share` of the prunable weights is more than what `plan` keeps of the zeros."""
+        """Whether `share` of the prunable weights exceeds the zeros that `plan` keeps."""
         return round(share * prunable_total(self.groups)) > self.zeros_left(plan)
 
     def reachable_range(self) -> tuple[float, float]:
-        """Least and largest `target.removed` that a recipe can ask for."""
+        """Least and largest `target.removed` that a recipe can have."""
         limit = reachable(self.groups, self.scores.whole, self.costs)
         return 0.0, min(limit, MOST_PRUNED)
 
@@ -137,7 +137,7 @@ class TunedRun:
             values["recover.steps"] = recover_steps
         data = self.recipe.data
         if recover_steps and not data.dev and not data.dev_fraction:
-            values["recover.evaluate_every"] = 0  # there is nothing to look at
+            values["recover.evaluate_every"] = 0  # no dev set to evaluate on
         return with_values(self.recipe, values)
 
 
@@ -151,18 +151,18 @@ def open_tuned(run: RunDir, terms: Terms | None = None) -> TunedRun:
 
     Args:
         run: A run whose stage `plan` is done.
-        terms: What sizes are planned for where that is not as in the run's recipe.
+        terms: What sizes are planned for where that differs from the run's recipe.
 
     Raises:
         PlanError: no profile of the engine, when the terms count in latency.
-        RecipeError: the terms do not go together with the recipe.
+        RecipeError: the terms do not fit the recipe.
         RunError: stage `plan` is not done yet, or the recipe cannot be read.
         CheckpointError: the map or the model is damaged, or they do not belong together.
     """
     if not run.stage_done("plan"):
         raise RunError(
             f"the run {run.name} has no score map yet: its status is {run.status()}, and stage "
-            "plan is not done; let it get there, or choose another run"
+            "plan is not done; let it finish that stage, or choose another run"
         )
     scores = ScoreMap.load(run.scores_path)
     facts = find_facts(run)
@@ -175,7 +175,8 @@ def open_tuned(run: RunDir, terms: Terms | None = None) -> TunedRun:
 
 
 def find_facts(run: RunDir) -> TunedFacts:
-    """What `tuned.json` says; found again when it is of another weights file or says too little.
+    """The contents of `tuned.json`; computed again when it is for another weights file or
+    incomplete.
 
     Raises:
         RunError: there is no tuned model, `tuned.json` is damaged, or it cannot be written.
@@ -184,8 +185,8 @@ def find_facts(run: RunDir) -> TunedFacts:
     path, weights = run.path / FACTS_FILE, tuned_folder(run) / WEIGHTS_FILE
     if not weights.is_file():
         raise RunError(
-            f"the run {run.name} has no tuned model any more ({weights}); put it back, or start "
-            "a new run"
+            f"the run {run.name} has no tuned model any more ({weights}); restore it, or start a "
+            "new run"
         )
     stored = _read(path)
     if stored is None or not stored.describes(weights):
@@ -199,12 +200,14 @@ def _read(path: Path) -> TunedFacts | None:
         return None
     try:
         raw = typed(read_json(path), dict)
-        if "zeros_per_unit" not in raw:  # of an older version
+        if "zeros_per_unit" not in raw:  # from an older version
             return None
         found: TunedFacts = record_of(TunedFacts, raw)
         return found
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{path} cannot be read ({error}); delete it, it is made again") from error
+        raise RunError(
+            f"{path} cannot be read ({error}); delete it, and it is made again"
+        ) from error
 
 
 def _to_json(facts: TunedFacts) -> str:
@@ -235,7 +238,7 @@ def _found(weights: Path) -> TunedFacts:
 
 
 def _beside(model: nn.Module) -> dict[str, int]:
-    """Take one sub-layer after another out of a skeleton, and see what goes beside its units."""
+    """Remove one sub-layer after another from a skeleton to see what goes besides its units."""
     found = {}
     for group in _groups(model):
         before = count_parameters(model)

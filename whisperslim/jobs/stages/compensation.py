@@ -1,4 +1,4 @@
-"""What stays is fitted to what the cut takes away, on clean clips of the training data."""
+"""What stays is adapted to make up for the cut, on clean clips of the training data."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,10 +19,10 @@ def compensate(
     groups: Sequence[UnitSite],
     plan: PruningPlan,
 ) -> PruningPlan:
-    """`plan` with folds, as the recipe's `shrink` asks; the same when it asks for none.
+    """`plan` with folds as the recipe's `shrink` says; unchanged if it says none.
 
-    One pass of the tuned model over the clips serves every site: errors that the cut makes before a
-    site are not seen there, and in turn nothing has to be run again from site to site.
+    One pass of the tuned model over the clips serves every site: errors of the cut at earlier sites
+    are not seen, but nothing has to be run again for each site.
     """
     sites = losing(groups, plan)
     if not (context.recipe.shrink.clips and sites) or plan.compensated:
@@ -32,7 +32,7 @@ def compensate(
     fitted = compensated(tuned.model, groups, plan, found)
     context.emit(
         Notice(
-            f"what stays of {len(sites)} sub-layers is fitted to what goes, by least squares on "
+            f"{len(sites)} sub-layers are adapted to make up for the cut, by least squares on "
             f"{clips} training clips"
         )
     )

@@ -30,7 +30,7 @@ from whisperslim.train.precision import Precision, bf16_lacking, choose_precisio
 
 @dataclass(frozen=True)
 class StageContext:
-    """One run at work. Nothing here outlives the process; the run folder does."""
+    """One running run. Nothing here outlives the process; the run folder does."""
 
     run: RunDir
     recipe: Recipe
@@ -42,14 +42,14 @@ class StageContext:
 
     @cached_property
     def device(self) -> str:
-        """`cpu` or `cuda`. Raises `DeviceError` when the recipe asks for what is not there."""
+        """`cpu` or `cuda`. Raises `DeviceError` when the recipe's device is not available."""
         wanted = self.recipe.runtime.device
         found = "cuda" if torch.cuda.is_available() else "cpu"
         return found if wanted == "auto" else wanted
 
     @cached_property
     def precision(self) -> Precision:
-        """The arithmetic of training: what the run began with, or what the recipe asks for.
+        """The arithmetic of training: that of the run's start, or of the recipe.
 
         Raises `DeviceError` when this machine does not have it.
         """
@@ -66,7 +66,7 @@ class StageContext:
 
     @property
     def trimmed_path(self) -> Path:
-        """The recipe's model without the tokens its languages do not need."""
+        """The recipe's model without the tokens that its languages do not need."""
         return self.run.path / "trimmed"
 
     @property
@@ -76,12 +76,12 @@ class StageContext:
 
     @property
     def prepared_path(self) -> Path:
-        """The dense model after its own tuning, when the recipe asks for that."""
+        """The dense model after its own tuning, when the recipe has that."""
         return self.run.path / "prepared"
 
     @property
     def base(self) -> str:
-        """Name of the model training begins with: the last of what was made of the recipe's."""
+        """Name of the model training starts with: the last one made from the recipe's."""
         made = [path for path in (self.headed_path, self.trimmed_path) if path.is_dir()]
         return str(made[0]) if made else self.recipe.model
 
@@ -124,7 +124,7 @@ class StageContext:
         return replace(found, rules=PlanRules(registry.get(self.recipe.export.engine).ties, prices))
 
     def say_once(self, message: str) -> None:
-        """A notice, unless this run has given the same one before."""
+        """A notice, unless this run has given it before."""
         if message not in self._said:
             self._said.add(message)
             self.emit(Notice(message=message))
@@ -213,8 +213,8 @@ class StageContext:
         missing = [key for key in keys if key not in by_key]
         if missing:
             raise DataError(
-                f"{len(missing)} clips this run began with are gone from the data, {missing[0]} "
-                "among them; put them back or start a new run"
+                f"{len(missing)} clips of this run are no longer in the data, such as "
+                f"{missing[0]}; restore them or start a new run"
             )
         return [by_key[key] for key in keys]
 
@@ -223,13 +223,13 @@ class StageContext:
         dev, limit = self.chosen("dev"), self.recipe.evaluate.dev_limit
         if not limit or limit >= len(dev):
             return dev
-        # At equal distances: a set in speaker order is sampled throughout.
+        # At equal distances, so that a set in speaker order is sampled throughout.
         return [dev[place * len(dev) // limit] for place in range(limit)]
 
 
 @contextmanager
 def recipe_threads(recipe: Recipe) -> Iterator[None]:
-    """Torch has the recipe's number of threads in the block, and what it had after it."""
+    """Torch uses the recipe's number of threads inside the block, and its own after it."""
     before = torch.get_num_threads()
     if recipe.runtime.threads:
         torch.set_num_threads(recipe.runtime.threads)

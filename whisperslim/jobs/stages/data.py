@@ -1,6 +1,6 @@
-"""The stage that looks at every recording before any training: what is used for what.
+"""The stage that checks every recording before any training, and decides what is used for what.
 
-How long a text the run can be trained on is found before its model is loaded or trimmed.
+How long a training text may be is found before the model is loaded or trimmed.
 """
 
 import json
@@ -45,19 +45,19 @@ def text_limit(
     vocabulary: VocabularyOptions | None = None,
     head: HeadOptions | None = None,
 ) -> TextLimit | None:
-    """The limit of the model in `folder`, with the tokens that `vocabulary` leaves it.
+    """The limit of the model in `folder`, with the tokens kept by `vocabulary`.
 
     None: texts may have any length.
 
     A trimmed vocabulary spells what is foreign to its languages byte by byte: at most one token
-    for each byte of UTF-8, the space before the text included. Merges are not counted on: they are
-    learned from the clips that this limit lets pass, and they make texts shorter.
+    for each byte of UTF-8, the space before the text included. Merges are not counted: they are
+    learned from the clips within this limit, and they make texts shorter.
 
     Args:
         folder: A model folder.
         language: Code of the texts' language, for the prompt.
         vocabulary: What a run keeps of the tokens; None or no languages is all.
-        head: What a run puts in the place of the model's own decoder; None is nothing.
+        head: What a run puts in place of the model's own decoder; None: nothing.
 
     Raises:
         CheckpointError: for a damaged folder.
@@ -98,7 +98,7 @@ def _frames_limit(
 
 
 def heard_at_once(folder: Path) -> float:
-    """Seconds of sound that the model in `folder` hears in one window."""
+    """Seconds of sound in one window of the model in `folder`."""
     return family_in(folder).input_spec(empty_model(folder)).max_seconds
 
 
@@ -155,14 +155,14 @@ def _model_folder(context: StageContext) -> Path:
 def _test_clips(
     context: StageContext, folder: Path, named: Mapping[str, Sequence[Item]]
 ) -> list[Item]:
-    """The clips that will be scored; without them a run would fail when its training is done."""
+    """The clips that will be scored; without them a run would fail after its training."""
     recipe = context.recipe
     drawn = {
         source: choose(items, recipe.evaluate.limit, recipe.runtime.seed)
         for source, items in named.items()
     }
     together = [item for items in drawn.values() for item in items]
-    # Scores must not depend on what is thought too long to train on, only on what can be heard.
+    # Scores must not depend on what is too long to train on, only on what fits one window.
     good, _ = _examined(context, "test", together, max_seconds=heard_at_once(folder))
     kept = {item.key for item in good}
     for source, items in drawn.items():
@@ -205,7 +205,7 @@ def _examined(
 
 
 def _report_left_out(context: StageContext, which: str, report: DataReport) -> None:
-    """Say which clips are skipped. Raises `DataError` when the recipe wants to stop instead."""
+    """Report which clips are skipped. Raises `DataError` when the recipe says to stop instead."""
     lines = [f"{p.key}: {p.message}" for p in report.problems if p.kind in UNUSABLE]
     message = f"{which} cannot be used:\n" + "\n".join(lines[:_SHOWN_PROBLEMS])
     if context.recipe.data.on_problem == "stop":

@@ -22,7 +22,7 @@ def evaluate_all(context: StageContext) -> bool:
     """Score the dense and the slim model on every test source; write eval/*.json and *.tsv."""
     recipe = context.recipe
     if not recipe.data.test:
-        context.emit(Notice(message="no test data named: the slim model's WER was not measured"))
+        context.emit(Notice(message="no test data is named: the slim model's WER was not measured"))
         return True
     sets = {
         source: choose(items, recipe.evaluate.limit, recipe.runtime.seed)
@@ -43,9 +43,9 @@ def evaluate_all(context: StageContext) -> bool:
 
 
 def _score_dense(context: StageContext, sets: dict[str, list[Item]]) -> dict[str, EvalResult]:
-    """The dense model is the same in every run derived from one: it is scored once.
+    """The dense model is the same in every run derived from one, so it is scored once.
 
-    As it comes, Whisper writes Hindi in other scripts, too: what it hears is only seen in its own.
+    Untuned, Whisper also writes Hindi in other scripts: what it recognizes only shows in its own.
     """
     name = context.dense
     found = resolve(name, announce=lambda message: context.emit(Notice(message=message)))

@@ -9,14 +9,14 @@ from whisperslim.events import Notice
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.audio_cache import AudioCache
 
-# On these both forms of the model must write the same. Our choice.
+# Clips on which both forms of the model must write the same. Our choice.
 CHECKED_CLIPS = 4
 
 
 def check_engine(context: StageContext) -> None:
     """Raise `ExportError` before any training.
 
-    The engine's package is missing here, or the engine has no such precision.
+    When the engine's package is missing here, or the engine does not have the precision.
     """
     wanted = context.recipe.export
     if wanted.is_written:
@@ -25,7 +25,9 @@ def check_engine(context: StageContext) -> None:
 
 
 def write_export(context: StageContext) -> bool:
-    """`export/<engine>/`, checked against the slim model; nothing where that itself runs."""
+    """Write `export/<engine>/`, checked against the slim model; nothing if the slim model itself
+    will run.
+    """
     wanted = context.recipe.export
     if not wanted.is_written:
         return True

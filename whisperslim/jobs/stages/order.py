@@ -4,13 +4,13 @@
     vocabulary  leave out tokens of other languages    -> trimmed/
     prepare   tune the dense model first, if asked for  -> prepared/
     tune      train with the method acting           -> tuned/
-    plan      scores, groups, what goes              -> scores.safetensors groups.json plan.json
+    plan      scores, groups, what to remove -> scores.safetensors groups.json plan.json
     shrink    masked against cut, then cut           -> cut/  parity.json
-    recover   train what is left, zeros held         -> slim/
+    recover   train the rest, zeros fixed         -> slim/
     export    for the engine it will run in          -> export/<engine>/
     evaluate  dense and slim on the test sets        -> eval/
 
-A stage whose marker is there is skipped, so running a run again continues it.
+A stage with a marker is skipped, so running a run again continues it.
 """
 
 import shutil
@@ -49,7 +49,7 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
     """Do every stage that is not done. Returns early, after a `Stopped` event, on request.
 
     Raises:
-        WhisperSlimError: when a stage cannot go on; what was done stays done.
+        WhisperSlimError: when a stage cannot continue; finished stages are kept.
     """
     # Not the wall clock, which may jump.
     started = time.monotonic()
@@ -75,7 +75,7 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
 
 
 def _drop_checkpoints(run: RunDir, stage: str) -> None:
-    """They only take room once the stage's marker stands; not before, or a kill loses the stage."""
+    """After the stage's marker they are not needed; before it, a kill would lose the stage."""
     shutil.rmtree(run.checkpoints(stage), ignore_errors=True)
 
 
@@ -85,7 +85,7 @@ def _set_up_torch(context: StageContext) -> None:
         torch.set_num_threads(runtime.threads)
     if context.device == "cpu":
         set_up_matmul(context.run, context.emit)
-    # Stages draw from the generator in turn; each seeds it: a skipped one changes nothing.
+    # Stages draw from the generator in turn; each seeds it, so a skipped one changes nothing.
     torch.manual_seed(runtime.seed)
     if runtime.device == "auto":
         context.emit(Notice(message=f"running on {context.device.upper()}"))

@@ -40,13 +40,13 @@ from whisperslim.speech.corpus.batching import Batch, make_batch
 from whisperslim.train.state import state_needed
 
 PARITY_CLIPS = 4
-# Largest difference of encoder states, against the largest state, that float32 sums in another
+# Largest difference of encoder states, relative to the largest state, that float32 sums in another
 # order explain: Whisper's states reach 24, where one float32 step is 2e-6. Our choice.
 PARITY_TOLERANCE = 1e-4
 
 
 def make_plan(context: StageContext) -> bool:
-    """Scores of every unit, and the plan the recipe's target makes of them."""
+    """Scores of every unit, and the plan for the recipe's target."""
     tuned = context.load(str(context.tuned_path / "model"))
     groups = tuned.groups()
     method = build_method(context)
@@ -63,7 +63,7 @@ def make_plan(context: StageContext) -> bool:
     score_map.save(context.run.scores_path)
     write_text_atomically(context.run.path / GROUPS_FILE, describe_groups(groups))
     write_plan(context.run.plan_path, plan)
-    find_facts(context.run)  # so that other sizes can be planned without waiting
+    find_facts(context.run)  # so that other sizes can be planned quickly
     target = recipe.target
     context.emit(
         Planned(
@@ -78,17 +78,17 @@ def make_plan(context: StageContext) -> bool:
 
 
 def shrink(context: StageContext) -> bool:
-    """Cut, after the cut model has shown that it computes what the masked one does.
+    """Cut, after checking that the cut model computes the same as the masked one.
 
     Raises:
-        ParityError: when they differ; nothing is exported then.
+        ParityError: when they differ; then nothing is exported.
     """
     tuned = context.load(str(context.tuned_path / "model"))
     groups = tuned.groups()
     plan = read_plan(context.run.plan_path)
     fitted = compensate(context, "shrink", tuned, groups, plan)
     if fitted is not plan:
-        write_plan(context.run.plan_path, fitted)  # what was really done to the model
+        write_plan(context.run.plan_path, fitted)  # what was actually done to the model
         plan = fitted
     smaller = dataclasses.replace(tuned, model=deepcopy(tuned.model))
     cut(smaller.model, groups, plan)
@@ -100,7 +100,9 @@ def shrink(context: StageContext) -> bool:
 
 
 def record_of_cut(context: StageContext, tuned: SpeechModel, smaller: SpeechModel) -> SlimRecord:
-    """What `slim.json` says: always against the dense model, also when a slim one was cut again."""
+    """Contents of `slim.json`: always relative to the dense model, also when a slim one was cut
+    again.
+    """
     dense = dense_skeleton(tuned.path)
     groups = tuned.family.unit_groups(dense)
     present = {group.key: group.count for group in smaller.groups()}
@@ -136,7 +138,7 @@ def check_parity(
         found_ids = _written(smaller, found, batch, language)
     difference = float((wanted - found).abs().max() / wanted.abs().max())
     same = wanted_ids == found_ids
-    # Not `>`: a difference that is not a number is a difference.
+    # Not `>`: NaN counts as a difference.
     if not difference <= PARITY_TOLERANCE or not same:
         raise ParityError(
             f"the cut model does not compute what the masked one does: encoder states differ by "
@@ -168,7 +170,9 @@ def _dev_wer(context: StageContext, tuned: SpeechModel) -> Callable[[PruningPlan
         event = result.event("plan", "trial")
         context.emit(event)
         if event.wer is None:
-            raise ParityError("the dev set has no words to score a plan with; name another")
+            raise ParityError(
+                "the dev set has no words to score a plan with; name another in data.dev"
+            )
         return event.wer
 
     return run

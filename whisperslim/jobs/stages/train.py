@@ -1,4 +1,4 @@
-"""What trains: the stages prepare, tune and recover, and new tokens before them."""
+"""Training: the stages prepare, tune and recover, and new tokens before them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,13 +27,13 @@ from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
 
 METHOD_STATE = "method.pt"
-_CLEAN_BATCH = 8  # clips measured in one pass at most, so that large batches take no more memory
+_CLEAN_BATCH = 8  # most clips measured in one pass, so that large batches take no more memory
 
 
 def train_new_rows(context: StageContext, rows: Sequence[int]) -> bool:
-    """Train those rows of the trimmed model's embedding, and nothing else of it.
+    """Train only these rows of the trimmed model's embedding.
 
-    At the rate and in the batches of `prepare`, in the stage that made the rows.
+    With the rate and batches of `prepare`, in the stage that made the rows.
     """
     options = replace(
         context.recipe.prepare,
@@ -52,17 +52,17 @@ def train_new_rows(context: StageContext, rows: Sequence[int]) -> bool:
 
 
 def prepare(context: StageContext) -> bool:
-    """Tune the dense model on the data, without teacher or method, when the recipe asks for it.
+    """Tune the dense model on the data, without teacher or method, when the recipe has that.
 
-    What comes of it is the dense model from here on: compression starts from it, it is the
-    teacher called `dense`, and the slim model's scores are compared with its.
+    The result is the dense model from here on: compression starts from it, it is the teacher called
+    `dense`, and the slim model's scores are compared with its.
     """
     recipe = context.recipe
     if not recipe.prepare.steps:
         return True
     _check_target(context)
     student = context.load(context.base)
-    if context.base == recipe.model:  # otherwise noted when something was made of it
+    if context.base == recipe.model:  # otherwise noted when something is made from it
         context.note_origin(student)
     method = Plain(PlainOptions(), Target(0.0, 0.0))
     if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
@@ -72,7 +72,7 @@ def prepare(context: StageContext) -> bool:
 
 
 def tune(context: StageContext) -> bool:
-    """Train the dense model with the method acting, and keep what the method has learned."""
+    """Train the dense model with the method active, and store what the method has learned."""
     recipe = context.recipe
     student = context.load(context.start)
     if context.start == recipe.model:
@@ -87,7 +87,7 @@ def tune(context: StageContext) -> bool:
 
 
 def recover(context: StageContext) -> bool:
-    """Train the cut model with its zeros held, and write the slim folder."""
+    """Train the cut model with its zeros fixed, and write the slim folder."""
     recipe = context.recipe
     student = context.load(str(context.cut_path))
     method = Plain(PlainOptions(), Target(0.0, 0.0), hold_zeros=True)
@@ -113,7 +113,7 @@ def recover(context: StageContext) -> bool:
 def _check_target(context: StageContext) -> None:
     """Raise `PlanError` for a target that tuning would refuse, before the dense model is tuned.
 
-    On a copy of its own: what is frozen for the method may be trained before.
+    On a copy: what is frozen for the method may be trained before.
     """
     options, speech = context.recipe.train, context.load(context.base)
     speech.family.freeze(
@@ -130,7 +130,7 @@ def build_method(context: StageContext) -> CompressionMethod:
 
 
 def _save_tuned(folder: Path, student: SpeechModel) -> None:
-    if student.info.kind == "slim":  # its shapes are not those of its config
+    if student.info.kind == "slim":  # its shapes differ from its config
         record = read_record(student.path)
         save_slim(folder, student.model, record, side_files=student.path)
     else:
@@ -142,7 +142,7 @@ def _save_method(method: CompressionMethod, path: Path) -> None:
         torch.save(method.state_dict(), path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise RunError(
-            f"what {path.name} holds could not be written: {error}. Make room and resume; the last "
+            f"{path.name} could not be written: {error}. Free some space and resume; the last "
             "checkpoint is intact"
         ) from error
 
@@ -174,7 +174,7 @@ def _train(
             evaluate=_dev_evaluation(context, stage, student),
             stop=context.run.stop_requested,
             calibration=calibration(context, stage, student),
-            # Where new tokens are trained alone, every place is needed for them.
+            # When only new tokens are trained, all memory is needed for them.
             splitting=None if stage == "vocabulary" else _splitting(context, student),
         )
         for event in fit(job):
@@ -200,7 +200,7 @@ def _splitting(context: StageContext, student: SpeechModel) -> Splitting | None:
 def calibration(
     context: StageContext, stage: str, speech: SpeechModel, what: str = "importance"
 ) -> CleanClips:
-    """The training clips, as they are, for what is measured of `what` on `speech`."""
+    """The training clips, without augmentation, to measure `what` on `speech`."""
     size = min(_CLEAN_BATCH, context.recipe.train.batch_size)
     return CleanClips(
         speech,

@@ -1,9 +1,9 @@
-"""The stage that leaves out the tokens no ticked language needs, before anything is trained.
+"""The stage that leaves out tokens that no chosen language needs, before any training.
 
-It is also where a model gets another head, when the recipe asks for one.
+It also gives a model another head, when the recipe has one.
 
-Every later stage works on the trimmed model, which saves most of the decoder's output product in
-training, too. The dense model the run is compared with stays whole, unless the run prepares it.
+Every later stage works on the trimmed model, which also saves most of the decoder's output product
+in training. The dense model to compare with is not trimmed, unless the run prepares it.
 """
 
 import json
@@ -30,13 +30,13 @@ from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.train import calibration, train_new_rows
 
 REPORT = "vocabulary.json"
-_CLIPS = 2048  # read at most for the first rows of new tokens; our choice
+_CLIPS = 2048  # most clips read for the first rows of new tokens; our choice
 
 
 def trim_vocabulary(context: StageContext) -> bool:
     """Write the model with the tokens of the recipe's languages, when it names any.
 
-    And the one with another head, when the recipe asks for that.
+    And with another head, when the recipe has one.
     """
     if not _trim(context):
         return False
@@ -55,7 +55,7 @@ def _put_head(context: StageContext) -> None:
     texts = [item.text for item in context.chosen("train")]
     count = save_with_ctc_head(context.headed_path, speech, head, texts, recipe.language)
     added = f"a CTC head over {count} {head.writes}, the blank among them, is put on the encoder"
-    context.emit(Notice(message=f"{added}; it is yet to be learned"))
+    context.emit(Notice(message=f"{added}; it is not trained yet"))
 
 
 def _trim(context: StageContext) -> bool:
@@ -69,7 +69,7 @@ def _trim(context: StageContext) -> bool:
     if vocabulary.changes_nothing:
         context.emit(Notice(message="vocabulary: every token of the model is needed"))
         return True
-    # What is there was broken off while its new tokens were trained: written as a whole before.
+    # An existing folder is complete: its training of new tokens was broken off.
     if not context.trimmed_path.is_dir():
         rows = None
         if vocabulary.added and recipe.vocabulary.merge_start == "solved":
@@ -82,7 +82,7 @@ def _trim(context: StageContext) -> bool:
 
 
 def tokens_per_word(tokens: Tokens, texts: Sequence[str]) -> float:
-    """Text tokens per word between spaces; 0 when there is no word."""
+    """Text tokens per word between spaces; 0 without words."""
     words = sum(len(text.split()) for text in texts)
     return sum(len(tokens.encode(text)) for text in texts) / words if words else 0.0
 
@@ -96,7 +96,7 @@ def _vocabulary(context: StageContext, speech: SpeechModel, texts: Sequence[str]
     vocabulary = with_new_tokens(table, vocabulary, texts, options.merges, options.merge_floor)
     found = len(vocabulary.added)
     if found < options.merges:
-        why = f"the training transcripts repeat enough for {found} new tokens of {options.merges}"
+        why = f"the training transcripts repeat enough for {found} of {options.merges} new tokens"
         context.emit(Notice(message=f"vocabulary: {why}"))
     return vocabulary
 
@@ -123,7 +123,9 @@ def _solved_rows(
         return means
     seen = len(set(evidence.tokens.tolist()))
     context.emit(
-        Notice(f"vocabulary: {seen} of {len(means)} new tokens begin as solved from training clips")
+        Notice(
+            f"vocabulary: {seen} of {len(means)} new tokens start from a solution on training clips"
+        )
     )
     return solved_rows(means, evidence)
 

@@ -270,7 +270,7 @@ def _gone_on(earlier: BatchState, asked: BatchState, clips: list[Clip]) -> Batch
 
 
 def _written(paths: Iterable[Path]) -> float:
-    """When the newest of these files, or of the files in these folders, was written; 0.0 for none."""
+    """When the newest of these files, or files in these folders, was written; 0.0 for none."""
     within = [each for path in paths for each in (path, *path.glob("*"))]
     return max((each.stat().st_mtime for each in within if each.exists()), default=0.0)
 
