@@ -16,7 +16,7 @@ demo: install
 
 # Lint, types and every test, on the real Whisper-base and in a real browser where there is one.
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -17,6 +17,30 @@ if not os.environ.get("HYPOTHESIS_EXPLORE"):
     settings.load_profile("repeatable")
 
 
+# A file goes to one process as a whole: the longest come first, or one of them would run alone at
+# the end while the other process has nothing left to do. `make test` keeps this order.
+LONGEST = (
+    "tests/browser/test_first_minute_real.py",
+    "tests/methods/test_contract.py",
+    "tests/browser/test_journey.py",
+    "tests/train/test_bf16.py",
+    "tests/jobs/process/test_killed.py",
+    "tests/browser/test_first_minute.py",
+    "tests/browser/test_survival.py",
+    "tests/methods/l0/test_l0_distill.py",
+    "tests/engines/ctranslate2/test_engine.py",
+    "tests/commands/test_readme_commands.py",
+    "tests/core/families/test_whisper_ctc.py",
+    "tests/ui/guard/test_hostile_http.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files of `LONGEST` in front, all others in their own order."""
+    rank = {config.rootpath / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The key that exports are sealed with is made for the tests, and not the user's own."""

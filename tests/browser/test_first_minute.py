@@ -64,7 +64,7 @@ def complaints(page: Page) -> Iterator[list[str]]:
 
 def test_one_path_is_offered_and_says_what_it_takes(page: Page, outside: list[str]) -> None:
     expect(page.locator("#try-it")).to_be_visible()
-    for words in ("about 2 minutes", "GB while it works", "already on this computer"):
+    for words in ("about 2 minutes", "GB while it runs", "already on this computer"):
         expect(page.locator("#try-offer")).to_contain_text(words)
     assert outside == []
 

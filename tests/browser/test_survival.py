@@ -38,6 +38,7 @@ class Computer:
     folder: Path
     run: RunDir
     apps: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    address: str = ""
 
     def open_app(self) -> str:
         address = f"http://127.0.0.1:{(port := free_port())}"
@@ -49,6 +50,7 @@ class Computer:
         self.apps.append(app)
         until(lambda: app.poll() is not None or _answers(address))
         assert app.poll() is None, (self.folder / "app.log").read_text("utf-8")[-2000:]
+        self.address = address
         return address
 
 
@@ -145,7 +147,7 @@ def test_a_killed_app_takes_no_job_with_it_and_finds_it_again(
 def test_stop_is_orderly_and_leaves_no_process(computer: Computer, browser: Browser) -> None:
     run = computer.run
     worker = psutil.Process(run.worker_pid())
-    with runs_tab(browser, computer.open_app()) as page:
+    with runs_tab(browser, computer.address) as page:
         expect_state(page, "running")
         page.locator("#run-stop").click()
         expect_state(page, "stopped")

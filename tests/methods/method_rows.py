@@ -37,7 +37,7 @@ def expected_open(method: CompressionMethod, speech: SpeechModel) -> float:
     return 1.0 - cast(L0Distill, method).expected_removed()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One method as the contract tries it.
 

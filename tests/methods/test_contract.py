@@ -1,8 +1,9 @@
 """What every compression method must do. A new method is a row in `method_rows`, no new test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ from whisperslim.train.calibration import CleanClips
 from whisperslim.train.loop import Job
 from whisperslim.train.state import STATE_FILE, STUDENT_FILE, list_checkpoints
 
+Done = Callable[..., tuple[CompressionMethod, Job]]
+Whole = Callable[[Row], tuple[Job, list[Event]]]
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
@@ -61,6 +65,47 @@ def trained(
     job = shop.job(folder, method, **given, calibration=calibration(row, shop, given["student"]))
     run(job)
     return method, job
+
+
+def trainings(shop: Workshop, folders: pytest.TempPathFactory) -> Done:
+    """Each row's gentle training of so many steps, done once: look at it, change copies."""
+
+    @cache
+    def of(row: Row, steps: int) -> tuple[CompressionMethod, Job]:
+        return trained(row, shop, folders.mktemp("done"), steps=steps)
+
+    return lambda row, steps=3: of(row, steps)
+
+
+def wholes(shop: Workshop, folders: pytest.TempPathFactory) -> Whole:
+    """Each row's thorough training without a stop, done once: its job and what it showed."""
+
+    @cache
+    def of(row: Row) -> tuple[Job, list[Event]]:
+        job = thorough(shop, row, folders.mktemp("whole"))
+        return job, run(job)
+
+    return of
+
+
+def shared(shop: Workshop, folders: pytest.TempPathFactory) -> dict[str, Any]:
+    """What several tests of a module are given, by name."""
+    return {"done": trainings(shop, folders), "uninterrupted": wholes(shop, folders)}
+
+
+@pytest.fixture(scope="module")
+def done(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    return trainings(shop, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return wholes(shop, tmp_path_factory)
+
+
+def copied(speech: SpeechModel) -> SpeechModel:
+    """The same weights in a model of its own."""
+    return replace(speech, model=deepcopy(speech.model))
 
 
 def calibration(row: Row, shop: Workshop, student: SpeechModel) -> CleanClips | None:
@@ -118,10 +163,10 @@ def test_detaching_gives_the_dense_model_back(row: Row, shop: Workshop) -> None:
 
 
 @every_row
-def test_ten_steps_lower_the_objective(row: Row, shop: Workshop, tmp_path: Path) -> None:
+def test_ten_steps_lower_the_objective(row: Row, shop: Workshop, done: Done) -> None:
     batch = one_batch(shop, size=8)
     before = float(cross_entropy(shop.student(), batch).detach())
-    _, job = trained(row, shop, tmp_path)
+    _, job = done(row, 10)
     assert float(cross_entropy(job.student, batch).detach()) < before - 0.2
     assert hooks(job.student) == hooks(shop.student()), "the loop detaches"
 
@@ -137,21 +182,21 @@ def pressure_at_the_start(row: Row, shop: Workshop) -> float:
 
 @every_row
 def test_strong_options_move_the_constraint_the_right_way(
-    row: Row, shop: Workshop, tmp_path: Path
+    row: Row, shop: Workshop, done: Done, tmp_path: Path
 ) -> None:
     if row.strong is None:
         pytest.skip("nothing presses in this row")
     before = pressure_at_the_start(row, shop)
-    mild, gentle = trained(row, shop, tmp_path / "gentle")
-    method, job = trained(row, shop, tmp_path / "strong", strong=True)
+    mild, gentle = done(row, 10)
+    method, job = trained(row, shop, tmp_path, strong=True)
     after = row.pressure(method, job.student)
     assert after < before
     assert after < row.pressure(mild, gentle.student)
 
 
 @every_row
-def test_scores_cover_every_unit(row: Row, shop: Workshop, tmp_path: Path) -> None:
-    method, job = trained(row, shop, tmp_path, steps=3)
+def test_scores_cover_every_unit(row: Row, done: Done) -> None:
+    method, job = done(row)
     scores, groups = method.scores(), job.student.groups()
     check_scores(scores, groups)
     assert set(scores) == {group.key for group in groups}
@@ -159,8 +204,8 @@ def test_scores_cover_every_unit(row: Row, shop: Workshop, tmp_path: Path) -> No
 
 
 @every_row
-def test_plans_meet_their_budget(row: Row, shop: Workshop, tmp_path: Path) -> None:
-    method, job = trained(row, shop, tmp_path, steps=3)
+def test_plans_meet_their_budget(row: Row, done: Done) -> None:
+    method, job = done(row)
     groups = job.student.groups()
     slack = (row.unit_of_plan or max(g.unit_price for g in groups)) / total_price(groups)
     plan = method.plan(None)
@@ -198,13 +243,13 @@ def test_with_ctranslate2_the_plan_keeps_equal_heads(
 
 @every_row
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_masked_equals_cut(row: Row, shop: Workshop, tmp_path: Path, attention: str) -> None:
-    method, job = trained(row, shop, tmp_path, steps=3)
-    speech, batch = job.student, one_batch(shop)
+def test_masked_equals_cut(row: Row, shop: Workshop, done: Done, attention: str) -> None:
+    method, job = done(row)
+    speech, batch = copied(job.student), one_batch(shop)
     speech.model.set_attn_implementation(attention)
     groups = speech.groups()
     plan = method.plan(None)
-    smaller = replace(speech, model=deepcopy(speech.model))
+    smaller = copied(speech)
     cut(smaller.model, groups, plan)
     with masked(speech.model, groups, plan):
         wanted = logits(speech, batch)
@@ -215,9 +260,11 @@ def test_masked_equals_cut(row: Row, shop: Workshop, tmp_path: Path, attention: 
 
 
 @every_row
-def test_a_saved_model_comes_back_the_same(row: Row, shop: Workshop, tmp_path: Path) -> None:
-    method, job = trained(row, shop, tmp_path, steps=3)
-    speech, batch = job.student, one_batch(shop)
+def test_a_saved_model_comes_back_the_same(
+    row: Row, shop: Workshop, done: Done, tmp_path: Path
+) -> None:
+    method, job = done(row)
+    speech, batch = copied(job.student), one_batch(shop)
     groups, dense = speech.groups(), count_parameters(speech.model)
     write_plan(tmp_path / "plan.json", method.plan(None))
     plan = read_plan(tmp_path / "plan.json")
@@ -264,19 +311,18 @@ def thorough(shop: Workshop, row: Row, checkpoints: Path, **changes: Any) -> Job
 @every_row
 @pytest.mark.parametrize("stop", [0, 2, 4])
 def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(
-    row: Row, shop: Workshop, tmp_path: Path, stop: int
+    row: Row, shop: Workshop, uninterrupted: Whole, tmp_path: Path, stop: int
 ) -> None:
-    whole = thorough(shop, row, tmp_path / "whole")
-    run(whole)
-    first = thorough(shop, row, tmp_path / "broken", stop=stop_before(stop))
+    whole, _ = uninterrupted(row)
+    first = thorough(shop, row, tmp_path, stop=stop_before(stop))
     assert isinstance(run(first)[-1], Stopped)
     torch.manual_seed(999)  # another process has another random state
-    second = thorough(shop, row, tmp_path / "broken")
+    second = thorough(shop, row, tmp_path)
     run(second)
     assert same(weights(whole.student), weights(second.student))
     assert same(whole.method.state_dict(), second.method.state_dict())
     assert whole.batches.state_dict() == second.batches.state_dict()
-    wanted, found = (list_checkpoints(tmp_path / name)[-1] for name in ("whole", "broken"))
+    wanted, found = (list_checkpoints(job.checkpoints)[-1] for job in (whole, second))
     states = [torch.load(f / STATE_FILE, weights_only=True) for f in (wanted, found)]
     assert same(*states)
     assert (wanted / STUDENT_FILE).read_bytes() == (found / STUDENT_FILE).read_bytes()
@@ -284,12 +330,13 @@ def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(
 
 @every_row
 def test_looking_changes_neither_training_nor_what_is_seen(
-    row: Row, shop: Workshop, tmp_path: Path
+    row: Row, shop: Workshop, uninterrupted: Whole, tmp_path: Path
 ) -> None:
     # Gauges are asked for before the look at step 4, and then not.
-    often = thorough(shop, row, tmp_path / "often", report_every=1)
-    rarely = thorough(shop, row, tmp_path / "rarely", report_every=1000, evaluate_every=4)
-    seen, once = looks(run(often)), looks(run(rarely))
+    often, events = uninterrupted(row)
+    assert often.options.report_every == often.options.evaluate_every == 1
+    rarely = thorough(shop, row, tmp_path, report_every=1000, evaluate_every=4)
+    seen, once = looks(events), looks(run(rarely))
     assert list(once) == [4, 6] and once == {step: seen[step] for step in once}
     assert same(weights(often.student), weights(rarely.student))
     assert same(often.method.state_dict(), rarely.method.state_dict())
@@ -297,10 +344,10 @@ def test_looking_changes_neither_training_nor_what_is_seen(
 
 @every_row
 def test_zeros_are_zeroed_not_removed_and_recovery_holds_them(
-    row: Row, shop: Workshop, tmp_path: Path
+    row: Row, shop: Workshop, done: Done, tmp_path: Path
 ) -> None:
-    method, job = trained(row, shop, tmp_path / "tune", steps=3)
-    student = job.student
+    method, job = done(row)
+    student = copied(job.student)
     groups, names = student.groups(), student.family.prunable_weights(student.model)
     prunable = sum(student.model.get_parameter(name).numel() for name in names)
     plan = method.plan(None)
@@ -316,7 +363,7 @@ def test_zeros_are_zeroed_not_removed_and_recovery_holds_them(
     assert share == pytest.approx(row.target.zeroed if row.prunes else 0.0, abs=0.005)
 
     recovery = Plain(PlainOptions(), Target(0.0, 0.0), hold_zeros=True)
-    again = shop.job(tmp_path / "recover", recovery, student=student, stage="recover", steps=4)
+    again = shop.job(tmp_path, recovery, student=student, stage="recover", steps=4)
     before = weights(student)
     seen = run(again)
     for name, zero in zeros.items():
@@ -337,12 +384,13 @@ def test_without_holding_recovery_would_lose_the_zeros(shop: Workshop, tmp_path:
 
 
 @every_row
-def test_state_is_plain_and_survives_the_disk(row: Row, shop: Workshop, tmp_path: Path) -> None:
-    method, job = trained(row, shop, tmp_path / "job", steps=3)
+def test_state_is_plain_and_survives_the_disk(row: Row, done: Done, tmp_path: Path) -> None:
+    method, job = done(row)
+    student = copied(job.student)
     torch.save(method.state_dict(), tmp_path / "method.pt")
     state = torch.load(tmp_path / "method.pt", weights_only=True)
     again = build(row.name, row.gentle, row.target)
-    again.attach(job.student.model, job.student.groups(), 3)
+    again.attach(student.model, student.groups(), 3)
     again.load_state_dict(state)
     again.detach()
     assert same(again.state_dict(), method.state_dict())

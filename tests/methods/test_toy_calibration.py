@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.methods import test_contract
 from tests.methods.method_rows import Row
 from tests.methods.test_toy_method import promises
 from tests.support.tiny_job import Workshop, make_workshop
@@ -92,9 +93,23 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("active"))
 
 
+@pytest.fixture(scope="module")
+def shared(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return test_contract.shared(shop, tmp_path_factory)
+
+
 @pytest.mark.parametrize("name", promises())
-def test_it_keeps_every_promise(name: str, active: None, shop: Workshop, tmp_path: Path) -> None:
-    given = {"row": ROW, "shop": shop, "tmp_path": tmp_path, "attention": "sdpa", "stop": 1}
+def test_it_keeps_every_promise(
+    name: str, active: None, shop: Workshop, shared: dict[str, Any], tmp_path: Path
+) -> None:
+    given = {
+        "row": ROW,
+        "shop": shop,
+        "tmp_path": tmp_path,
+        "attention": "sdpa",
+        "stop": 1,
+        **shared,
+    }
     promise = promises()[name]
     promise(**{key: given[key] for key in inspect.signature(promise).parameters})
 

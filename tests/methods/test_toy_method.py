@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return make_workshop(tmp_path_factory.mktemp("toy"))
 
 
+@pytest.fixture(scope="module")
+def shared(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return test_contract.shared(shop, tmp_path_factory)
+
+
 def promises() -> dict[str, Callable[..., None]]:
     """The contract's tests that take a row."""
     return {
@@ -78,8 +84,17 @@ def promises() -> dict[str, Callable[..., None]]:
 
 
 @pytest.mark.parametrize("name", promises())
-def test_the_toy_keeps_every_promise(name: str, toy: None, shop: Workshop, tmp_path: Path) -> None:
-    given = {"row": ROW, "shop": shop, "tmp_path": tmp_path, "attention": "sdpa", "stop": 1}
+def test_the_toy_keeps_every_promise(
+    name: str, toy: None, shop: Workshop, shared: dict[str, Any], tmp_path: Path
+) -> None:
+    given = {
+        "row": ROW,
+        "shop": shop,
+        "tmp_path": tmp_path,
+        "attention": "sdpa",
+        "stop": 1,
+        **shared,
+    }
     promise = promises()[name]
     promise(**{key: given[key] for key in inspect.signature(promise).parameters})
 

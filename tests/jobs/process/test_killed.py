@@ -28,7 +28,7 @@ def recipe_file(folder: Path) -> Path:
             "hold_out_by": "key",
         },
         "augment": {"spec_augment": True, "speed": True},
-        "train": {"steps": 400, "batch_size": 2, "evaluate_every": 0, "checkpoint_every": 20},
+        "train": {"steps": 150, "batch_size": 2, "evaluate_every": 0, "checkpoint_every": 10},
         "recover": {"steps": 5, "batch_size": 2, "evaluate_every": 0},
         "runtime": {"device": "cpu", "threads": 1},
     }

@@ -48,7 +48,7 @@ def test_one_recording_at_a_time() -> None:
     with pytest.raises(AudioError, match="nothing is being recorded"):
         mine.stop()
     mine.start(0)
-    with pytest.raises(AudioError, match="under way"):
+    with pytest.raises(AudioError, match="recording already"):
         mine.start(0)
     mine.stop()
 

@@ -201,7 +201,7 @@ def test_a_third_model_is_the_slim_one_in_another_engine(
     assert len(compared("").sides) == 2
     with pytest.raises(UsageError, match="same engine"):
         compared("torch")
-    with pytest.raises(UsageError, match="no engine"):
+    with pytest.raises(UsageError, match="not an engine"):
         compared(["ct2"])
 
 

@@ -33,7 +33,7 @@ def test_the_app_is_this_computers_alone_by_default() -> None:
 def test_other_computers_need_a_password_or_the_owners_word(address: str) -> None:
     with pytest.raises(UsageError, match="--auth"):
         access(address)
-    assert access(address, unsafe=True).warnings()[0].startswith("anybody")
+    assert access(address, unsafe=True).warnings()[0].startswith("anyone")
     known = access(address, login=Login("asha", SECRET))
     assert known.login is not None and "unencrypted" in known.warnings()[0]
 
@@ -80,7 +80,7 @@ def test_on_one_address_others_do_not_open_it(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["example.org", "", "0", "127.0.0.1:80", "0.0.0.0 "])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not an address"):
         access(address, unsafe=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.errors import RunError
 
-_FULL = "the disk is full; free some space"
+_FULL = "the disk is full; make room on it"
 _FORBIDDEN = "no permission to write; make the folder writable, or choose another one"
 _NO_FOLDER = "there is a file in place of a folder; choose another place, or move the file away"
 _NO_FILE = "there is a folder in place of a file; choose another name, or move the folder away"

@@ -54,7 +54,7 @@ def require_room_for(run: "RunDir") -> None:
         return
     raise RunError(
         f"the disk of {run.path.parent} has {megabytes(free)} free and the run may need "
-        f"{megabytes(left)}{_detail(needed)}. Free some space, keep the runs on another disk, or "
+        f"{megabytes(left)}{_detail(needed)}. Make room, keep the runs on another disk, or "
         "lower keep_checkpoints in the recipe"
     )
 

@@ -62,7 +62,7 @@ def derive(
     except OSError as error:
         folder.rmdir()
         raise RunError(
-            f"no run could be derived beside {run.name}: {error}; free some space or make the "
+            f"no run could be derived beside {run.name}: {error}; make room or make the "
             "folder writable, and try again"
         ) from error
     return RunDir(folder)

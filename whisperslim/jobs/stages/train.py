@@ -142,7 +142,7 @@ def _save_method(method: CompressionMethod, path: Path) -> None:
         torch.save(method.state_dict(), path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise RunError(
-            f"{path.name} could not be written: {error}. Free some space and resume; the last "
+            f"{path.name} could not be written: {error}. Make room and resume; the last "
             "checkpoint is intact"
         ) from error
 
