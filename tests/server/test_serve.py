@@ -27,13 +27,13 @@ def test_other_computers_need_a_key_or_the_owners_word(address: str) -> None:
     with pytest.raises(UsageError, match="--api-key"):
         place(address)
     assert "anybody" in place(address, unsafe=True).warnings()[0]
-    assert "in the clear" in place(address, key=KEY).warnings()[0]
+    assert "unencrypted" in place(address, key=KEY).warnings()[0]
 
 
 def test_half_a_certificate_and_a_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="go together"):
         place(certificate=tmp_path / "cert.pem")
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not an address"):
         place("my-computer")
 
 

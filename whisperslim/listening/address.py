@@ -40,7 +40,7 @@ def checked_address(typed: str, option: str = "--listen") -> str:
         return str(ipaddress.ip_address(typed.strip("[]")))
     except ValueError as error:
         raise UsageError(
-            f"{option} {typed!r} is no address; give one such as 192.168.1.5"
+            f"{option} {typed!r} is not an address; give one such as 192.168.1.5"
             + (", or 0.0.0.0 for all of this computer's" if option == "--listen" else "")
         ) from error
 

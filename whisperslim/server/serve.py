@@ -66,7 +66,7 @@ class Place:
             found.append("anybody who reaches this address can have recordings transcribed")
         if self.certificate is None:
             found.append(
-                "without --tls-cert and --tls-key, the key and recordings travel in the clear"
+                "without --tls-cert and --tls-key, the key and recordings are sent unencrypted"
             )
         return tuple(found)
 

@@ -103,7 +103,7 @@ def test_no_room_from_a_call_on(ground: Ground, tmp_path: Path, turn: int) -> No
     if not isinstance(last, events.Finished):  # what it tidies away in the end takes no room
         assert isinstance(last, events.Failed) and code == 1
         assert re.search(r"(?i)make room|the disk is full", last.error), last.error
-        assert "fault in the program" not in last.error
+        assert "bug in WhisperSlim" not in last.error
     assert_goes_on_to_the_same_end(run, ground, ground.calls[number - 1])
 
 

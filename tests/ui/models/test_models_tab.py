@@ -106,7 +106,7 @@ def test_a_model_that_lies_elsewhere_is_not_touched(
     """A run that somebody sent may hold a link to anywhere."""
     away = model_folder(tmp_path.parent / f"{tmp_path.name}-away" / ".hidden" / "m")
     (app.runs / RUN / "export" / "mine").symlink_to(away)
-    with pytest.raises(UsageError, match="folders that the page may open"):
+    with pytest.raises(UsageError, match="folder that the page may open"):
         models_tab.press(tabs[0], app, f"export/{RUN}/mine", "")
     assert away.is_dir()
 
