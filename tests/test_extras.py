@@ -63,7 +63,8 @@ def test_any_release_in_a_range_may_be_installed() -> None:
 
 def test_the_exact_releases_lie_in_the_ranges() -> None:
     have = pins()
-    asked = [each for name, extra in project().items() if name != "desktop" for each in extra]
+    unpinned = {"desktop", "track"}  # no figure depends on these
+    asked = [each for name, extra in project().items() if name not in unpinned for each in extra]
     for each in asked:
         if each.name != "whisperslim":
             assert have[each.name] in each.specifier, each

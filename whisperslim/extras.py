@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "gradio", "plotly", "sounddevice", "soundfile", "starlette", "uvicorn", "python_multipart",
     ),
     "desktop": ("webview",),
+    "track": ("tensorboard", "trackio"),
 }  # fmt: skip
 """Extra -> modules that come with it and not with a smaller one."""
 

@@ -9,7 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+import wave
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -154,6 +157,27 @@ def test_what_cannot_be_done_is_refused_in_openais_shape(
     assert (answer.status_code, error["code"], error["param"]) == (status, code, param), error
     assert error["message"] and error["type"] == "invalid_request_error"
     lives(server)
+
+
+def test_a_recording_that_is_far_too_long_takes_no_memory_for_it() -> None:
+    """Two hours in few bytes: 460 MB as samples, of which ten seconds are decoded."""
+    file = BytesIO()
+    with wave.open(file, "wb") as made:
+        made.setnchannels(1)
+        made.setsampwidth(1)
+        made.setframerate(4000)
+        made.writeframes(bytes(range(128, 160)) * (7200 * 4000 // 32))
+    with serving(opened(), Bounds(bytes=30_000_000, seconds=10.0)) as (_, url):
+        tracemalloc.start()
+        try:
+            answer = ask(url, file.getvalue())
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert answer.status_code == 400 and "longer than the 10 s" in answer.text
+        # The client's form and the upload are 29 MB each, as often as they are copied.
+        assert peak < 230_000_000
+        lives(url)
 
 
 def test_what_is_no_form_and_no_address_is_refused(server: str) -> None:

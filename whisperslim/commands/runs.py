@@ -20,10 +20,19 @@ from whisperslim.jobs.recipe.presets import preset_names, preset_path, preset_su
 from whisperslim.jobs.run.console import ConsoleView, duration
 from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir, RunStatus, find_run, list_runs
+from whisperslim.jobs.run.tracking import VARIABLE, Sink, check_tracking, tracker
 from whisperslim.jobs.run.view import RunView, fold
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, or its name in the runs folder.")
+]
+Track = Annotated[
+    str,
+    typer.Option(
+        metavar="WHERE",
+        envvar=VARIABLE,
+        help="Send the figures to tensorboard:FOLDER or trackio:PROJECT as well.",
+    ),
 ]
 _STOPPING = {
     queue.Stopping.LEFT_QUEUE: "left the queue and will not start by itself",
@@ -45,21 +54,24 @@ def compress(
             "`whisperslim presets --keys` lists the keys with their units.",
         ),
     ] = None,
+    track: Track = "",
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
     """Compress a model by a recipe, in this terminal. Ctrl-C stops it cleanly."""
     from whisperslim.jobs.recipe.recipe import load_recipe
 
     need("train", "compress")  # before there is a run that cannot continue
+    if track:
+        check_tracking(track)
     run = RunDir.create(runs_folder, load_recipe(recipe, settings or ()))
     announce(f"run: {run.path}")
-    work_in_foreground(run)
+    work_in_foreground(run, track=track)
 
 
-def resume(run: RunName, runs_folder: RunsFolder = DEFAULT_RUNS) -> None:
+def resume(run: RunName, track: Track = "", runs_folder: RunsFolder = DEFAULT_RUNS) -> None:
     """Continue a run that was stopped, failed or died, from its last checkpoint."""
     need("train", "resume")
-    work_in_foreground(find_run(run, runs_folder))
+    work_in_foreground(find_run(run, runs_folder), track=track)
 
 
 def stop(
@@ -111,15 +123,17 @@ def presets(
         print_table(("preset", "what it is for"), rows)
 
 
-def work_in_foreground(run: RunDir, *, stdout_taken: bool = False) -> None:
+def work_in_foreground(run: RunDir, *, stdout_taken: bool = False, track: str = "") -> None:
     """Do the rest of a run here, shown on the terminal, and exit with the code of `run_worker`.
 
-    It is shown on stderr when another result has `stdout_taken`.
+    It is shown on stderr when another result has `stdout_taken`. Its figures go where `track` says,
+    too, as `tracker` takes it.
     """
     view = ConsoleView(Console(stderr=stdout_taken))
+    sinks: list[Sink] = [view, tracker(track, run.name)] if track else [view]
     try:
         with view.shown():
-            code = run_worker(run, [view])
+            code = run_worker(run, sinks)
     except KeyboardInterrupt:
         announce("interrupted; work since the last checkpoint is lost")
         code = 130  # the exit code that shells expect after Ctrl-C

@@ -78,7 +78,7 @@ class WindowedTranscriber(ABC):
 
     @property
     def hears_together(self) -> bool:
-        """Whether `hear_many` is faster than one segment after the other."""
+        """Whether `hear_many` computes several segments together."""
         return False
 
     def hear_many(
