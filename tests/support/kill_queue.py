@@ -10,11 +10,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.support.kill_calls import GIVE_UP_SECONDS, killing, watch
-from tests.support.light_runs import light_run
+from tests.support.light_runs import light_run, until
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.process import queue
-from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.run.folder import RunDir, RunStatus
 
 NAMES = ("a", "b", "c", "d")
 # The first works until it may end, so that the others wait. Each notes when it was at work.
@@ -23,7 +23,7 @@ import json, sys, time
 from pathlib import Path
 from whisperslim.events import Finished, RunStarted
 from whisperslim.jobs.run.eventlog import EventLog
-from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.run.folder import RunDir, RunStatus
 run = RunDir(Path(sys.argv[1]))
 place = run.path.parent.parent
 with run.lock():
@@ -43,18 +43,38 @@ def quick_command(run: RunDir) -> list[str]:
     return [sys.executable, "-c", _QUICK, str(run.path)]
 
 
+_KEEPER = """
+import sys
+from pathlib import Path
+from tests.support.kill_queue import quick_command
+from whisperslim.jobs.process import child, queue
+child.worker_command = quick_command
+queue.keep(Path(sys.argv[-1]))
+"""
+
+
+def keeper_command(*arguments: str) -> list[str]:
+    """In place of `whisperslim queue --keep --runs RUNS`: a keeper that begins such workers."""
+    return [sys.executable, "-c", _KEEPER, *arguments]
+
+
 def worked(place: Path) -> list[tuple[float, float, str]]:
     """When each worker began and ended, in the seconds of one clock, and its run; in order."""
     lines = (place / "worked").read_text().splitlines() if (place / "worked").exists() else []
     return sorted((began, ended, name) for began, ended, name in map(json.loads, lines))
 
 
-def check_worked(place: Path, names: tuple[str, ...] = NAMES) -> None:
-    """Fail unless each run was at work once, and never two at a time."""
+def check_ended(place: Path) -> None:
+    """Fail unless each run comes to its end, was at work once, and never two at a time."""
+    until(lambda: len(worked(place)) >= len(NAMES))
+    runs = [RunDir(place / "runs" / name) for name in NAMES]
+    until(lambda: not any(map(process.is_alive, runs)))
     found = worked(place)
-    assert Counter(name for _, _, name in found) == Counter(names)
+    assert Counter(name for _, _, name in found) == Counter(NAMES)
     for before, after in itertools.pairwise(found):
         assert before[1] <= after[0], "two were at work on one device"
+    assert {run.status() for run in runs} == {RunStatus.FINISHED}
+    until(lambda: queue.waiting(place / "runs") == ())  # written after the start
 
 
 def start_all(runs: Path) -> None:

@@ -12,17 +12,14 @@ import pytest
 from tests.support.kill_queue import (
     NAMES,
     calls_of_a_queue,
-    check_worked,
+    check_ended,
     kill_queue_at,
     new_place,
     quick_command,
     start_all,
-    worked,
 )
-from tests.support.light_runs import until
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.process import queue
-from whisperslim.jobs.run.folder import RunDir, RunStatus
 
 KILLS = max(2, int(os.environ.get("WHISPERSLIM_KILL_CALLS", "10")) // 4)
 
@@ -41,15 +38,6 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     found = calls_of_a_queue(place)
     check_ended(place)
     return found
-
-
-def check_ended(place: Path) -> None:
-    until(lambda: len(worked(place)) >= len(NAMES))
-    runs = place / "runs"
-    until(lambda: not any(process.is_alive(RunDir(runs / name)) for name in NAMES))
-    check_worked(place)
-    assert all(RunDir(runs / name).status() == RunStatus.FINISHED for name in NAMES)
-    assert queue.waiting(runs) == ()
 
 
 def test_the_calls_of_a_queue_are_seen(calls: list[str]) -> None:

@@ -168,7 +168,7 @@ def test_stop_in_the_terminal_says_what_it_came_to(
     assert "first will stop after its current step" in cli("stop", "first").err
     assert process.is_alive(first)
     assert "first killed, since it had been asked to stop before" in cli("stop", "first").err
-    assert "second killed; go on with" in cli("stop", "second", "--force").err
+    assert "second killed; to continue" in cli("stop", "second", "--force").err
     assert not process.is_alive(first) and not process.is_alive(second)
 
 

@@ -7,10 +7,11 @@ import pytest
 
 from tests.support.fake_runs import make_run, write_events
 from whisperslim.errors import UsageError
+from whisperslim.jobs.process import background
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.ui.app.build import build
 from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.context.limits import MOST_RUNS, check_runs
+from whisperslim.ui.context.limits import MOST_COMMANDS, MOST_RUNS, check_commands, check_runs
 from whisperslim.ui.context.run_watch import MOST_LISTED, RunWatch
 
 
@@ -44,3 +45,19 @@ def test_runs_that_the_page_does_not_list_count(tmp_path: Path) -> None:
         write_events(make_run(app.runs), until="tune")
     with pytest.raises(UsageError, match="20 runs"):
         check_runs(app)
+
+
+def test_no_third_prediction_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = AppContext(RunWatch(tmp_path / "runs"))
+    busy = {make_run(app.runs).name}
+    make_run(app.runs)
+
+    def look(run: RunDir, name: str) -> background.Background:
+        return background.Background(running=run.name in busy and name == "predict")
+
+    monkeypatch.setattr(background, "look", look)
+    check_commands(app, "predict", "sweep")
+    busy.add(make_run(app.runs).name)
+    with pytest.raises(UsageError, match=f"up to {MOST_COMMANDS} may at once"):
+        check_commands(app, "predict", "sweep")
+    check_commands(app, "export")

@@ -1,5 +1,6 @@
 """Who may reach the app, and what it takes before others can."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from tests.browser.conftest import free_port
+from tests.support.served import serve
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.errors import SourceError, UsageError
 from whisperslim.listening.address import check_port, is_loopback
@@ -168,3 +170,11 @@ def test_offline_mode_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         resolve("openai/whisper-base", cache=tmp_path, announce=said.append)
     assert sum("offline was asked for" in line for line in said) == 2
     assert not any("asking" in line or "fetching" in line for line in said)
+
+
+def test_usage_statistics_are_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+    blocks, _ = serve(tmp_path)
+    blocks.close()
+    assert not blocks.analytics_enabled
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
