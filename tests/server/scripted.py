@@ -112,12 +112,18 @@ def wav(seconds: float) -> bytes:
 
 @contextmanager
 def serving(
-    engine: WindowedTranscriber, bounds: Bounds | None = None, key: str | None = None
+    engine: WindowedTranscriber,
+    bounds: Bounds | None = None,
+    key: str | None = None,
+    chain: tuple[str | None, str | None] = (None, None),
 ) -> Iterator[tuple[Service, str]]:
-    """A server in a thread, with the model `m`: the service and its address."""
+    """A server in a thread, with the model `m`: the service and its address.
+
+    `chain` is a certificate and its key.
+    """
     from tests.browser.conftest import free_port  # not for those that only take the engine
 
-    where = Place(port=free_port(), key=key)
+    where = Place("127.0.0.1", free_port(), key, *chain)
     service = service_of({"m": engine}, where, bounds or Bounds())
     server = Server(service, where, 5, lambda message: None)
     thread = threading.Thread(target=server.run)

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ import pytest
 from tests.browser.conftest import free_port
 from tests.server.scripted import PATIENCE, Scripted, opened, serving, tone, until, wav
 from whisperslim.engines.transcripts import to_srt, to_vtt
+from whisperslim.listening.address import checked_certificate
 from whisperslim.listening.connections import BoundedConnection
 from whisperslim.server import app, asked
 from whisperslim.server.app import Bounds, Service
@@ -227,6 +230,24 @@ def test_with_a_key_nothing_but_the_health_is_open() -> None:
         assert httpx.get(url + "/health").json() == {"status": "ok"}
         right = {"authorization": f"Bearer {KEY}", "host": "any.example"}
         assert ask(url, wav(0.5), headers=right).json()["text"] == "0.5"
+
+
+def test_over_https_the_same_is_answered(tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("a certificate is made with openssl, which is not here")
+    cert, own = tmp_path / "cert.pem", tmp_path / "key.pem"
+    request = "req -x509 -newkey rsa:2048 -nodes -subj /CN=here -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", str(own), "-out", str(cert)]
+    made = subprocess.run(["openssl", *request.split(), *files], capture_output=True)
+    assert made.returncode == 0, made.stderr
+    with serving(opened(), chain=checked_certificate(cert, own)) as (_, url):
+        assert url.startswith("https://")
+        trusting = ssl.create_default_context(cafile=str(cert))
+        form = {"data": {"model": "m"}, "files": {"file": wav(0.5)}}
+        found = httpx.post(url + ADDRESS, verify=trusting, timeout=PATIENCE, **form)  # type: ignore[arg-type]
+        assert found.json()["text"] == "0.5"
+        with pytest.raises(httpx.TransportError):
+            httpx.get(url.replace("https", "http") + "/health")
 
 
 def test_a_full_queue_says_when_to_come_again_and_loses_nobody() -> None:

@@ -325,7 +325,7 @@ def _full(full: FullError) -> RefusedError:
 
 
 def _refusal(error: Exception) -> RefusedError:
-    """What a client is told of an error; paths of this computer are not for it."""
+    """An error as a client sees it, without paths of this computer."""
     if isinstance(error, AudioError):
         return RefusedError(400, str(error), "invalid_audio", param="file")
     if isinstance(error, UsageError):

@@ -50,7 +50,7 @@ class Metrics:
                          _by_model(self._heard)),
                 *_family("audio_seconds_total", "counter", "Their length.",
                          _by_model(self._audio)),
-                *_family("hearing_seconds_total", "counter", "What hearing them took.",
+                *_family("hearing_seconds_total", "counter", "What the work on them took.",
                          _by_model(self._busy)),
                 *_family("waiting", "gauge", "Requests that have not begun.",
                          _by_model({lane.name: lane.waiting for lane in lanes})),
