@@ -12,7 +12,7 @@ PORT ?= 7860
 demo: install
 	$(BIN)/whisperslim fetch openai/whisper-base
 	$(BIN)/whisperslim compress quick-demo --runs $(RUNS)
-	$(BIN)/whisperslim ui --runs $(RUNS) --port $(PORT) --open latest
+	$(BIN)/whisperslim ui --runs $(RUNS) --port $(PORT)
 
 # Lint, types and every test, on the real Whisper-base and in a real browser where there is one.
 test: check

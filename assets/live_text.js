@@ -15,8 +15,6 @@ const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
     return true;
   }
 });`;
-const SILENT_FROM_THE_START = 5000; // milliseconds
-const QUIET = 0.006, CLIPPED = 0.985; // of full scale; speech at arm's length is above the first
 const part = (name, side) => element.querySelector(`${side ? `.ws-live-${side} ` : ""}.ws-live-${name}`);
 let current = null;
 const kept = {}; // what a side showed last: a message about it never takes its text away
@@ -39,30 +37,10 @@ function showSide(side, found) {
   element.querySelector(`.ws-live-side.ws-live-${side}`).hidden = !found || (side === "slim" && text.hidden);
 }
 
-// The meter falls slowly, so that a short sound can be seen.
-function level(run) {
-  const box = element.querySelector(".ws-level"), bar = box.querySelector(".ws-level-bar");
-  box.classList.toggle("ws-level-on", run === current && !run.stopped);
-  if (run !== current || run.stopped) return;
-  run.shown = Math.max(run.loudest, run.shown * 0.75);
-  run.heardUntil = run.loudest > QUIET ? performance.now() : run.heardUntil;
-  const decibels = 20 * Math.log10(Math.max(run.shown, 1e-4)); // -60 dB is the left end
-  const share = Math.round(Math.min(100, Math.max(0, 100 * (1 + decibels / 60))));
-  bar.firstElementChild.style.width = `${share}%`;
-  bar.setAttribute("aria-valuenow", share);
-  if (run.loudest >= CLIPPED) run.clippedUntil = performance.now() + 1500;
-  const clipped = performance.now() < run.clippedUntil;
-  // A pause is no fault; a microphone of which nothing at all has come may be off.
-  const silent = !run.heardUntil && performance.now() - run.begun > SILENT_FROM_THE_START;
-  bar.classList.toggle("ws-level-high", clipped);
-  box.querySelector(".ws-level-word").textContent =
-    clipped ? "Too loud: move back a little" : silent ? "Nothing is heard: is the microphone on?" : "";
-  run.loudest = 0;
-  setTimeout(() => level(run), 50); // no faster: the models need the processor
-}
-
 function take(run, block) {
-  for (const value of block) run.loudest = Math.max(run.loudest, Math.abs(value));
+  let loudest = 0;
+  for (const value of block) loudest = Math.max(loudest, Math.abs(value));
+  run.level.hear(loudest);
   if (!run.wanted) return; // only the meter looks at it
   run.blocks.push(block);
   run.samples += block.length;
@@ -78,13 +56,14 @@ async function listen(run) {
   tap.port.onmessage = (event) => {
     if (!run.stopped) take(run, event.data);
   };
+  if (run.stopped) return; // while the microphone was asked for
+  run.level = window.whisperSlimLevel(element.querySelector(".ws-level"));
   run.context.createMediaStreamSource(run.stream).connect(tap);
-  run.begun = performance.now();
-  level(run);
 }
 
 function release(run) {
   run.stopped = true;
+  run.level?.stop();
   run.stream?.getTracks().forEach((track) => track.stop());
   if (run.context && run.context.state !== "closed") run.context.close();
 }
@@ -134,8 +113,8 @@ async function follow(run, asked) {
 async function start({ live: wanted, blind, slim_engine: engine, ...models }) {
   stop();
   const run = {
-    stopped: false, blocks: [], samples: 0, sent: 0, key: null, loudest: 0, shown: 0,
-    heardUntil: 0, clippedUntil: 0, wanted: wanted && !blind,
+    stopped: false, blocks: [], samples: 0, sent: 0, key: null,
+    wanted: wanted && !blind,
   };
   current = run;
   show(wanted && blind ? "Blind: no text while you speak, since it would tell A from B." : "");

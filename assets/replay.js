@@ -15,7 +15,7 @@ const parts = () => {
 
 // The same words as the server's `percent_words`.
 const words = (share) => {
-  if (share <= 0) return "";
+  if (share <= 0) return "0";
   const whole = Math.round(100 * share);
   return whole === 0 ? "<1" : whole === 100 && share < 1 ? ">99" : String(whole);
 };

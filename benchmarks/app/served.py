@@ -79,14 +79,14 @@ def browser_hearing(recording: Path) -> "Iterator[Browser]":
 
 @contextmanager
 def fresh_page(browser: "Browser", address: str) -> "Iterator[Page]":
-    """A page of a browser that was never here, loaded until its forecast is drawn."""
+    """A page of a browser that was never here, loaded until Compare or a forecast is drawn."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["microphone"]
     )
     page = context.new_page()
     page.set_default_timeout(1000 * GIVE_UP_SECONDS)
     page.goto(address)
-    page.wait_for_selector("#forecast .ws-big")
+    page.wait_for_selector("#forecast .ws-big, #comparison")
     yield page
     context.close()
 

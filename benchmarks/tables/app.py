@@ -16,10 +16,16 @@ def app_page(record: dict[str, Any]) -> str:
             cold(record["first_text_cold"], spread(record["first_text"], "{:.2f}")),
         ),
         (
-            f"press of Compare to both texts, {record['audio_seconds']:.1f} s of speech",
+            f"press of {record.get('pair_from', 'Compare')} to both texts, "
+            f"{record['audio_seconds']:.1f} s of speech",
             cold(record["final_pair_cold"], spread(record["final_pair"], "{:.2f}")),
         ),
     ]
+    # Records made before these were measured have neither.
+    if dense := record.get("first_text_dense"):
+        rows.insert(2, ("press of Record to the first dense word", spread(dense, "{:.2f}")))
+    if frames := record.get("frames_per_second"):
+        rows.append(("frames drawn in a second of recording", spread(frames, "{:.0f}")))
     made = table(("at the page", "seconds (median, range)"), rows)
     memory = (
         f"Memory that only the app holds (unique set size, browser left out): "

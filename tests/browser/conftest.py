@@ -94,6 +94,7 @@ def page(browser: Browser, served: Served, outside: list[str]) -> Iterator[Page]
 
     page.on("request", lambda request: note(request.url))
     page.goto(served.address)
-    page.wait_for_selector("#forecast .ws-big")
+    # The page opens at Compare where there is a finished run.
+    page.wait_for_selector("#forecast .ws-big, #comparison")
     yield page
     context.close()

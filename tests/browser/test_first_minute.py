@@ -141,6 +141,7 @@ def test_try_it_ends_on_compare_with_its_result(page: Page, served: Served) -> N
     expect(page.locator("#comparison .ws-transcript")).to_have_count(2, timeout=WORKING_MS)
     expect(page.locator("#comparison")).to_contain_text("CTranslate2 int8")
     expect(page.locator("#comparison")).to_contain_text("smaller")
+    expect(page.locator("#comparison")).to_contain_text("Like for like: both models run in CTr")
     expect(page.locator("#comparison")).not_to_contain_text("used to train it")
 
 

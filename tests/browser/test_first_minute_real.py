@@ -49,7 +49,7 @@ def test_try_it_compares_whisper_base_with_its_slim_model(
     open_options(page)
     expect(page.locator("#slim input")).to_have_value(run.name)
     expect(page.locator(".ws-transcript")).to_have_count(2, timeout=WORKING_MS)
-    found = page.locator("#comparison").inner_text()
+    found = page.locator("#comparison").text_content() or ""
     assert re.search(r"[\u0900-\u097f]", found), "the dense model, at least, writes Hindi"
     assert "WER, hindi-1" in found
     assert outside == []

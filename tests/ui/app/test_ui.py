@@ -11,9 +11,10 @@ import gradio as gr
 import pytest
 
 from tests.support.fake_app import Acts, fake_app
+from tests.support.fake_runs import finish, make_run, write_events
 from whisperslim.errors import DataError, RunError
 from whisperslim.speech.scoring.wer import word_differences
-from whisperslim.ui.app.build import build
+from whisperslim.ui.app.build import build, first_tab
 from whisperslim.ui.compare.html import marked_words
 from whisperslim.ui.context.cache import ModelCache
 from whisperslim.ui.context.choices import chosen_model, slim_choices
@@ -115,6 +116,16 @@ def test_cells_are_escaped() -> None:
 def test_fonts_and_styles_travel_with_the_page() -> None:
     for page in (page_head(), STYLE_SHEET.read_text("utf-8")):
         assert not re.search(r"https?://|url\((?!data:)", page)
+
+
+def test_the_page_opens_at_a_result_once_there_is_one(app: AppContext) -> None:
+    assert first_tab(app, None) == "compress"
+    run = make_run(app.runs)
+    assert first_tab(app, None) == "compress"
+    write_events(run)
+    finish(run)
+    assert first_tab(app, None) == "compare"
+    assert first_tab(app, run.name) == "runs", "unless a run is asked for"
 
 
 def test_no_handler_is_offered_as_an_api(app: AppContext) -> None:

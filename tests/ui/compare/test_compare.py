@@ -14,16 +14,24 @@ import pytest
 from whisperslim.engines.export.record import PARITY_FILE, ExportRecord
 from whisperslim.engines.live.text import Partial
 from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
+from whisperslim.exported.ctc import Word
 from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.compare import tab as compare_tab
-from whisperslim.ui.compare.fields import AskedComparison, AskedModels, lay_out_compare
+from whisperslim.ui.compare.fields import (
+    AskedComparison,
+    AskedModels,
+    lay_out_compare,
+    lay_out_results,
+)
+from whisperslim.ui.compare.history import History
 from whisperslim.ui.compare.html import comparison_html
 from whisperslim.ui.compare.record import Compared
 from whisperslim.ui.context.choices import chosen_model
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.context.sides import dense_side, fairness, slim_options, slim_side
+from whisperslim.ui.parts.updates import unchanged
 
 BASE = "openai/whisper-base"
 
@@ -36,6 +44,7 @@ class Listener:
     compared: list[tuple[Any, ...]] = field(default_factory=list)
     previewed: list[tuple[Any, ...]] = field(default_factory=list)
     readied: list[tuple[Any, ...]] = field(default_factory=list)
+    timed: Any = None
 
     def is_here(self, side: SideChoice) -> bool:
         return not self.missing
@@ -203,6 +212,63 @@ def test_a_third_model_is_the_slim_one_in_another_engine(
         compared("torch")
     with pytest.raises(UsageError, match="not an engine"):
         compared(["ct2"])
+
+
+# --- words in time ----------------------------------------------------------------------------
+
+
+def test_words_are_timed_by_what_the_same_models_hear_again(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    def timed(side: SideChoice, recording: str, language: str) -> Any:
+        if side.path == BASE:
+            raise UsageError("it cannot say when")
+        starts = enumerate(["मैं", "घर", "जाती", "<i>हूँ</i>", "<script>"])
+        return SimpleNamespace(words=[Word(word, i, i + 0.5, 1.0) for i, word in starts])
+
+    listener.timed = timed
+    models = AskedModels(BASE, "torch", "30s", run.name, "torch", "hi")
+    asked = AskedComparison("clip.wav", "")
+    found = compare_tab.compared(app, models, asked)
+    history = History(app.runs)
+    history.save(found, None, 120.0)
+    with gr.Blocks():
+        shown = lay_out_results()
+    heard_as = compare_tab.HeardAs(compare_tab.sides_asked(app, models, asked), "clip.wav")
+    given = compare_tab.time_words(shown, app, history, found.key, heard_as)
+    dense, slim = history.find(found.key).sides
+    assert slim.times == ((0, 0.5), (1, 1.5), (2, 2.5), (3, 3.5), (4, 4.5))
+    assert dense.times == () and dense.untimed == "it cannot say when"
+    assert "it cannot say when" in given[shown.times]
+    assert compare_tab.time_words(shown, app, history, "", heard_as) == unchanged()
+    history.delete(found.key)
+    assert compare_tab.time_words(shown, app, history, found.key, heard_as) == unchanged()
+
+
+def test_a_side_that_took_long_is_not_heard_again(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    models = AskedModels(BASE, "torch", "30s", run.name, "torch", "hi")
+    found = compare_tab.compared(app, models, AskedComparison("clip.wav", ""))
+    slow = replace(found, sides=tuple(replace(side, seconds=51.0) for side in found.sides))
+    history = History(app.runs)
+    history.save(slow, None, 120.0)
+    with gr.Blocks():
+        shown = lay_out_results()
+    heard_as = compare_tab.HeardAs(compare_tab.sides_of(app, models), "clip.wav")
+    given = compare_tab.time_words(shown, app, history, slow.key, heard_as)
+    assert "51 s more" in given[shown.times]
+
+
+def test_the_first_comparison_is_like_for_like_where_it_can_be(
+    app: AppContext, run: RunDir
+) -> None:
+    own = compare_tab.sides_of(app, compare_tab.first_models(app, run.name))
+    assert [side.runs_in for side in own] == ["PyTorch fp32", "PyTorch fp32"]
+    write_export(run.path / "export" / "onnx", "onnx", "int8", 6)
+    dense, slim = compare_tab.sides_of(app, compare_tab.first_models(app, run.name))
+    assert dense.runs_in == slim.runs_in == "ONNX Runtime int8"
+    assert fairness(dense, slim).startswith("Like for like")
 
 
 # --- engines ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ from whisperslim.ui.compare import results
 from whisperslim.ui.compare.blind import Tally, hide, tallies, tally_html, wilson
 from whisperslim.ui.compare.fields import ResultFields, lay_out_results
 from whisperslim.ui.compare.history import History
-from whisperslim.ui.compare.html import comparison_html, comparison_page, write_page, write_record
+from whisperslim.ui.compare.html import (
+    comparison_html,
+    comparison_page,
+    times_html,
+    write_page,
+    write_record,
+)
 from whisperslim.ui.compare.record import Compared, HeardSide, compared_from
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
@@ -197,6 +204,67 @@ def test_an_open_vote_may_change_and_does_not_count_as_blind(history: History) -
     assert tallies(history.listed()) == {} and tally_html(history.listed()) == ""
 
 
+def test_a_third_model_is_voted_for_by_its_name(history: History, shown: ResultFields) -> None:
+    sides = (
+        SideChoice("base", "30s"),
+        SideChoice("/runs/x"),
+        SideChoice("/x", "fit", "onnx", "int8"),
+    )
+    names = ("openai/whisper-base", "my-run", "my-run")
+    one = compared_from(comparison(third=True), names, sides, "hi", None, "Realistic.")
+    history.save(one, None, 120.0)
+    labels = results.vote_labels(history.vote(one.key, "third"))
+    assert labels == (
+        "Dense heard it better", "All the same", "Slim heard it better",
+        "✓ Slim in ONNX Runtime int8 heard it better",
+    )  # fmt: skip
+    given = results.updates(shown, history, history.find(one.key))
+    assert given[shown.third]["visible"] and "ONNX" in given[shown.third]["value"]
+    assert "slim in ONNX Runtime int8 heard it better" in given[shown.result]
+    two = made()
+    history.save(two, None, 120.0)
+    assert not results.updates(shown, history, two)[shown.third]["visible"]
+    with pytest.raises(UsageError, match="dense, slim, same"):
+        history.vote(two.key, "third")
+
+
+# --- words in time ----------------------------------------------------------------------------
+
+
+def test_times_of_words_come_back_and_reach_the_page(history: History) -> None:
+    one = made()
+    dense, slim = one.sides
+    spans = tuple((float(i), i + 0.5) for i in range(4))
+    history.save(one, None, 120.0)
+    history.vote(one.key, "slim")
+    sides = {"dense": replace(dense, times=spans), "slim": replace(slim, untimed="it is <i>")}
+    timed = history.add_times(one.key, sides)
+    assert history.find(one.key) == timed and timed.vote == "slim"
+    page = times_html(timed)
+    assert json.loads(unescape(re.findall(r'data-times="(.*?)"', page)[0])) == {
+        "dense": [list(span) for span in spans]
+    }
+    assert "slim: no word is highlighted" in page and "it is &lt;i&gt;" in page
+    assert times_html(replace(timed, blind=("slim", "dense"), vote=None)) == ""
+    shown = comparison_html(timed)
+    assert len(re.findall(r'class="ws-word', shown)) == 4 + 5, "a word each has its own element"
+
+
+@pytest.mark.parametrize("times", [[[0, 1]], [[0, 1], [1]], [["0", 1]] * 4, 3])
+def test_times_that_somebody_wrote_are_refused(history: History, times: Any) -> None:
+    one = made()
+    history.save(one, None, 120.0)
+    path = history.folder / one.key / "comparison.json"
+    record = json.loads(path.read_text("utf-8"))
+    record["sides"][0]["times"] = times
+    path.write_text(json.dumps(record))
+    with pytest.raises(RunError, match="cannot be read"):
+        history.find(one.key)
+    del record["sides"][0]["times"], record["sides"][0]["untimed"]  # as earlier versions wrote it
+    path.write_text(json.dumps(record))
+    assert history.find(one.key) == one
+
+
 def test_votes_are_counted_by_pair_of_models() -> None:
     hidden = replace(made(), blind=("slim", "dense"))
     other = replace(made(slim="other"), blind=("dense", "slim"), vote="slim")
@@ -277,7 +345,9 @@ def test_speed_and_size_are_said_in_words() -> None:
     dense, slim = one.sides
     quick = replace(slim, seconds=dense.seconds / 24, bytes_on_disk=dense.bytes_on_disk // 4)
     page = comparison_html(replace(one, sides=(dense, quick)))
-    assert "24× faster" in page and "75 % smaller" in page and "0.04" not in page
+    assert "24× faster" in page and "75 % smaller" in page and "0.04 ×" not in page
+    assert "same memory" in page and "PyTorch fp32 → CTranslate2 int8" in page
+    assert "--takes:0.60s" in page, "bars of time are drawn in the time that was measured"
     assert "4.0× slower" in comparison_html(
         replace(one, sides=(dense, replace(slim, seconds=4 * dense.seconds)))
     )

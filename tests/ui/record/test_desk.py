@@ -68,6 +68,28 @@ def test_a_real_recording_is_decoded_and_kept(tmp_path: Path) -> None:
     assert rate == 16_000 and len(samples) == 20_000
 
 
+def test_a_reading_of_another_sentence_is_noticed(tmp_path: Path) -> None:
+    heard = [""]
+    desk = RecordingDesk(
+        tmp_path / "recordings", listen=lambda path: HEARD, hear=lambda path: heard[0]
+    )
+    session = desk.create("own", "", None)
+
+    def said(of: str) -> str:
+        heard[0] = of
+        return desk.sounds_like("own", 0, "a.wav")
+
+    assert said("") == "", "nobody listens"
+    assert said(session.prompts[0]) == ""
+    words = session.prompts[0].split()
+    assert said(" ".join(words[: len(words) // 2 + 1])) == "", (
+        "half of it may be all that was heard"
+    )
+    assert f"sounds like sentence 4: {session.prompts[3]}" in said(session.prompts[3])
+    assert said("xyz abc") == "", "like no sentence at all"
+    assert desk.sounds_like("own", 0, None) == desk.sounds_like("gone", 0, "a.wav") == ""
+
+
 @pytest.mark.parametrize("name", [None, 7, "", "../own", "own/..", ["own"], {"a": 1}, "no-such"])
 def test_strange_names_are_refused_in_words(desk: RecordingDesk, name: object) -> None:
     for act in (desk.open, lambda n: desk.save(n, 0, "a.wav"), lambda n: desk.drop(n, 0)):

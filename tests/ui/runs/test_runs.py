@@ -171,6 +171,20 @@ def test_curves_of_a_later_stage_go_on_after_the_first(app: AppContext) -> None:
     assert [trace.y[0] for trace in wer_figure(view).data][1:] == [110.4, 51.2]
 
 
+def test_a_loss_and_a_penalty_do_not_share_an_axis(app: AppContext) -> None:
+    run = make_run(app.runs)
+    log = EventLog(run.events_path)
+    log.append(events.RunStarted("r", 1, ("tune",)))
+    log.append(events.StageStarted("tune"))
+    for step in (1, 2):
+        terms = {"cross_entropy": 1.0, "distillation": 0.4 * step, "group": 1e6 / step}
+        log.append(events.StepDone("tune", step, 2, terms, 1e-5, 1.0, 2.0, 10))
+    made = loss_figure(app.watch.view(run))
+    axes = {trace.name: trace.yaxis for trace in made.data}
+    assert axes == {"cross_entropy": "y", "distillation": "y", "group": "y2"}
+    assert made.layout.yaxis.type == made.layout.yaxis2.type == "linear"
+
+
 def test_names_of_a_sent_run_are_no_markup_in_a_figure(app: AppContext) -> None:
     link = '<a href="x">'
     run = make_run(app.runs)

@@ -100,6 +100,14 @@ def test_the_page_holds_every_moment_and_shows_the_last(run: RunDir) -> None:
     assert cell is not None and cell.group(1) == "50"
 
 
+def test_a_method_that_cuts_at_once_says_why_nothing_moved_before(run: RunDir) -> None:
+    said = "Nothing is zero until the cut"
+    measured(run, "tune", 20, 0.0, 0.0)
+    assert said in replay_html(sparsity_frames(run, {HEADS: 0.5, FFN: 1.0}))
+    measured(run, "tune", 30, 0.0, 0.3)
+    assert said not in replay_html(sparsity_frames(run, {HEADS: 0.5, FFN: 1.0}))
+
+
 def test_names_of_groups_cannot_become_markup(run: RunDir) -> None:
     key = 'encoder.0.<img src=x onerror="1">'
     assert "<img" not in replay_html(sparsity_frames(run, {key: 0.5}))
@@ -107,7 +115,7 @@ def test_names_of_groups_cannot_become_markup(run: RunDir) -> None:
 
 @pytest.mark.parametrize(
     ("share", "said"),
-    [(0.0, ""), (0.001, "<1"), (0.5, "50"), (0.9999, ">99"), (1.0, "100"), (0.126, "13")],
+    [(0.0, "0"), (0.001, "<1"), (0.5, "50"), (0.9999, ">99"), (1.0, "100"), (0.126, "13")],
 )
 def test_percent(share: float, said: str) -> None:
     assert percent_words(share) == said

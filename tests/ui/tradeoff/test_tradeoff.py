@@ -202,6 +202,16 @@ def test_tiles_hold_size_against_dense(app: AppContext, run: RunDir) -> None:
     assert f"{(total - left) / 1e3:.1f} k" in page and f"{0.1 * total / 1e3:.1f} k" in page
 
 
+def test_what_is_removed_names_its_whole_and_the_vocabulary_apart(
+    app: AppContext, run: RunDir
+) -> None:
+    plan, _ = actions.planned(app, run.name, 0.5, 0.0)
+    share = f"{100 * plan.plan.removed:.1f} % of prunable weights"
+    assert share in size_tiles(plan) and "vocabulary" not in size_tiles(plan)
+    trimmed = replace(plan, removed=39_300_000, vocabulary=26_100_000)
+    assert f"13.2 M: {share}; 26.1 M: vocabulary" in size_tiles(trimmed)
+
+
 def test_layers_show_the_slider_beside_the_run(
     app: AppContext, run: RunDir, tab: TradeoffTab
 ) -> None:

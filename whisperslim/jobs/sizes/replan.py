@@ -33,6 +33,7 @@ class Replan:
         dense_flops: The dense model's.
         workload: What the operations are counted for, as text.
         seconds: Wall time of planning.
+        vocabulary: Of `removed`, what tokens had that were left out before tuning.
     """
 
     plan: PruningPlan
@@ -48,6 +49,7 @@ class Replan:
     dense_flops: int
     workload: str
     seconds: float
+    vocabulary: int = 0
 
 
 def replan(
@@ -90,6 +92,7 @@ def replan(
         dense_flops=facts.dense_flops,
         workload=facts.workload,
         seconds=time.perf_counter() - started,
+        vocabulary=facts.dense_parameters - facts.parameters,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from whisperslim.ui.compress.tab import (
     start_run,
 )
 from whisperslim.ui.context import saved_file
+from whisperslim.ui.context.choices import slim_choices
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.limits import check_runs
 from whisperslim.ui.context.models import MAX_SECONDS
 from whisperslim.ui.context.run_watch import RunWatch
+from whisperslim.ui.context.sides import slim_side
 from whisperslim.ui.guard.access import LOCAL, Access
 from whisperslim.ui.guard.connections import served_behind
 from whisperslim.ui.guard.events import CheckedBlocks, Events
@@ -91,7 +94,8 @@ def build(
     ) as blocks:
         gr.HTML(_HEADER)
         chosen, drawn = gr.State(""), gr.State(NOTHING_DRAWN)
-        with gr.Tabs(selected="runs" if open_run else "compress", overflow_behavior="wrap") as tabs:
+        first = first_tab(app, open_run)
+        with gr.Tabs(selected=first, overflow_behavior="wrap") as tabs:
             with gr.Tab("Compress", id="compress"):
                 compress = lay_out_compress(app)
             with gr.Tab("Runs", id="runs"):
@@ -114,12 +118,22 @@ def build(
         connect_leads(leads, app, tabs)
         connect_compress(compress, app, blocks)
         connect_sparsity(sparsity, app, [sparsity_page.select])
-        connect_compare(compare, app, [compare_page.select], compare_page.select)
+        # The tab that a page opens with is not selected by anybody.
+        opened = [compare_page.select, *([blocks.load] if first == "compare" else [])]
+        connect_compare(compare, app, opened)
+
+        def find_first() -> Updates:
+            # What the page was made with may be days old.
+            now = first_tab(app, open_run)
+            return unchanged() if now == first else {tabs: gr.update(selected=now)}
+
+        blocks.load(find_first, None, tabs, **_QUIET)
         if own_microphone is not None:
             recorder = ComputerMicrophone(MAX_SECONDS)
             microphone.connect(own_microphone, recorder, blocks, compare.audio)
         filled = {name: compress.form.component(name) for name in FILLED}
-        connect_record(record, RecordingDesk(app.runs / FOLDER), blocks, filled, tabs)
+        desk = RecordingDesk(app.runs / FOLDER, hear=partial(heard_by_newest, app))
+        connect_record(record, desk, blocks, filled, tabs)
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         actions.connect(runs.actions, compare, app, chosen, tabs, refresh)
@@ -192,6 +206,22 @@ def launch(
     if block:
         blocks.block_thread()
     return blocks
+
+
+def heard_by_newest(app: AppContext, recording: str) -> str:
+    """What the newest run's model hears in a reading; empty while there is no such run."""
+    names = slim_choices(app)
+    if not names:
+        return ""
+    side = replace(slim_side(app, names[0], None), script="own")
+    return app.listening.heard(side, recording, "hi")
+
+
+def first_tab(app: AppContext, open_run: str | None) -> str:
+    """Where the page opens: at the run that was asked for, at a result, else where one is made."""
+    if open_run:
+        return "runs"
+    return "compare" if slim_choices(app) else "compress"
 
 
 def _front(blocks: gr.Blocks, access: Access, uploads: Path) -> Callable[[App], App]:

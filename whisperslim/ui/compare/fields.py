@@ -19,11 +19,19 @@ from whisperslim.ui.parts.demo_clips import demo_clips, demo_training_clips
 from whisperslim.ui.parts.markup import empty
 
 LONGEST_REFERENCE = 5000  # characters
-NOTHING = empty("Nothing compared yet", "Record, upload or choose a clip, then press Compare.")
+NOTHING = empty("Nothing compared yet", "Record, upload or choose a clip.")
 _NO_MICROPHONE = (
     '<div class="ws-note ws-wait ws-mic-note">This browser gives pages no microphone here. Open '
     "the page as http://localhost or 127.0.0.1, or over https; uploading a file and the demo clips "
     "work anyway.</div>"
+)
+_RECORD = (
+    '<button type="button" class="ws-record"><span>Record</span> '
+    '<kbd aria-hidden="true">Space</kbd></button>'
+)
+_PROJECTOR = (
+    '<button type="button" class="ws-project" aria-pressed="false"><span>Projector</span> '
+    '<kbd aria-hidden="true">P</kbd></button>'
 )
 _MODEL_FIELD: dict[str, Any] = {"allow_custom_value": True, "min_width": 200, "scale": 4}
 NO_THIRD = ""
@@ -58,15 +66,21 @@ class AskedComparison:
 class ResultFields:
     """What shows one comparison, new or earlier, and its buttons.
 
-    `key` is the key of the comparison shown; `votes` is the row of the three buttons after it.
+    `key` is that of the comparison shown, `heard_as` what ran for it while it is new; `times` is
+    what the page's script highlights words by; `votes` is the row of buttons after it, the last of
+    them for a third model; `score` what all comparisons of these models come to.
     """
 
     key: gr.State
+    heard_as: gr.State
     result: gr.HTML
+    times: gr.HTML
     votes: gr.Row
     first: gr.Button
     same: gr.Button
     second: gr.Button
+    third: gr.Button
+    score: gr.HTML
     files: gr.Row
     page: SaveButton
     record: SaveButton
@@ -76,9 +90,10 @@ class ResultFields:
 
     def outputs(self) -> list[Block]:
         """What one comparison fills, in any order."""
-        votes = [self.votes, self.first, self.same, self.second]
+        votes = [self.votes, self.first, self.same, self.second, self.third, self.score]
         files = [self.files, self.page.button, self.record.button]
-        return [self.key, self.result, self.earlier, self.tally, *votes, *files]
+        shown = [self.key, self.heard_as, self.result, self.times]
+        return [*shown, self.earlier, self.tally, *votes, *files]
 
 
 @dataclass(frozen=True)
@@ -105,8 +120,8 @@ class CompareTab:
 
 
 def lay_out_compare(context: AppContext) -> CompareTab:
-    """Make the tab's components in the open Blocks context."""
-    with gr.Row(equal_height=False):
+    """Make the tab's components in the Blocks context now open."""
+    with gr.Row(equal_height=False, elem_id="sources"):
         with gr.Column(scale=1, min_width=300):
             gr.HTML(_NO_MICROPHONE)
             audio = gr.Audio(
@@ -137,7 +152,11 @@ def lay_out_compare(context: AppContext) -> CompareTab:
                 max_length=LONGEST_REFERENCE,
                 info="Optional; with it, word errors and a verdict are shown.",
             )
-            compare = gr.Button("Compare", variant="primary", elem_id="compare")
+    # After the recorder, so that few presses of Tab lead from here to the result.
+    with gr.Row(elem_classes=["ws-stage-bar"]):
+        gr.HTML(_RECORD, elem_classes=["ws-widest"])
+        compare = gr.Button("Compare", min_width=130, scale=0, elem_id="compare")
+        gr.HTML(_PROJECTOR)
     live_text.lay_out(live_text.previews_of(context))
     shown = lay_out_results()
     with gr.Accordion("Models, engines and options", open=False, elem_id="options"):
@@ -191,11 +210,15 @@ def _more_fields() -> tuple[gr.Checkbox, gr.Checkbox, gr.Dropdown, gr.Checkbox]:
 
 
 def lay_out_results() -> ResultFields:
-    """Make them in the open Blocks context."""
-    key = gr.State("")
+    """Make them in the Blocks context now open."""
+    key, heard_as = gr.State(""), gr.State(None)
     result = gr.HTML(NOTHING, elem_id="comparison")
+    times = gr.HTML("", elem_id="word-times")
     with gr.Row(visible=False, elem_id="votes", elem_classes=["ws-acts"]) as votes:
-        first, same, second = (gr.Button("", min_width=110, elem_id=f"vote-{i}") for i in "123")
+        first, same, second, third = (
+            gr.Button("", min_width=110, elem_id=f"vote-{i}") for i in "1234"
+        )
+    score = gr.HTML("", elem_id="score")
     with gr.Row(visible=False, elem_id="comparison-files", elem_classes=["ws-acts"]) as files:
         page = saved_file.lay_out("Save as HTML page", "save-page", min_width=150)
         record = saved_file.lay_out("Save as JSON", "save-json", min_width=150)
@@ -212,8 +235,9 @@ def lay_out_results() -> ResultFields:
         )
         tally = gr.HTML("", elem_id="tally")
     return ResultFields(
-        key, result, votes, first, same, second, files, page, record, delete, earlier, tally
-    )
+        key, heard_as, result, times, votes, first, same, second, third, score,
+        files, page, record, delete, earlier, tally,
+    )  # fmt: skip
 
 
 def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:

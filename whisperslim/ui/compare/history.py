@@ -9,13 +9,14 @@ Nothing here needs torch, so the list is there as soon as the page is.
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
 from whisperslim.core.disk.untrusted import json_of, read_plain
 from whisperslim.errors import RunError, UsageError
-from whisperslim.ui.compare.record import ROLES, SAME, Compared, parsed
+from whisperslim.ui.compare.record import SAME, Compared, HeardSide, parsed
 
 FOLDER = "comparisons"
 _RECORD, _RECORDING = "comparison.json", "recording.flac"
@@ -90,12 +91,19 @@ class History:
             raise UsageError(
                 "a vote on this comparison was cast already; a blind vote cannot be changed"
             )
-        voted = replace(found, vote=_role_of(found, choice))
-        try:
-            write_text_atomically(self._place(key) / _RECORD, _json(voted))
-        except OSError as error:
-            raise RunError(_not_written(self.folder, error)) from error
-        return voted
+        return self._write(replace(found, vote=_role_of(found, choice)))
+
+    def add_times(self, key: object, sides: Mapping[str, HeardSide]) -> Compared:
+        """Keep when words were said, by role: nothing else of `sides` is taken.
+
+        Raises `RunError`.
+        """
+        found = self.find(key)
+        timed = tuple(
+            replace(side, times=sides[side.role].times, untimed=sides[side.role].untimed)
+            for side in found.sides
+        )
+        return self._write(replace(found, sides=timed))
 
     def delete(self, key: object) -> None:
         """Delete one with its recording and vote. Raises `RunError`."""
@@ -104,6 +112,13 @@ class History:
             shutil.rmtree(self._place(key))
         except OSError as error:
             raise RunError(f"{self._place(key)} could not be removed: {error.strerror}") from error
+
+    def _write(self, compared: Compared) -> Compared:
+        try:
+            write_text_atomically(self._place(compared.key) / _RECORD, _json(compared))
+        except OSError as error:
+            raise RunError(_not_written(self.folder, error)) from error
+        return compared
 
     def _place(self, key: object) -> Path:
         if not isinstance(key, str) or not _ID.fullmatch(key):
@@ -116,7 +131,7 @@ class History:
 
 
 def _role_of(compared: Compared, choice: object) -> str:
-    names = {role: role for role in ROLES[:2]}
+    names = {side.role: side.role for side in compared.sides}
     if compared.blind:
         names = dict(zip("AB", compared.blind, strict=True))
     names[SAME] = SAME

@@ -6,7 +6,7 @@ The files are a page that needs nothing else, and JSON.
 import base64
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -30,18 +30,29 @@ from whisperslim.speech.scoring.verdict import (
 )
 from whisperslim.speech.scoring.wer import word_differences
 from whisperslim.speech.scoring.writing import NO_SCRIPT, text_script
-from whisperslim.ui.compare.record import ROLES, SAME, Compared, HeardSide
+from whisperslim.ui.compare.record import SAME, Compared, HeardSide, title_of
+from whisperslim.ui.compare.written import written_beside, written_html
 from whisperslim.ui.context.choices import dense_words
 from whisperslim.ui.parts.markup import Cell, note, number, pill, table, text, words
 from whisperslim.ui.parts.quantities import duration, megabytes, millions, percent
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, font_faces
 
 
-def bars(sides: Sequence[HeardSide]) -> str:
-    """One bar per side for its time and one for its size; the longest fills the width."""
+def bars(sides: Sequence[HeardSide], beside_race: str = "") -> str:
+    """One bar a side for the time it took and one for its size; the longest fills the width.
+
+    Bars of time grow as long as the side took: a race in real time. `beside_race` is HTML.
+    """
     return (
         '<div class="ws-card ws-figures ws-bars">'
-        + _measure("Time to the whole text", sides, lambda side: side.seconds, duration)
+        + _measure(
+            "Time to the whole text",
+            sides,
+            lambda side: side.seconds,
+            duration,
+            beside_race,
+            race=True,
+        )
         + _measure("Size on disk", sides, lambda side: side.bytes_on_disk, megabytes)
         + "</div>"
     )
@@ -52,16 +63,22 @@ def _measure(
     sides: Sequence[HeardSide],
     get: Callable[[HeardSide], float],
     show: Callable[[float], str],
+    beside: str = "",
+    *,
+    race: bool = False,
 ) -> str:
     most = max(get(side) for side in sides)
     rows = "".join(
         f"<span><b>{text(title_of(side))}</b> {text(side.runs_in)}, {text(side.hears_in)}</span>"
         f'<div class="ws-bar" aria-hidden="true">'
-        f'<i class="ws-bar-{text(side.role)}" style="width:{_width(get(side), most)}%"></i></div>'
+        f'<i class="ws-bar-{text(side.role)}" style="width:{_width(get(side), most)}%'
+        f'{f";--takes:{get(side):.2f}s" if race else ""}"></i></div>'
         f"<b>{text(show(get(side)))}</b>"
         for side in sides
     )
-    return f'<section><h3>{text(title)}</h3><div class="ws-bar-rows">{rows}</div></section>'
+    named, kind = f"<h3>{text(title)}</h3>{beside}", ' class="ws-race"' if race else ""
+    head = f'<div class="ws-bars-head">{named}</div>'
+    return f'<section{kind}>{head}<div class="ws-bar-rows">{rows}</div></section>'
 
 
 def _width(value: float, most: float) -> str:
@@ -115,20 +132,40 @@ _VOTE_FIRST = (
 _NOT_KNOWN = "No verdict, since the spoken text is not given."
 
 
-def comparison_html(compared: Compared, sound: bytes = b"") -> str:
-    """Recording, verdict, spoken text, what each side wrote, and the figures below.
+def comparison_html(compared: Compared, sound: bytes = b"", *, alone: bool = False) -> str:
+    """Recording, verdict, what was said, what each side wrote, large figures; the rest in a drawer.
 
-    For hidden sides, nothing in it reveals which is which. `sound` is a FLAC file.
+    Of hidden sides, nothing in it shows which is which. `sound` is a FLAC file. With `alone` it is
+    for a page without scripts, on which the drawer is open.
     """
-    said = _said(compared)
+    verdict = note(_VOTE_FIRST, "busy") if compared.hidden else _head(compared)
+    parts = [_player(sound), verdict, _said(compared), _cards(compared), _legend(compared)]
+    if not compared.hidden:
+        again = "" if alone else _AGAIN
+        parts += [_gains(compared), note(compared.fairness), bars(compared.sides, again)]
+    parts.append(_drawer(compared, alone))
+    return f'<div class="ws-stage" data-key="{text(compared.key)}">{"".join(parts)}</div>'
+
+
+_AGAIN = '<button type="button" class="ws-again">Race again</button>'
+
+
+def times_html(compared: Compared) -> str:
+    """When words were said, for the script that highlights them, and of which side nobody knows.
+
+    Empty while sides are hidden: who has times may show which is which.
+    """
     if compared.hidden:
-        return _player(sound) + note(_VOTE_FIRST, "busy") + said + _hidden(compared)
-    cards = "".join(_side(compared, side) for side in compared.sides)
-    return (
-        f"{_player(sound)}{_head(compared)}{_gains(compared)}{said}{_sides(cards)}"
-        f"{marks_legend()}{note(compared.fairness)}{bars(compared.sides)}"
-        f'<div class="ws-card ws-figures">{_figures(compared)}</div>'
+        return ""
+    times = {side.role: side.times for side in compared.sides if side.times}
+    said = "".join(
+        f'<p class="ws-small">{text(title_of(side))}: no word is highlighted while the recording '
+        f"plays; {text(side.untimed)}.</p>"
+        for side in compared.sides
+        if side.untimed
     )
+    data = text(json.dumps(times))
+    return f'<div class="ws-times" data-key="{text(compared.key)}" data-times="{data}"></div>{said}'
 
 
 def verdict_of(compared: Compared) -> Verdict:
@@ -137,25 +174,44 @@ def verdict_of(compared: Compared) -> Verdict:
     return judge_sides(texts, compared.reference, compared.language)
 
 
-def title_of(side: HeardSide) -> str:
-    """The title of a side: a third is the slim model in another engine."""
-    return side.role if side.role in ROLES[:2] else f"slim in {side.runs_in}"
-
-
 def model_words(side: HeardSide) -> str:
     """The model, and whether it was tuned or made by a run."""
     return dense_words(side.model) if side.role == "dense" else side.model
 
 
-def _hidden(compared: Compared) -> str:
-    first, second = (compared.side(role) for role in compared.blind)
-    shared = _shared_note(first, second)
-    cards = ""
-    for letter, side in (("A", first), ("B", second)):
-        against = None if letter == "A" else ("A", first.text)
-        shown = replace(side, note=shared)
-        cards += _card(compared, shown, letter, [], against, "")
-    return f"{_sides(cards)}{marks_legend()}"
+@dataclass(frozen=True)
+class _Shown:
+    """A side as it is shown; `other_text` is what it is set beside where nobody knows the truth."""
+
+    side: HeardSide
+    title: str
+    other_text: str
+    facts: str = ""
+    trained: str = ""
+
+
+def _shown(compared: Compared) -> list[_Shown]:
+    if compared.hidden:
+        first, second = (compared.side(role) for role in compared.blind)
+        shared = _shared_note(first, second)
+        return [
+            _Shown(replace(first, note=shared), "A", second.text),
+            _Shown(replace(second, note=shared), "B", first.text),
+        ]
+    dense = compared.side("dense")
+    found = []
+    for side in compared.sides:
+        other = compared.side("slim") if side.role == "dense" else dense
+        ran = f"{side.runs_in}, {side.hears_in}"
+        facts = (model_words(side), ran, duration(side.seconds), megabytes(side.bytes_on_disk))
+        trained = TRAINED if side.role in compared.trained else ""
+        found.append(_Shown(side, title_of(side), other.text, " · ".join(facts), trained))
+    return found
+
+
+def _cards(compared: Compared) -> str:
+    cards = "".join(_card(compared, shown) for shown in _shown(compared))
+    return f'<div class="ws-sides ws-heard">{cards}</div>'
 
 
 def _shared_note(first: HeardSide, second: HeardSide) -> str:
@@ -173,8 +229,9 @@ def _head(compared: Compared) -> str:
     lines = []
     if compared.vote is not None:
         kind = "Blind vote" if compared.blind else "Vote"
-        same = compared.vote == SAME
-        lines.append(f"{kind}: {'both the same' if same else compared.vote + ' heard it better'}.")
+        same, many = compared.vote == SAME, len(compared.sides)
+        better = "" if same else f"{title_of(compared.side(compared.vote))} heard it better"
+        lines.append(f"{kind}: {better or 'all the same' * (many > 2) or 'both the same'}.")
     if compared.blind:
         first, second = compared.blind
         lines.append(f"A was {first}, B was {second}.")
@@ -183,20 +240,32 @@ def _head(compared: Compared) -> str:
 
 
 def _gains(compared: Compared) -> str:
-    """What the slim side saves, as large figures."""
-    dense, slim = compared.side("dense"), compared.side("slim")
-    tiles = (
+    """What the slim side saves, in large figures, and a third one beside it."""
+    dense, *others = compared.sides
+    shown = ""
+    for side in others:
+        named = "" if len(others) == 1 else f", {title_of(side)}"
+        for big, why in _tiles(dense, side):
+            shown += f"<div><b>{text(big)}</b><span>{text(why + named)}</span></div>"
+    return f'<div class="ws-tiles ws-gains" aria-label="Against dense">{shown}</div>'
+
+
+def _tiles(dense: HeardSide, side: HeardSide) -> list[tuple[str, str]]:
+    engines = f", {dense.runs_in} → {side.runs_in}" if dense.runs_in != side.runs_in else ""
+    return [
         (
-            faster(dense.seconds, slim.seconds),
-            f"{duration(dense.seconds)} → {duration(slim.seconds)}",
+            faster(dense.seconds, side.seconds),
+            f"{duration(dense.seconds)} → {duration(side.seconds)}{engines}",
         ),
         (
-            _less(dense.bytes_on_disk, slim.bytes_on_disk, "smaller", "larger"),
-            f"{megabytes(dense.bytes_on_disk)} → {megabytes(slim.bytes_on_disk)} on disk",
+            _less(dense.bytes_on_disk, side.bytes_on_disk, "smaller", "larger"),
+            f"{megabytes(dense.bytes_on_disk)} → {megabytes(side.bytes_on_disk)} on disk",
         ),
-    )
-    shown = "".join(f"<div><b>{text(big)}</b><span>{text(why)}</span></div>" for big, why in tiles)
-    return f'<div class="ws-tiles ws-gains" aria-label="Slim against dense">{shown}</div>'
+        (
+            f"{_less(dense.peak_memory_bytes, side.peak_memory_bytes, 'less', 'more')} memory",
+            f"{megabytes(dense.peak_memory_bytes)} → {megabytes(side.peak_memory_bytes)} at most",
+        ),
+    ]
 
 
 def _less(dense: float, other: float, less: str, more: str) -> str:
@@ -216,50 +285,82 @@ def _said(compared: Compared) -> str:
     return f'<section class="ws-said"><h3>What was said</h3>{said}</section>'
 
 
-def _paragraph(kind: str, written: str, language: str) -> str:
-    # Urdu is written from right to left, whatever the language of the recording.
-    said = text(written) if written.strip() else "<em>nothing recognized</em>"
+def _paragraph(kind: str, written: str, language: str, marked: str = "") -> str:
+    """`marked` is HTML to show for `written`."""
+    # Urdu runs from right to left, whatever the language of the recording.
+    said = (marked or text(written)) if written.strip() else "<em>nothing recognized</em>"
     return f'<p class="{kind}" dir="auto" lang="{text(language)}">{said}</p>'
 
 
-def _side(compared: Compared, side: HeardSide) -> str:
-    against = None
-    if not compared.reference and side.role != "dense":
-        against = ("the dense transcript", compared.side("dense").text)
-    ran = f"{side.runs_in}, {side.hears_in}"
-    trained = TRAINED if side.role in compared.trained else ""
-    facts = [model_words(side), ran, duration(side.seconds), megabytes(side.bytes_on_disk)]
-    return _card(compared, side, title_of(side), facts, against, trained)
-
-
-def _card(
-    compared: Compared,
-    side: HeardSide,
-    title: str,
-    facts: list[str],
-    against: tuple[str, str] | None,
-    trained: str,
-) -> str:
-    """One transcript. `against` is what it is aligned with where there is no reference."""
-    language, judged = compared.language, _judged(compared, side)
-    about = " · ".join(facts)
+def _card(compared: Compared, shown: _Shown) -> str:
+    """One transcript as it was written, with the words that differ marked."""
+    side, judged = shown.side, _judged(compared, shown.side)
+    notes = [side.note]
+    if shown.trained:
+        notes.append(f"{shown.trained}: this says nothing about speech it was not trained on")
     parts = [
-        f'<div class="ws-run-head"><h3>{text(title)}</h3><span>{text(about)}</span></div>',
-        _paragraph("ws-transcript", side.text, language),
+        f'<div class="ws-run-head"><h3>{text(shown.title)}</h3>'
+        f"<span>{text(shown.facts)}</span></div>",
+        _transcript(compared, shown, judged),
         _pills(compared, side, judged),
+        *(note(said, "wait") for said in notes if said),
     ]
-    if judged is not None:
-        parts.append(_against_reference(compared, side, judged))
-    elif against is not None:
-        after = f"Against {against[0]}, after normaliser {for_language(language).name}"
-        steps = word_differences(against[1], side.text, for_language(language))
-        parts.append(_aligned(after, steps, language))
-    known = [
-        side.note,
-        f"{trained}: this says nothing about speech it was not trained on" if trained else "",
-    ]
-    parts += [note(said, "wait") for said in known if said]
-    return f'<section class="ws-card">{"".join(parts)}</section>'
+    role = "" if compared.hidden else side.role
+    return f'<section class="ws-card" data-role="{text(role)}">{"".join(parts)}</section>'
+
+
+def _transcript(compared: Compared, shown: _Shown, judged: ClipJudgement | None) -> str:
+    heard, normalizer = shown.side.text, for_language(compared.language)
+    if judged is None:
+        written = written_beside(heard, shown.other_text, normalizer)
+    elif judged.transliterated is None:
+        written = written_beside(heard, compared.reference or "", normalizer)
+    else:
+        folded = by_name(TRANSLITERATED_BY)
+        written = written_beside(heard, compared.reference or "", folded, to_devanagari)
+    marked = written_html(written, left_out=judged is not None)
+    return _paragraph("ws-transcript", heard, compared.language, marked)
+
+
+def _legend(compared: Compared) -> str:
+    """What the marks in the transcripts mean."""
+    differs = '<mark class="ws-differs">differs</mark>'
+    if _judged(compared, compared.sides[0]) is None:
+        return f'<p class="ws-marked ws-marks-legend">{differs} from the other text</p>'
+    return (
+        f'<p class="ws-marked ws-marks-legend">{differs} <del>left out</del> '
+        "compared with what was said</p>"
+    )
+
+
+def _drawer(compared: Compared, is_open: bool) -> str:
+    """What only those who want to know it exactly look at."""
+    parts = [f'<div class="ws-card">{_alignments(compared)}{marks_legend()}</div>']
+    if not compared.hidden:
+        parts.append(f'<div class="ws-card ws-figures">{_figures(compared)}</div>')
+    named = "Word by word" if compared.hidden else "Word by word, and all figures"
+    return (
+        f'<details class="ws-drawer"{" open" if is_open else ""}><summary>{named}</summary>'
+        f"{''.join(parts)}</details>"
+    )
+
+
+def _alignments(compared: Compared) -> str:
+    parts = []
+    for place, shown in enumerate(_shown(compared)):
+        judged = _judged(compared, shown.side)
+        if judged is not None:
+            aligned = _against_reference(compared, shown.side, judged)
+        elif place == 0:  # the others are set against it
+            continue
+        else:
+            normalizer = for_language(compared.language)
+            first = _shown(compared)[0]
+            steps = word_differences(first.side.text, shown.side.text, normalizer)
+            after = f"Against {first.title}, after normaliser {normalizer.name}"
+            aligned = _aligned(after, steps, compared.language)
+        parts.append(f'<div class="ws-aligned"><h3>{text(shown.title)}</h3>{aligned}</div>')
+    return "".join(parts)
 
 
 def _judged(compared: Compared, side: HeardSide) -> ClipJudgement | None:
@@ -302,12 +403,8 @@ def _against_reference(compared: Compared, side: HeardSide, judged: ClipJudgemen
 def _aligned(words_above: str, steps: Iterable[Difference], language: str) -> str:
     return (
         f'<p class="ws-small">{text(words_above)}</p>'
-        f'<p class="ws-marked" lang="{text(language)}">{marked_words(steps)}</p>'
+        f'<p class="ws-marked" dir="auto" lang="{text(language)}">{marked_words(steps)}</p>'
     )
-
-
-def _sides(cards: str) -> str:
-    return f'<div class="ws-sides ws-heard">{cards}</div>'
 
 
 def _player(sound: bytes) -> str:
@@ -426,7 +523,7 @@ def comparison_page(compared: Compared, sound: bytes) -> str:
         "style-src 'unsafe-inline'; font-src data:; media-src data:\">"
         f"<title>WhisperSlim comparison</title><style>{font_faces()}{styles}{_BASE}</style></head>"
         f'<body><h1>WhisperSlim comparison</h1><p class="ws-lead">{text(lead)}</p>'
-        f"{comparison_html(compared, sound)}</body></html>"
+        f"{comparison_html(compared, sound, alone=True)}</body></html>"
     )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from whisperslim.errors import UsageError, WhisperSlimError
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.sides import dense_side, slim_side
+from whisperslim.ui.parts.markup import METER
 from whisperslim.ui.parts.theme import ASSETS
 
 if TYPE_CHECKING:  # they import torch and the voice detector
@@ -47,18 +48,13 @@ _NOT_HERE = (
     "The dense model's live text starts once the model is on this machine and exported for its "
     "engine: press Compare once."
 )
-_METER = (
-    '<div class="ws-level"><div class="ws-level-bar" role="meter" aria-label="Microphone level" '
-    'aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><i></i></div>'
-    '<span class="ws-level-word"></span></div>'
-)
 _SIDE = (
     '<section class="ws-live-side ws-live-{0}"><h3>{0}</h3>'
-    '<p class="ws-live-text" lang="hi"><span class="ws-live-kept"></span> '
+    '<p class="ws-live-text" lang="hi" dir="auto"><span class="ws-live-kept"></span> '
     '<span class="ws-live-now"></span></p><p class="ws-live-note"></p></section>'
 )
 _TEMPLATE = (
-    f'{_METER}<div class="ws-live" role="status" aria-live="polite" '
+    f'{METER}<div class="ws-live" role="status" aria-live="polite" '
     'aria-label="Text while you speak"><p class="ws-live-state"></p>'
     f'<div class="ws-live-sides">{_SIDE.format("dense")}{_SIDE.format("slim")}</div></div>'
 )

@@ -30,6 +30,9 @@ class HeardSide:
         tokens: Text tokens written.
         bytes_on_disk, parameters, peak_memory_bytes: As in `engines.comparison.Side`.
         scores: Normalizer name -> (WER, CER) as fractions; empty when no reference was given.
+        times: Start and end in seconds of each word of `text`, between its spaces; empty when not
+            known.
+        untimed: Why they are not known, where that is.
     """
 
     role: str
@@ -45,6 +48,13 @@ class HeardSide:
     parameters: int
     peak_memory_bytes: int
     scores: dict[str, tuple[float, float]]
+    times: tuple[tuple[float, float], ...] = ()
+    untimed: str = ""
+
+
+def title_of(side: HeardSide) -> str:
+    """What a side is called: a third is the slim model in one more engine."""
+    return side.role if side.role in ROLES[:2] else f"slim in {side.runs_in}"
 
 
 @dataclass(frozen=True)
@@ -149,7 +159,7 @@ def parsed(record: Any, key: str) -> Compared:
     trained = tuple(typed(record.get("trained", []), list))  # earlier records do not have it
     known = roles in (list(ROLES[:2]), list(ROLES)) and blind in _orders()
     known = known and all(role in ROLES for role in trained)
-    if not known or record["vote"] not in (*ROLES[:2], SAME, None):
+    if not known or record["vote"] not in (*roles, SAME, None):
         raise ValueError("unknown sides or vote")
     texts = {name: typed(record[name], str) for name in _TEXTS}
     _check_time(texts["made"])
@@ -183,9 +193,23 @@ def _check_time(made: str) -> None:
 
 
 def _parsed_side(record: Any) -> HeardSide:
-    values = typed_fields(HeardSide, record, but=("scores",))
+    values = typed_fields(HeardSide, record, but=("scores", *_LATER))
     scores = {
         typed(kind, str): (typed(wer, float), typed(cer, float))
         for kind, (wer, cer) in typed(record["scores"], dict).items()
     }
-    return HeardSide(**values, scores=scores)
+    return HeardSide(**values, scores=scores, **_parsed_times(record, values["text"]))
+
+
+# What earlier records have not.
+_LATER = ("times", "untimed")
+
+
+def _parsed_times(record: Any, heard: str) -> dict[str, Any]:
+    times = tuple(
+        (typed(start, float), typed(end, float))
+        for start, end in typed(record.get("times", []), list)
+    )
+    if times and len(times) != len(heard.split()):
+        raise ValueError("other words than those of the text")
+    return {"times": times, "untimed": typed(record.get("untimed", ""), str)}

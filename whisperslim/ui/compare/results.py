@@ -1,5 +1,6 @@
 """One comparison on the page, new or earlier: votes, files to save, the list of earlier ones."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from whisperslim.errors import RunError
 from whisperslim.ui.compare.blind import hide, tally_html
 from whisperslim.ui.compare.fields import NOTHING, ResultFields
 from whisperslim.ui.compare.history import FOLDER, History
-from whisperslim.ui.compare.record import SAME, Compared
+from whisperslim.ui.compare.record import SAME, Compared, title_of
 from whisperslim.ui.context import saved_file
 from whisperslim.ui.context.context import for_people, warn
 from whisperslim.ui.context.models import MAX_SECONDS
@@ -27,7 +28,8 @@ def connect(shown: ResultFields, history: History) -> None:
 
     @for_people
     def vote(place: int, key: str) -> Updates:
-        choice = choices_of(history.find(key))[place]
+        choices = choices_of(history.find(key))
+        choice = choices[place] if place < len(choices) else None  # `history` refuses that
         return updates(shown, history, history.vote(key, choice))
 
     @for_people
@@ -57,7 +59,7 @@ def connect(shown: ResultFields, history: History) -> None:
         "concurrency_id": "act",
         "concurrency_limit": 1,
     }
-    for place, button in enumerate((shown.first, shown.same, shown.second)):
+    for place, button in enumerate((shown.first, shown.same, shown.second, shown.third)):
         button.click(partial(vote, place), shown.key, shown.outputs(), **acting)
     shown.earlier.input(pick, shown.earlier, shown.outputs(), **acting)
     shown.delete.click(delete, shown.key, shown.outputs(), **acting)
@@ -94,54 +96,71 @@ def updates(shown: ResultFields, history: History, compared: Compared | None) ->
         return {
             shown.key: "",
             shown.result: NOTHING,
+            shown.heard_as: None,
+            shown.times: "",
+            shown.score: "",
             shown.votes: gone,
             shown.files: gone,
             **listing(shown, history, ""),
         }
     sound = history.recording(compared.key)
-    # Imported late: the alignment of words loads the normalizer's libraries.
-    from whisperslim.ui.compare.html import comparison_html
+    # Only now: the alignment of words brings the normalizer's libraries with it.
+    from whisperslim.ui.compare.html import comparison_html, times_html
+    from whisperslim.ui.compare.score import score_html
 
-    first, same, second = vote_labels(compared)
+    listed = history.listed()
+    first, same, second, *third = vote_labels(compared)
     saved = gr.update(visible=not compared.hidden)
     return {
         shown.key: compared.key,
+        shown.heard_as: None,
         shown.result: comparison_html(compared, sound),
+        shown.times: times_html(compared),
+        shown.score: score_html(compared, listed),
         shown.votes: gr.update(visible=compared.hidden or not compared.blind),
         shown.first: gr.update(value=first),
         shown.same: gr.update(value=same),
         shown.second: gr.update(value=second),
+        shown.third: gr.update(value="".join(third), visible=bool(third)),
         shown.files: gr.update(visible=True),
         shown.page.button: saved,
         shown.record.button: saved,
-        **listing(shown, history, compared.key),
+        **_listed(shown, listed, compared.key),
     }
 
 
 def listing(shown: ResultFields, history: History, key: str) -> Updates:
-    """The list, with `key` chosen, and the votes, both read again from disk."""
-    listed = history.listed()
+    """The list, with `key` chosen, and the votes, both read again."""
+    return _listed(shown, history.listed(), key)
+
+
+def _listed(shown: ResultFields, listed: Sequence[Compared], key: str) -> Updates:
     choices = [(list_label(each), each.key) for each in listed[:_MOST_LISTED]]
     known = any(key == listed_key for _, listed_key in choices)
     earlier = gr.update(choices=choices, value=key if known else None)
     return {shown.earlier: earlier, shown.tally: tally_html(listed)}
 
 
-def choices_of(compared: Compared) -> tuple[str, str, str]:
-    """What each of the three buttons votes for."""
-    return ("A", SAME, "B") if compared.blind else ("dense", SAME, "slim")
+def choices_of(compared: Compared) -> tuple[str, ...]:
+    """What the buttons vote for: one side, none, the other, and a third where there is one."""
+    if compared.blind:
+        return ("A", SAME, "B")
+    dense, *others = (side.role for side in compared.sides)
+    return (dense, SAME, *others)
 
 
-def vote_labels(compared: Compared) -> tuple[str, str, str]:
-    """The three buttons' labels."""
-    first, _, second = choices_of(compared)
-    words = {choice: f"{choice.capitalize()} heard it better" for choice in (first, second)}
-    words[SAME] = "Both the same"
-    first, same, second = (
+def vote_labels(compared: Compared) -> tuple[str, ...]:
+    """The buttons' words."""
+    names = {"A": "A", "B": "B"} if compared.blind else {}
+    names |= {side.role: title_of(side) for side in compared.sides}
+    words = {
+        choice: f"{name[:1].upper()}{name[1:]} heard it better" for choice, name in names.items()
+    }
+    words[SAME] = "Both the same" if len(compared.sides) == 2 else "All the same"
+    return tuple(
         f"✓ {words[choice]}" if choice == compared.vote else words[choice]
         for choice in choices_of(compared)
     )
-    return first, same, second
 
 
 def list_label(compared: Compared) -> str:

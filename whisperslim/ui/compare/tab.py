@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from whisperslim.ui.compare.fields import (
     AskedComparison,
     AskedModels,
     CompareTab,
+    ResultFields,
 )
 from whisperslim.ui.compare.folder import BatchCompare, check_source, clips_of
 from whisperslim.ui.compare.history import History
-from whisperslim.ui.compare.record import ROLES, Compared, compared_from
+from whisperslim.ui.compare.record import ROLES, Compared, HeardSide, compared_from
 from whisperslim.ui.context.choices import dense_choices, dense_of, slim_names
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext, for_people
 from whisperslim.ui.context.side_choice import SideChoice
@@ -42,21 +44,25 @@ from whisperslim.ui.parts.updates import Updates, Values, inputs_of, read, uncha
 _LIVE = ("live", "blind", *(each.name for each in dataclass_fields(AskedModels)))
 _START = f"""(...given) => {{
   const asked = Object.fromEntries({json.dumps(_LIVE)}.map((name, at) => [name, given[at]]));
+  window.whisperSlimStage?.recording(true);
   window.whisperSlimLive?.start(asked);
   return [];
 }}"""
-_STOP = "() => { window.whisperSlimLive?.stop(); return []; }"
-_CLEAR = "() => { window.whisperSlimLive?.clear(); return []; }"
+_STOP = """() => {
+  window.whisperSlimStage?.recording(false);
+  window.whisperSlimLive?.stop();
+  return [];
+}"""
+_LONGEST_AGAIN = 10.0  # seconds of one side; our choice: the next comparison waits for it
+_CLEAR = """() => {
+  window.whisperSlimStage?.recording(false);
+  window.whisperSlimLive?.clear();
+  return [];
+}"""
 
 
-def connect_compare(
-    tab: CompareTab, context: AppContext, opened: Sequence[Any], visited: Callable[..., Any]
-) -> None:
-    """Wire the tab.
-
-    `opened` are the events on which the lists of models are read again, `visited` is the one when
-    the tab is selected.
-    """
+def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any]) -> None:
+    """Wire the tab. `opened` are the events that say that somebody looks at it now."""
 
     history = History(context.runs)
     shown = tab.shown
@@ -94,9 +100,11 @@ def connect_compare(
         asked = read(AskedComparison, tab, values)
         blind = asked.blind is True
         keep_here(asked.audio)
-        # Three texts cannot be A and B.
-        found = compared(context, models, replace(asked, third=NO_THIRD) if blind else asked)
-        return results.keep(shown, history, found, str(asked.audio), blind=blind)
+        if blind:  # three texts cannot be A and B
+            asked = replace(asked, third=NO_THIRD)
+        found = compared(context, models, asked)
+        kept = results.keep(shown, history, found, str(asked.audio), blind=blind)
+        return {**kept, shown.heard_as: HeardAs(sides_asked(context, models, asked), asked.audio)}
 
     def list_earlier(key: str) -> Updates:
         return results.listing(shown, history, key)
@@ -105,7 +113,14 @@ def connect_compare(
     chosen = [tab.slim, tab.dense_engine]
     offered = [tab.slim_engine, tab.engine_note, tab.third]
     models = inputs_of(AskedModels, tab)
-    gr.on(list(opened), offer, chosen, [tab.dense, tab.slim, *offered], **quiet)
+
+    def visit(values: Values) -> None:
+        get_ready(context, values[tab.live], read(AskedModels, tab, values))
+
+    # The model that is made ready is the one that has been offered.
+    gr.on(list(opened), offer, chosen, [tab.dense, tab.slim, *offered], **quiet).then(
+        visit, {tab.live, *models}, None, **quiet
+    )
     gr.on(list(opened), list_earlier, shown.key, [shown.earlier, shown.tally], **quiet)
     results.connect(shown, history)
     listening = context.listening
@@ -133,10 +148,6 @@ def connect_compare(
         **again,
     )
 
-    def visit(values: Values) -> None:
-        get_ready(context, values[tab.live], read(AskedModels, tab, values))
-
-    visited(visit, {tab.live, *models}, None, **quiet)
     live = [getattr(tab, name) for name in _LIVE]
     tab.audio.start_recording(None, live, None, js=_START)
     # While the recorder is paused, nothing is recorded either.
@@ -171,6 +182,12 @@ def connect_compare(
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=[shown.result],
+    ).then(
+        partial(time_words, shown, context, history),
+        [shown.key, shown.heard_as],
+        [shown.times, shown.heard_as],
+        concurrency_id="compute",
+        **quiet,
     )
 
 
@@ -203,26 +220,86 @@ def compared(context: AppContext, models: AskedModels, asked: AskedComparison) -
         raise AudioError("there is no recording; record one, upload a file or choose a demo clip")
     if not isinstance(said, str) or len(said) > LONGEST_REFERENCE:
         raise UsageError(f"the reference is longer than {LONGEST_REFERENCE} characters")
-    dense, slim = sides_of(context, models)
-    more = _third_side(context, models.slim, asked.third, slim)
+    sides = sides_asked(context, models, asked)
+    dense, slim, *more = sides
     spoken = spoken_language(models.language)
     reference = said.strip() or None
     result = context.listening.compare(dense, slim, audio, spoken, reference, *more)
     names = (str(models.dense), str(models.slim), str(models.slim))
-    sides = (dense, slim, *more)
     alike = f"{fairness(dense, slim)} {origin_words(context, models.dense, models.slim)}"
     trained = _trained_on(audio, dict(zip(ROLES, sides, strict=False)))
     return compared_from(result, names, sides, spoken, reference, alike, trained)
 
 
-def first_comparison(context: AppContext, slim: str, recording: str, said: str) -> Compared:
-    """A run's model in its fastest engine beside what it was made from, in the engine people use.
+def first_models(context: AppContext, slim: str) -> AskedModels:
+    """A run's model in its fastest engine beside what it was made from, like for like.
 
-    Raises as `compared` does.
+    The dense side takes the same engine and window where it can run in that, else PyTorch.
     """
     dense = dense_of(context, slim) or DENSE_MODELS[0]
-    models = AskedModels(dense, registry.OWN, "30s", slim, None, "hi")
-    return compared(context, models, AskedComparison(recording, said))
+    side = slim_side(context, slim, None)
+    alike = [
+        key
+        for key, each in dense_engines().items()
+        if (each.engine, each.quantize) == (side.engine, side.quantize)
+    ]
+    return AskedModels(dense, alike[0] if alike else registry.OWN, side.window, slim, None, "hi")
+
+
+def sides_asked(
+    context: AppContext, models: AskedModels, asked: AskedComparison
+) -> tuple[SideChoice, ...]:
+    """Two sides, or three. Raises as `sides_of` does."""
+    dense, slim = sides_of(context, models)
+    return (dense, slim, *_third_side(context, models.slim, asked.third, slim))
+
+
+@dataclass(frozen=True)
+class HeardAs:
+    """What ran for a comparison, by which the same can be heard again."""
+
+    sides: tuple[SideChoice, ...]
+    recording: object
+
+
+def time_words(
+    shown: ResultFields, context: AppContext, history: History, key: str, heard_as: HeardAs | None
+) -> Updates:
+    """When words of a comparison just made were said, for its playback.
+
+    That is another hearing, after the texts are shown: in the one that is timed it would count.
+    """
+    if not key or heard_as is None:
+        return unchanged()
+    try:
+        found = history.find(key)
+        sides = {
+            side.role: _timed(context, side, choice, str(heard_as.recording), found.language)
+            for side, choice in zip(found.sides, heard_as.sides, strict=True)
+        }
+        timed = history.add_times(key, sides)
+    except WhisperSlimError:  # deleted, or cleared away, before anybody could play it
+        return unchanged()
+    from whisperslim.ui.compare.html import times_html
+
+    return {shown.times: times_html(timed), shown.heard_as: None}
+
+
+def _timed(
+    context: AppContext, side: HeardSide, choice: SideChoice, recording: str, language: str
+) -> HeardSide:
+    if side.seconds > _LONGEST_AGAIN:
+        slow = f"hearing it again would take {side.seconds:.0f} s more on this machine"
+        return replace(side, untimed=slow)
+    from whisperslim.ui.compare.written import spans_of
+
+    try:
+        heard = context.listening.timed(choice, recording, language)
+    except UsageError as error:
+        return replace(side, untimed=str(error))
+    times = spans_of(side.text, heard.words)
+    lost = "" if times or not side.text.strip() else "heard again, it wrote another text"
+    return replace(side, times=times, untimed=lost)
 
 
 def sides_of(context: AppContext, models: AskedModels) -> tuple[SideChoice, SideChoice]:

@@ -19,9 +19,10 @@ from whisperslim.ui.context.cache import ModelCache
 if TYPE_CHECKING:
     import numpy as np
 
-    from whisperslim.engines.base import Transcriber
+    from whisperslim.engines.base import Transcript
     from whisperslim.engines.comparison import Comparison
     from whisperslim.engines.live.session import LiveSession
+    from whisperslim.engines.windowed import WindowedTranscriber
     from whisperslim.jobs.sizes.predict import Prediction
     from whisperslim.jobs.sizes.replan import Replan
     from whisperslim.ui.context.side_choice import SideChoice
@@ -70,16 +71,18 @@ class Listening:
     Models run in one lane, one after another, so that a preview never disturbs a measurement.
     """
 
-    models: "ModelCache[SideChoice, Transcriber]" = field(
+    models: "ModelCache[SideChoice, WindowedTranscriber]" = field(
         default_factory=lambda: ModelCache(transcriber, capacity=3)
     )
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
     # Names and folders of the models at work for a comparison, each as often as it is.
     _hearing: Counter[str] = field(default_factory=Counter)
+    _at_work: list[str] = field(default_factory=list)  # the recording in the lane
     # Models that have been used here: warming them up again before a comparison would double the
     # wait.
-    _worked: "WeakValueDictionary[int, Transcriber]" = field(default_factory=WeakValueDictionary)
-    _at_work: list[str] = field(default_factory=list)  # the recording in the lane
+    _worked: "WeakValueDictionary[int, WindowedTranscriber]" = field(
+        default_factory=WeakValueDictionary
+    )
 
     def compare(
         self,
@@ -127,6 +130,29 @@ class Listening:
     def in_use(self) -> tuple[str, ...]:
         """Names and folders of the models that a comparison works with now."""
         return tuple(name for name, count in self._hearing.items() if count > 0)
+
+    def heard(self, side: "SideChoice", recording: str, language: str) -> str:
+        """The text of a recording. Raises as `compare` does."""
+        from whisperslim.speech.audio.audio import decode
+
+        audio = decode(recording, max_seconds=MAX_SECONDS)
+        return self.lane.submit(
+            lambda: str(self._model(side).transcribe(audio, language).text)
+        ).result()
+
+    def timed(self, side: "SideChoice", recording: str, language: str) -> "Transcript":
+        """A recording heard once more, with the time of each word.
+
+        Raises `UsageError` from an engine that does not report them, and as `compare` does.
+        """
+        from whisperslim.speech.audio.audio import decode
+
+        audio = decode(recording, max_seconds=MAX_SECONDS)
+
+        def hear() -> "Transcript":
+            return self._model(side).telling_words().transcribe(audio, language)
+
+        return self.lane.submit(hear).result()
 
     def is_here(self, side: "SideChoice") -> bool:
         """Whether a model can be loaded now, without fetching or exporting first."""
@@ -201,7 +227,7 @@ class Listening:
         self._worked.update({id(model): model for model in models})
         return found
 
-    def _model(self, side: "SideChoice") -> "Transcriber":
+    def _model(self, side: "SideChoice") -> "WindowedTranscriber":
         return self.models.get(side, _version(side.path))
 
 
@@ -237,7 +263,7 @@ class Resizing:
         return stored_prediction(run, removed, zeroed)
 
 
-def transcriber(side: "SideChoice") -> "Transcriber":
+def transcriber(side: "SideChoice") -> "WindowedTranscriber":
     """A model ready to transcribe on this machine's processor, in the given engine."""
     load_libraries()
     from whisperslim.engines.opening import open_transcriber
@@ -248,7 +274,7 @@ def transcriber(side: "SideChoice") -> "Transcriber":
     return opened.in_own_script() if side.script == "own" else opened
 
 
-def warm_up(model: "Transcriber", language: str) -> None:
+def warm_up(model: "WindowedTranscriber", language: str) -> None:
     """Run a model on a second of noise: the first pass of all makes filters and buffers."""
     import numpy as np
 

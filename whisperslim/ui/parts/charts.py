@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from plotly import graph_objects as go
+from plotly.subplots import make_subplots
 
 from whisperslim.jobs.run.view import RunView, Series
 from whisperslim.ui.parts.markup import text
@@ -26,8 +27,7 @@ _MODEBAR = [
     "resetScale",
     "toggleSpikelines",
 ]
-# Terms this far apart are easier to read on a logarithmic axis.
-_LOG_RATIO = 50.0
+_FAR_APART = 50.0  # our choice: values further apart cannot be read off one linear axis
 
 
 def figure(height: int) -> go.Figure:
@@ -51,9 +51,17 @@ def figure(height: int) -> go.Figure:
 
 
 def loss_figure(view: RunView) -> go.Figure:
-    """Every loss term over the steps; a later stage continues where the one before ended."""
-    made = figure(320)
-    offsets = _offsets(view.losses)
+    """Every loss term over the steps; a later stage goes on where the one before ended.
+
+    Terms of other magnitudes, such as a penalty of thousands beside a loss of 1, have a panel of
+    their own.
+    """
+    offsets, panels = _offsets(view.losses), _panels(view.losses)
+    rows = max(1, len(set(panels.values())))
+    made = make_subplots(rows=rows, shared_xaxes=True, vertical_spacing=0.08)
+    made.update_layout(figure(320 + 160 * (rows - 1)).layout)
+    made.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
+    made.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
     colors = _colors([name.partition("/")[2] for name in view.losses])
     for name, series in view.losses.items():
         stage, _, term = name.partition("/")
@@ -73,15 +81,22 @@ def loss_figure(view: RunView) -> go.Figure:
                     "width": 2,
                     "dash": _DASHES[list(offsets).index(stage) % len(_DASHES)],
                 },
-            )
+            ),
+            row=panels[term],
+            col=1,
         )
     _mark_stages(made, offsets)
-    made.update_xaxes(title_text="step", rangemode="tozero")
-    logarithmic = _wants_log(view.losses)
-    made.update_yaxes(
-        title_text="loss, log scale" if logarithmic else "loss",
-        type="log" if logarithmic else "linear",
-    )
+    made.update_xaxes(rangemode="tozero")
+    made.update_xaxes(title_text="step", row=rows, col=1)
+    for row in range(1, rows + 1):
+        own = [each for name, each in view.losses.items() if panels[name.partition("/")[2]] == row]
+        logarithmic = _wants_log(own)
+        made.update_yaxes(
+            title_text="log scale" if logarithmic else "loss" if row == 1 else "",
+            type="log" if logarithmic else "linear",
+            row=row,
+            col=1,
+        )
     return made
 
 
@@ -163,15 +178,33 @@ def _colors(names: list[str]) -> dict[str, str]:
 
 def _mark_stages(made: go.Figure, offsets: Mapping[str, int]) -> None:
     for stage, start in list(offsets.items())[1:]:
-        made.add_vline(
-            x=start,
-            line={"color": GREY, "dash": "dot", "width": 1},
-            annotation={"text": text(stage), "font": {"size": 11}},
-        )
+        made.add_vline(x=start, line={"color": GREY, "dash": "dot", "width": 1})
+        # Over the uppermost panel alone.
+        made.add_annotation(
+            x=start, y=1, xref="x", yref="paper", yanchor="bottom", showarrow=False,
+            text=text(stage), font={"size": 11},
+        )  # fmt: skip
 
 
-def _wants_log(losses: Mapping[str, Series]) -> bool:
-    latest = [series.values[-1] for series in losses.values() if series.values]
-    every = [value for series in losses.values() for value in series.values]
+def _panels(losses: Mapping[str, Series]) -> dict[str, int]:
+    """Term -> its panel, counted from 1: terms of like magnitude share one, the smallest first."""
+    sizes: dict[str, float] = {}
+    for name, series in losses.items():
+        largest = max(map(abs, series.values), default=0.0)
+        term = name.partition("/")[2]
+        sizes[term] = max(sizes.get(term, 0.0), largest)
+    found: dict[str, int] = {}
+    panel, least = 0, 0.0
+    for term in sorted(sizes, key=lambda each: sizes[each]):
+        if not panel or (least and sizes[term] > _FAR_APART * least):
+            panel, least = panel + 1, sizes[term]
+        least = least or sizes[term]
+        found[term] = panel
+    return found
+
+
+def _wants_log(panel: Sequence[Series]) -> bool:
+    """Whether what one panel shows moves over magnitudes."""
+    every = [value for series in panel for value in series.values]
     # A logarithmic axis cannot show zero or less.
-    return bool(every) and min(every) > 0 and max(latest) / min(latest) > _LOG_RATIO
+    return bool(every) and min(every) > 0 and max(every) / min(every) > _FAR_APART

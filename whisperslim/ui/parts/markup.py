@@ -4,6 +4,13 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+METER = (
+    '<div class="ws-level"><div class="ws-level-bar" role="meter" aria-label="Microphone level" '
+    'aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><i></i></div>'
+    '<span class="ws-level-word"></span></div>'
+)
+"""Where the page's script draws the level of a microphone."""
+
 
 @dataclass(frozen=True)
 class Cell:

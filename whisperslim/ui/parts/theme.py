@@ -8,7 +8,7 @@ from whisperslim.places import ASSETS
 
 STYLE_SHEET = ASSETS / "app.css"
 COMPARE_SHEET = ASSETS / "compare.css"
-_KEYS = ASSETS / "keys.js"
+_SCRIPTS = tuple(ASSETS / name for name in ("keys.js", "meter.js", "stage.js"))
 
 # File subset -> code points, as in the font's own style sheet.
 _SUBSETS = {
@@ -88,9 +88,9 @@ def theme() -> gr.themes.Base:
 
 
 def page_head() -> str:
-    """The `<head>` additions: fonts as data, so that no file has to be served."""
-    keys = _KEYS.read_text("utf-8")
-    return f"<style>\n{font_faces()}\n</style>\n{_CAPABILITIES}<script>{keys}</script>"
+    """The `<head>` additions: fonts as data, so that no file need be opened to requests."""
+    scripts = "".join(f"<script>{script.read_text('utf-8')}</script>" for script in _SCRIPTS)
+    return f"<style>\n{font_faces()}\n</style>\n{_CAPABILITIES}{scripts}"
 
 
 def font_faces() -> str:

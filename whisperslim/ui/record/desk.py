@@ -4,7 +4,7 @@ So a reloaded page, a second tab and a restarted app all see what has been recor
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from whisperslim.speech.recording.take_check import CheckedTake
 
 FOLDER = "recordings"
+_LANGUAGE = "hi"  # of the sentences supplied, and of what `hear` is asked for
+_UNLIKE = 0.6  # of a prompt's characters wrong; our choice
 _RULE = "Every fifth sentence is kept for the test set."
 
 
@@ -43,12 +45,22 @@ def listen(path: str) -> "CheckedTake":
     return check_take(path)
 
 
+def nobody(path: str) -> str:
+    """Where no model is at hand to hear a recording."""
+    return ""
+
+
 @dataclass(frozen=True)
 class RecordingDesk:
-    """The corpora recorded here, in `root`. `listen` decodes and checks a recording."""
+    """The corpora recorded here, under `root`.
+
+    `listen` decodes and checks a recording; `hear` is what a model hears in it, empty where there
+    is none.
+    """
 
     root: Path
     listen: Callable[[str], "CheckedTake"] = listen
+    hear: Callable[[str], str] = nobody
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def choices(self) -> list[tuple[str, str]]:
@@ -92,6 +104,22 @@ class RecordingDesk:
         with self._lock:
             return session.save(at, heard.samples), heard
 
+    def sounds_like(self, name: object, sentence: object, recording: object) -> str:
+        """What to say when a reading is plainly of another sentence; empty otherwise."""
+        if not isinstance(recording, str) or not recording:
+            return ""
+        try:
+            session, at = self.open(name), whole(sentence)
+            other = other_sentence(session.prompts, at, self.hear(recording))
+        except WhisperSlimError:  # it is saved all the same; only this check is left out
+            return ""
+        if other is None:
+            return ""
+        return (
+            f"Sentence {at + 1} is saved, but the reading sounds like sentence {other + 1}: "
+            f"{session.prompts[other]}"
+        )
+
     def drop(self, name: object, sentence: object) -> None:
         """Delete a sentence's recording."""
         session = self.open(name)
@@ -104,6 +132,31 @@ class RecordingDesk:
         except WhisperSlimError as error:
             return f"{name} · damaged: {error}"[:120]
         return f"{name} · {len(session.takes())} of {len(session.prompts)}"
+
+
+def other_sentence(prompts: Sequence[str], at: int, heard: str) -> int | None:
+    """The number of the prompt that was read in place of prompt `at`; None where that is not plain.
+
+    By the characters of what a model heard, which may be far off: another prompt must be less than
+    half as far away, and this one more than `_UNLIKE` of its length.
+    """
+    # Only now: it brings the normalizer's libraries with it.
+    from whisperslim.speech.scoring.normalizer import for_language
+    from whisperslim.speech.scoring.wer import score
+
+    normalizer = for_language(_LANGUAGE)
+
+    def distance(prompt: str) -> float:
+        return score([prompt], [heard], normalizer).cer if normalizer(prompt).strip() else 1.0
+
+    if not heard.strip():
+        return None
+    mine = distance(prompts[at])
+    if mine <= _UNLIKE:
+        return None
+    others = {place: distance(prompt) for place, prompt in enumerate(prompts) if place != at}
+    nearest = min(others, key=lambda place: others[place], default=None)
+    return nearest if nearest is not None and others[nearest] < mine / 2 else None
 
 
 def whole(sentence: object) -> int:

@@ -13,8 +13,8 @@ from whisperslim.speech.recording.prompts import (
     MOST_PROMPTS,
 )
 from whisperslim.speech.recording.session import RecordingSession
-from whisperslim.ui.context.context import for_people
-from whisperslim.ui.parts.markup import empty, note
+from whisperslim.ui.context.context import for_people, warn
+from whisperslim.ui.parts.markup import METER, empty, note
 from whisperslim.ui.parts.theme import ASSETS
 from whisperslim.ui.parts.updates import Updates, Values, unchanged
 from whisperslim.ui.record import microphone
@@ -51,6 +51,8 @@ _NO_TEST_YET = (
     "Training recordings are filled in. There are none for testing yet: every fifth sentence is "
     "for testing."
 )
+_METER_ON = "() => { window.whisperSlimReading?.start('#reading-level .ws-level'); return []; }"
+_METER_OFF = "() => { window.whisperSlimReading?.stop(); return []; }"
 _SUPPLIED, _OWN = "The supplied Hindi sentences", "My own text file"
 
 
@@ -170,6 +172,7 @@ def _desk_fields(desktop: bool) -> dict[str, Any]:
         editable=False,
         buttons=[],
     )
+    gr.HTML(METER, elem_id="reading-level")
     own = microphone.lay_out("reading") if desktop else None
     state = gr.HTML("", elem_id="take-state")
     with gr.Row(elem_classes=["ws-desk"]):
@@ -254,6 +257,10 @@ def connect_record(
             tabs: gr.update(selected="compress"),
         }
 
+    def listen(name: object, sentence: object, recording: object) -> None:
+        if said := desk.sounds_like(name, sentence, recording):
+            warn(said)
+
     one: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1, **quiet}
     blocks.load(arrive, None, tab.shown(), **quiet)
     tab.corpus.input(show, tab.corpus, tab.shown(), **quiet)
@@ -272,7 +279,10 @@ def connect_record(
         began, ended = microphone.connect(tab.own_microphone, own, blocks, tab.audio)
         starts, ends, given = [*starts, began.success], [*ends, ended.then], [*given, ended.success]
     for event in given:
-        event(save, [*place, tab.audio], [tab.state, *tab.summed()], **one)
+        # It is saved whatever a model makes of it, and nobody has to wait for that.
+        event(save, [*place, tab.audio], [tab.state, *tab.summed()], **one).success(
+            listen, [*place, tab.audio], None, concurrency_id="compute", **quiet
+        )
 
     def rest() -> Updates:
         return dict.fromkeys(tab.moves(), gr.update(interactive=False))
@@ -280,6 +290,9 @@ def connect_record(
     def go_on() -> Updates:
         return dict.fromkeys(tab.moves(), gr.update(interactive=True))
 
+    tab.audio.start_recording(None, None, None, js=_METER_ON)
+    for event in (tab.audio.stop_recording, tab.audio.pause_recording, tab.audio.clear):
+        event(None, None, None, js=_METER_OFF)
     for events, handler in ((starts, rest), (ends, go_on)):
         for event in events:
             event(handler, None, tab.moves(), queue=False, **quiet)

@@ -58,8 +58,17 @@ def replay_html(frames: Sequence[Frame]) -> str:
         f'<input type="range" class="ws-replay-time" min="0" max="{last}" step="1" value="{last}" '
         f'aria-label="Moment of the run" aria-valuetext="{text(moment(frames[-1]))}">'
         f'<select class="ws-replay-shown" aria-label="What is shown">{options}</select></div>'
-        f'<div class="ws-sides">{tables}</div></div>'
+        f'<div class="ws-sides">{tables}</div>{_still(frames)}</div>'
     )
+
+
+def _still(frames: Sequence[Frame]) -> str:
+    """Why nothing moves for a while, where nothing does."""
+    before = [frame for frame in frames if frame.stage != CUT]
+    if len(before) == len(frames) or any(sum(frame.zero.values()) for frame in before):
+        return ""
+    said = "Nothing is zero until the cut: this method ranks what to remove and takes it out then."
+    return f'<p class="ws-small">{text(said)}</p>'
 
 
 def moment(frame: Frame) -> str:
@@ -70,9 +79,9 @@ def moment(frame: Frame) -> str:
 
 
 def percent_words(share: float) -> str:
-    """Empty for 0, so that changes stand out; never "100" for less than all."""
+    """Never "0" for more than nothing, nor "100" for less than all."""
     if share <= 0.0:
-        return ""
+        return "0"
     whole = round(100 * share)
     return "<1" if whole == 0 else ">99" if whole == 100 and share < 1.0 else str(whole)
 

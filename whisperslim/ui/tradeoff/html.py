@@ -48,7 +48,7 @@ def size_tiles(plan: "Replan") -> str:
         _tile("parameters", millions(plan.parameters), millions(plan.dense_parameters)),
         _tile("on disk", megabytes(plan.bytes), megabytes(plan.dense_bytes)),
         _tile("FLOPs", operations(plan.flops), operations(plan.dense_flops)),
-        _tile("removed", millions(plan.removed), "", "cut out"),
+        _tile("removed", millions(plan.removed), "", _removed_words(plan)),
         _tile("zeroed", millions(plan.zeroed), "", "left in place"),
     ]
     return (
@@ -145,6 +145,15 @@ def _predicted(found: "Prediction") -> str:
 def _tile(name: str, value: str, dense: str, below: str = "") -> str:
     under = f"dense {dense}" if dense else below
     return f"<div><span>{name}</span><b>{text(value)}</b><span>{text(under)}</span></div>"
+
+
+def _removed_words(plan: "Replan") -> str:
+    """Of what the share is, and what of it the vocabulary was."""
+    units = f"{percent(plan.plan.removed)} of prunable weights"
+    if not plan.vocabulary:
+        return units
+    cut = millions(plan.removed - plan.vocabulary)
+    return f"{cut}: {units}; {millions(plan.vocabulary)}: vocabulary"
 
 
 def _rows(sweep: Sweep) -> list[list[Cell]]:
