@@ -13,7 +13,7 @@ import typer
 from tests.support.tiny_run import tiny_recipe
 from whisperslim import events
 from whisperslim.commands.runs import work_in_foreground
-from whisperslim.errors import UsageError
+from whisperslim.errors import RecipeError, UsageError
 from whisperslim.events import Event
 from whisperslim.jobs.process import worker
 from whisperslim.jobs.recipe.recipe import from_mapping
@@ -145,6 +145,11 @@ def test_tensorboard_itself_reads_the_figures_back(tmp_path: Path) -> None:
     assert (loss.step, loss.value) == (7, 0.5)
     (wer,) = found.Scalars("evaluate/slim/voices#test/wer")
     assert (wer.step, wer.value) == (0, 0.25)
+
+
+def test_a_recipe_that_somebody_sent_cannot_ask_for_it(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="track"):
+        from_mapping(tiny_recipe(tmp_path, runtime={"track": f"tensorboard:{tmp_path}"}))
 
 
 def test_a_run_in_the_foreground_is_tracked_and_only_when_asked(
