@@ -9,8 +9,10 @@ clips; the recipes, and where each run begins, are below. Scores: benchmarks.eng
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,13 +88,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for step in STEPS:
         _carry_out(step, arguments.data, arguments.runs)
-    for side in ("slim", "dense"):
+    for side, name in (("slim", "whisper-base-hi"), ("dense", "whisper-base-hi-dense")):
         out = arguments.out / side
         if not out.is_dir():
-            run = _newest(f"base-hi-{side}", arguments.runs)
-            _whisperslim(
-                "export", str(run.path), str(out), "--engine", "onnx", "--quantize", "int8"
-            )
+            _export(_newest(f"base-hi-{side}", arguments.runs), name, out)
         print(side, file_sha256(out / EXPORT_FILE))
 
 
@@ -123,6 +122,13 @@ def _carry_out(step: Step, data: Path, runs: Path) -> None:
         for name in (step.begins, step.teacher)
     )
     _whisperslim("compress", *recipe_of(step, data, begins, teacher), "--runs", str(runs))
+
+
+def _export(run: RunDir, name: str, out: Path) -> None:
+    # The record names the model by its folder.
+    with tempfile.TemporaryDirectory() as scratch:
+        model = shutil.copytree(run.slim_path, Path(scratch) / name)
+        _whisperslim("export", str(model), str(out), "--engine", "onnx", "--quantize", "int8")
 
 
 def _newest(name: str, runs: Path) -> RunDir:
