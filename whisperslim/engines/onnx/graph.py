@@ -190,8 +190,28 @@ class OnnxBuilder:
             codes, scales = self._requantized(self._unpacked(name, blocks))
         # One for each: where the runtime makes it unsigned, it gives it a name that must be new.
         center = self._tensor(f"{name}.center", np.array(0, np.int8))
-        inputs = (x, codes, scales, center, *added)
-        return self.node("DynamicQuantizeMatMul", *inputs, domain=CONTRIB)[0]
+        even, sizes = self._evened(x)
+        inputs = (even, codes, scales, center)
+        (result,) = self.node("DynamicQuantizeMatMul", *inputs, domain=CONTRIB)
+        (result,) = self.node("Mul", result, sizes)
+        return self.node("Add", result, *added)[0] if added else result
+
+    def _evened(self, x: str) -> tuple[str, str]:
+        """`x` with the largest value of every position at 1, and what each was divided by.
+
+        The runtime has one scale for all positions of a product. Whisper's states have a few
+        positions many times as large as the others, which would be left with a few steps of 8 bits.
+        """
+
+        def divide() -> str:
+            (absolute,) = self.node("Abs", x)
+            (largest,) = self.node("ReduceMax", absolute, self.numbers(-1), keepdims=1)
+            least = self._tensor("least", np.array(LEAST_SCALE, np.float32))
+            (self._made[sizes],) = self.node("Max", largest, least)
+            return self.node("Div", x, self._made[sizes])[0]
+
+        sizes = f"{x} sizes"
+        return self._once(f"{x} evened", divide), self._made[sizes]
 
     def _unpacked(self, name: str, blocks: Blocks) -> str:
         """The float matrix `(rows, columns)` of 4-bit blocks; constant, so computed on load."""
