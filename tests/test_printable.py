@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.support.light_runs import light_run
+from tests.support.runs.light_runs import light_run
 from whisperslim import cli, events
 from whisperslim.commands import terminal
 from whisperslim.errors import MemoryShortageError, UsageError, shortage_of

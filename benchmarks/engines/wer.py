@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.shared.arguments import parsed, rows_and_sets
 from benchmarks.shared.provenance import provenance, write_result
 from benchmarks.shared.scoring import short
 from whisperslim.jobs.scoring.evaluation import Evaluation, evaluate_model
@@ -21,7 +22,7 @@ from whisperslim.speech.scoring.significance import compare
 
 def main() -> None:
     """Score, compare and store."""
-    arguments = _arguments()
+    arguments = parsed(rows_and_sets(__doc__, "engine_table"))
     torch.set_num_threads(arguments.threads)
     names = dict(row.split("=", 1) for row in arguments.row)
     found = {row: _score(row, model, arguments) for row, model in names.items()}
@@ -67,23 +68,6 @@ def _set_record(name: str, done: Evaluation, baseline: Evaluation) -> dict[str, 
     against = compare(baseline.result.headline, done.result.headline).to_record()
     facts = {key: record[key] for key in kept}
     return {"data": name, **facts, "score": score, "against_baseline": against}
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--row", action="append", required=True, metavar="LABEL=MODEL")
-    parser.add_argument("--baseline", required=True, metavar="LABEL")
-    parser.add_argument("--data", action="append", required=True)
-    parser.add_argument("--language", default="hi")
-    parser.add_argument("--window", default="fit")
-    parser.add_argument("--limit", type=int, default=0, help="clips of each set; 0 is all")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--note", default="")
-    parser.add_argument("--out", default="engine_table", help="name of the result")
-    arguments = parser.parse_args()
-    if arguments.baseline not in [row.split("=", 1)[0] for row in arguments.row]:
-        parser.error(f"the baseline {arguments.baseline!r} is not among the rows")
-    return arguments
 
 
 if __name__ == "__main__":

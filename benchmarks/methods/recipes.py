@@ -12,6 +12,7 @@ import argparse
 
 import torch
 
+from benchmarks.shared.arguments import parsed, rows_and_sets
 from benchmarks.shared.provenance import provenance, write_result
 from benchmarks.shared.scoring import latency, row_record, score, short
 from whisperslim.core.loading import load_model
@@ -46,21 +47,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--row", action="append", required=True, metavar="NAME=MODEL")
-    parser.add_argument("--baseline", required=True, help="row the others are tested against")
-    parser.add_argument("--data", action="append", required=True, metavar="PATH[#SPLIT]")
-    parser.add_argument("--language", default="hi")
-    parser.add_argument("--window", default="fit", choices=("fit", "30s"))
-    parser.add_argument("--limit", type=int, default=0, help="clips of each set; 0 is all")
+    parser = rows_and_sets(__doc__, "recipe_table")
     parser.add_argument("--latency-clips", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", default="recipe_table")
-    parser.add_argument("--note", default="", help="free text stored with the record")
-    arguments = parser.parse_args()
-    if arguments.baseline not in [row.split("=", 1)[0] for row in arguments.row]:
-        parser.error(f"the baseline {arguments.baseline!r} is not among the rows")
-    return arguments
+    return parsed(parser)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
 from tests.browser.test_journey import open_options, tab
-from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_compare import comparison, write_export
 from whisperslim.ui.app.build import launch
 from whisperslim.ui.context.context import AppContext

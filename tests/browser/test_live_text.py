@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import Served, chromium_with_microphone, free_port
 from tests.browser.test_journey import open_options, tab
-from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_compare import comparison, write_export
 from whisperslim.engines.live.session import LiveSession
 from whisperslim.engines.live.text import LiveText

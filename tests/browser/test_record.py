@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served
-from tests.support.fake_runs import make_groups, make_run, write_plan
+from tests.support.runs.fake_runs import make_groups, make_run, write_plan
 from whisperslim import events
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.speech.corpus.dataset import load_items

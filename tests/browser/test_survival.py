@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import chromium_with_microphone, free_port
 from tests.browser.test_journey import tab
-from tests.support.forked import new_run, tiny_values, until
+from tests.support.runs.forked import new_run, tiny_values, until
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
 from tests.browser.test_journey import tab
-from tests.support.fake_runs import finish, make_groups, make_run, write_events, write_plan
-from tests.support.fake_sizes import FakeResizing, make_prediction, make_sweep
+from tests.support.runs.fake_runs import finish, make_groups, make_run, write_events, write_plan
+from tests.support.runs.fake_sizes import FakeResizing, make_prediction, make_sweep
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.curve import write_sweep
 from whisperslim.ui.app.build import launch

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands.test_cli import Done, cli  # noqa: F401
-from tests.support.fake_runs import make_groups, make_run, make_scores
+from tests.support.runs.fake_runs import make_groups, make_run, make_scores
 from tests.support.tiny_run import shared_run
 from whisperslim.core.plan.plan import plan_to_budget
 from whisperslim.errors import PlanError, RunError

@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from tests.support.decoding import greedy, greedy_from_states
+from tests.support.models.decoding import greedy, greedy_from_states
 from tests.support.tiny import END, START, VOCABULARY
 from tests.support.tiny_job import Workshop, make_workshop
 from whisperslim.core.loading import SpeechModel

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.decoding import bounded
+from tests.support.models.decoding import bounded
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import load_model
 from whisperslim.engines.base import EngineSize, Features, Transcriber, Transcript

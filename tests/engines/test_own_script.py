@@ -10,7 +10,7 @@ import torch
 from tests.engines.ctranslate2.tiny_ct2 import exported as exported_ct2
 from tests.engines.onnx.test_engine import exported as exported_onnx
 from tests.engines.onnx.test_engine import opened as opened_onnx
-from tests.support.tiny_tokens import many_tongued_folder
+from tests.support.models.tiny_tokens import many_tongued_folder
 from whisperslim.core.families.whisper.decoder import suppression
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel, load_model

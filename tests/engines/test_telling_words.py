@@ -9,7 +9,7 @@ import torch
 
 from tests.engines.onnx.test_engine import exported, tone
 from tests.engines.onnx.test_export import KEEPS, model_with
-from tests.support.decoding import bounded
+from tests.support.models.decoding import bounded
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import SpeechModel, load_model

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.engines.onnx.test_engine import LONG, exported, opened, tone
-from tests.support.decoding import bounded
+from tests.support.models.decoding import bounded
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.torch_engine import TorchTranscriber

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.decoding import bounded, greedy
+from tests.support.models.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.base import NO_SPEECH, Features

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.methods.method_rows import ROWS, Row, every_row
-from tests.support.decoding import greedy
-from tests.support.engine_shapes import holds
+from tests.support.models.decoding import greedy
+from tests.support.models.engine_shapes import holds
 from tests.support.tiny import D_MODEL
 from tests.support.tiny_job import (
     Workshop,

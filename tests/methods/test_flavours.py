@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.methods.method_rows import ROWS, Row
+from tests.support.models.tiny_ctc import KINDS, headed_folder, samples_folder
 from tests.support.tiny import tiny_corpus
-from tests.support.tiny_ctc import KINDS, headed_folder, samples_folder
 from tests.support.tiny_job import build, quick, steps_of
 from whisperslim.core.families import total_price
 from whisperslim.core.loading import SpeechModel, load_model

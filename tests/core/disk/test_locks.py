@@ -10,18 +10,17 @@ from pathlib import Path
 import pytest
 from filelock import lock_descriptor, unlock_descriptor
 
+from tests.support.holding import held
 from whisperslim.core.disk import locks
 from whisperslim.core.disk.locks import Lock, holder
 
 HOLDER = """
-import sys
 from pathlib import Path
 from whisperslim.core.disk.locks import Lock
 with Lock(Path(sys.argv[1])) as lock:
     assert lock.take()
     lock.sign()
-    print("held", flush=True)
-    sys.stdin.read()
+    hold()
 """
 # Loaded twice, as packages of others bring code of their own for Windows, which is not tried here.
 WITHOUT = """
@@ -53,16 +52,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def other(path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock until it is killed."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout and child.stdout.readline() == "held\n"
-    yield child
-    child.kill()
-    child.communicate()
+    with held(HOLDER, path) as child:
+        yield child
 
 
 @pytest.fixture

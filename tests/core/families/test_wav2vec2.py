@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor
 
-from tests.support.tiny import tiny_corpus
-from tests.support.tiny_ctc import (
+from tests.support.models.tiny_ctc import (
     FFN,
     FIELD,
     HEADS,
@@ -24,6 +23,7 @@ from tests.support.tiny_ctc import (
     D,
     samples_folder,
 )
+from tests.support.tiny import tiny_corpus
 from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, supply, weights
 from tests.support.tiny_run import tiny_recipe
 from whisperslim.core.cost.cost import cost_of

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.support.decoding import greedy
+from tests.support.models.decoding import greedy
 from tests.support.tiny import D_MODEL, FFN, HEADS, LAYERS, VOCABULARY, tiny_model_folder
 from whisperslim.core.families.whisper.ct2_read import dimensions, to_hugging_face
 from whisperslim.core.fetch.ct2_format import Ct2Model, read_model_bin

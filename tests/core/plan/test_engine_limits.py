@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.engine_shapes import holds
+from tests.support.models.engine_shapes import holds
 from tests.support.tiny import tiny_model
 from whisperslim.core.families import UnitGroup, family_of, total_price, unlimited
 from whisperslim.core.plan.plan import PruningPlan, plan_below, plan_to_budget, reachable

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.toy_family import D, ToyFamily, toy_model
+from tests.support.models.toy_family import D, ToyFamily, toy_model
 from whisperslim.core import families
 from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule, keep_everything

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.decoding import greedy
+from tests.support.models.decoding import greedy
 from tests.support.tiny import D_MODEL, END, FFN, HEADS, LAYERS, VOCABULARY
 from tests.support.tiny_job import Workshop, drop_some, logits, make_workshop, one_batch, weights
 from whisperslim.core.families import family_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.toy_family import CHANNELS, HIDDEN, WIDTH, D, ToyFamily, toy_model
+from tests.support.models.toy_family import CHANNELS, HIDDEN, WIDTH, D, ToyFamily, toy_model
 from whisperslim.core import families
 from whisperslim.core.families import Slice, UnitGroup
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule

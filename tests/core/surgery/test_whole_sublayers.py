@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.decoding import greedy
+from tests.support.models.decoding import greedy
 from tests.support.tiny import D_MODEL, FFN, HEADS
 from tests.support.tiny_job import Workshop, logits, make_workshop, one_batch, plain, run, slimmed
 from whisperslim.core.cost.cost import cost_of

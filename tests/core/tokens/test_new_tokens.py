@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from tests.support.models.tiny_tokens import many_tongued_folder
 from tests.support.tiny import WORDS
 from tests.support.tiny_run import tiny_recipe
-from tests.support.tiny_tokens import many_tongued_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import read_record, read_tensors
 from whisperslim.core.tokens.files import read_table

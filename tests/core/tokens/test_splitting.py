@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.models.tiny_tokens import many_tongued_folder
 from tests.support.tiny import WORDS
 from tests.support.tiny_run import tiny_recipe
-from tests.support.tiny_tokens import many_tongued_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import read_tensors
 from whisperslim.core.tokens.files import read_table

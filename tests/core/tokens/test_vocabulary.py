@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 
+from tests.support.models.tiny_tokens import CONTROL, TIMES, many_tongued_folder
 from tests.support.tiny import D_MODEL, tiny_model
 from tests.support.tiny_job import drop_some
-from tests.support.tiny_tokens import CONTROL, TIMES, many_tongued_folder
 from whisperslim.core.cost.cost import cost_of, expected_size
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters, load_slim, read_record, save_slim

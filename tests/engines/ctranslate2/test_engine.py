@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.engines.ctranslate2.tiny_ct2 import Keep, cut_to, exported
-from tests.support.decoding import greedy
+from tests.support.models.decoding import greedy
 from tests.support.tiny import END, START, tiny_model_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.trimming import save_trimmed, vocabulary_for

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from tests.engines.hf.hf_alone import sound
-from tests.support.decoding import greedy
+from tests.support.models.decoding import greedy
 from tests.support.tiny import END, START, tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimFeatureExtractor

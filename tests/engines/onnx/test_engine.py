@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
-from tests.support.decoding import bounded, greedy
+from tests.support.models.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import keep_everything

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.shelf import model_folder
+from tests.support.models.shelf import model_folder
 from whisperslim import offline
 from whisperslim.commands.terminal import downloading
 from whisperslim.errors import SourceError, UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.shelf import export_folder, model_folder, slim_run
+from tests.support.models.shelf import export_folder, model_folder, slim_run
 from whisperslim.core import families
 from whisperslim.jobs.models.inventory import (
     DOWNLOAD,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.light_runs import light_run
-from tests.support.shelf import export_folder, model_folder, slim_run
+from tests.support.models.shelf import export_folder, model_folder, slim_run
+from tests.support.runs.light_runs import light_run
 from whisperslim.core.disk.locks import Lock
 from whisperslim.errors import RunError, SourceError, UsageError
 from whisperslim.jobs.models.inventory import ModelEntry, inventory

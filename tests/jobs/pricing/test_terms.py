@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.sizes.test_replan import HEAD, UNIT
-from tests.support.engine_shapes import holds
+from tests.support.models.engine_shapes import holds
 from tests.support.tiny_run import finished_run, shared_run, tiny_recipe
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel, load_model

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.light_runs import light_run, until
+from tests.support.runs.light_runs import light_run, until
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import background
 from whisperslim.jobs.process.background import Background

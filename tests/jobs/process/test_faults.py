@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.forked import (
+from tests.support.runs.forked import (
     FILLER,
     fork_worker,
     found_events,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.forked import found_events, new_run, tiny_values
-from tests.support.kill_calls import calls_of, figures, fill_at, go_on, kill_at
+from tests.support.runs.forked import found_events, new_run, tiny_values
+from tests.support.runs.kill_calls import calls_of, figures, fill_at, go_on, kill_at
 from tests.support.tiny import tiny_corpus
 from whisperslim import events
 from whisperslim.core.store.score_map import ScoreMap

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kill_queue import (
+from tests.support.runs.kill_queue import (
     NAMES,
     calls_of_a_queue,
     check_ended,

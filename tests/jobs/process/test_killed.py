@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.tiny import tiny_corpus, tiny_model_folder
+from tests.support.runs.forked import tiny_values
 from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs
 
 GIVE_UP_SECONDS = 120.0
@@ -17,21 +17,13 @@ GIVE_UP_SECONDS = 120.0
 
 def recipe_file(folder: Path) -> Path:
     """Enough steps that a kill after the second checkpoint finds the run at work."""
-    values = {
-        "name": "killed",
-        "model": str(tiny_model_folder(folder / "model")),
-        "method": {"name": "sgl"},
-        "target": {"removed": 0.4, "zeroed": 0.1},
-        "data": {
-            "train": [f"{tiny_corpus(folder / 'corpus', clips=12)}#train"],
-            "dev_fraction": 0.2,
-            "hold_out_by": "key",
-        },
-        "augment": {"spec_augment": True, "speed": True},
-        "train": {"steps": 150, "batch_size": 2, "evaluate_every": 0, "checkpoint_every": 10},
-        "recover": {"steps": 5, "batch_size": 2, "evaluate_every": 0},
-        "runtime": {"device": "cpu", "threads": 1},
-    }
+    values = tiny_values(
+        folder,
+        name="killed",
+        augment={"spec_augment": True, "speed": True},
+        train={"steps": 150, "batch_size": 2, "evaluate_every": 0, "checkpoint_every": 10},
+        recover={"steps": 5, "batch_size": 2, "evaluate_every": 0},
+    )
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(values, allow_unicode=True), "utf-8")
     return path

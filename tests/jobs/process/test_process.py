@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.light_runs import light_run
+from tests.support.runs.light_runs import light_run
 from whisperslim import events
 from whisperslim.errors import RunError, TrainingError, shortage_of
 from whisperslim.events import Event

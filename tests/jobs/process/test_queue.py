@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.test_cli import Done, cli  # noqa: F401
-from tests.support.light_runs import light_run, patient_command, until
+from tests.support.runs.light_runs import light_run, patient_command, until
 from whisperslim import events
 from whisperslim.core.disk.locks import Lock
 from whisperslim.errors import RunError

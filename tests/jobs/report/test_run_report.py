@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.support.light_runs import light_run
+from tests.support.runs.light_runs import light_run
 from whisperslim import events
 from whisperslim.errors import RunError
 from whisperslim.jobs.report.report import report, write_report

@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.holding import held
 from whisperslim import events
 from whisperslim.errors import RecipeError, RunError
 from whisperslim.events import Event
@@ -32,19 +32,11 @@ def run(tmp_path: Path, recipe: Recipe) -> RunDir:
 def holder(run: RunDir) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the run until it is killed."""
     code = (
-        "import sys; from pathlib import Path; from whisperslim.jobs.run.folder import RunDir\n"
-        "with RunDir(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()\n"
+        "from pathlib import Path; from whisperslim.jobs.run.folder import RunDir\n"
+        "with RunDir(Path(sys.argv[1])).lock(): hold()\n"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(run.path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout and child.stdout.readline() == "held\n"
-    yield child
-    child.kill()
-    child.communicate()
+    with held(code, run.path) as child:
+        yield child
 
 
 def test_a_new_run_is_named_by_time_and_recipe_and_gives_the_recipe_back(run: RunDir) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.commands.test_cli import Done, cli  # noqa: F401
 from tests.jobs.process.test_faults import mount, small_disk
-from tests.support.fake_runs import make_run
+from tests.support.runs.fake_runs import make_run
 from whisperslim.errors import RunError
 from whisperslim.jobs.pricing.profiles import check_kept, profile_path
 from whisperslim.jobs.run.disk import disk_errors, require_writable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.light_runs import light_run
+from tests.support.runs.light_runs import light_run
 from whisperslim.commands.runs import _record
 from whisperslim.core.disk.untrusted import foreign_part, open_plain
 from whisperslim.errors import RunError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_runs import make_run
+from tests.support.runs.fake_runs import make_run
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.scoring.origin import described, made_from, training_clips

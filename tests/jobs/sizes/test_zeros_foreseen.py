@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.jobs.sizes.test_replan import PRUNABLE
-from tests.support.fake_runs import make_groups, make_run, write_plan
-from tests.support.fake_sizes import FakeResizing
+from tests.support.runs.fake_runs import make_groups, make_run, write_plan
+from tests.support.runs.fake_sizes import FakeResizing
 from tests.support.tiny_run import copy_of, tiny_recipe
 from whisperslim.core.families.base import Slice, UnitSite
 from whisperslim.core.store.checkpoint import read_tensors

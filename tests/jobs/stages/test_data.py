@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.models.tiny_tokens import many_tongued_folder
 from tests.support.tiny import WORDS, tiny_config, write_tone
 from tests.support.tiny_run import finished_run, tiny_recipe
-from tests.support.tiny_tokens import many_tongued_folder
 from whisperslim.core.loading import load_model
 from whisperslim.core.tokens.options import VocabularyOptions
 from whisperslim.core.trimming import save_trimmed, vocabulary_for

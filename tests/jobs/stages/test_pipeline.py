@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiny import tiny_corpus, tiny_model_folder
+from tests.support.tiny_run import tiny_recipe
 from whisperslim.core.loading import load_model
 from whisperslim.events import Evaluated, Event, Finished, Planned, StageFinished, Stopped
 from whisperslim.jobs.recipe.recipe import from_mapping
@@ -16,24 +16,13 @@ from whisperslim.jobs.stages.order import STAGES, work
 @pytest.fixture
 def recipe_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.setenv("WHISPERSLIM_CACHE", str(tmp_path / "cache"))
-    model = tiny_model_folder(tmp_path / "model")
-    corpus = tiny_corpus(tmp_path / "corpus", clips=12)
-    return {
-        "name": "tiny",
-        "model": str(model),
-        "method": {"name": "sgl", "lambda_group_encoder": 5.0, "lambda_group_decoder": 5.0},
-        "target": {"removed": 0.4, "zeroed": 0.2},
-        "data": {
-            "train": [f"{corpus}#train"],
-            "test": [f"{corpus}#test"],
-            "dev_fraction": 0.2,
-            "hold_out_by": "key",
-        },
-        "train": {"steps": 6, "batch_size": 4, "learning_rate": 1e-3, "evaluate_every": 3,
-                  "checkpoint_every": 2, "report_every": 2},
-        "recover": {"steps": 4, "batch_size": 4, "evaluate_every": 4},
-        "runtime": {"device": "cpu"},
-    }  # fmt: skip
+    return tiny_recipe(
+        tmp_path,
+        data={"dev_fraction": 0.2},
+        train={"steps": 6, "evaluate_every": 3, "checkpoint_every": 2, "report_every": 2},
+        recover={"steps": 4, "evaluate_every": 4},
+        export={"dtype": "float16"},
+    )
 
 
 def run_to_end(run: RunDir) -> list[Event]:

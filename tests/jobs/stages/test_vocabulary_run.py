@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.models.tiny_tokens import many_tongued_folder
 from tests.support.tiny import VOCABULARY
 from tests.support.tiny_run import finished_run, tiny_recipe
-from tests.support.tiny_tokens import many_tongued_folder
 from whisperslim.cli import main
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.loading import load_model

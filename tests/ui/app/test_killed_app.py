@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.browser.conftest import free_port
-from tests.support.kill_queue import (
+from tests.support.runs.kill_queue import (
     NAMES,
     check_ended,
     keeper_command,
@@ -18,7 +18,7 @@ from tests.support.kill_queue import (
     quick_command,
     start_all,
 )
-from tests.support.light_runs import until
+from tests.support.runs.light_runs import until
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.process import queue
 from whisperslim.ui.app.build import launch
@@ -26,7 +26,7 @@ from whisperslim.ui.app.build import launch
 APP = """
 import sys
 from pathlib import Path
-from tests.support.kill_queue import keeper_command
+from tests.support.runs.kill_queue import keeper_command
 from whisperslim.jobs.process import child
 from whisperslim.ui.app.build import launch
 child.own_command = keeper_command

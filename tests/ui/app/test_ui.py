@@ -10,8 +10,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from tests.support.fake_app import Acts, fake_app
-from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.app.fake_app import Acts, fake_app
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from whisperslim.errors import DataError, RunError
 from whisperslim.speech.scoring.wer import word_differences
 from whisperslim.ui.app.build import build, first_tab

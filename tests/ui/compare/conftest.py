@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_compare import Listener
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.context.context import AppContext

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_sent_comparisons import DEEP, HUGE, spoilt
 from whisperslim.engines.export.record import PARITY_FILE, ExportRecord, decoder_rules, read_export
 from whisperslim.errors import ExportError

@@ -6,8 +6,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from tests.support.fake_runs import finish, make_run, write_events
-from tests.support.forms import shown
+from tests.support.app.forms import shown
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from whisperslim.errors import RecipeError, UsageError
 from whisperslim.jobs.recipe import trial
 from whisperslim.jobs.recipe.presets import preset_names

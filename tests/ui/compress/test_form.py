@@ -6,8 +6,8 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.support.fake_app import Acts, fake_app
-from tests.support.forms import shown
+from tests.support.app.fake_app import Acts, fake_app
+from tests.support.app.forms import shown
 from whisperslim import methods
 from whisperslim.errors import UsageError
 from whisperslim.fields import FieldSpec

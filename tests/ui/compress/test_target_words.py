@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.support.fake_app import Acts, fake_app
-from tests.support.fake_runs import make_groups, make_run, write_plan
-from tests.support.fake_sizes import FakeResizing, make_sweep
+from tests.support.app.fake_app import Acts, fake_app
+from tests.support.runs.fake_runs import make_groups, make_run, write_plan
+from tests.support.runs.fake_sizes import FakeResizing, make_sweep
 from whisperslim import events
 from whisperslim.core.plan.counting import NOT_OWN, OF_WEIGHTS, Counting
 from whisperslim.core.plan.plan import check_target

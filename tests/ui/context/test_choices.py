@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from whisperslim.jobs.recipe.text import from_yaml
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.derivation import MARKER

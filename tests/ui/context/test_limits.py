@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from tests.support.fake_runs import make_run, write_events
+from tests.support.runs.fake_runs import make_run, write_events
 from whisperslim.errors import UsageError
 from whisperslim.jobs.process import background
 from whisperslim.jobs.run.folder import RunDir, RunStatus

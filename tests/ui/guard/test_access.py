@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from tests.browser.conftest import free_port
-from tests.support.served import serve
+from tests.support.app.served import serve
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.errors import SourceError, UsageError
 from whisperslim.listening.address import check_port, is_loopback

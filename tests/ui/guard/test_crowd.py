@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from tests.browser.conftest import free_port
-from tests.support.light_runs import patient_command, until
-from tests.support.served import log_of_the_app
+from tests.support.app.served import log_of_the_app
+from tests.support.runs.light_runs import patient_command, until
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.process import queue
 from whisperslim.jobs.run.eventlog import read_events

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.fake_runs import make_groups, make_run, write_events, write_plan
+from tests.support.runs.fake_runs import make_groups, make_run, write_events, write_plan
 from whisperslim.errors import AudioError, RunError, UsageError, WhisperSlimError
 from whisperslim.jobs.recipe.recipe import from_mapping, load_recipe, with_values
 from whisperslim.jobs.run.folder import RunDir

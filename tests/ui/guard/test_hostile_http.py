@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.fake_runs import make_run
-from tests.support.served import log_of_the_app, serve
+from tests.support.app.served import log_of_the_app, serve
+from tests.support.runs.fake_runs import make_run
 from tests.ui.guard.test_hostile import NASTY, VALUES
 from whisperslim.ui.guard.access import Access, Login
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.served import served
+from tests.support.app.served import served
 from whisperslim.errors import UsageError
 from whisperslim.ui.guard.access import Access, Login, access
 from whisperslim.ui.guard.logins import KNOWN_COOKIE, LoginLimit

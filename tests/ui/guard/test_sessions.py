@@ -8,8 +8,8 @@ import gradio as gr
 import httpx
 import pytest
 
-from tests.support.fake_runs import make_run
-from tests.support.served import serve
+from tests.support.app.served import serve
+from tests.support.runs.fake_runs import make_run
 
 API = "/gradio_api"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.served import served
+from tests.support.app.served import served
 from whisperslim.ui.guard.access import Login, access
 
 SECRET = "correct horse battery"

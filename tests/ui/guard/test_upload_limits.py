@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.served import served
+from tests.support.app.served import served
 from whisperslim.listening import connections
 from whisperslim.ui.guard import requests, room
 from whisperslim.ui.guard.refusals import RefusedError

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.support.fake_app import Acts, fake_app
-from tests.support.shelf import export_folder, model_folder, slim_run
+from tests.support.app.fake_app import Acts, fake_app
+from tests.support.models.shelf import export_folder, model_folder, slim_run
 from whisperslim import offline
 from whisperslim.engines import registry
 from whisperslim.errors import RunError, SourceError, UsageError, WhisperSlimError

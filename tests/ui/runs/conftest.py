@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from tests.support.fake_app import Acts, fake_app
+from tests.support.app.fake_app import Acts, fake_app
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.runs.tab import RunsTab, lay_out_runs
 

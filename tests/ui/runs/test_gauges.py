@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from tests.support.fake_runs import make_run, write_events
+from tests.support.runs.fake_runs import make_run, write_events
 from whisperslim import events
 from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.view import MOST_GAUGE_POINTS, RunView, fold

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.jobs.scoring.test_run_verdict import SAID, URDU
-from tests.support.fake_runs import finish, make_run, write_events
+from tests.support.runs.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_compare import write_export
 from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.process import background

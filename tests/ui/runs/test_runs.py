@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.support.fake_runs import finish, make_groups, make_run, write_events, write_plan
+from tests.support.runs.fake_runs import finish, make_groups, make_run, write_events, write_plan
 from whisperslim import events
 from whisperslim.core.families.base import prunable_total
 from whisperslim.errors import RunError

@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from tests.support.fake_runs import finish, make_groups, make_run, write_plan
+from tests.support.runs.fake_runs import finish, make_groups, make_run, write_plan
 from whisperslim import events
 from whisperslim.core.cost.report import CostReport, CostRow
 from whisperslim.jobs.report.bytes import ByteStep, WeightsFile, byte_steps, dense_file

@@ -9,8 +9,14 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.support.fake_runs import finish, make_groups, make_run, write_plan
-from tests.support.fake_sizes import FIXED, FakeResizing, make_point, make_prediction, make_sweep
+from tests.support.runs.fake_runs import finish, make_groups, make_run, write_plan
+from tests.support.runs.fake_sizes import (
+    FIXED,
+    FakeResizing,
+    make_point,
+    make_prediction,
+    make_sweep,
+)
 from tests.support.tiny_run import finished_run, plain_run
 from whisperslim.cli import main
 from whisperslim.core.families.base import prunable_total

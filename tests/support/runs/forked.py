@@ -49,7 +49,7 @@ def new_run(runs: Path, values: dict[str, Any]) -> RunDir:
 def fork_worker(run: RunDir, cache: Path, trouble: str = "") -> BaseProcess:
     """A worker at work on the run. `trouble` names what befalls it: a function of this module."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["whisperslim.jobs.stages.order", "tests.support.forked"])
+    context.set_forkserver_preload(["whisperslim.jobs.stages.order", "tests.support.runs.forked"])
     worker = context.Process(target=_work, args=(str(run.path), str(cache), trouble))
     worker.start()
     return worker

@@ -9,8 +9,8 @@ from collections import Counter
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tests.support.kill_calls import GIVE_UP_SECONDS, killing, watch
-from tests.support.light_runs import light_run, until
+from tests.support.runs.kill_calls import GIVE_UP_SECONDS, killing, watch
+from tests.support.runs.light_runs import light_run, until
 from whisperslim.errors import RunError
 from whisperslim.jobs.process import child as process
 from whisperslim.jobs.process import queue
@@ -46,7 +46,7 @@ def quick_command(run: RunDir) -> list[str]:
 _KEEPER = """
 import sys
 from pathlib import Path
-from tests.support.kill_queue import quick_command
+from tests.support.runs.kill_queue import quick_command
 from whisperslim.jobs.process import child, queue
 child.worker_command = quick_command
 queue.keep(Path(sys.argv[-1]))
@@ -113,7 +113,9 @@ def new_place(place: Path) -> Path:
 
 def _begun(place: Path, number: int) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["whisperslim.jobs.stages.order", "tests.support.kill_calls"])
+    context.set_forkserver_preload(
+        ["whisperslim.jobs.stages.order", "tests.support.runs.kill_calls"]
+    )
     worker = context.Process(target=_start_and_keep, args=(str(place), number))
     worker.start()
     return worker

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.forked import GIVE_UP_SECONDS
+from tests.support.runs.forked import GIVE_UP_SECONDS
 from whisperslim.engines.export import parity, parity_child
 from whisperslim.errors import RunError
 from whisperslim.jobs.process.worker import run_worker
@@ -66,7 +66,9 @@ _OF_A_RUN = {"seconds", "model"}  # the model is named by its folder
 
 def _ended(run: RunDir, cache: Path, what: str, number: int, out: Path | None) -> int:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["whisperslim.jobs.stages.order", "tests.support.kill_calls"])
+    context.set_forkserver_preload(
+        ["whisperslim.jobs.stages.order", "tests.support.runs.kill_calls"]
+    )
     worker = context.Process(target=_work, args=(str(run.path), str(cache), what, number, out))
     worker.start()
     worker.join(GIVE_UP_SECONDS)

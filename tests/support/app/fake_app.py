@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.fake_sizes import FakeResizing
+from tests.support.runs.fake_sizes import FakeResizing
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.context.cache import ModelCache
 from whisperslim.ui.context.context import AppContext

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.fake_runs import make_run
+from tests.support.runs.fake_runs import make_run
 from whisperslim.core.families.base import prunable_total
 from whisperslim.core.plan.plan import plan_to_budget
 from whisperslim.core.store.score_map import ScoreMap
