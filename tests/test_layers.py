@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "jobs": {"train", "engines", "methods", "core", "speech", *LEAVES},
     "server": {"listening", "engines", "core", "speech", *LEAVES},
     "ui": {"listening", "jobs", "train", "engines", "methods", "core", "speech", *LEAVES},
-    "runtime": {"engines", "speech"},
+    "runtime": {"engines", "languages", "speech"},
     "api": {"runtime", "jobs", "speech", *LEAVES},
     "commands": {
         "api", "runtime", "server", "ui", "listening", "jobs", "train", "engines", "methods",

@@ -35,6 +35,8 @@ def test_what_cannot_be_heard_is_refused(model: Path) -> None:
     listen = runtime.load(model)
     with pytest.raises(AudioError, match="mono float32"):
         listen.transcribe(np.zeros((2, 16_000), np.float32))
+    sound = np.zeros(16_000, np.float32)
+    assert listen.transcribe(sound, "Hindi").note == listen.transcribe(sound, "hi").note
     with pytest.raises(UsageError, match="no-such"):
         listen.transcribe(np.zeros(16_000, np.float32), "no-such")
     with pytest.raises(UsageError, match="window"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperslim.errors import RunError
+from whisperslim.languages import code_of
 from whisperslim.runtime import Model, Recording, Transcript, load
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def compare(
     """A dense and a slim model on the same recordings, one result each.
 
     Arguments and errors as of `whisperslim.jobs.scoring.compared.compare_models`; a single
-    recording may stand by itself.
+    recording may stand by itself, and the language's English name for its code.
     """
     from whisperslim.jobs.scoring.compared import compare_models
 
@@ -51,7 +52,7 @@ def compare(
         str(slim),
         recordings if several else [recordings],  # type: ignore[arg-type,list-item]
         str(dense) if dense else "",
-        language=language,
+        language=code_of(language),
         window=window,
         reference=reference,
         script=script,
@@ -85,7 +86,7 @@ def evaluate(
         str(model),
         scored_source(data) if split is None else data,
         split,
-        language,
+        code_of(language),
         window,
         limit,
         batch_size,

@@ -15,6 +15,7 @@ from pathlib import Path
 from whisperslim.engines.base import EngineSize, Transcript
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
+from whisperslim.languages import code_of
 from whisperslim.speech.audio.audio import Recording, sound_of
 from whisperslim.speech.audio.window import hearing_window
 
@@ -43,7 +44,7 @@ class Model:
 
         Args:
             recording: See `Recording`.
-            language: Whisper's code of the language spoken.
+            language: Spoken language: Whisper's code, or its English name.
             words: Whether to give the time of each word, which takes a little longer.
 
         Raises:
@@ -51,7 +52,7 @@ class Model:
             UsageError: the model does not know the language, or cannot tell when words were said.
         """
         engine = self.engine.telling_words() if words else self.engine
-        return engine.transcribe(sound_of(recording), language)
+        return engine.transcribe(sound_of(recording), code_of(language))
 
 
 def load(

@@ -79,7 +79,7 @@ def test_each_form_holds_the_text_of_the_engine(server: str) -> None:
 
 
 def test_times_of_words_come_when_they_are_asked_for(server: str) -> None:
-    fields = {"timestamp_granularities[]": ["word", "segment"], "language": "mr"}
+    fields = {"timestamp_granularities[]": ["word", "segment"], "language": "Marathi"}
     found = verbose(server, **fields)
     assert found["language"] == "mr"
     assert [each["word"] for each in found["words"]] == found["text"].split()

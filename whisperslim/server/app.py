@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from whisperslim.engines.base import Transcript
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import AudioError, MemoryShortageError, UsageError
+from whisperslim.languages import code_of
 from whisperslim.listening.address import goes_by, is_own_page
 from whisperslim.server import answers
 from whisperslim.server.asked import Asked, read_asked
@@ -179,7 +180,7 @@ class Service:
     async def _taken(self, request: Request) -> Response:
         asked = await self._read(request)
         lane = self._lane(asked.model)
-        language = asked.language or self.bounds.language
+        language = code_of(asked.language) or self.bounds.language
         listener = _Listener()
         job = Job(
             lambda: self._sound(asked), language, asked.timed, listener.say,
