@@ -294,4 +294,6 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, samples: np.ndarray, sai
 def test_the_session_file_is_plain(tmp_path: Path) -> None:
     create_session(tmp_path, "asha", SENTENCES, " Asha  D ")
     record = json.loads((tmp_path / "asha" / "session.json").read_text("utf-8"))
-    assert record == {"version": 1, "speaker": "Asha D", "prompts": SENTENCES}
+    assert record == {
+        "version": 1, "speaker": "Asha D", "language": "hi", "prompts": SENTENCES,
+    }  # fmt: skip

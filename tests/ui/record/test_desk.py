@@ -46,6 +46,19 @@ def test_own_sentences_come_from_a_file(desk: RecordingDesk, tmp_path: Path) -> 
     assert desk.create("own", "", str(file)).prompts == ("एक", "दो")
 
 
+def test_own_sentences_are_of_their_own_language(desk: RecordingDesk, tmp_path: Path) -> None:
+    file = tmp_path / "own.txt"
+    file.write_text("ஒன்று\n", "utf-8")
+    assert desk.create("tamil", "", str(file), "ta").language == "ta"
+    assert 'lang="ta"' in prompt_html(desk.open("tamil"), 0)
+    assert desk.create("supplied", "", None, "ta").language == "hi", "those are Hindi"
+    with pytest.raises(UsageError, match="does not know the language"):
+        desk.create("other", "", str(file), "klingon")
+    session = tmp_path / "recordings" / "tamil" / "session.json"
+    session.write_text(session.read_text("utf-8").replace('"language": "ta",', ""), "utf-8")
+    assert desk.open("tamil").language == "hi", "as corpora were before it was written down"
+
+
 def test_recorded_sentences_are_a_source_that_compress_takes(desk: RecordingDesk) -> None:
     session = desk.create("own", "", None)
     with pytest.raises(UsageError, match="nothing is recorded"):

@@ -20,8 +20,10 @@ import numpy as np
 import soundfile
 
 from whisperslim.errors import DataError, UsageError
+from whisperslim.languages import language_code
 from whisperslim.speech.recording.prompts import check_prompts
 
+LANGUAGE = "hi"  # of the sentences that come with the project
 RATE = 16_000  # Hz: what Whisper listens to; `speech.audio.audio` decodes to it
 # Our choice: enough to see whether training helped, few enough to leave most for training.
 HELD_OUT_EVERY = 5
@@ -50,6 +52,7 @@ class RecordingSession:
     folder: Path
     prompts: tuple[str, ...]
     speaker: str
+    language: str = LANGUAGE
 
     @property
     def name(self) -> str:
@@ -166,15 +169,18 @@ def split_of(sentence: int) -> str:
 
 
 def create_session(
-    root: Path, name: str, prompts: Sequence[str], speaker: str = ""
+    root: Path, name: str, prompts: Sequence[str], speaker: str = "", language: str = LANGUAGE
 ) -> RecordingSession:
     """Begin a corpus in a new folder under `root`.
 
-    Raises `UsageError` when the name, the speaker or a sentence will not do or the name is taken,
+    Raises `UsageError` when the name, speaker, language or a sentence will not do or it is taken,
     `DataError` when nothing can be written there.
     """
     folder = root / checked_name(name)
-    record = {"version": 1, "speaker": _speaker(speaker), "prompts": check_prompts(prompts)}
+    record = {
+        "version": 1, "speaker": _speaker(speaker), "language": language_code(language),
+        "prompts": check_prompts(prompts),
+    }  # fmt: skip
     if folder.is_symlink() or (folder.exists() and any(folder.iterdir())):
         raise UsageError(f"there is a corpus {name!r} already: choose it, or give another name")
     _check_room(root)
@@ -194,9 +200,10 @@ def open_session(root: Path, name: str) -> RecordingSession:
     try:
         record = json.loads(file.read_text("utf-8"))
         prompts, speaker = check_prompts(record["prompts"]), _speaker(record["speaker"])
+        language = language_code(record.get("language", LANGUAGE))  # earlier ones have none
     except (OSError, ValueError, LookupError, TypeError, UsageError) as error:
         raise DataError(f"{file} is damaged ({error}); restore it from a copy") from error
-    session = RecordingSession(folder, tuple(prompts), speaker)
+    session = RecordingSession(folder, tuple(prompts), speaker, language)
     if session.manifest.is_file() or session.takes():
         session.write_manifest()
     return session

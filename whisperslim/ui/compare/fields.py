@@ -8,8 +8,10 @@ import gradio as gr
 from gradio.blocks import Block
 
 from whisperslim.engines import registry
+from whisperslim.languages import choices
 from whisperslim.ui.compare import live_text
 from whisperslim.ui.compare.folder_panel import BatchFields, lay_out_panel
+from whisperslim.ui.compare.languages import INFO
 from whisperslim.ui.context import saved_file
 from whisperslim.ui.context.choices import dense_words
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
@@ -104,7 +106,7 @@ class CompareTab:
     live: gr.Checkbox
     clip: gr.Dropdown
     reference: gr.Textbox
-    language: gr.Textbox
+    language: gr.Dropdown
     dense: gr.Dropdown
     slim: gr.Dropdown
     dense_engine: gr.Dropdown
@@ -269,7 +271,7 @@ def _dense_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
     return model, engine, window
 
 
-def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
+def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
     with gr.Row():
         model = gr.Dropdown(
             [],
@@ -287,11 +289,12 @@ def _slim_fields() -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox]:
             elem_id="slim-engine",
             **_ENGINE_FIELD,
         )
-        language = gr.Textbox(
-            "hi",
+        language = gr.Dropdown(
+            choices(),
+            value="hi",
             label="Language",
-            info="Whisper's code.",
-            max_lines=1,
+            info=INFO,
+            allow_custom_value=True,
             min_width=140,
             scale=2,
             elem_id="language",

@@ -13,6 +13,7 @@ import gradio as gr
 
 from whisperslim.engines import registry
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
+from whisperslim.languages import language_code
 from whisperslim.ui.compare import folder_panel, results
 from whisperslim.ui.compare.fields import (
     LONGEST_REFERENCE,
@@ -24,6 +25,7 @@ from whisperslim.ui.compare.fields import (
 )
 from whisperslim.ui.compare.folder import BatchCompare, check_source, clips_of
 from whisperslim.ui.compare.history import History
+from whisperslim.ui.compare.languages import offer_update, typed_update
 from whisperslim.ui.compare.record import ROLES, Compared, HeardSide, compared_from
 from whisperslim.ui.context.choices import dense_choices, dense_of, slim_names
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext, for_people
@@ -147,6 +149,18 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
         [tab.engine_note, tab.third],
         **again,
     )
+
+    def offer_languages(dense: object, slim: object, language: object) -> Any:
+        return offer_update(context, dense, slim, language)
+
+    def take_language(dense: object, slim: object, language: object) -> Any:
+        return typed_update(context, dense, slim, language)
+
+    spoken = [tab.dense, tab.slim, tab.language]
+    # After the lists as well: a change on a page that nobody looks at may not be reported.
+    models_chosen = [*opened, tab.dense.change, tab.slim.change]
+    gr.on(models_chosen, offer_languages, spoken, tab.language, **again)
+    tab.language.input(take_language, spoken, tab.language, **again)
 
     live = [getattr(tab, name) for name in _LIVE]
     tab.audio.start_recording(None, live, None, js=_START)
@@ -405,8 +419,7 @@ def dense_note(key: object) -> list[str]:
 
 
 def spoken_language(language: object) -> str:
-    """The code typed. Raises `UsageError` for anything that cannot be one."""
-    code = str(language).strip().lower()
-    if not code.isascii() or not code.isalpha() or len(code) > 3:
-        raise UsageError(f"{language!r} is not a language code; Hindi is hi")
-    return code
+    """The code of the language chosen. Raises `UsageError` for what can be none."""
+    if not language:
+        raise UsageError("no language is chosen; choose one that both models know")
+    return language_code(language)

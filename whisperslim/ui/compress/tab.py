@@ -9,7 +9,10 @@ from gradio.blocks import Block
 
 from whisperslim.core.plan.counting import NOT_OWN, OF_WEIGHTS, Counting
 from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
+from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.languages import choices
+from whisperslim.scripts import LANGUAGES
 from whisperslim.ui.compress.check import Marked, marked_now, recipe_of
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
 from whisperslim.ui.compress.form import RecipeForm, lay_out
@@ -93,6 +96,13 @@ def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -
         show_progress="hidden",
         queue=False,
     )
+    form.component("model").change(
+        lambda model: gr.update(choices=choices(_known(context, model))),
+        form.component("model"),
+        form.component("language"),
+        api_visibility="private",
+        show_progress="hidden",
+    )
     # Sliders fire while they are dragged; only the latest position needs an answer.
     gr.on(
         [blocks.load, *(field.component.change for field in said)],
@@ -104,6 +114,15 @@ def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -
         concurrency_id="forecast",
         api_visibility="private",
     )
+
+
+def _known(context: AppContext, model: object) -> tuple[str, ...]:
+    """Codes that the model of the form knows; all there are while it says none."""
+    try:
+        place = str(context.admit(model, "model")) if is_path(str(model)) else str(model)
+        return languages_of_model(place) or LANGUAGES
+    except WhisperSlimError:  # the check beside the field says what is wrong
+        return LANGUAGES
 
 
 def forecast_of(context: AppContext, values: Mapping[str, Any]) -> str:

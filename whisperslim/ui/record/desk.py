@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whisperslim.errors import AudioError, DataError, UsageError, WhisperSlimError
+from whisperslim.languages import language_code
 from whisperslim.speech.recording.prompts import read_prompts
 from whisperslim.speech.recording.session import (
+    LANGUAGE,
     RATE,
     RecordingSession,
     Take,
@@ -67,9 +69,13 @@ class RecordingDesk:
         """(label, name) of every corpus, the last used first; damaged ones are marked."""
         return [(self._label(name), name) for name in session_names(self.root)]
 
-    def create(self, name: object, speaker: object, file: object) -> RecordingSession:
+    def create(
+        self, name: object, speaker: object, file: object, language: object = LANGUAGE
+    ) -> RecordingSession:
         """Start a corpus with the sentences of a text file, or with the supplied ones when it is
         None.
+
+        The supplied ones are Hindi, whatever the `language`.
         """
         prompts = list(demo_clips().values())
         if file is not None:
@@ -78,7 +84,8 @@ class RecordingDesk:
             prompts = read_prompts(Path(file))
         with self._lock:
             wanted = checked_name(str(name).strip())
-            return create_session(self.root, wanted, prompts, str(speaker or ""))
+            spoken = LANGUAGE if file is None else language_code(language)
+            return create_session(self.root, wanted, prompts, str(speaker or ""), spoken)
 
     def open(self, name: object) -> RecordingSession:
         """A corpus by name. Raises `UsageError` or `DataError`."""
@@ -175,9 +182,10 @@ def prompt_html(session: RecordingSession, sentence: int) -> str:
     """The sentence to read, large."""
     where = f"Sentence {sentence + 1} of {len(session.prompts)}"
     kept_for = "for the test set" if split_of(sentence) == "test" else "for training"
+    said = f'lang="{text(session.language)}">{text(session.prompts[sentence])}'
     return (
         f'<div class="ws-card ws-prompt"><p class="ws-small ws-flat">{where}, {kept_for}. Read '
-        f'aloud:</p><p class="ws-prompt-text" lang="hi">{text(session.prompts[sentence])}</p></div>'
+        f'aloud:</p><p class="ws-prompt-text" {said}</p></div>'
     )
 
 

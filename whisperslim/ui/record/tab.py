@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
+from whisperslim.languages import choices
 from whisperslim.speech.recording.prompts import (
     LONGEST_TAKE_SECONDS,
     MOST_CHARACTERS,
     MOST_PROMPTS,
 )
-from whisperslim.speech.recording.session import RecordingSession
+from whisperslim.speech.recording.session import LANGUAGE, RecordingSession
 from whisperslim.ui.context.context import for_people, warn
 from whisperslim.ui.parts.markup import METER, empty, note
 from whisperslim.ui.parts.theme import ASSETS
@@ -33,7 +34,7 @@ from whisperslim.ui.record.desk import (
 from whisperslim.ui.record.microphone import ComputerMicrophone, MicrophoneFields
 
 STYLE_SHEET = ASSETS / "record.css"
-FILLED = ("data.train", "data.test", "data.hold_out_by")
+FILLED = ("data.train", "data.test", "data.hold_out_by", "language")
 """The recipe's fields that "Use it" fills."""
 
 _NOTHING = empty(
@@ -67,6 +68,7 @@ class RecordTab:
     name: gr.Textbox
     speaker: gr.Textbox
     which: gr.Radio
+    language: gr.Dropdown
     file: gr.File
     begin: gr.Button
     nothing: gr.HTML
@@ -157,8 +159,19 @@ def _new_fields() -> dict[str, Any]:
         height=130,
         elem_id="corpus-file",
     )
+    language = gr.Dropdown(
+        choices(),
+        value=LANGUAGE,
+        label="Language",
+        info="Of your sentences.",
+        visible=False,
+        elem_id="corpus-language",
+    )
     begin = gr.Button("Begin", variant="primary", elem_id="corpus-begin")
-    return {"name": name, "speaker": speaker, "which": which, "file": file, "begin": begin}
+    return {
+        "name": name, "speaker": speaker, "which": which, "file": file, "language": language,
+        "begin": begin,
+    }  # fmt: skip
 
 
 def _desk_fields(desktop: bool) -> dict[str, Any]:
@@ -213,7 +226,8 @@ def connect_record(
         own, file = values[tab.which] == _OWN, values[tab.file]
         if own and file is None:
             raise no_file()
-        made = desk.create(values[tab.name], values[tab.speaker], file if own else None)
+        text = file if own else None
+        made = desk.create(values[tab.name], values[tab.speaker], text, values[tab.language])
         return {**shown(tab, desk, made.name), tab.name: ""}
 
     def go(by: int) -> Callable[[object, object], Updates]:
@@ -247,13 +261,15 @@ def connect_record(
 
     @for_people
     def use(name: object) -> Updates:
-        train, test = sources(desk.open(name))
+        session = desk.open(name)
+        train, test = sources(session)
         gr.Info(_FILLED_IN if test else _NO_TEST_YET, title="Compress")
         return {
             filled["data.train"]: train,
             filled["data.test"]: test,
             # One speaker reads everything, so the dev set cannot be held out by speaker.
             filled["data.hold_out_by"]: "text",
+            filled["language"]: session.language,
             tabs: gr.update(selected="compress"),
         }
 
@@ -264,8 +280,13 @@ def connect_record(
     one: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1, **quiet}
     blocks.load(arrive, None, tab.shown(), **quiet)
     tab.corpus.input(show, tab.corpus, tab.shown(), **quiet)
-    tab.which.input(lambda w: gr.update(visible=w == _OWN), tab.which, tab.file, **quiet)
-    asked: set[Block] = {tab.name, tab.speaker, tab.which, tab.file}
+    own_parts: list[Block] = [tab.file, tab.language]
+
+    def offer_own(which: str) -> Updates:
+        return dict.fromkeys(own_parts, gr.update(visible=which == _OWN))
+
+    tab.which.input(offer_own, tab.which, own_parts, **quiet)
+    asked: set[Block] = {tab.name, tab.speaker, tab.which, tab.file, tab.language}
     tab.begin.click(begin, asked, [*tab.shown(), tab.name], **one)
     tab.previous.click(go(-1), place, tab.sentence_shown(), **one)
     tab.following.click(go(1), place, tab.sentence_shown(), **one)
