@@ -36,7 +36,22 @@ class BoxedModel:
         return ASSETS / "models" / self.folder
 
 
-BOXED: tuple[BoxedModel, ...] = ()
+BOXED = (
+    BoxedModel(
+        "whisperslim/base-hi",
+        "whisper-base-hi/slim",
+        "a8ed95ab29c725dc4e932eeae0f9ee68a38bd85983278914a9b51e986a606f86",
+        "whisperslim/base-hi-dense",
+        "Whisper-base for Hindi, half of its prunable weights removed, int8",
+    ),
+    BoxedModel(
+        "whisperslim/base-hi-dense",
+        "whisper-base-hi/dense",
+        "067e8a90d96e5d03f72539619672eb124fd82ba40966a701eb65e0bcf305664e",
+        "",
+        "Whisper-base tuned for Hindi, dense, int8",
+    ),
+)
 
 
 def find_boxed(model: str) -> BoxedModel | None:

@@ -28,7 +28,11 @@ from benchmarks.tables.parts import MEGA, sets, spread, table, where
 from benchmarks.tables.systems import ablation, headline, side_by_side
 
 _ROOT = Path(__file__).parents[2]
-PAGES = (_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md")))
+PAGES = (
+    _ROOT / "README.md",
+    *sorted((_ROOT / "docs").glob("*.md")),
+    *sorted((_ROOT / "assets" / "models").glob("*/README.md")),
+)
 # Tables that are made of another's record.
 _MADE_OF = {"headline": "side_by_side"}
 
@@ -205,6 +209,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "side_by_side": side_by_side,
     "ablation": ablation,
     "engine_table": engine_table,
+    "boxed_model": engine_table,
     "training_step": _training_step,
     "training_memory": _training_memory,
     "quick_preset": _quick_preset,

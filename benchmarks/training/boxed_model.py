@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from whisperslim.core.disk.storage import file_sha256
-from whisperslim.engines.export.record import EXPORT_FILE
+from whisperslim.engines.export.record import EXPORT_FILE, read_export
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 
 _ALWAYS = {
@@ -129,6 +129,8 @@ def _export(run: RunDir, name: str, out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = shutil.copytree(run.slim_path, Path(scratch) / name)
         _whisperslim("export", str(model), str(out), "--engine", "onnx", "--quantize", "int8")
+    # It is pinned by its hash; a seal of one computer says nothing on another.
+    replace(read_export(out), seal="").write(out)
 
 
 def _newest(name: str, runs: Path) -> RunDir:
