@@ -82,7 +82,7 @@ def test_a_port_in_use_is_reported_in_a_sentence(tmp_path: Path, app: bool) -> N
         _, said = started.communicate(timeout=240)
     assert started.returncode == 2
     assert said.strip() == (
-        f"error: port {taken} is in use; if the app is not open already, name another with --port N"
+        f"error: port {taken} is in use; is the app open already? Else name another with --port N"
     )
     assert list((tmp_path / "temporary").iterdir()) == []
 

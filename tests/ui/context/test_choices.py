@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.runs.fake_runs import finish, make_run, write_events
+from whisperslim import boxed
 from whisperslim.jobs.recipe.text import from_yaml
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.derivation import MARKER
@@ -40,7 +41,10 @@ def test_a_run_of_its_own_is_offered_before_a_newer_resized_one(app: AppContext)
     assert slim_choices(app) == [newer.name, older.name, resized.name]
 
 
-def test_the_dense_model_tuned_for_a_run_is_offered_once(app: AppContext) -> None:
+def test_the_dense_model_tuned_for_a_run_is_offered_once(
+    app: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxed, "BOXED", ())
     run = made(app, "tuned", 1)
     made(app, "tuned-50pct", 2, resized=True)
     offered = dense_choices(app)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from whisperslim.boxed import BOXED
+from whisperslim import boxed
 from whisperslim.core.disk.untrusted import read_json, typed
 from whisperslim.core.disk.weight_files import read_head, weight_files
 from whisperslim.core.fetch.model_folder import RECORD, open_fetched
@@ -111,7 +111,7 @@ def downloads(runs: Path) -> Iterator[ModelEntry]:
 
 def boxed_models(runs: Path) -> Iterator[ModelEntry]:
     """Models that come with the project, where their files are here."""
-    for each in BOXED:
+    for each in boxed.BOXED:
         if each.path.is_dir():
             entry = _read(ModelEntry(each.name, BUILT_IN, each.path), _export)
             yield replace(entry, made_from=each.made_from or entry.made_from)
