@@ -40,7 +40,7 @@ def test_a_slim_model_is_listed_with_what_its_run_knows(tmp_path: Path, cache: P
         run.name, SLIM, run.slim_path, on_disk,
     )  # fmt: skip
     assert (entry.engine, entry.precision, entry.languages) == ("torch", "fp16", ("hi",))
-    assert entry.made_from == "openai/whisper-base, as it comes"
+    assert entry.made_from == "openai/whisper-base, untuned"
     assert entry.scores == (SetScore("corpus#test", 12, "hindi-1", 0.25),), "the last normalizer"
     assert entry.problem == "" and entry.run == run.name
     assert json.loads(json.dumps(entry.to_record()))["path"] == str(run.slim_path)
