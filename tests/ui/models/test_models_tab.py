@@ -74,7 +74,7 @@ def test_a_row_has_the_facts_and_a_card_all_of_them(app: AppContext) -> None:
     for fact in (RUN, "slim model", "MB", "PyTorch fp16", "Hindi (hi)", "WER 25.0 %"):
         assert fact in line, fact
     card = model_card(slim)
-    for fact in ("25.0 % on corpus#test", "n = 12", "hindi-1", "openai/whisper-base, as it comes"):
+    for fact in ("25.0 % on corpus#test", "n = 12", "hindi-1", "openai/whisper-base, untuned"):
         assert fact in card, fact
     assert "ONNX Runtime int8" in model_card(export) and "not scored" in model_card(export)
 

@@ -18,7 +18,7 @@ def delete_run(run: RunDir) -> None:
     logs = (run.path / "background").glob("*.log")
     busy = [log.stem for log in logs if background.look(run, log.stem).running]
     if busy:
-        raise RunError(f"a {busy[0]} of {run.name} is running; wait until it has ended")
+        raise RunError(f"{busy[0]} of {run.name} is running; wait until it has ended")
     # Renamed to what is not a run's name, so that nothing uses a half-deleted run.
     gone = run.path.with_name(f".deleted-{run.name}")
     try:
