@@ -66,7 +66,7 @@ def test_a_run_s_own_rule_holds_for_its_models(runs: Path, monkeypatch: pytest.M
         (run / "background").mkdir()
         (run / "background" / "export.log").write_text("$ whisperslim export\n")
         for entry in (slim, export):
-            with pytest.raises(RunError, match="at work"):
+            with pytest.raises(RunError, match="is running"):
                 delete_model(entry, runs)
     assert len(left(runs)) == 3
 

@@ -68,6 +68,6 @@ def _delete_export(entry: ModelEntry, runs: Path) -> None:
             return
         run = RunDir(runs / entry.run)
         if background.look(run, _EXPORTING).running:
-            raise RunError(f"an export of {run.name} is at work; wait for its end")
+            raise RunError(f"an export of {run.name} is running; wait until it has ended")
         with run.lock():
             remove_whole(entry.path)
