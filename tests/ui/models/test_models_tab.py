@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.app.fake_app import Acts, fake_app
 from tests.support.models.shelf import export_folder, model_folder, slim_run
-from whisperslim import offline
+from whisperslim import boxed, offline
 from whisperslim.engines import registry
 from whisperslim.errors import RunError, SourceError, UsageError, WhisperSlimError
 from whisperslim.jobs.models.fetching import FETCH, Fetching
@@ -33,6 +33,7 @@ RUN = "20260101-000000-a"
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppContext:
     """A run with an export, and a fetched model beside the one that is always offered."""
     monkeypatch.setenv("WHISPERSLIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(boxed, "BOXED", ())
     run = slim_run(tmp_path / "runs", RUN)
     export_folder(run.path / "export" / "onnx-int8", run.name)
     model_folder(tmp_path / "cache" / "models" / "someone--whisper-tiny")
