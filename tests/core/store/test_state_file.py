@@ -59,6 +59,25 @@ def test_a_tensor_larger_than_what_is_stored_is_refused(
         read_state(path, WEIGHTS, "cpu")
 
 
+def test_what_is_held_many_times_is_looked_at_once(tmp_path: Path) -> None:
+    value: Any = [torch.zeros(1).expand(1 << 40)]
+    for _ in range(60):
+        value = [value] * 10  # 10**60 ways to the tensor
+    path = write(tmp_path / "state.pt", {"a": value})
+    assert path.stat().st_size < 10_000
+    with pytest.raises(CheckpointError, match="not stored one by one"):
+        read_state(path, WEIGHTS, "cpu")
+
+
+def test_lists_without_number_are_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "state.pt", {"a": [[] for _ in range(6_000_000)]})
+    monkeypatch.setattr(state_file.torch, "load", lambda *_, **__: pytest.fail("it was opened"))
+    with pytest.raises(CheckpointError, match="beside its tensors"):
+        read_state(path, WEIGHTS, "cpu")
+
+
 def test_a_file_out_of_proportion_to_the_weights_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """Nested states on disk, as `torch.save` writes them: read without running code, and within bounds.
 
-A few bytes can claim to be gigabytes: an entry packed by compression, or a tensor whose elements
-are all the same one. Neither is in what we write.
+A few bytes can claim to be gigabytes: an entry packed by compression, a tensor whose elements are
+all the same one, or a list that holds another many times, which holds another many times. None of
+it is in what we write.
 """
 
 import pickle
@@ -17,6 +18,9 @@ from whisperslim.errors import CheckpointError, shortage_of
 _MOST_PER_WEIGHTS = 16
 """Bytes of a state for each byte of weights: the optimizer's two moments, an average, masks."""
 _ALWAYS = 64_000_000
+# Our choice. All but the tensors' numbers: in ours, some 100 bytes for each tensor, and counts.
+# Each byte can be a list of 64 in memory.
+_PICKLED, _MOST_PICKLED = "/data.pkl", 16_000_000
 _FAULTS = (
     OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError,
     pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError, ArithmeticError,
@@ -58,17 +62,19 @@ def _check_file(path: Path, most: int) -> None:
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size:
                 raise ValueError(f"its part {entry.filename!r} is packed, or longer than the file")
+            if entry.filename.endswith(_PICKLED) and entry.file_size > _MOST_PICKLED:
+                raise ValueError(f"beside its tensors it has over {_MOST_PICKLED} bytes")
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _tensors(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _tensors(each)
+def _tensors(state: Any) -> Iterator[torch.Tensor]:
+    left, seen = [state], set[int]()
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))  # what is held many times is looked at once
+            left.extend(value.values() if isinstance(value, Mapping) else value)
 
 
 def _check_tensor(tensor: torch.Tensor) -> None:
