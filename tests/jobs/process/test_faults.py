@@ -131,6 +131,17 @@ def test_files_that_may_not_grow_are_reported(ground: Ground, tmp_path: Path) ->
     assert_goes_on_to_the_same_end(run, ground)
 
 
+def test_no_memory_in_training_is_reported_and_goes_on_later(
+    ground: Ground, tmp_path: Path
+) -> None:
+    run = new_run(tmp_path, ground.values)
+    assert work_to_end(run, ground.cache, "no memory") == 1
+    last = found_events(run)[-1]
+    assert isinstance(last, events.Failed) and last.stage == "tune"
+    assert "there is not enough memory" in last.error and "batch_size" in last.error
+    assert_goes_on_to_the_same_end(run, ground)
+
+
 def test_a_disk_too_small_for_the_run_is_reported_before_it_begins(
     ground: Ground, tmp_path: Path
 ) -> None:

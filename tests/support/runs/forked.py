@@ -9,6 +9,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim import events
 from whisperslim.events import Event
@@ -82,7 +84,8 @@ def _work(path: str, cache: str, trouble: str) -> None:
     os.environ["WHISPERSLIM_CACHE"] = cache
     run = RunDir(Path(path))
     befalls = {"": lambda event: None, "low": _low(run), "full": _full(run),
-               "small files": _small_files(run), "clock": _clock()}  # fmt: skip
+               "small files": _small_files(run), "clock": _clock(),
+               "no memory": _no_memory()}  # fmt: skip
     raise SystemExit(run_worker(run, [befalls[trouble]]))
 
 
@@ -113,6 +116,16 @@ def _small_files(run: RunDir) -> Callable[[Event], None]:
         if isinstance(event, events.StepDone) and event.step == 8:
             most = run.events_path.stat().st_size + 20_000
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    return befall
+
+
+def _no_memory() -> Callable[[Event], None]:
+    """At step 8 torch asks for more than any machine has, and is refused."""
+
+    def befall(event: Event) -> None:
+        if isinstance(event, events.StepDone) and event.step == 8:
+            torch.empty(1 << 50)
 
     return befall
 
