@@ -12,7 +12,12 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from tests.support.holding import held
 from whisperslim.core.disk import locks
-from whisperslim.core.disk.locks import Lock, holder
+from whisperslim.core.disk.locks import (
+    Lock,
+    holder,
+    is_locked_for_child,
+    lock_for_child,
+)
 
 HOLDER = """
 from pathlib import Path
@@ -199,3 +204,20 @@ def test_no_link_or_pipe_is_a_lock(path: Path, other: subprocess.Popen[str]) -> 
 def test_what_locks_files_is_loaded_without_what_windows_lacks() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there nothing is locked for a child")
+def test_a_file_given_to_a_child_is_locked_as_long_as_that_lives(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    assert not is_locked_for_child(path)
+    with path.open("ab") as file:
+        assert lock_for_child(file)
+        command = [sys.executable, "-c", "input()"]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)
+    assert is_locked_for_child(path)
+    with path.open("ab") as another:
+        assert not lock_for_child(another, 0)
+    child.communicate(b"\n", 60)
+    assert not is_locked_for_child(path)
+    with path.open("ab") as another:
+        assert lock_for_child(another, 0)

@@ -105,7 +105,7 @@ def is_locked_for_child(path: Path) -> bool:
         return False
     try:
         with _opened_to_look(path) as file:
-            return not _taken(file, 0)
+            return not _taken(file, _LOOKING_SECONDS)  # somebody else may be looking just now
     except (OSError, ValueError):
         return False
 
