@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from whisperslim.jobs.models.inventory import ModelEntry
     from whisperslim.jobs.scoring.compared import Compared
 
-MODEL_HELP = "Model: a hub id, a local folder, or a run's slim folder."
+MODEL_HELP = (
+    "Model: a hub id, a local folder, a run's slim folder, or one that comes with the project: "
+    "whisperslim/base-hi."
+)
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
 
 
