@@ -1,13 +1,17 @@
 """What is refused before a run begins, at the field that it is about."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.support.app.fake_app import Acts, fake_app
 from tests.support.tiny import tiny_model_folder
 from whisperslim.errors import RecipeError
 from whisperslim.jobs.recipe.paths import with_absolute_paths
 from whisperslim.jobs.recipe.recipe import Recipe, from_mapping, load_recipe, with_values
+from whisperslim.ui.compress.check import check_places
+from whisperslim.ui.guard.folders import Folders
 
 
 def refused(recipe: Recipe) -> dict[str, str]:
@@ -48,6 +52,24 @@ def test_an_unknown_language_is_reported_with_the_near_ones(model: str) -> None:
     own = with_values(recipe, {"model": model, "language": "mr"})
     assert refused(own)["language"].endswith("it knows English (en), Hindi (hi)")
     with_absolute_paths(with_values(own, {"language": "hi"}))
+
+
+def test_data_that_may_not_be_opened_hides_no_wrong_language(tmp_path: Path, model: str) -> None:
+    recipe = with_values(load_recipe("quick-demo"), {"data.train": ["data/none#train"]})
+    recipe = with_values(recipe, {"model": model, "vocabulary.languages": [], "language": "mr"})
+    app = fake_app(tmp_path / "runs", Acts())
+    fenced = replace(app, folders=Folders((Path(model).parent.resolve(),)))
+    with pytest.raises(RecipeError) as caught:
+        check_places(fenced, recipe)
+    assert set(caught.value.problems) >= {"data.train", "language"}
+    assert caught.value.problems["data.train"].startswith("data/none was not found")
+    shut = replace(
+        app,
+        folders=Folders((tmp_path / "elsewhere",)),
+    )
+    with pytest.raises(RecipeError) as caught:
+        check_places(shut, recipe)
+    assert "model" in caught.value.problems and "language" not in caught.value.problems
 
 
 def test_a_ctc_head_learns_the_letters_of_any_language(model: str) -> None:

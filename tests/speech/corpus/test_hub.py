@@ -11,7 +11,7 @@ from whisperslim.jobs.recipe.paths import with_absolute_paths
 from whisperslim.jobs.recipe.recipe import Recipe, from_mapping
 from whisperslim.speech.corpus.dataset import load_items, parse_source, scored_source
 from whisperslim.speech.corpus.hub import HubName, hub_name
-from whisperslim.ui.guard.folders import check_recipe, listening_folders
+from whisperslim.ui.guard.folders import listening_folders, refused_paths
 
 NO_NAMES = (
     "", "json", "csv", "audiofolder", "text", "/etc", "/etc/passwd", "~/corpus", "~root/x", "./a/b",
@@ -133,10 +133,10 @@ def test_app_and_command_line_refuse_a_recipe_alike_and_say_nothing_of_the_disk(
     said = []
     for path in (there, missing):
         recipe = _recipe(f"hub:{path}#train")
-        for check in (with_absolute_paths, lambda it: check_recipe(listening_folders(), it)):
-            with pytest.raises(RecipeError) as refused:
-                check(recipe)
-            (words,) = refused.value.problems.values()
+        with pytest.raises(RecipeError) as refused:
+            with_absolute_paths(recipe)
+        for problems in (refused.value.problems, refused_paths(listening_folders(), recipe)):
+            (words,) = problems.values()
             said.append(words.replace(str(path), ""))
     assert len(set(said)) == 1
 

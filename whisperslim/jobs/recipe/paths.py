@@ -32,10 +32,10 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         name: tuple(_source(text, f"data.{name}", wrong) for text in getattr(recipe.data, name))
         for name in ("train", "dev", "test")
     }
-    known = _languages(recipe.model, "model", wrong)
+    _languages(recipe.model, "model", wrong)
     if recipe.distill.teacher not in ("", _DENSE):
         _languages(recipe.distill.teacher, "distill.teacher", wrong)
-    if problem := _language_problem(recipe, known):
+    if problem := language_problem(recipe):
         wrong["language"] = problem
     if wrong:
         raise RecipeError(wrong)
@@ -63,8 +63,9 @@ def _languages(model: str, field: str, wrong: dict[str, str]) -> tuple[str, ...]
         return None
 
 
-def _language_problem(recipe: Recipe, known: tuple[str, ...] | None) -> str:
-    code = recipe.language
+def language_problem(recipe: Recipe) -> str:
+    """Why the model does not know the recipe's language; empty when it does, or may."""
+    code, known = recipe.language, _languages(recipe.model, "model", {})
     # A CTC head learns its letters from the texts, whatever the model was made for.
     if known is None or recipe.head.kind != OWN:
         return "" if could_be_code(code) else unknown(code)

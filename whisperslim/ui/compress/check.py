@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whisperslim.errors import RecipeError
-from whisperslim.jobs.recipe.paths import with_absolute_paths
+from whisperslim.jobs.recipe.paths import language_problem, with_absolute_paths
 from whisperslim.jobs.recipe.recipe import Recipe, dotted_values, from_mapping
 from whisperslim.jobs.recipe.text import Change, changes
 from whisperslim.ui.compress.form import RecipeForm
 from whisperslim.ui.context.context import AppContext
-from whisperslim.ui.guard.folders import check_recipe
+from whisperslim.ui.guard.folders import refused_paths
 from whisperslim.ui.parts.forms import chosen_method, fresh, nested, read_form, to_widget, wrong
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates, Values
@@ -40,11 +40,24 @@ def problems_of(context: AppContext, form: RecipeForm, shown: Values) -> Mapping
     try:
         recipe = recipe_of(form, shown)
         # Before any path is accessed: what is elsewhere on this computer must not be revealed.
-        check_recipe(context.folders.around(context.runs), recipe)
+        check_places(context, recipe)
         with_absolute_paths(recipe)
     except RecipeError as error:
         return error.problems
     return {}
+
+
+def check_places(context: AppContext, recipe: Recipe) -> None:
+    """Raise `RecipeError` for paths that the page may not open, and then for the language, too.
+
+    The language is looked up in the model's folder, so not where that is among those paths.
+    """
+    found = refused_paths(context.folders.around(context.runs), recipe)
+    if not found:
+        return
+    if "model" not in found and (problem := language_problem(recipe)):
+        found["language"] = problem
+    raise RecipeError(found)
 
 
 def mark_changes(form: RecipeForm, before: Marked, now: Marked) -> Updates:

@@ -13,7 +13,7 @@ from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.languages import choices
 from whisperslim.scripts import LANGUAGES
-from whisperslim.ui.compress.check import Marked, marked_now, recipe_of
+from whisperslim.ui.compress.check import Marked, check_places, marked_now, recipe_of
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
 from whisperslim.ui.compress.form import RecipeForm, lay_out
 from whisperslim.ui.compress.preset_actions import connect_presets, own_presets
@@ -22,7 +22,7 @@ from whisperslim.ui.compress.try_it import TryCard, lay_out_card
 from whisperslim.ui.context.choices import model_choices
 from whisperslim.ui.context.context import AppContext, for_people, warn_when_busy
 from whisperslim.ui.context.models import ModelSize
-from whisperslim.ui.guard.folders import check_recipe, is_path
+from whisperslim.ui.guard.folders import is_path
 from whisperslim.ui.parts.forms import chosen_method, read_form, show_problems
 from whisperslim.ui.parts.markup import note
 from whisperslim.ui.parts.updates import Updates, Values
@@ -209,7 +209,7 @@ def start_run(context: AppContext, form: RecipeForm, shown: Values) -> Started:
     """Make the recipe, the run and its worker. Raises `RunError` when the worker does not start."""
     try:
         recipe = recipe_of(form, shown)
-        check_recipe(context.folders.around(context.runs), recipe)
+        check_places(context, recipe)
         run = RunDir.create(context.runs, recipe)
     except RecipeError as error:
         return Started(None, error.problems)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisperslim.errors import RecipeError, UsageError
+from whisperslim.errors import UsageError
 from whisperslim.places import ASSETS, SHIPPED, cache_root
 
 if TYPE_CHECKING:  # a recipe imports all methods and so torch
@@ -79,12 +79,6 @@ def refused_paths(folders: Folders, recipe: "Recipe") -> dict[str, str]:
         except UsageError as error:
             found[name] = str(error)
     return found
-
-
-def check_recipe(folders: Folders, recipe: "Recipe") -> None:
-    """Raise `RecipeError` for every field that leads where the page may not go."""
-    if problems := refused_paths(folders, recipe):
-        raise RecipeError(problems)
 
 
 def is_path(typed: str) -> bool:
