@@ -69,6 +69,8 @@ def test_the_dense_side_is_the_model_that_the_slim_one_was_made_from(tmp_path: P
     prepared.mkdir()
     (prepared / "config.json").write_text("{}")
     assert made_from(str(slim)) == str(prepared)
+    (slim / "recipe.yaml").write_text("model: openai/whisper-base\n")  # a copy, as runs leave it
+    assert made_from(str(slim)) == str(prepared)
     assert described(str(slim)) == f"{slim}, made by run {run.name}"
     assert described("openai/whisper-base") == "openai/whisper-base, untuned"
     with pytest.raises(UsageError, match="--dense"):

@@ -26,10 +26,11 @@ TRAINED = "this clip was used to train it"
 def run_of(model: str) -> RunDir | None:
     """The run that a model folder, or an export of it, belongs to; None when there is none."""
     folder = Path(model).expanduser().absolute()
-    if looks_like_run(folder):
-        return RunDir(folder)
+    # First: a slim folder holds the recipe and the plan of its run, as a run does.
     if folder.name in _MODELS and looks_like_run(folder.parent):
         return RunDir(folder.parent)
+    if looks_like_run(folder):
+        return RunDir(folder)
     in_exports = folder.parent.name == "export" and looks_like_run(folder.parent.parent)
     return RunDir(folder.parent.parent) if in_exports else None
 
