@@ -96,7 +96,7 @@ def test_note_when_the_bound_on_tokens_is_reached(speech: SpeechModel) -> None:
     one = TorchTranscriber(bounded(speech, DecodingOptions(0.0, 1)), WindowPolicy())
     found = one.transcribe(tone(1.0))
     assert found.tokens == 1
-    assert "longest text" in found.note
+    assert "longest allowed text" in found.note
 
 
 def test_features_are_shared_and_their_time_counts(engine: TorchTranscriber) -> None:

@@ -73,7 +73,7 @@ def test_a_model_is_exported_recognized_opened_and_compared(
     found = compare(own, open_transcriber(str(out), WINDOW), tone(), language="hi")
     assert found.slim.transcript.text == found.dense.transcript.text != ""
     (out / EXPORT_FILE).unlink()
-    with pytest.raises(ExportError, match="half written"):
+    with pytest.raises(ExportError, match="incomplete"):
         open_transcriber(str(out), WINDOW)
 
 
@@ -116,7 +116,7 @@ def test_recipes_know_it_while_it_is_there() -> None:
     registry.unregister("toy")
     with pytest.raises(RecipeError, match=r"export\.engine.*'toy' is not one of torch"):
         from_mapping(RECIPE)
-    with pytest.raises(UsageError, match="'toy' is no engine; choose one of: torch"):
+    with pytest.raises(UsageError, match="'toy' is not an engine; choose one of: torch"):
         check_profiled("toy", "int1")
 
 

@@ -125,7 +125,7 @@ def test_it_stops_at_the_number_of_clips_and_at_the_end_of_the_set(shop: Worksho
             speech, lambda: shop.batches(4), "hi", progress=lambda *of: seen.append(of)
         ).information(speech.groups(), clips)
         assert seen == [(4, 4)] if clips == 4 else [(4, 100), (8, 100)]
-    with pytest.raises(DataError, match="1 is the least"):
+    with pytest.raises(DataError, match="use 1 or more"):
         clean(shop, speech).information(speech.groups(), 0)
 
 

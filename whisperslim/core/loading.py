@@ -69,8 +69,8 @@ def load_model(
     info = resolve(name, announce=announce, offline=offline)
     if ignored := left_out(info.path):
         announce(
-            f"{name}: its config.json asks for {', '.join(ignored[:5])}, which this package does "
-            "not hand on: a model is data here, and loads no code"
+            f"{name}: its config.json asks for {', '.join(ignored[:5])}, which this package "
+            "ignores: a model is data here, and loads no code"
         )
     load = load_slim if info.kind == "slim" else load_dense
     model = load(info.path, dtype)
@@ -87,7 +87,7 @@ def check_tokens(tokens: Tokens, rows: int, folder: Path) -> None:
     if highest >= rows:
         raise CheckpointError(
             f"the tokenizer in {folder} writes ids up to {highest} and the model has {rows} "
-            "tokens: it is another model's; put the model's own files back, or export it again"
+            "tokens: it belongs to another model; restore the model's own files, or export it again"
         )
 
 

@@ -37,7 +37,7 @@ _SECONDS = 0.3  # of timing
 _LEAST_ROUNDS = 3  # on a processor that is too slow for more
 
 _PRECISION: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-_STOCK_WORDS = "float32 products by torch's own choice of library"
+_STOCK_WORDS = "float32 products with torch's default library"
 _SETTINGS = {STOCK: "none", ONEDNN: "bf16"}
 
 Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -126,7 +126,7 @@ def keep(begun: MatmulChoice, kernels: Mapping[str, Kernel] = KERNELS) -> Matmul
     refused = _refusal(errors)
     if not refused:
         return begun
-    why = f"the run began with products by oneDNN and cannot go on so to the bit: {refused}"
+    why = f"the run began with products by oneDNN and cannot continue bit for bit: {refused}"
     return MatmulChoice(STOCK, None, errors[ONEDNN], errors[STOCK], why)
 
 

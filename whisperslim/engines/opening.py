@@ -47,7 +47,7 @@ def open_transcriber(
         if is_boxed(folder, record) or is_own(folder, record):
             return open_here(folder, record, window, threads)
         announce(
-            f"{folder} was not written here: it runs in a process of its own"
+            f"{folder} was not written here: it runs in a separate process"
             f"{'' if LIMITS_MEMORY else ', without a limit of memory on this system'}"
         )
         return ForeignTranscriber.open(folder, record, window, threads)
@@ -84,6 +84,6 @@ def _check_no_rest(folder: Path) -> None:
     rests = [name for spec in registry.specs() for name in spec.rests]
     if folder.is_dir() and any((folder / name).is_file() for name in rests):
         raise ExportError(
-            f"{folder} has files of an export and no {EXPORT_FILE}: it is half written or half "
-            "copied; copy it again, or export the model again"
+            f"{folder} has files of an export but no {EXPORT_FILE}: it is incomplete; copy it "
+            "again, or export the model again"
         )

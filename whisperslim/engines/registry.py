@@ -82,7 +82,7 @@ def unregister(name: str) -> None:
 def get(name: str) -> EngineSpec:
     """The engine of a name. Raises `UsageError` naming those there are."""
     if name not in _ENGINES:
-        raise UsageError(f"{name!r} is no engine; choose one of: {', '.join(_ENGINES)}")
+        raise UsageError(f"{name!r} is not an engine; choose one of: {', '.join(_ENGINES)}")
     return _ENGINES[name]
 
 

@@ -112,9 +112,7 @@ class TorchTranscriber(WindowedTranscriber):
             speech.model, speech.tokens, states, ids, seconds, language
         )
         if found is None:
-            raise UsageError(
-                f"{self.name} has no attention left that tells when words were said; ask for text"
-            )
+            raise UsageError(f"{self.name} has no attention left to time words with; ask for text")
         return found
 
     def describe_decoding(self) -> str:

@@ -28,7 +28,7 @@ class Cue:
 def check_form(name: str) -> None:
     """Raise `UsageError` for a form that there is not."""
     if name not in FORMS:
-        raise UsageError(f"{name!r} is no format; choose one of: {', '.join(FORMS)}")
+        raise UsageError(f"{name!r} is not a format; choose one of: {', '.join(FORMS)}")
 
 
 def cues(transcript: Transcript) -> list[Cue]:

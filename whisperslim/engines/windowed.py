@@ -97,16 +97,14 @@ class WindowedTranscriber(ABC):
 
         Raises `UsageError` from an engine that cannot do that.
         """
-        raise UsageError(f"{self.name} cannot be held to the language's own script")
+        raise UsageError(f"{self.name} cannot be limited to the language's own script")
 
     def telling_words(self) -> Self:
         """The same model, which says of each word when it was said.
 
         Raises `UsageError` from an engine that cannot do that.
         """
-        raise UsageError(
-            f"{self.name} cannot tell when words were said; PyTorch and ONNX Runtime can"
-        )
+        raise UsageError(f"{self.name} cannot give word times; PyTorch and ONNX Runtime can")
 
     def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """What the encoder makes of a segment, `(positions, d_model)` float32.
@@ -210,5 +208,5 @@ def _note(features: Features, parts: Sequence[Heard]) -> str:
     elif silent:
         notes.append(f"{NO_SPEECH} in {silent} of {len(parts)} parts")
     if any(part.at_limit for part in parts):
-        notes.append("the longest text allowed was reached: its end may be missing or repeated")
+        notes.append("the longest allowed text was reached: its end may be missing or repeated")
     return "; ".join(notes)

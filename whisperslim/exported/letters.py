@@ -73,8 +73,8 @@ def read_letters(folder: Path) -> LetterTable:
     numbers = [n for n in ids.values() if isinstance(n, int) and not isinstance(n, bool) and n >= 0]
     if not ids or len(numbers) < len(ids) or len(set(numbers)) < len(ids):
         raise CheckpointError(
-            f"{folder / VOCABULARY_FILE} must give every letter an id of its own, 0 or more; put "
-            "the model's own file back"
+            f"{folder / VOCABULARY_FILE} must give every letter its own id, 0 or more; restore the "
+            "model's own file"
         )
     names = {kind: _token(settings, kind) for kind in _USUAL}
     blank = names["pad_token"]
@@ -89,7 +89,8 @@ def read_letters(folder: Path) -> LetterTable:
     longer = sorted(letter for letter in set(ids) - silent - {delimiter} if len(letter) != 1)
     if longer:
         raise CheckpointError(
-            f"{folder / VOCABULARY_FILE} has tokens that are no single letters, {longer[:3]} among "
+            f"{folder / VOCABULARY_FILE} has tokens that are not single "
+            f"letters, {longer[:3]} among "
             "them; only vocabularies of letters can be used"
         )
     space = ids.get(delimiter, ids.get(" "))
@@ -112,5 +113,5 @@ def _mapping(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is missing or damaged: {error}") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{file} is no table of names and values")
+        raise CheckpointError(f"{file} is not a table of names and values")
     return found

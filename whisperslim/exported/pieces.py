@@ -69,7 +69,7 @@ def load_pieces(folder: Path, blank: int, lead: str = "") -> PieceTokens:
         raise CheckpointError(f"{file} is damaged: {error}; copy the folder again") from error
     if tokenizer.id_to_token(blank) is None:
         raise CheckpointError(
-            f"{file} has no token {blank}, which is the blank of the model: it is another "
-            "model's; put the model's own files back"
+            f"{file} has no token {blank}, which is the blank of the model: it belongs to another "
+            "model; restore the model's own files"
         )
     return PieceTokens(tokenizer, blank, lead)

@@ -20,5 +20,5 @@ def open_file(path: Path) -> BufferedReader:
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    what = "it is a folder" if stat.S_ISDIR(mode) else "it is a pipe or a device and no file"
+    what = "it is a folder" if stat.S_ISDIR(mode) else "it is a pipe or a device, not a file"
     raise OSError(errno.EINVAL, what, str(path))

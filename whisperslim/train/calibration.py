@@ -117,7 +117,7 @@ class CleanClips:
 
     def _each(self, clips: int, measure: Callable[[Batch], None]) -> None:
         if clips < 1:
-            raise DataError(f"a measurement on {clips} clips was asked for; 1 is the least")
+            raise DataError(f"cannot measure on {clips} clips; use 1 or more")
         done = 0
         with self.open() as batches:
             for _ in range(batches.batches_per_epoch):

@@ -241,8 +241,8 @@ def _check_alike(teacher: SpeechModel, student: SpeechModel) -> None:
     kinds = [each.family.model_type for each in (student, teacher)]
     if kinds[0] != kinds[1]:
         raise UsageError(
-            f"the teacher {teacher.name} is a {kinds[1]} and the student a {kinds[0]}; what they "
-            "score cannot be compared: choose a teacher of the student's kind, or none"
+            f"the teacher {teacher.name} is a {kinds[1]} and the student a {kinds[0]}; their "
+            "scores cannot be compared: choose a teacher of the student's kind, or none"
         )
     ours, theirs = (each.family.width(each.model) for each in (student, teacher))
     if ours != theirs:

@@ -72,7 +72,7 @@ class EvalResult:
             return ""
         return (
             f"the loss is without {len(self.left_out_of_loss)} of {self.n} clips, whose texts take "
-            "more tokens than the model has positions for; error rates are of all clips"
+            "more tokens than the model has positions for; error rates are over all clips"
         )
 
     def to_record(self) -> dict[str, Any]:

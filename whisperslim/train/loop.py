@@ -210,7 +210,7 @@ def _restore(job: Job, counters: Counters, parts: dict) -> Iterator[Event]:
             stored = read_checkpoint(folder, job.student.device)
         except CheckpointError as error:
             aside = set_aside(folder)
-            yield Notice(f"{error}. It is now {aside.name}; the checkpoint before it is taken")
+            yield Notice(f"{error}. It is now {aside.name}; the checkpoint before it is used")
             continue
         restore(stored, job.student.model, counters, parts)
         yield Notice(f"{job.stage} continues after step {counters.step} of {job.options.steps}")

@@ -33,7 +33,11 @@ class TrainOptions:
     clip_norm: float = option(1.0, "Gradient norm clipping; 0 is off.", minimum=0.0, maximum=1e3)
     dropout: float = option(0.0, "Residual dropout.", minimum=0.0, maximum=0.9, step=0.05)
     label_smoothing: float = option(
-        0.0, "Share of the target spread over all tokens.", minimum=0.0, maximum=0.5, step=0.05
+        0.0,
+        "Share of the target probability spread over all tokens.",
+        minimum=0.0,
+        maximum=0.5,
+        step=0.05,
     )
     freeze_encoder: bool = option(False, "Tune the decoder only.")
     freeze_embeddings: bool = option(
@@ -43,7 +47,7 @@ class TrainOptions:
     )
     average: float = option(
         0.0,
-        "Decay of a running average of the weights, taken as the result; 0 is off.",
+        "Decay of a running average of the weights, used as the result; 0 is off.",
         minimum=0.0,
         maximum=0.9999,
         step=0.01,
@@ -60,7 +64,7 @@ class TrainOptions:
     )
     take: str = option(
         "last",
-        "Which weights the stage hands on: the last, or those of the best dev evaluation.",
+        "Which weights are the result of the stage: the last, or those of the best dev evaluation.",
         choices=("last", "best"),
     )
     checkpoint_every: int = option(
@@ -96,7 +100,7 @@ class DistillOptions:
     hidden_weight: float = option(
         0.0,
         "Weight of the hidden states of encoder and decoder, each against cross entropy's 1; 0 is "
-        "off, and then the teacher's distribution alone is learned.",
+        "off: then only the teacher's distribution is learned.",
         label="Hidden state weight",
         minimum=0.0,
         maximum=1000.0,
@@ -118,7 +122,7 @@ class DistillOptions:
     )
     hidden_final: bool = option(
         True,
-        "Compare what follows the last norm of each stack, too: what the next stack, or the "
+        "Also compare what follows the last norm of each stack: what the next stack, or the "
         "choice of the token, reads.",
         before=False,
     )

@@ -56,7 +56,7 @@ def bf16_lacking(device: str) -> str:
     """Why bf16 does not pay on `device`, a clause; empty when it does."""
     if device == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "" if native else "this GPU has no bf16 arithmetic of its own"
+        return "" if native else "this GPU has no native bf16 arithmetic"
     # Private names, but there are no public ones that answer for both.
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return ""

@@ -149,8 +149,8 @@ def state_needed(what: str, repair: str) -> Iterator[None]:
         raise CheckpointError(f"{what} does not fit ({error}); {repair}") from error
     except KeyError as error:
         raise CheckpointError(
-            f"{what} has no {error}, so it was written by another version; {repair}, or go on with "
-            "the version that wrote it"
+            f"{what} has no {error}, so it was written by another version; {repair}, or continue "
+            "with the version that wrote it"
         ) from error
 
 
@@ -232,7 +232,7 @@ def _check_seal(folder: Path) -> None:
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / SUMS_FILE} is damaged: {error}") from error
     if wrong:
-        raise CheckpointError(f"{folder / wrong[0]} is damaged: it is not as it was written")
+        raise CheckpointError(f"{folder / wrong[0]} is damaged: its contents have changed")
 
 
 def _crc32(path: Path) -> int:

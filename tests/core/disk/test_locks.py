@@ -197,7 +197,7 @@ def test_no_link_or_pipe_is_a_lock(path: Path, other: subprocess.Popen[str]) -> 
     assert holder(link) is None and holder(pipe) is None
     with pytest.raises(OSError, match="link"):
         Lock(link)
-    with pytest.raises(ValueError, match="no plain file"):
+    with pytest.raises(ValueError, match="not a plain file"):
         Lock(pipe)
 
 

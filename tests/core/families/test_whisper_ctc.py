@@ -260,7 +260,7 @@ def test_the_short_form_of_the_recipe_and_what_does_not_go_together(tmp_path: Pa
         "teacher": {"head": "ctc", "distill": {"teacher": "dense"}},
         "languages": {"head": "ctc", "vocabulary": {"languages": ["hi"]}},
         "is empty": {"head": {"kind": "ctc", "writes": "tokens"}},
-        "kind ctc alone": {"head": {"pool": 2}},
+        "only applies to kind ctc": {"head": {"pool": 2}},
         "outside 1 to 2": {"head": {"kind": "ctc", "pool": 3}},
     }
     for words, sections in wrong.items():
@@ -290,8 +290,8 @@ def test_vocabularies_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) 
     wrong = {
         "has no blank": ("vocab.json", {"<pad>": "gone"}),
         "writes ids up to 99": ("vocab.json", {"क्ष"[0]: 99}),
-        "an id of its own": ("vocab.json", {"ळ": 1}),
-        "no single letters": ("vocab.json", {"शब्द": 2_000}),
+        "its own id": ("vocab.json", {"ळ": 1}),
+        "not single letters": ("vocab.json", {"शब्द": 2_000}),
         "for the blank and the model 5": ("config.json", {"pad_token_id": 5}),
         "pad_token_id, the blank, is 900": ("config.json", {"pad_token_id": 900}),
         "pool is 3": ("config.json", {"pool": 3}),
@@ -346,7 +346,7 @@ def test_it_is_exported_to_onnx_cut_as_it_is(folder: Path, tmp_path: Path, name:
     foreign = open_transcriber(str(tmp_path / "out"), WindowPolicy())
     assert foreign.transcribe(clips[0]).words == both[1].transcribe(clips[0]).words
     export(speech, "onnx", "int8", tmp_path / "int8", clips, "hi", WindowPolicy())
-    with pytest.raises(UsageError, match=r"of Devanagari|none of them|no language code"):
+    with pytest.raises(UsageError, match=r"of Devanagari|none of them|not a language code"):
         both[1].transcribe(clips[0], "ta")
 
 

@@ -590,7 +590,7 @@ def test_offline_fetches_nothing_and_says_so(
 ) -> None:
     asked = on_hub()
     mirrored(refuse_to_download)
-    with pytest.raises(SourceError, match="not asked, because offline was asked for"):
+    with pytest.raises(SourceError, match="not asked, because of offline mode"):
         resolve(NAME, cache=cache, offline=True)
     assert asked == []
 

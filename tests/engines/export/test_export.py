@@ -157,9 +157,9 @@ def test_what_is_no_export_is_never_replaced(speech: SpeechModel, tmp_path: Path
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(ExportError, match="no export; it is left alone"):
+    with pytest.raises(ExportError, match="not an export, so it is not replaced"):
         write(speech, mine, replace=True)
-    with pytest.raises(ExportError, match="no export"):
+    with pytest.raises(ExportError, match="not an export"):
         write(speech, mine / "thesis.txt", replace=True)
     assert contents(mine) == {"thesis.txt": b"years of work"}
 
@@ -218,7 +218,7 @@ def refused(folder: Path) -> str:
 
 def test_an_export_without_its_record_is_half_written(exported: Path) -> None:
     (exported / EXPORT_FILE).unlink()
-    assert "half written" in refused(exported)
+    assert "incomplete" in refused(exported)
 
 
 def test_an_export_whose_file_was_cut_short(exported: Path) -> None:

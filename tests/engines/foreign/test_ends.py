@@ -135,7 +135,7 @@ def test_a_clip_that_hangs_is_given_up_at_once(hanging: Path) -> None:
         transcriber.give_up(hanging.parent / "another")
         assert child.is_running()
         transcriber.give_up(hanging)
-        with pytest.raises(ExportError, match="was stopped at work"):
+        with pytest.raises(ExportError, match="was stopped while running"):
             heard.result(60)
     assert not child.is_running()
     engine.check_language("hi")  # the next one is begun for whoever asks next

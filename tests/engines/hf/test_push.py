@@ -70,7 +70,7 @@ def test_without_a_network(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(ExportError, match="Look at the network"):
+    with pytest.raises(ExportError, match="Check the network"):
         push(make(tmp_path / "out"), "me/slim", api=api(url))
 
 
@@ -90,7 +90,7 @@ def test_only_hugging_face_folders(engine: str, tmp_path: Path) -> None:
 
 
 def test_only_complete_ones_that_passed_their_check(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="is no export"):
+    with pytest.raises(ExportError, match="is not an export"):
         push(tmp_path, "me/slim")
     failed = make(tmp_path / "failed", verdict=replace(VERDICT, ok=False))
     with pytest.raises(ExportError, match="failed its check"):
@@ -103,7 +103,7 @@ def test_only_complete_ones_that_passed_their_check(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["slim", "me/slim/more", "me/sl im", ""])
 def test_names_the_hub_would_not_take(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"OWNER/NAME|no name on the hub"):
+    with pytest.raises(UsageError, match=r"OWNER/NAME|not a valid name on the hub"):
         push(make(tmp_path / "out"), name)
 
 

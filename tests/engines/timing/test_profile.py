@@ -186,7 +186,7 @@ def test_prices_of_a_profile_can_price_a_model(shop: Workshop) -> None:
 def test_only_engines_that_run_are_profiled() -> None:
     check_profiled("ctranslate2", "int8")
     for engine, quantize, message in (
-        ("hf", "none", "runs in torch"), ("tpu", "none", "is no engine"),
+        ("hf", "none", "runs in torch"), ("tpu", "none", "is not an engine"),
         ("torch", "int8", "has no 'int8'"), ("onnx", "int3", "has no 'int3'"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=message):

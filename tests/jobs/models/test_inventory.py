@@ -109,7 +109,7 @@ def test_what_cannot_be_used_is_listed_with_the_reason(tmp_path: Path, cache: Pa
     assert "is a link" in problems[linked.slim_path]
     assert "'bert' are not supported" in problems[alien.slim_path]
     assert problems[cut.slim_path]
-    assert "half written" in problems[garbage.path / "export" / "half"]
+    assert "incomplete" in problems[garbage.path / "export" / "half"]
     assert "the export is incomplete" in problems[broken]
     assert "config.json" in problems[cache / "models" / "a--b"]
     assert "source.json cannot be read" in problems[fetched]

@@ -169,7 +169,7 @@ def test_hidden_sides_are_hidden(order: tuple[str, str], reference: str | None) 
 def test_hidden_sides_show_only_notes_of_both() -> None:
     one = replace(made(), blind=("slim", "dense"))
     dense, slim = one.sides
-    silent, long = "no speech found in 1 of 3 parts", "the longest text allowed was reached"
+    silent, long = "no speech found in 1 of 3 parts", "the longest allowed text was reached"
     for first, second, shown in (
         ("", long, []),
         (silent, f"{silent}; {long}", [silent]),

@@ -36,7 +36,7 @@ def test_a_plain_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     for name, most in (("file", 4), ("link", 9), ("zeros", 9), ("pipe", 9), ("none", 9)):
         with pytest.raises((OSError, ValueError)):
             read_plain(tmp_path / name, most)
-    with pytest.raises(ValueError, match="no plain file"):
+    with pytest.raises(ValueError, match="not a plain file"):
         read_plain(tmp_path, 9)
 
 

@@ -168,7 +168,7 @@ def test_offline_mode_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     said: list[str] = []
     with pytest.raises(SourceError):
         resolve("openai/whisper-base", cache=tmp_path, announce=said.append)
-    assert sum("offline was asked for" in line for line in said) == 2
+    assert sum("of offline mode" in line for line in said) == 2
     assert not any("asking" in line or "fetching" in line for line in said)
 
 

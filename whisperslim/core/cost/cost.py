@@ -156,8 +156,8 @@ def _check_record(folder: Path, dense: nn.Module) -> None:
     counts = {group.key: group.count for group in _groups(dense)}
     if record.dense_counts != counts or record.dense_parameters != count_parameters(dense):
         raise CheckpointError(
-            f"{folder / SLIM_FILE} speaks of a dense model with {record.dense_parameters} "
-            f"parameters, config.json of one with {count_parameters(dense)}, or their units "
+            f"{folder / SLIM_FILE} names a dense model with {record.dense_parameters} "
+            f"parameters, config.json one with {count_parameters(dense)}, or their units "
             "differ; export the model again"
         )
 

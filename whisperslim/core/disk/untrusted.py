@@ -59,7 +59,7 @@ def open_plain(path: Path, flags: int = os.O_RDONLY, below: Path | None = None) 
     descriptor: int = _walked(path, below or path.parent, flags | _FLAGS | _NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{path} is no plain file")
+            raise ValueError(f"{path} is not a plain file")
         return cast(BinaryIO, os.fdopen(descriptor, _MODES[flags & (os.O_WRONLY | os.O_RDWR)]))
     except BaseException:
         os.close(descriptor)

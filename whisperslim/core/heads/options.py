@@ -16,7 +16,7 @@ class HeadOptions:
     kind: str = option(
         OWN,
         "What writes the text. own: what the model has. ctc: one linear layer on Whisper's "
-        "encoder, learned from nothing, without a decoder: many times faster, and less exact.",
+        "encoder, trained from scratch, without a decoder: many times faster, but less exact.",
         label="Head",
         choices=(OWN, CTC),
     )
@@ -30,7 +30,7 @@ class HeadOptions:
     pool: int = option(
         1,
         "Encoder positions of 20 ms that are averaged before a CTC head. 2 halves its work and "
-        "leaves 25 frames a second to spell in.",
+        "leaves 25 frames a second to spell with.",
         unit="positions",
         label="Pooled",
         minimum=1,
@@ -43,6 +43,6 @@ class HeadOptions:
         if not found and self.kind == OWN:
             plain = HeadOptions.__dataclass_fields__
             changed = [n for n in ("writes", "pool") if getattr(self, n) != plain[n].default]
-            found = {name: "is for kind ctc alone; set kind to ctc" for name in changed}
+            found = {name: "only applies to kind ctc; set kind to ctc" for name in changed}
         if found:
             raise RecipeError(found)

@@ -53,7 +53,7 @@ class LetterTokens:
     def check_language(self, language: str) -> None:
         """Raise `UsageError` when no letter is of a script that the language is written in."""
         if language not in LANGUAGES:
-            raise UsageError(f"{language!r} is no language code; use a code such as hi")
+            raise UsageError(f"{language!r} is not a language code; use a code such as hi")
         written = {letter for letter in self._letters if letter.isalpha()}
         if not written & letters([language]):
             some = "".join(sorted(written)[:8]) or "none"

@@ -23,8 +23,8 @@ class VocabularyOptions:
     )
     timestamps: bool = option(
         False,
-        "Keep the 1501 timestamp tokens, too. Nothing here writes them; they are larger than the "
-        "rest of a small vocabulary.",
+        "Also keep the 1501 timestamp tokens. Nothing here writes them, and they are larger than "
+        "the rest of a small vocabulary.",
     )
     merges: int = option(
         0,
@@ -47,23 +47,23 @@ class VocabularyOptions:
     )
     merge_start: str = option(
         "mean",
-        "Where the rows of new tokens start. mean: the mean of the rows of the pieces they stand "
-        "for. solved: least squares to what the model says of those pieces on training clips.",
+        "Start values for the rows of new tokens. mean: the mean of the rows of the pieces they "
+        "stand for. solved: least squares to the model's logits of those pieces on training clips.",
         choices=("mean", "solved"),
     )
     merge_steps: int = option(
         0,
-        "Updates that train the rows of new tokens alone, before anything else is trained; 0 is "
-        "none. Batches and rate are those of `prepare`.",
+        "Updates that train only the rows of new tokens, before anything else; 0 is none. Batches "
+        "and rate are those of `prepare`.",
         unit="steps",
-        label="Updates of new tokens alone",
+        label="Updates of only the new tokens",
         minimum=0,
         maximum=10**7,
     )
 
     merge_dropout: float = option(
         0.0,
-        "Share of new tokens that training writes with their pieces, drawn for every clip, so that "
+        "Share of new tokens that training spells with their pieces, drawn for every clip, so that "
         "the pieces stay trained; 0 is off. Scores always use the new tokens.",
         label="New tokens split in training",
         minimum=0.0,

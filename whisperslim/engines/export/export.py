@@ -72,7 +72,7 @@ def load_exporter(engine: str) -> Exporter:
     """
     if engine not in registry.exported():
         known = ", ".join(registry.exported())
-        raise UsageError(f"{engine!r} is no engine to export to; choose one of: {known}")
+        raise UsageError(f"{engine!r} is not an engine to export to; choose one of: {known}")
     spec = registry.get(engine)
     return cast(Exporter, registry.load_part(spec, spec.exporter))
 
@@ -81,7 +81,7 @@ def check_request(engine: str, quantize: str, out: Path, replace: bool) -> Expor
     """All that can be refused before a model is loaded. Raises as `export`."""
     if quantize not in registry.precisions():
         known = ", ".join(registry.precisions())
-        raise UsageError(f"{quantize!r} is no quantization; choose one of: {known}")
+        raise UsageError(f"{quantize!r} is not a quantization; choose one of: {known}")
     exporter = load_exporter(engine)
     check_precision(engine, quantize)
     _check_place(out, replace)
@@ -141,7 +141,7 @@ def export(
     except (OSError, SafetensorError) as error:
         raise ExportError(
             f"{out} could not be written: {error}. Make room, or make the folder writable, and "
-            "export again; nothing was placed"
+            "export again; nothing was written"
         ) from error
     return record
 
@@ -159,12 +159,12 @@ def _check_place(out: Path, replace: bool) -> None:
         return
     if not is_export(out):
         raise ExportError(
-            f"{out} exists and is no export; it is left alone: give a folder that does not exist"
+            f"{out} exists and is not an export, so it is not replaced: give a folder that does "
+            "not exist"
         )
     if not replace:
         raise ExportError(
-            f"{out} holds an export already; give another folder, or ask for it to be replaced "
-            "(--force)"
+            f"{out} holds an export already; give another folder, or replace it with --force"
         )
 
 
@@ -173,7 +173,7 @@ def _check_family(speech: SpeechModel, engine: str) -> None:
     if spec.by_family and engine not in family.engines:
         able = ", ".join(family.engines) or "no engine yet"
         raise ExportError(
-            f"{spec.title} cannot be given a model of type {family.model_type}, which can be "
+            f"{spec.title} does not support models of type {family.model_type}, which can be "
             f"written for: {able}"
         )
 

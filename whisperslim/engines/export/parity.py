@@ -161,8 +161,8 @@ def read_verdict(folder: Path) -> ParityVerdict:
         return verdict
     except (OSError, ValueError) as error:
         raise ExportError(
-            f"{folder / PARITY_FILE} is missing or damaged ({error}): whether this export is the "
-            "model it was made of is not known; export the model again"
+            f"{folder / PARITY_FILE} is missing or damaged ({error}): it is not known whether this "
+            "export matches its model; export the model again"
         ) from error
 
 
@@ -219,7 +219,7 @@ def run_child(exchange: Path, timeout: float) -> None:
         done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as error:
         raise ExportError(
-            f"the check was given up after {timeout:g} s: the engine hangs, or the machine is too "
+            f"the check was stopped after {timeout:g} s: the engine hangs, or the machine is too "
             "slow for so many recordings; give fewer"
         ) from error
     if done.returncode != 0:
@@ -310,8 +310,8 @@ def _read_answers(exchange: Path, count: int) -> list[Answer]:
 def _death(code: int, said: str) -> str:
     last = said.strip()[-_SHOWN:] or "nothing"
     if code > 0:
-        return f"the engine failed while it heard the first recordings; it said: {last}"
+        return f"the engine failed on the first recordings; its last output: {last}"
     return (
-        f"the engine's process was ended by {signal_in_words(-code)} while it heard the first "
-        f"recordings. This engine cannot run a model of these shapes here; it said: {last}"
+        f"the engine's process was ended by {signal_in_words(-code)} on the first recordings. This "
+        f"engine cannot run a model of these shapes here; its last output: {last}"
     )

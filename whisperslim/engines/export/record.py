@@ -118,7 +118,7 @@ def read_export(folder: Path) -> ExportRecord:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(
             f"{folder / EXPORT_FILE} is missing or damaged ({error}); an export that was broken "
-            "off leaves none: export the model again"
+            "off has none: export the model again"
         ) from error
     _check_files(folder, record)
     return record

@@ -69,8 +69,8 @@ def is_boxed(folder: Path, record: ExportRecord) -> bool:
     changed = [name for name, wanted in hashes.items() if file_sha256(folder / name) != wanted]
     if changed:
         raise ExportError(
-            f"{boxed.name} is not as it came: {folder / changed[0]} was changed; take the folder "
-            "from a checkout of the project again, or use another copy of it by its path"
+            f"{boxed.name} differs from the published model: {folder / changed[0]} was changed; "
+            "take the folder from a checkout of the project again, or give the path of another copy"
         )
     return True
 

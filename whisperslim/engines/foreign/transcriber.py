@@ -148,12 +148,14 @@ class Child:
                 _wait_for_the_end(process)
                 _end(process)
                 if self._given_up:
-                    raise ExportError(f"the export {self.folder} was stopped at work") from error
+                    raise ExportError(
+                        f"the export {self.folder} was stopped while running"
+                    ) from error
                 why = self._death(process, late.is_set(), seconds, error)
                 raise ExportError(
-                    f"the export {self._request['folder']} {why}. It ran in a process of its own, "
-                    "and nothing else was harmed; export the model again here, or ask whoever made "
-                    "it for another one"
+                    f"the export {self._request['folder']} {why}. It ran in a separate process, so "
+                    "nothing else is affected; export the model again here, or get another copy "
+                    "from its author"
                 ) from error
             except BaseException:  # Ctrl-C: the next would take an answer that is not for it
                 _end(process)
@@ -166,13 +168,13 @@ class Child:
         self, process: "subprocess.Popen[bytes]", late: bool, seconds: float, error: Exception
     ) -> str:
         if late:
-            return f"took over {seconds:g} s, which is too long for what was asked"
+            return f"took over {seconds:g} s, which is too long for this recording"
         if isinstance(error, ValueError):
-            return f"gave an answer that is none ({error})"
+            return f"gave an invalid answer ({error})"
         code = process.returncode
         if code < 0:
             return f"ended its process by {signal_in_words(-code)}"
-        return f"failed; it said: {self._last_words()}"
+        return f"failed; its last output: {self._last_words()}"
 
     def _last_words(self) -> str:
         if self._said is None:
@@ -253,7 +255,7 @@ class ForeignTranscriber(WindowedTranscriber):
             spec = InputSpec(typed(facts["kind"], str), bands, frames)
             features = spec.kind == "log_mel" and 0 < bands <= _MOST_BANDS
             if not features and (spec.kind, bands) != ("samples", 0):
-                raise ValueError(f"{spec.describe()} are no input")
+                raise ValueError(f"{spec.describe()} are not an input")
             if not 0 < frames <= _MOST_FRAMES or frames % 2:
                 raise ValueError(f"{frames} frames are no window")
             parameters, stored, loaded = (
@@ -357,7 +359,7 @@ def _answers_checked() -> Iterator[None]:
         yield
     except (KeyError, ValueError) as error:
         raise ExportError(
-            f"the export's process gave an answer that is none ({error}); export the model again"
+            f"the export's process gave an invalid answer ({error}); export the model again"
         ) from error
 
 

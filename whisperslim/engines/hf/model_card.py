@@ -24,7 +24,7 @@ _CUT = (
     "A Whisper model from which attention heads, feed-forward units or layers were cut out by "
     "WhisperSlim."
 )
-_WHOLE = "A Whisper model, in the form in which WhisperSlim hands models on."
+_WHOLE = "A Whisper model, exported by WhisperSlim."
 _COLUMNS = ("model", "set", "clips", "minutes", "normalizer", "WER %", "95 % interval", "CER %")
 
 
@@ -198,15 +198,15 @@ def _training(folder: Path) -> str:
             continue
         return (
             f"## Training data\n\n{', '.join(names)}, by the name of the folder or data set. Its "
-            "license is not known to the program that wrote this card: name it here."
+            "license is not known here: add it."
         )
     return ""
 
 
 def _license(base: str) -> str:
     return (
-        f"## License\n\nThe weights here derive from {base}: its license goes on to hold, and so "
-        "do the terms of the training data. OpenAI's own Whisper weights, which other Whisper "
+        f"## License\n\nThe weights here derive from {base}: its license and the terms of the "
+        "training data still apply. OpenAI's own Whisper weights, which other Whisper "
         "models usually start from, are under the MIT license. `modeling_whisper_slim.py` is under "
         "Apache-2.0, as WhisperSlim is."
     )

@@ -23,13 +23,13 @@ def check_push(folder: Path, repo_id: str) -> ExportRecord:
     """
     if not is_export(folder):
         raise ExportError(
-            f"{folder} is no export; make one with `whisperslim export MODEL --engine hf OUT`"
+            f"{folder} is not an export; make one with `whisperslim export MODEL --engine hf OUT`"
         )
     record = read_export(folder)
     if (other := foreign_part(folder)) is not None:
         raise ExportError(
-            f"{other} is a link or no file, and could give away what lies elsewhere; nothing is "
-            "uploaded: put the file itself there, or export the model again"
+            f"{other} is a link or not a file, and could expose other files; nothing is uploaded: "
+            "replace it with the file itself, or export the model again"
         )
     if record.engine != "hf":
         raise ExportError(
@@ -68,11 +68,13 @@ def push(folder: Path, repo_id: str, *, private: bool = False, api: HfApi | None
             commit_message=f"{record.source}, exported by WhisperSlim",
         )
     except LocalTokenNotFoundError as error:
-        raise ExportError("the hub does not know you; run `hf auth login` and try again") from error
+        raise ExportError(
+            "you are not logged in to the hub; run `hf auth login` and try again"
+        ) from error
     except (HTTPError, OSError) as error:
         raise ExportError(
-            f"{folder} could not be uploaded to {repo_id}: {_first_line(error)}. Look at the "
-            "network and at `hf auth whoami`, and try again; what the hub had is unchanged"
+            f"{folder} could not be uploaded to {repo_id}: {_first_line(error)}. Check the network "
+            "and `hf auth whoami`, and try again; the repository is unchanged"
         ) from error
     return str(made)
 
@@ -81,7 +83,7 @@ def _check_name(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} is no name on the hub: {error}") from error
+        raise UsageError(f"{repo_id!r} is not a valid name on the hub: {error}") from error
     if "/" not in repo_id:
         raise UsageError(f"{repo_id!r} names no owner; write OWNER/NAME")
 

@@ -243,8 +243,8 @@ def _timing(record: ExportRecord, decoder: onnxruntime.InferenceSession) -> Timi
             raise ValueError("no head")
     except (KeyError, ValueError, TypeError) as error:
         raise UsageError(
-            f"the export of {record.source} cannot tell when words were said ({error}): it was "
-            "made before that was possible, or has no attention for it; export the model again"
+            f"the export of {record.source} cannot give word times ({error}): it was made before "
+            "that was possible, or has no attention for it; export the model again"
         ) from error
     return TimingHeads(pairs, scale)
 

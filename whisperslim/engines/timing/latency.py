@@ -48,7 +48,8 @@ def measure_latency(
     """
     if not recordings or passes < 1:
         raise UsageError(
-            f"{len(recordings)} recordings, {passes} passes: one of each is needed to take a time"
+            f"{len(recordings)} recordings, {passes} passes: at least one of each is needed to "
+            "measure a time"
         )
     lengths = [each.audio_seconds for each in engine.transcribe_many(recordings, language)]
     found = [

@@ -110,7 +110,7 @@ def measure_profile(
         UsageError: no repeat.
     """
     if repeats < 1:
-        raise UsageError(f"{repeats} repeats: at least one is needed to take a time")
+        raise UsageError(f"{repeats} repeats: at least one is needed to measure a time")
     groups = constrain(speech.family.unit_groups(speech.model), registry.get(engine).ties)
     places, stacks = place_reductions(groups), stack_reductions(groups)
     reduced = _models(speech, groups, (*places, *stacks), trimmed)
@@ -193,7 +193,7 @@ def _prices(
     total = sum(max(seconds, 0.0) for seconds in saved.values())
     if not total > 0.0:
         raise PlanError(
-            "no smaller copy was faster: the machine is too busy to measure on; let it rest, or "
+            "no smaller copy was faster: the machine is too busy to measure on; leave it idle, or "
             "measure with more --repeats"
         )
     least = _LEAST_SHARE * total / sum(taken.values())

@@ -33,7 +33,9 @@ def runtime_files(cache: Path | None = None) -> Path:
     if all((folder / name).is_file() for name in FILES):
         return folder
     if is_offline():
-        raise ExportError(f"ONNX Runtime Web is not here, and offline was asked for. {_by_hand()}")
+        raise ExportError(
+            f"ONNX Runtime Web is not on this machine, and offline mode is on. {_by_hand()}"
+        )
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with renamed_into_place(folder) as place:
@@ -60,7 +62,7 @@ def _download(target: Path) -> None:
     except (urllib.error.URLError, TimeoutError) as error:
         raise ExportError(f"{ADDRESS} cannot be fetched: {error}. {_by_hand()}") from error
     if digest.hexdigest() != SHA512:
-        raise ExportError(f"{ADDRESS} is not the package that is wanted: its hash is another")
+        raise ExportError(f"{ADDRESS} is not the expected package: its hash differs")
 
 
 def _unpack(archive: Path, place: Path) -> None:

@@ -175,7 +175,7 @@ def _slim(entry: ModelEntry) -> ModelEntry:
 
 def _export(entry: ModelEntry) -> ModelEntry:
     if not is_export(entry.path):
-        return replace(entry, problem="it has no export.json: it is half written, or no export")
+        return replace(entry, problem="it has no export.json: it is incomplete, or not an export")
     record = read_export(entry.path)
     tuned = tuple(filter(None, (record.language,)))
     return replace(

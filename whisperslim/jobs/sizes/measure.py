@@ -115,7 +115,7 @@ def data_name(context: StageContext) -> str:
             f"the run {context.run.name} has neither test nor dev set, so no error rate can be "
             "measured; name data.test in a new run"
         )
-    return "dev set, which also steered training; no test set was named"
+    return "dev set, which training was steered by; no test set was named"
 
 
 def _score(context: StageContext) -> Score:

@@ -22,15 +22,16 @@ class L0Options:
     )
     sublayers: bool = option(
         True,
-        "Masks over whole attention and feed-forward blocks too, so that a block may go at once.",
+        "Masks over whole attention and feed-forward blocks too, so that a block can be removed at "
+        "once.",
         label="Drop sub-layers",
         advanced=False,
     )
     layers: bool = option(True, "Masks over whole layers too.", label="Drop layers", advanced=False)
     rate_factor: float = option(
         2000.0,
-        "Learning rate of the masks against the weights'. log_alpha has about seven to go from "
-        "open to closed, and a step moves it by no more than its rate.",
+        "Learning rate of the masks, relative to the weights'. log_alpha moves by about seven from "
+        "open to closed, and a step moves it by at most its rate.",
         label="Mask rate",
         minimum=1.0,
         maximum=100_000.0,
@@ -48,36 +49,36 @@ class L0Options:
     )
     open_at_start: float = option(
         0.99,
-        "Probability that the mask of a unit is open at the start, where all start alike.",
+        "Probability that a unit's mask is open at the start, with start alike.",
         minimum=0.5,
         maximum=0.9999,
         step=0.01,
     )
     start: str = option(
         "fisher",
-        "Where the masks of units start. alike: open. fisher: by how much the loss depends on "
-        "each, measured on clean clips before training.",
+        "Where the masks of units start. alike: open. fisher: by how much the loss depends on each "
+        "unit, measured on clean clips before training.",
         choices=("alike", "fisher"),
         before="alike",
     )
     importance_clips: int = option(
         512,
-        "Training clips, without augmentation, that start fisher measures on.",
+        "Training clips, without augmentation, for the measurement of start fisher.",
         unit="clips",
         minimum=1,
         maximum=1_000_000,
     )
     ramp: float = option(
         0.4,
-        "Share of the steps over which the target rises from nothing to its full size.",
+        "Share of the steps over which the target rises from 0 to its full value.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
     )
     settle: float = option(
         0.2,
-        "Share of the steps at the end during which masks are hard and stand still, and only the "
-        "weights are tuned.",
+        "Share of the steps at the end during which masks are hard and fixed, and only the weights "
+        "are tuned.",
         minimum=0.0,
         maximum=0.9,
         step=0.05,

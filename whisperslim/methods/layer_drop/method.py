@@ -76,8 +76,8 @@ class LayerDrop(MaskedPruning):
             if count > len(layers[stack]):
                 raise PlanError(
                     f"cannot keep {count} layers of the {stack}: it has {len(layers[stack])} that "
-                    f"can be dropped{frozen_note(len(self._frozen))}; keep fewer, or 0 to let "
-                    "the target say"
+                    f"can be dropped{frozen_note(len(self._frozen))}; keep fewer, or 0 to let the "
+                    "target decide"
                 )
         keep = {stack: fixed[stack] or len(layers[stack]) for stack in _STACKS}
         yield dict(keep)

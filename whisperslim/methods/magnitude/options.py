@@ -11,7 +11,7 @@ RANDOM_SUMMARY = "Random pruning: what any method must beat"
 _IMPORTANCES = ("magnitude", "fisher")
 _IMPORTANCE_HELP = (
     "What a unit is worth. magnitude: the root mean square of its weights. fisher: how much the "
-    "loss depends on it, per weight. Single weights always go by magnitude."
+    "loss depends on it, per weight. Single weights are always compared by magnitude."
 )
 _COMPARISONS = ("global", "layer")
 _COMPARE_HELP = (
@@ -20,11 +20,11 @@ _COMPARE_HELP = (
 )
 _EVERY_HELP = "Fisher: steps between importance measurements."
 _CLIPS_HELP = (
-    "Fisher: training clips, without augmentation, to measure on before a single cut and before "
+    "Fisher: training clips, without augmentation, to measure on before a one-shot cut and before "
     "the plan; 0: measure during training."
 )
 _BEGIN_HELP = (
-    "Share of the steps that tune plainly before the cut is decided; 0: one step. 1: the cut is "
+    "Share of the steps with plain tuning before the cut is decided; 0: one step. 1: the cut is "
     "decided when the stage is done."
 )
 
@@ -88,7 +88,7 @@ class IMPOptions:
     settle: float = option(
         0.75,
         "Share of the steps over which the rounds are spread evenly; the last one comes at its "
-        "end, and the rest tunes what is left.",
+        "end, and the remaining steps tune what is left.",
         label="Last round at",
         minimum=0.0,
         maximum=1.0,

@@ -17,7 +17,7 @@ class SelfPinchingOptions:
     granularity: str = option(
         "units",
         "What a threshold closes. units: heads and FFN units, which are cut out. elements: single "
-        "weights, which become zeros. both: each with thresholds of its own.",
+        "weights, which become zeros. both: each with its own thresholds.",
         choices=("units", "elements", "both"),
         advanced=False,
     )
@@ -31,8 +31,8 @@ class SelfPinchingOptions:
     importance: str = option(
         "weight",
         "What a unit's threshold is compared with. weight: the root mean square of its weights. "
-        "fisher: that times what the loss feels of the unit, on one scale for all layers. Single "
-        "weights always go by their size.",
+        "fisher: that times how much the loss depends on the unit, on one scale for all layers. "
+        "Single weights are always compared by size.",
         choices=("weight", "fisher"),
     )
     importance_every: int = option(
@@ -40,7 +40,8 @@ class SelfPinchingOptions:
     )
     begin: float = option(
         0.0,
-        "Share of the steps that tune plainly, gates open, before thresholds start; 0: one step.",
+        "Share of the steps with plain tuning and open gates, before thresholds start; 0: one "
+        "step.",
         minimum=0.0,
         maximum=0.9,
         step=0.01,
@@ -55,16 +56,16 @@ class SelfPinchingOptions:
     )
     ramp: float = option(
         0.33,
-        "Control by target: share of the steps over which the asked density falls from where the "
-        "gates start to the target.",
+        "Control by target: share of the steps over which the wanted density falls from its start "
+        "to the target.",
         minimum=0.0,
         maximum=1.0,
         step=0.01,
     )
     settle: float = option(
         0.2,
-        "Share of the steps, at the end, in which thresholds stand still and the model trains "
-        "under exactly the masks of the plan.",
+        "Share of the steps, at the end, in which thresholds are fixed and the model trains with "
+        "exactly the masks of the plan.",
         minimum=0.0,
         maximum=0.9,
         step=0.05,

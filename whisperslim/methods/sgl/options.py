@@ -70,15 +70,15 @@ class SGLOptions:
     )
     importance: str = option(
         "fisher",
-        "What a unit is worth. norm: the weights' norm against its layer's. fisher: how much the "
+        "How a unit is ranked. norm: the weights' norm against its layer's. fisher: how much the "
         "loss depends on it, per weight.",
         choices=("norm", "fisher"),
     )
     strength: str = option(
         "fixed",
         "How hard units are pulled, where weighting acts. fixed: by the group penalties. solved: "
-        "by as much as brings what is pulled to zero when the stage ends; the group penalties "
-        "then only say which stack is pulled at all.",
+        "so that pulled units reach zero when the stage ends; the group penalties then only say "
+        "which stack is pulled at all.",
         choices=("fixed", "solved"),
     )
     importance_clips: int = option(
@@ -98,15 +98,15 @@ class SGLOptions:
     )
     refocus_every: int = option(
         10,
-        "Where weighting acts: steps between new choices of what to pull. What clean clips have "
-        "chosen before training stands.",
+        "Where weighting acts: steps between new choices of what to pull. A choice made on clean "
+        "clips before training is final.",
         unit="steps",
         minimum=1,
         maximum=10_000,
     )
     begin: float = option(
         0.0,
-        "Share of the steps that tune plainly before anything is pulled. Importance is measured "
+        "Share of the steps with plain tuning before anything is pulled. Importance is measured "
         "from the start.",
         minimum=0.0,
         maximum=0.9,
@@ -114,15 +114,15 @@ class SGLOptions:
     )
     settle: float = option(
         0.5,
-        "Where weighting acts: share of the steps after which the choice of what to pull stands.",
+        "Where weighting acts: share of the steps after which the choice of what to pull is final.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
     )
     prune: str = option(
         "target",
-        "How much goes. target: exactly the target. constants: by k_c and k_w. bisection: as much "
-        "as the dev set allows, up to the target.",
+        "How much to remove. target: exactly the target. constants: by k_c and k_w. bisection: as "
+        "much as the dev set allows, up to the target.",
         choices=("target", "constants", "bisection"),
     )
     k_c: float = option(

@@ -109,8 +109,8 @@ def check_removed(
         why = "" if whole else ", for one head and one FFN unit of every kind stay in every layer"
         raise PlanError(
             f"a removal target of {removed:g} cannot be met: 0 to {limit:.4f} of "
-            f"{share_of(groups)} can go{why}{frozen_note(len(groups) - len(pruned))}; choose a "
-            "target within"
+            f"{share_of(groups)} can be removed{why}{frozen_note(len(groups) - len(pruned))}; "
+            "choose a target within"
         )
 
 

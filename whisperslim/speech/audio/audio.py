@@ -72,7 +72,9 @@ def decode(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> n
         for block in _resampled(blocks):
             samples.extend(np.clip(block, -1.0, 1.0).tobytes())
             if len(samples) > most * block.itemsize:
-                raise AudioError(f"{name} is longer than the {max_seconds:g} s allowed: cut it")
+                raise AudioError(
+                    f"{name} is longer than the {max_seconds:g} s allowed: cut it into shorter ones"
+                )
     if not samples:
         raise AudioError(f"{name} holds no decodable audio: it is empty or damaged. {_ACCEPTED}")
     return np.frombuffer(samples, dtype=np.float32)

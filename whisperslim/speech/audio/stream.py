@@ -33,7 +33,7 @@ class SoundStream:
         Raises `AudioError` for half a sample.
         """
         if len(samples) % _BYTES_PER_SAMPLE:
-            raise AudioError(f"{len(samples)} bytes are no whole number of 16-bit samples")
+            raise AudioError(f"{len(samples)} bytes are not a whole number of 16-bit samples")
         sound = np.frombuffer(samples, "<i2").astype(np.float32) / _FULL_SCALE
         if self._same or not len(sound):
             return sound

@@ -22,7 +22,7 @@ from whisperslim.speech.audio.audio import (
 
 WINDOW_KINDS = ("fit", "30s")
 HEARING_KINDS = (*WINDOW_KINDS, "trim")
-"""What `hearing_window` takes. A model is trained with silent ends; it can hear without."""
+"""What `hearing_window` takes. A model is trained with silent ends; it can transcribe without."""
 _PADDED_FRAMES = 30 * FRAMES_PER_SECOND  # of the window "30s"
 # Windows of training batches are whole seconds, even ones from here on (our choice). Matrix kernels
 # are made, and kept in memory, for every length that occurs: some 60 MB each for Whisper-base in

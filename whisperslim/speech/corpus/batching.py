@@ -39,7 +39,7 @@ class BucketedSampler:
         self, durations: Sequence[float], batch_size: int, seed: int, noise: float = 0.15
     ) -> None:
         if not durations:
-            raise DataError("there are no clips to make batches of")
+            raise DataError("there are no clips to make batches from")
         if batch_size < 1:
             raise UsageError(f"the batch size is {batch_size}; it must be 1 or more")
         self._durations = np.asarray(durations, dtype=np.float64)

@@ -110,7 +110,7 @@ def hold_out(
         group = group_of(item, by)
         groups[group] = groups.get(group, 0) + 1
     if len(groups) < 2:
-        raise DataError(f"all {len(items)} clips have one and the same {by!r}: nothing to divide")
+        raise DataError(f"all {len(items)} clips all have the same {by!r}: nothing to divide")
     held = _choose_groups(groups, fraction * len(items), seed)
     dev = [item for item in items if group_of(item, by) in held]
     return [item for item in items if group_of(item, by) not in held], dev
@@ -222,7 +222,7 @@ def _of_split(items: list[tuple[int, Item]], split: str, table: Table) -> list[t
     known = sorted({item.split for _, item in items if item.split})
     if not known:
         raise DataError(
-            f"{table.source}: has no column `split`, and {split!r} was asked for; name no split, "
+            f"{table.source}: has no column `split`, and {split!r} was requested; name no split, "
             "or add the column"
         )
     raise DataError(f"{table.source}: no split {split!r}; known: {', '.join(known)}")

@@ -19,7 +19,7 @@ KINDS = {
     "unreadable": "the audio file cannot be decoded",
     "empty_text": "the text has no letter and no digit",
     "text_too_long": "the text takes more tokens than the model can be trained on",
-    "too_long": "the clip is longer than the model hears",
+    "too_long": "the clip is longer than the model can take",
     "too_short": "the clip is too short to hold a word",
     "foreign_characters": "the text has characters outside the language",
     "duplicate_text": "another clip has the same text",

@@ -89,7 +89,7 @@ def record(
         except (sd.PortAudioError, TimeoutError, soundfile.LibsndfileError) as error:
             raise _failure(error, file, path) from error
     if not file.frames:
-        raise MicrophoneError("recording was stopped before any sound came: nothing is kept")
+        raise MicrophoneError("recording was stopped before any sound arrived: nothing is saved")
     return path
 
 
@@ -129,7 +129,7 @@ def _check_request(seconds: float, path: Path) -> None:
     if path.suffix.lower() != ".wav":
         raise UsageError(f"recordings are WAV files: give {path.name} a name that ends in .wav")
     if path.is_dir():
-        raise UsageError(f"{path} is a folder: give the name of a file that is to be written")
+        raise UsageError(f"{path} is a folder: give the name of a file to write")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}: make it first")
 

@@ -32,11 +32,11 @@ def read_prompts(path: Path) -> list[str]:
 def check_prompts(lines: Sequence[object]) -> list[str]:
     """The sentences of these lines, white space made single spaces. Raises as `read_prompts`."""
     if isinstance(lines, str) or not isinstance(lines, Sequence):
-        raise UsageError("sentences come as a list of texts")
+        raise UsageError("sentences must be a list of texts")
     cleaned = [_prompt(line, number) for number, line in enumerate(lines, 1)]
     found = list(dict.fromkeys(prompt for prompt in cleaned if prompt))
     if not found:
-        raise DataError("there is no sentence to read: write one a line")
+        raise DataError("there is no sentence to read: write one per line")
     if len(found) > MOST_PROMPTS:
         raise UsageError(f"{len(found)} sentences are too many: {MOST_PROMPTS} are accepted")
     return found
@@ -49,7 +49,7 @@ def _prompt(line: object, number: int) -> str:
     if len(prompt) > MOST_CHARACTERS:
         raise UsageError(
             f"line {number} has {len(prompt)} characters; {MOST_CHARACTERS} are accepted, as a "
-            f"sentence must be read within {LONGEST_TAKE_SECONDS} s: write one sentence a line"
+            f"sentence must be read within {LONGEST_TAKE_SECONDS} s: write one sentence per line"
         )
     # Joiners are format characters (Cf) and belong to Hindi; control characters (Cc) to no text.
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in prompt):

@@ -239,7 +239,7 @@ def _speaker(speaker: object) -> str:
         or not said.isprintable()
     ):
         raise UsageError(
-            f"the speaker is named in up to {MOST_SPEAKER_CHARACTERS} printable characters"
+            f"the speaker's name has up to {MOST_SPEAKER_CHARACTERS} printable characters"
         )
     return said
 

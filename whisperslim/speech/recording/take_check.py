@@ -41,7 +41,8 @@ def check_take(source: Path | str) -> CheckedTake:
     samples = decode(source, max_seconds=LONGEST_TAKE_SECONDS)
     if is_silent(samples):
         raise AudioError(
-            "nothing was heard: is the right microphone chosen and not muted? Read it again"
+            "no speech in the recording: is the right microphone chosen and not muted? Read it "
+            "again"
         )
     level = float(np.percentile(frame_levels(samples), _LOUD_FRAMES))
     return CheckedTake(samples, len(samples) / SAMPLE_RATE, level, _doubts(samples, level))

@@ -245,7 +245,7 @@ def _words(values: ArrayLike, errors: Counts) -> Counts:
     words = _counts(values, "words")
     _check_same_length(errors, words)
     if words.min() == 0:
-        raise DataError("an utterance has no reference words; score empty references apart")
+        raise DataError("an utterance has no reference words; score empty references separately")
     return words
 
 

@@ -163,7 +163,7 @@ def clip_verdict(sides: Mapping[str, ClipJudgement]) -> Verdict:
     elif all(other.least - sides[best].most >= needed for other in others):
         return Verdict(best, f"{_capital(best)} heard it better: {facts}.", notes)
     elif all(other.most - sides[best].most >= needed for other in others):
-        why = "one text is in another script, which hides how much was heard"
+        why = "one text is in another script, which hides how much was recognized"
     else:
         why = f"on one clip of this length less than {needed} words is no difference"
     return Verdict("", f"No winner: {facts}; {why}.", notes)

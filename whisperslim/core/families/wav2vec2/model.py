@@ -122,7 +122,7 @@ class Wav2Vec2Family(CTC):
         if found.blank != config.pad_token_id:
             raise CheckpointError(
                 f"the tokenizer in {folder} has {found.blank} for the blank and the model "
-                f"{config.pad_token_id}: it is another model's; put the model's own files back"
+                f"{config.pad_token_id}: it belongs to another model; restore the model's own files"
             )
         return found
 
@@ -370,7 +370,7 @@ def _normalizes(folder: Path, usual: bool) -> bool:
     if rate != _RATE or found.get("feature_size", 1) != 1:
         raise ValueError(
             f"{file.name} is of another model: it makes {found!r:.60}…, and {_RATE} samples a "
-            "second are needed; put the model's own file back"
+            "second are needed; restore the model's own file"
         )
     return bool(found.get("do_normalize", usual))
 

@@ -87,7 +87,7 @@ class _Source:
     def take(self, name: str) -> np.ndarray:
         found = self.find(name)
         if found is None:
-            raise CheckpointError(f"the tensor {name} is missing; this is no complete Whisper")
+            raise CheckpointError(f"the tensor {name} is missing; this is not a complete Whisper")
         return found
 
     def rows(self, name: str, parts: int) -> list[np.ndarray]:

@@ -23,8 +23,8 @@ def check_settings(model: nn.Module) -> None:
     config = as_whisper(model).config
     if config.activation_function != ACTIVATION:
         raise ExportError(
-            f"the model's activation is {config.activation_function}; CTranslate2's Whisper has "
-            f"{ACTIVATION} alone. Export to another engine"
+            f"the model's activation is {config.activation_function}; CTranslate2's Whisper only "
+            f"has {ACTIVATION}. Export to another engine"
         )
     if config.scale_embedding:
         raise ExportError(

@@ -33,8 +33,8 @@ def with_ctc_head(
     if any(name not in found or found[name].shape != p.shape for name, p in wanted.items()
            if not name.startswith("head.")):  # fmt: skip
         raise UsageError(
-            "a CTC head is put on a whole encoder, and units of this one are cut out; give the "
-            "model that it was cut from"
+            "a CTC head needs a whole encoder, and units of this one are cut out; give the model "
+            "that it was cut from"
         )
     with torch.no_grad():
         made.head.weight.normal_(0.0, _DEVIATION)

@@ -79,7 +79,7 @@ class WhisperCTCFamily(WhisperUnits, CTC):
         if found.blank != blank:
             raise CheckpointError(
                 f"the tokenizer in {folder} has {found.blank} for the blank and the model {blank}: "
-                "it is another model's; put the model's own files back"
+                "it belongs to another model; restore the model's own files"
             )
         return found
 
