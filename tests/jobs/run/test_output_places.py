@@ -169,4 +169,4 @@ def test_a_folder_that_may_not_be_looked_into_is_reported(
 
     monkeypatch.setattr(Path, "exists", exists)  # root, who may run the tests, may look anywhere
     done = cli(*arguments)
-    assert done.code == 1 and "shut/out: it may not be written to" in done.err
+    assert done.code == 1 and "shut/out: no permission to write" in done.err
