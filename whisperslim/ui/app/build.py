@@ -24,7 +24,7 @@ from whisperslim.ui.compress.tab import (
     start_run,
 )
 from whisperslim.ui.context import saved_file
-from whisperslim.ui.context.choices import slim_choices
+from whisperslim.ui.context.choices import slim_choices, slim_names
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.limits import check_runs
 from whisperslim.ui.context.models import MAX_SECONDS
@@ -101,21 +101,23 @@ def build(
             with gr.Tab("Runs", id="runs"):
                 runs = lay_out_runs()
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
-                leads = [(sparsity_page, lay_out_lead("sparsity"))]
+                run_leads = [(sparsity_page, lay_out_lead("sparsity"))]
                 sparsity = lay_out_sparsity()
             with gr.Tab("Trade-off", id="tradeoff") as tradeoff_page:
-                leads.append((tradeoff_page, lay_out_lead("tradeoff")))
+                run_leads.append((tradeoff_page, lay_out_lead("tradeoff")))
                 tradeoff = lay_out_tradeoff()
             with gr.Tab("Compare", id="compare") as compare_page:
-                leads.append((compare_page, lay_out_lead("compare")))
+                model_leads = [(compare_page, lay_out_lead("compare"))]
                 own_microphone = microphone.lay_out("compare") if desktop else None
                 compare = lay_out_compare(app)
             with gr.Tab("Models", id="models") as models_page:
-                leads.append((models_page, lay_out_lead("models")))
+                model_leads.append((models_page, lay_out_lead("models")))
                 models = lay_out_models()
             with gr.Tab("Record", id="record"):
                 record = lay_out_record(desktop=desktop)
-        connect_leads(leads, app, tabs)
+        # Models of the project can be compared before there is a run.
+        connect_leads(run_leads, lambda: bool(slim_choices(app)), tabs)
+        connect_leads(model_leads, lambda: bool(slim_names(app)), tabs)
         connect_compress(compress, app, blocks)
         connect_sparsity(sparsity, app, [sparsity_page.select])
         # The tab that a page opens with is not selected by anybody.

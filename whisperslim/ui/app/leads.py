@@ -1,12 +1,9 @@
-"""Buttons that lead to the first run from tabs that need a finished one, while there is none."""
+"""Buttons that lead to the first run from tabs that have nothing to show before it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
-
-from whisperslim.ui.context.choices import slim_choices
-from whisperslim.ui.context.context import AppContext
 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -22,12 +19,12 @@ def lay_out_lead(tab: str) -> gr.Button:
 
 
 def connect_leads(
-    leads: Sequence[tuple[gr.Tab, gr.Button]], context: AppContext, tabs: gr.Tabs
+    leads: Sequence[tuple[gr.Tab, gr.Button]], has_any: Callable[[], bool], tabs: gr.Tabs
 ) -> None:
-    """Show each while no run has a slim model; all lead to "Try it" on the Compress tab."""
+    """Show each until their tabs have something; all lead to "Try it" on the Compress tab."""
 
     def see() -> dict[str, Any]:
-        shown: dict[str, Any] = gr.update(visible=not slim_choices(context))
+        shown: dict[str, Any] = gr.update(visible=not has_any())
         return shown
 
     def lead() -> dict[str, Any]:
