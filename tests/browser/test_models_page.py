@@ -108,7 +108,7 @@ def test_a_form_without_its_data_and_with_an_unknown_language_is_marked(page: Pa
     expect(page.locator("#field-language")).to_have_class(re.compile("ws-wrong"))
     expect(page.locator("#field-data-train")).to_have_class(re.compile("ws-wrong"))
     expect(page.locator("#problems")).to_contain_text("data/cv-hi was not found. Give ")
-    expect(page.locator("#problems")).not_to_contain_text("folders that the page may open")
+    expect(page.locator("#problems")).not_to_contain_text("folder that the page may open")
 
 
 def test_offline_a_fetch_says_what_is_here(page: Page) -> None:

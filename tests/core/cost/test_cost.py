@@ -199,7 +199,7 @@ def test_contradicting_record_is_refused(slim: Path, tmp_path: Path) -> None:
         (copy / path.name).write_bytes(path.read_bytes())
     record = json.loads((copy / "slim.json").read_text())
     (copy / "slim.json").write_text(json.dumps({**record, "dense_parameters": 10**6}))
-    with pytest.raises(CheckpointError, match="speaks of a dense model with 1000000"):
+    with pytest.raises(CheckpointError, match="names a dense model with 1000000"):
         cost_of(copy)
 
 

@@ -216,7 +216,7 @@ def test_hold_out_leaves_something_on_both_sides(fraction, seed):
 
 
 def test_hold_out_refuses_what_it_cannot_divide():
-    with pytest.raises(DataError, match="one and the same 'speaker'"):
+    with pytest.raises(DataError, match="have the same 'speaker'"):
         hold_out(speakers(4), 0.5, "speaker", 0)
     with pytest.raises(DataError, match="has no 'station' to group by; it has: bulletin, key"):
         hold_out(speakers(2, 2), 0.5, "station", 0)

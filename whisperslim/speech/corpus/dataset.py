@@ -110,7 +110,7 @@ def hold_out(
         group = group_of(item, by)
         groups[group] = groups.get(group, 0) + 1
     if len(groups) < 2:
-        raise DataError(f"all {len(items)} clips all have the same {by!r}: nothing to divide")
+        raise DataError(f"all {len(items)} clips have the same {by!r}: nothing to divide")
     held = _choose_groups(groups, fraction * len(items), seed)
     dev = [item for item in items if group_of(item, by) in held]
     return [item for item in items if group_of(item, by) not in held], dev
