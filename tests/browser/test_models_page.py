@@ -16,6 +16,7 @@ from tests.browser.test_first_minute import settled
 from tests.browser.test_journey import open_options
 from tests.support.models.shelf import export_folder, model_folder, slim_run
 from tests.support.tiny import tiny_corpus, tiny_model_folder
+from whisperslim import boxed
 from whisperslim.ui.app.build import launch
 
 pytestmark = pytest.mark.browser
@@ -29,6 +30,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHISPERSLIM_CACHE", str(folder / "cache"))
         patch.setenv("WHISPERSLIM_OFFLINE", "1")
+        patch.setattr(boxed, "BOXED", ())  # which are there depends on the installation
         run = slim_run(folder / "runs", RUN)
         export_folder(run.path / "export" / "onnx-int8", run.name)
         model = tiny_model_folder(folder / "cache" / "models" / "someone--whisper-tiny")
@@ -106,6 +108,11 @@ def test_a_form_without_its_data_and_with_an_unknown_language_is_marked(page: Pa
     field.press("Enter")
     page.locator("#start").click()
     expect(page.locator("#field-language")).to_have_class(re.compile("ws-wrong"))
+    expect(page.locator("#problems")).to_contain_text("near ones are ")
+    field.fill("Hindi")
+    field.press("Enter")
+    expect(page.locator("#field-language")).not_to_have_class(re.compile("ws-wrong"))
+    page.locator("#start").click()
     expect(page.locator("#field-data-train")).to_have_class(re.compile("ws-wrong"))
     expect(page.locator("#problems")).to_contain_text("data/cv-hi was not found. Give ")
     expect(page.locator("#problems")).not_to_contain_text("folder that the page may open")

@@ -79,6 +79,13 @@ def test_a_ctc_head_learns_the_letters_of_any_language(model: str) -> None:
     assert set(refused(with_values(recipe, {"language": "klingon"}))) == {"language"}
 
 
+def test_a_wrong_language_is_marked_itself_and_not_the_vocabulary_kept_for_it() -> None:
+    for language, field in (("klingon", "language"), ("mr", "vocabulary.languages")):
+        with pytest.raises(RecipeError) as caught:
+            with_values(load_recipe("quick-demo"), {"language": language})
+        assert set(caught.value.problems) == {field}, "quick-demo keeps the tokens of Hindi"
+
+
 def test_languages_are_kept_by_code_however_they_are_written() -> None:
     given = {"language": "Hindi", "vocabulary": {"languages": ["Hindi", "mr", "Tamil (ta)"]}}
     recipe = from_mapping({**given, "data": {"train": ["x"]}})

@@ -27,7 +27,8 @@ from whisperslim.jobs.recipe.sections import (
     TargetOptions,
 )
 from whisperslim.jobs.recipe.text import coerce, flatten, from_yaml, parse_overrides, plain, to_text
-from whisperslim.languages import code_of
+from whisperslim.languages import code_of, unknown
+from whisperslim.scripts import LANGUAGES
 from whisperslim.speech.audio.augment_options import AugmentOptions
 from whisperslim.train.options import DistillOptions, EvaluateOptions, TrainOptions
 
@@ -101,7 +102,9 @@ def _data_problems(recipe: "Recipe") -> dict[str, str]:
 
 def _vocabulary_problems(recipe: "Recipe") -> dict[str, str]:
     kept, found = recipe.vocabulary.languages, {}
-    if kept and recipe.language not in kept:
+    if kept and recipe.language not in LANGUAGES:
+        found["language"] = unknown(str(recipe.language))
+    elif kept and recipe.language not in kept:
         found["vocabulary.languages"] = (
             f"keeps {', '.join(kept)}, and the recordings are in {recipe.language}; add it, or "
             "empty the list to keep every token"
