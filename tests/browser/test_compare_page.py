@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class Listener:
 
     def get_ready(self, *given: Any) -> None:
         pass
+
+    def holding(self, *given: Any) -> Any:
+        return nullcontext()
 
     def compare(self, *given: Any) -> Any:
         return comparison(third=len(given) > 5)

@@ -49,6 +49,7 @@ def test_start_runs_to_the_end_while_the_page_is_reloaded(page: Page, served: Se
     expect(card.locator(".ws-pill").first).to_have_text(ended, timeout=WORKING_MS)
     (run,) = list_runs(served.runs)
     assert run.status() == RunStatus.FINISHED, run.log_path.read_text("utf-8")
+    tab(page, "Runs")  # a page that is loaded once there is a result opens at Compare
     expect(page.locator("#loss-plot .js-plotly-plot")).to_be_visible()
     expect(page.locator("#scores")).to_contain_text("slim (evaluate)")
 

@@ -77,7 +77,7 @@ def test_evaluate_refuses_a_split_that_is_not_there(folders: tuple[Path, Path]) 
     file.write_text(text.replace("\ttest", "\tdev"), "utf-8")
     assert "no split 'test'; known: dev, train" in refused()
     file.write_text("\n".join(row.rpartition("\t")[0] for row in text.splitlines()), "utf-8")
-    assert "no column `split`, and 'test' was asked for" in refused("--split", "test")
+    assert "no column `split`, and 'test' was requested" in refused("--split", "test")
 
 
 def test_data_counts_the_tokens_of_a_named_model(folders: tuple[Path, Path]) -> None:
