@@ -61,7 +61,7 @@ def test_attention_is_what_transformers_returns(speech: SpeechModel) -> None:
     assert mel is not None
     ids = torch.tensor([[*range(5)]])
     with torch.no_grad():
-        states = engine._encode(mel)
+        states = engine._encode(mel[None])
         _, weights = speech.family.attention(speech.model, ids, states)
         usual = speech.model.config._attn_implementation
         speech.model.set_attn_implementation("eager")

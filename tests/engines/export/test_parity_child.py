@@ -70,7 +70,7 @@ def test_a_model_that_writes_nothing_has_no_rate() -> None:
         ("SIGSEGV", "ended by SIGSEGV"),
         ("SIGKILL", "out of memory"),
         ("error", "last words"),
-        ("hang", "given up after 1 s"),
+        ("hang", "stopped after 1 s"),
     ],
 )
 def test_a_dying_child_is_a_finding(

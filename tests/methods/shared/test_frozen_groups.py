@@ -152,7 +152,9 @@ def test_more_than_the_tuned_groups_can_give_is_refused(shop: Workshop) -> None:
         attach(Target(0.3, 0.4))
     attach(Target(0.3, 0.28))
     # 112 of 216 units are the decoder's, and six stay.
-    with pytest.raises(PlanError, match=r"0 to 0\.4907 of the cost of the model's units can go"):
+    with pytest.raises(
+        PlanError, match=r"0 to 0\.4907 of the cost of the model's units can be removed"
+    ):
         attach(Target(0.5, 0.0), price=1.0)
     # 97.2 of 216 units are 96 FFN units and 1.2 heads when most is to be left, and a head more:
     # (22528 - 96 * 64 - 2.2 * 1024) / 36864 = 0.3833.

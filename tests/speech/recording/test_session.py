@@ -284,7 +284,8 @@ def test_mishaps_are_reported(tmp_path: Path, level: float, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "said"), [(tone(31.0), "longer than the 30 s"), (np.zeros(RATE), "nothing was")]
+    ("samples", "said"),
+    [(tone(31.0), "longer than the 30 s"), (np.zeros(RATE), "no speech in the recording")],
 )
 def test_what_cannot_be_used_is_refused(tmp_path: Path, samples: np.ndarray, said: str) -> None:
     with pytest.raises(AudioError, match=said):
