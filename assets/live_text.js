@@ -17,6 +17,7 @@ const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
 });`;
 const part = (name, side) => element.querySelector(`${side ? `.ws-live-${side} ` : ""}.ws-live-${name}`);
 let current = null;
+let recording = false;
 const kept = {}; // what a side showed last: a message about it never takes its text away
 
 function show(state, found) {
@@ -117,6 +118,7 @@ async function start({ live: wanted, blind, slim_engine: engine, ...models }) {
     wanted: wanted && !blind,
   };
   current = run;
+  recording = true;
   show(wanted && blind ? "Blind: no text while you speak, since it would tell A from B." : "");
   try {
     await follow(run, { engine, ...models });
@@ -129,6 +131,7 @@ async function start({ live: wanted, blind, slim_engine: engine, ...models }) {
 }
 
 function stop() {
+  recording = false;
   if (current) release(current);
 }
 
@@ -138,9 +141,9 @@ function clear() {
   show("");
 }
 
-// A recording that is not finished is nowhere but in this page.
+// A recording that is not finished is nowhere but in this page, with or without text beside it.
 window.addEventListener("beforeunload", (event) => {
-  if (current && !current.stopped) event.preventDefault();
+  if (recording) event.preventDefault();
 });
 
 window.whisperSlimLive = { start, stop, clear };

@@ -95,6 +95,6 @@ def page(browser: Browser, served: Served, outside: list[str]) -> Iterator[Page]
     page.on("request", lambda request: note(request.url))
     page.goto(served.address)
     # The page opens at Compare where there is a finished run.
-    page.wait_for_selector("#forecast .ws-big, #comparison")
+    page.locator("#forecast .ws-big, #comparison").filter(visible=True).first.wait_for()
     yield page
     context.close()

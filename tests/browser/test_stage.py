@@ -124,7 +124,7 @@ def test_keys_alone_lead_from_recording_to_the_result(page: Page) -> None:
     page.locator("body").press(" ")
     stop = page.get_by_role("button", name="Stop", exact=True)
     expect(stop).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#live-text .ws-level-bar")).to_be_visible()
+    expect(page.locator("#live-text .ws-level-bar")).to_be_attached()
     page.wait_for_timeout(1500)
     page.locator("body").press(" ")
     expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
@@ -232,7 +232,8 @@ def test_a_third_model_is_voted_for_and_the_score_is_kept(page: Page) -> None:
 def test_a_reload_while_recording_asks_first(page: Page) -> None:
     page.get_by_role("button", name="Record", exact=True).click()
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#live-text .ws-level-bar")).to_be_visible()
+    expect(page.locator("#live-text .ws-level-bar")).to_be_attached()
+    page.wait_for_timeout(1_000)  # the button changes before the recording begins
     asked: list[str] = []
 
     def answer(dialog: Any) -> None:
