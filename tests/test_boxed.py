@@ -2,19 +2,18 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.engines.onnx.test_engine import exported
+from tests.engines.onnx.test_engine import sealed_export
 from tests.support.tiny import tiny_model_folder
 from whisperslim import boxed, runtime
 from whisperslim.boxed import BoxedModel, find_boxed, local_name
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import load_model
 from whisperslim.engines.export.record import EXPORT_FILE, read_export
-from whisperslim.engines.export.seal import is_boxed, sealed
+from whisperslim.engines.export.seal import is_boxed
 from whisperslim.engines.foreign.transcriber import ForeignTranscriber
 from whisperslim.errors import ExportError, SourceError
 from whisperslim.exported.tokens import TOKENIZER_FILE
@@ -28,13 +27,10 @@ CLIP = Path(__file__).parents[1] / "assets" / "demo_hi" / "audio" / "demo_000.og
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of another installation."""
     place = tmp_path_factory.mktemp("sent")
-    folder = exported(load_model(str(tiny_model_folder(place / "model"))), place / "export")
-    record = read_export(folder)
-    known = {"tokenizer_sha256": file_sha256(folder / TOKENIZER_FILE)}
+    speech = load_model(str(tiny_model_folder(place / "model")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHISPERSLIM_STATE", str(place / "state"))
-        sealed(replace(record, settings={**record.settings, **known}), folder).write(folder)
-    return folder
+        return sealed_export(speech, place / "export")
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_silence_is_not_transcribed(page: Page, tmp_path: Path) -> None:
 
 
 def test_what_is_no_recording_is_named(page: Page, tmp_path: Path) -> None:
-    (tmp_path / "letter.wav").write_text("Dear reader")
+    (tmp_path / "letter.wav").write_text("some words")
     send(page, tmp_path / "letter.wav")
     expect(page.locator("#status")).to_contain_text("letter.wav is not a recording")
 

@@ -148,15 +148,25 @@ def options_alone(place: Workplace, words: list[str]) -> None:
 
 def serves(place: Workplace, words: list[str]) -> None:
     """The app answers at its address and ends in good order."""
+    with serving(place, words, "", signal.SIGINT):
+        pass
+
+
+@contextmanager
+def serving(
+    place: Workplace, words: list[str], path: str, ended_by: signal.Signals
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """The address of what is started as printed, on a port of its own, and its process."""
     port = free_port()
     child = subprocess.Popen(
         [sys.executable, "-m", "whisperslim", *words, "--port", str(port)],
         cwd=place.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        assert answers(f"http://127.0.0.1:{port}", child)
+        assert answers(f"http://127.0.0.1:{port}{path}", child)
+        yield f"127.0.0.1:{port}", child
     finally:
-        child.send_signal(signal.SIGINT)
+        child.send_signal(ended_by)
         try:
             _, said = child.communicate(timeout=60)
         finally:
@@ -201,21 +211,9 @@ def make_certificate(folder: Path) -> None:
 @contextmanager
 def transcribing(place: Workplace, words: list[str]) -> Iterator[str]:
     """The address of a transcription server, started as printed on a port of its own."""
-    port = free_port()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "whisperslim", *words, "--port", str(port)],
-        cwd=place.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert answers(f"http://127.0.0.1:{port}/health", child)
-        yield f"127.0.0.1:{port}"
-    finally:
-        child.send_signal(signal.SIGTERM)
-        try:
-            _, said = child.communicate(timeout=60)
-        finally:
-            child.kill()
-    assert child.returncode == 0 and b"Traceback" not in said, said
+    with serving(place, words, "/health", signal.SIGTERM) as (address, child):
+        yield address
+    assert child.returncode == 0
 
 
 def transcribes(place: Workplace, words: list[str]) -> None:

@@ -4,21 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.browser.conftest import free_port
-from tests.engines.onnx.test_engine import exported
+from tests.engines.onnx.test_engine import sealed_export
 from tests.support.tiny import tiny_model_folder
-from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import load_model
 from whisperslim.engines.export.record import read_export
-from whisperslim.engines.export.seal import sealed
 from whisperslim.engines.onnx.engine import open_export
-from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -34,11 +30,8 @@ _REFUSES = "raise ImportError(f'{__name__} is not installed')\n"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export as it is written, but for the check against its model."""
     place = tmp_path_factory.mktemp("light")
-    made = exported(load_model(str(tiny_model_folder(place / "model"))), place / "export")
-    record = read_export(made)
-    known = {"tokenizer_sha256": file_sha256(made / TOKENIZER_FILE)}
-    sealed(replace(record, settings={**record.settings, **known}), made).write(made)
-    return made
+    speech = load_model(str(tiny_model_folder(place / "model")))
+    return sealed_export(speech, place / "export")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A newcomer's method that never trains: it measures clean clips, and folds what it finds."""
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import nn
 
 from tests.methods import test_contract
 from tests.methods.method_rows import Row
-from tests.methods.test_toy_method import promises
+from tests.methods.test_toy_method import keep, promises
 from tests.support.tiny_job import Workshop, make_workshop
 from tests.support.tiny_run import tiny_recipe
 from whisperslim import methods
@@ -102,16 +101,7 @@ def shared(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_it_keeps_every_promise(
     name: str, active: None, shop: Workshop, shared: dict[str, Any], tmp_path: Path
 ) -> None:
-    given = {
-        "row": ROW,
-        "shop": shop,
-        "tmp_path": tmp_path,
-        "attention": "sdpa",
-        "stop": 1,
-        **shared,
-    }
-    promise = promises()[name]
-    promise(**{key: given[key] for key in inspect.signature(promise).parameters})
+    keep(name, row=ROW, shop=shop, tmp_path=tmp_path, **shared)
 
 
 def test_a_recipe_runs_it_without_a_single_step(

@@ -83,20 +83,17 @@ def promises() -> dict[str, Callable[..., None]]:
     }
 
 
+def keep(name: str, **given: Any) -> None:
+    """Run one of `promises`, with what of `given` it takes."""
+    promise, given = promises()[name], {"attention": "sdpa", "stop": 1, **given}
+    promise(**{key: given[key] for key in inspect.signature(promise).parameters})
+
+
 @pytest.mark.parametrize("name", promises())
 def test_the_toy_keeps_every_promise(
     name: str, toy: None, shop: Workshop, shared: dict[str, Any], tmp_path: Path
 ) -> None:
-    given = {
-        "row": ROW,
-        "shop": shop,
-        "tmp_path": tmp_path,
-        "attention": "sdpa",
-        "stop": 1,
-        **shared,
-    }
-    promise = promises()[name]
-    promise(**{key: given[key] for key in inspect.signature(promise).parameters})
+    keep(name, row=ROW, shop=shop, tmp_path=tmp_path, **shared)
 
 
 def test_recipes_and_forms_know_the_toy_while_it_is_there(toy: None) -> None:

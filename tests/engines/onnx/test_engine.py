@@ -12,10 +12,12 @@ import torch
 from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
 from tests.support.models.decoding import bounded, greedy
 from tests.support.tiny import tiny_model_folder
+from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.engines.export.record import ExportRecord, read_export
+from whisperslim.engines.export.seal import sealed
 from whisperslim.engines.onnx.engine import OnnxTranscriber, open_export
 from whisperslim.engines.onnx.export import write
 from whisperslim.engines.torch_engine import TorchTranscriber
@@ -46,6 +48,15 @@ def exported(speech: SpeechModel, folder: Path, quantize: str = "none") -> Path:
         written.runtime, written.settings, TOKENIZER_FILE,
     ).write(folder)  # fmt: skip
     return folder
+
+
+def sealed_export(speech: SpeechModel, folder: Path) -> Path:
+    """An export as it is written, but for the check against its model."""
+    made = exported(speech, folder)
+    record = read_export(made)
+    known = {"tokenizer_sha256": file_sha256(made / TOKENIZER_FILE)}
+    sealed(replace(record, settings={**record.settings, **known}), made).write(made)
+    return made
 
 
 def opened(folder: Path, decoding: DecodingOptions = LONG) -> OnnxTranscriber:

@@ -154,6 +154,12 @@ def source_name(speech: SpeechModel) -> str:
     return speech.path.parent.name if named_by_run else speech.path.name
 
 
+def tuned_language(speech: SpeechModel) -> str:
+    """The language a slim model was tuned for; empty where no record says."""
+    slim = (speech.path / SLIM_FILE).is_file()
+    return read_record(speech.path).language if slim else ""
+
+
 def _check_place(out: Path, replace: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -195,7 +201,6 @@ def _record(
     facts: Mapping[str, Any],
 ) -> ExportRecord:
     tokenizer = speech.family.tokenizer_file(speech.model)
-    slim = (speech.path / SLIM_FILE).is_file()
     return ExportRecord(
         engine=engine,
         quantize=quantize,
@@ -205,7 +210,7 @@ def _record(
         model_type=speech.family.model_type,
         input_spec=speech.input_spec,
         family=facts,
-        language=read_record(speech.path).language if slim else "",
+        language=tuned_language(speech),
         files={name: (folder / name).stat().st_size for name in written.files},
         runtime=dict(written.runtime),
         settings={**written.settings, "tokenizer_sha256": file_sha256(folder / tokenizer)},

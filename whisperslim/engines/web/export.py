@@ -18,8 +18,7 @@ from typing import Any
 import onnx
 
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.store.checkpoint import SLIM_FILE, read_record
-from whisperslim.engines.export.export import Written, source_name
+from whisperslim.engines.export.export import Written, source_name, tuned_language
 from whisperslim.engines.onnx import export as onnx_export
 from whisperslim.engines.onnx.export import open_export
 from whisperslim.engines.web.runtime_files import FILES, VERSION, runtime_files
@@ -51,7 +50,7 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     facts = {
         "name": source_name(speech),
         "bytes": sum((folder / name).stat().st_size for name in written.files),
-        "language": _language(speech),
+        "language": tuned_language(speech) or _USUAL_LANGUAGE,
         "bands": speech.input_spec.bands,
         "window": {**asdict(WindowPolicy()), "max_frames": speech.input_spec.max_frames},
         "tokens_always": TOKENS_ALWAYS,
@@ -64,15 +63,11 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     (folder / FACTS_FILE).write_text(text + "\n", "utf-8")
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     (folder / RUNTIME_FOLDER).mkdir()
+    runtime = runtime_files()
     for name in FILES:
-        shutil.copyfile(runtime_files() / name, folder / RUNTIME_FOLDER / name)
+        shutil.copyfile(runtime / name, folder / RUNTIME_FOLDER / name)
     _name_files(folder)
     return Written(written.files, {**written.runtime, "onnxruntime-web": VERSION}, written.settings)
-
-
-def _language(speech: SpeechModel) -> str:
-    slim = (speech.path / SLIM_FILE).is_file()
-    return (read_record(speech.path).language if slim else "") or _USUAL_LANGUAGE
 
 
 def _spelling(tokens: PromptTokens) -> Mapping[str, Any]:
