@@ -12,6 +12,7 @@ from tests.browser.conftest import Served, free_port
 from tests.browser.test_journey import tab
 from tests.support.runs.fake_runs import finish, make_groups, make_run, write_events, write_plan
 from tests.support.runs.fake_sizes import FakeResizing, make_prediction, make_sweep
+from whisperslim import methods
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.curve import write_sweep
 from whisperslim.ui.app.build import launch
@@ -86,12 +87,14 @@ def test_wrong_targets_are_reported_at_the_control(page: Page) -> None:
 
 
 def test_another_method_brings_its_knobs_and_the_first_keeps_its_values(page: Page) -> None:
+    tab(page, "Compress")
     knob = page.locator("#field-method-lambda-group-encoder-sgl input[type=number]")
     knob.fill("7")
     knob.press("Tab")
+    titles = methods.titled()
     for name, seen in (("one_shot", False), ("sgl", True)):
         page.locator("#field-method-name input").click()
-        page.get_by_role("option", name=name, exact=True).click()
+        page.get_by_role("option", name=titles[name], exact=True).click()
         expect(knob).to_be_visible(visible=seen)
     expect(knob).to_have_value("7")
     expect(page.locator("#method-summary")).to_contain_text("Sparse Group LASSO")
