@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from whisperslim.jobs.recipe.presets import preset_names
-from whisperslim.places import PACKAGE_PARENT
+from whisperslim.machine.places import PACKAGE_PARENT
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_the_page_and_the_demo_corpus_come_with_the_package(
 ) -> None:
     code = (
         "from pathlib import Path\n"
-        "from whisperslim.places import ASSETS\n"
+        "from whisperslim.machine.places import ASSETS\n"
         "from whisperslim.ui.app.build import build\n"
         "from whisperslim.speech.corpus.dataset import load_items\n"
         "assert 'site/whisperslim/shipped' in str(ASSETS), ASSETS\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperslim.errors import RunError
-from whisperslim.languages import code_of
 from whisperslim.runtime import Model, Recording, Transcript, load
+from whisperslim.text.languages import code_of
 
 if TYPE_CHECKING:
     from whisperslim.events import Event
@@ -121,10 +121,10 @@ def compress(
         RunError: the run failed, with what it said.
     """
     from whisperslim.events import Failed
-    from whisperslim.extras import need
     from whisperslim.jobs.process.worker import run_worker
     from whisperslim.jobs.recipe.recipe import load_recipe
     from whisperslim.jobs.run.folder import RunDir
+    from whisperslim.machine.extras import need
 
     need("train", "compress")  # before there is a run that cannot go on
     made = RunDir.create(Path(runs), load_recipe(recipe, settings))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisperslim.errors import SourceError
-from whisperslim.places import ASSETS
+from whisperslim.machine.places import ASSETS
 
 _OWNER = "whisperslim/"
 

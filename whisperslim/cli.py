@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import typer
 
 from whisperslim.errors import WhisperSlimError, shortage_of
-from whisperslim.extras import advice
-from whisperslim.printable import printable
+from whisperslim.machine.extras import advice
+from whisperslim.text.printable import printable
 
 _PANELS = {
     "Runs": (

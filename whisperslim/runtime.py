@@ -15,9 +15,9 @@ from pathlib import Path
 from whisperslim.engines.base import EngineSize, Transcript
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.languages import code_of
 from whisperslim.speech.audio.audio import Recording, sound_of
 from whisperslim.speech.audio.window import hearing_window
+from whisperslim.text.languages import code_of
 
 __all__ = ["Model", "Recording", "Transcript", "load"]
 

@@ -26,7 +26,7 @@ import psutil
 
 from benchmarks.engines.served_peer import OURS
 from benchmarks.shared.provenance import provenance, write_result
-from whisperslim.places import ASSETS
+from whisperslim.machine.places import ASSETS
 from whisperslim.speech.audio.audio import duration_seconds
 from whisperslim.speech.corpus.dataset import load_items
 

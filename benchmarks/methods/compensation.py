@@ -30,7 +30,7 @@ from whisperslim.jobs.sizes.replan import plan_for
 from whisperslim.jobs.sizes.tuned import open_tuned
 from whisperslim.jobs.stages.compensation import compensate
 from whisperslim.jobs.stages.context import StageContext
-from whisperslim.places import audio_cache
+from whisperslim.machine.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import make_batch

@@ -7,7 +7,7 @@ from benchmarks.shared.provenance import median_and_range
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.torch_engine import TorchTranscriber
-from whisperslim.places import audio_cache
+from whisperslim.machine.places import audio_cache
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item

@@ -29,7 +29,7 @@ from benchmarks.systems.dense_systems import (
 from benchmarks.systems.measuring import class_records, clip_records, measure, start, system_records
 from benchmarks.systems.recordings import choose_clips
 from whisperslim.core.loading import load_model
-from whisperslim.places import cache_root
+from whisperslim.machine.places import cache_root
 from whisperslim.speech.corpus.dataset import load_items
 
 _PEERS = ("faster-whisper", "pywhispercpp", "openai-whisper", "onnxruntime")

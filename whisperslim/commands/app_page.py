@@ -76,7 +76,7 @@ def ui(
     desktop: Desktop = False,
 ) -> None:
     """Open the app in a browser on this computer. Runs continue when it is closed."""
-    from whisperslim.offline import go_offline
+    from whisperslim.machine.offline import go_offline
 
     if offline:
         go_offline()  # before the hub's library is imported, which reads it once

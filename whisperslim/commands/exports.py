@@ -19,7 +19,7 @@ from whisperslim.engines import registry
 from whisperslim.engines.registry import listed
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import disk_errors
-from whisperslim.places import ASSETS
+from whisperslim.machine.places import ASSETS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -236,7 +236,7 @@ def fetch(
 def models(runs: RunsFolder = DEFAULT_RUNS, as_json: AsJson = False) -> None:
     """List the models on this computer: of runs, exports, and those that were fetched."""
     from whisperslim.jobs.models.inventory import inventory
-    from whisperslim.languages import listed
+    from whisperslim.text.languages import listed
 
     found = inventory(runs)
     if as_json:

@@ -13,7 +13,6 @@ from whisperslim.commands.terminal import (
     print_json,
     print_table,
 )
-from whisperslim.extras import need
 from whisperslim.jobs.process import queue
 from whisperslim.jobs.process.worker import run_worker
 from whisperslim.jobs.recipe.presets import preset_names, preset_path, preset_summary
@@ -22,6 +21,7 @@ from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir, RunStatus, find_run, list_runs
 from whisperslim.jobs.run.tracking import VARIABLE, Sink, check_tracking, tracker
 from whisperslim.jobs.run.view import RunView, fold
+from whisperslim.machine.extras import need
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, or its name in the runs folder.")

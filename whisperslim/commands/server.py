@@ -56,10 +56,10 @@ def serve(
     offline: Offline = False,
 ) -> None:
     """Serve models over OpenAI's transcription API. Ctrl-C finishes what was taken, and ends."""
-    from whisperslim.extras import need
+    from whisperslim.machine.extras import need
 
     need("serve", "serve")
-    from whisperslim.offline import go_offline
+    from whisperslim.machine.offline import go_offline
 
     if offline:
         go_offline()  # before the hub's library is imported, which looks once

@@ -116,7 +116,7 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Show where decoded recordings are kept and how much they take, or delete them."""
-    from whisperslim.places import audio_cache
+    from whisperslim.machine.places import audio_cache
     from whisperslim.speech.corpus.audio_cache import cache_limit, cache_use, clear_cache
 
     folder = audio_cache()

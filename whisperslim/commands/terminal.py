@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from whisperslim.languages import language_code
-from whisperslim.printable import printable, printable_json
+from whisperslim.text.languages import language_code
+from whisperslim.text.printable import printable, printable_json
 
 DEFAULT_RUNS = Path("runs")
 

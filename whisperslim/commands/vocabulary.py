@@ -9,7 +9,7 @@ from whisperslim.commands.models import MODEL_HELP
 from whisperslim.commands.terminal import announce, megabytes, millions, print_table
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.disk import disk_errors
-from whisperslim.languages import language_code
+from whisperslim.text.languages import language_code
 
 
 def trim(

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from whisperslim.exported.symbols import bytes_of
-from whisperslim.scripts import SCRIPTS_OF, letters
+from whisperslim.text.scripts import SCRIPTS_OF, letters
 
 _OUT = -1  # no state: the text would leave the script
 _START = 0  # the state between two characters

@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from whisperslim.errors import CheckpointError, UsageError
-from whisperslim.languages import languages_of, unknown
+from whisperslim.text.languages import languages_of, unknown
 
 TOKENIZER_FILE = "tokenizer.json"
 # Whisper's order: start, the language between, then what to do.

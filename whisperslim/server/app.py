@@ -19,7 +19,6 @@ from starlette.types import Receive, Scope, Send
 from whisperslim.engines.base import Transcript
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import AudioError, MemoryShortageError, UsageError
-from whisperslim.languages import code_of
 from whisperslim.listening.address import goes_by, is_own_page
 from whisperslim.server import answers
 from whisperslim.server.asked import Asked, read_asked
@@ -27,6 +26,7 @@ from whisperslim.server.lanes import ClosedError, FullError, Job, Lane
 from whisperslim.server.metrics import CONTENT_TYPE, Metrics
 from whisperslim.server.refusals import RefusedError
 from whisperslim.speech.audio.audio import decode
+from whisperslim.text.languages import code_of
 
 MOST_UPLOADS = 64  # forms being read at once; our choice
 _LEFT = 499  # what others call an answer that nobody waits for

@@ -3,7 +3,7 @@
 import psutil
 import torch
 
-from whisperslim.heap import give_back
+from whisperslim.machine.heap import give_back
 
 
 def memory_in_use(device: torch.device) -> int:

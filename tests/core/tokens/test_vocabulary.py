@@ -27,7 +27,7 @@ from whisperslim.core.tokens.vocabulary import TokenTable, choose, vocabulary_fr
 from whisperslim.core.trimming import save_trimmed, vocabulary_for, with_vocabulary_of
 from whisperslim.errors import CheckpointError, PlanError, UsageError
 from whisperslim.exported.symbols import bytes_of
-from whisperslim.scripts import LANGUAGES, letters
+from whisperslim.text.scripts import LANGUAGES, letters
 
 DEMO_CLIP = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio" / "demo_010.ogg"
 FEW = 12  # Latin pieces: the tiny tokenizer has some dozens

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.models.shelf import model_folder
-from whisperslim import offline
 from whisperslim.commands.terminal import downloading
 from whisperslim.errors import SourceError, UsageError
 from whisperslim.jobs.models import fetching
 from whisperslim.jobs.models.fetching import FETCH, FetchDesk, check_fetch
 from whisperslim.jobs.process import background
 from whisperslim.jobs.run.folder import list_runs
+from whisperslim.machine import offline
 
 
 @pytest.fixture

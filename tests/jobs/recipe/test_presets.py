@@ -14,7 +14,7 @@ from whisperslim.jobs.recipe.presets import (
 )
 from whisperslim.jobs.recipe.recipe import dotted_specs, from_mapping, load_recipe, to_yaml
 from whisperslim.jobs.recipe.text import flatten, from_yaml
-from whisperslim.places import PRESETS
+from whisperslim.machine.places import PRESETS
 
 SHIPPED = {
     "quick-demo", "sgl-hindi", "sgl-paper", "dense-tuned", "gates-hindi", "gates-paper", "l0-hindi",

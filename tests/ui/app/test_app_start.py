@@ -14,7 +14,7 @@ import pytest
 from gradio import networking
 
 from tests.browser.conftest import free_port
-from whisperslim.places import PACKAGE_PARENT
+from whisperslim.machine.places import PACKAGE_PARENT
 from whisperslim.ui.app.build import launch
 
 _IMPORT = """

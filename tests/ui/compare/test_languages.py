@@ -9,7 +9,7 @@ import pytest
 from tests.support.app.fake_app import Acts, fake_app
 from tests.support.models.shelf import export_folder, model_folder, slim_run
 from whisperslim.errors import UsageError
-from whisperslim.scripts import LANGUAGES
+from whisperslim.text.scripts import LANGUAGES
 from whisperslim.ui.compare.languages import INFO, offer_update, offered, typed_update
 from whisperslim.ui.compare.tab import spoken_language
 from whisperslim.ui.context.context import AppContext

@@ -13,7 +13,7 @@ from whisperslim.jobs.recipe import trial
 from whisperslim.jobs.recipe.presets import preset_names
 from whisperslim.jobs.recipe.recipe import dotted_values, load_recipe, with_values
 from whisperslim.jobs.run.folder import RunDir, RunStatus
-from whisperslim.places import PACKAGE_PARENT
+from whisperslim.machine.places import PACKAGE_PARENT
 from whisperslim.ui.compress import check, preset_fields, try_it
 from whisperslim.ui.compress.check import Marked
 from whisperslim.ui.compress.form import RecipeForm, lay_out

@@ -13,7 +13,7 @@ from tests.support.app.served import serve
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.errors import SourceError, UsageError
 from whisperslim.listening.address import check_port, is_loopback
-from whisperslim.offline import VARIABLE
+from whisperslim.machine.offline import VARIABLE
 from whisperslim.ui.guard.access import (
     LOCAL,
     Access,

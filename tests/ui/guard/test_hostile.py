@@ -16,7 +16,7 @@ from whisperslim.errors import AudioError, RunError, UsageError, WhisperSlimErro
 from whisperslim.jobs.recipe.recipe import from_mapping, load_recipe, with_values
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.planned import is_planned, read_planned
-from whisperslim.places import ASSETS
+from whisperslim.machine.places import ASSETS
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.ui.compress.tab import forecast

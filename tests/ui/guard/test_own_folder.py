@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.runs.fake_runs import make_run
-from whisperslim.places import PACKAGE_PARENT
+from whisperslim.machine.places import PACKAGE_PARENT
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.guard import room

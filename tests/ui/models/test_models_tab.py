@@ -10,12 +10,13 @@ import pytest
 
 from tests.support.app.fake_app import Acts, fake_app
 from tests.support.models.shelf import export_folder, model_folder, slim_run
-from whisperslim import boxed, offline
+from whisperslim import boxed
 from whisperslim.engines import registry
 from whisperslim.errors import RunError, SourceError, UsageError, WhisperSlimError
 from whisperslim.jobs.models.fetching import FETCH, Fetching
 from whisperslim.jobs.models.inventory import ModelEntry, inventory
 from whisperslim.jobs.process.background import Owner
+from whisperslim.machine import offline
 from whisperslim.ui.compare.fields import CompareTab, lay_out_compare
 from whisperslim.ui.compare.tab import engine_updates
 from whisperslim.ui.context.choices import chosen_model, dense_choices, slim_names

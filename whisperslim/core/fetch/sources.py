@@ -29,8 +29,8 @@ from whisperslim.core.fetch.model_folder import (
     write_record,
 )
 from whisperslim.errors import SourceError, WhisperSlimError
-from whisperslim.offline import is_offline
-from whisperslim.places import cache_root
+from whisperslim.machine.offline import is_offline
+from whisperslim.machine.places import cache_root
 
 __all__ = [
     "ResolvedModel", "cache_folder", "folder_here", "hub_name", "remove_fetched", "resolve",

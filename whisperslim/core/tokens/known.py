@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperslim.core.disk.untrusted import read_json, typed
-from whisperslim.languages import languages_of
+from whisperslim.text.languages import languages_of
 
 _LAYOUT, _ADDED = "tokenizer.json", "added_tokens.json"
 _MOST_BYTES, _MOST_VALUES = 32_000_000, 1_000_000  # as `tokens.bounds` has them

@@ -13,8 +13,8 @@ from whisperslim.exported.letters import (
     LetterTable,
     read_letters,
 )
-from whisperslim.scripts import LANGUAGES, SCRIPTS_OF, letters
 from whisperslim.speech.scoring.normalizer import by_name, for_language
+from whisperslim.text.scripts import LANGUAGES, SCRIPTS_OF, letters
 
 BLANK, SPACE = "<pad>", "|"
 # In tokenizer_config.json: the normalizer whose texts the letters are of. Only ours has it.

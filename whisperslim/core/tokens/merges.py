@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models, trainers
 from whisperslim.core.tokens.vocabulary import Merge, TokenTable, Vocabulary
 from whisperslim.errors import UsageError
 from whisperslim.exported.symbols import byte_of_symbol
-from whisperslim.scripts import letters
+from whisperslim.text.scripts import letters
 
 
 def with_new_tokens(

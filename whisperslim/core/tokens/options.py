@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from whisperslim.errors import RecipeError
 from whisperslim.fields import option, problems
-from whisperslim.languages import code_of, named
-from whisperslim.scripts import LANGUAGES
+from whisperslim.text.languages import code_of, named
+from whisperslim.text.scripts import LANGUAGES
 
 
 @dataclass(frozen=True)

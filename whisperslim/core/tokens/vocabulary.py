@@ -24,9 +24,9 @@ from typing import Any
 
 from whisperslim.errors import CheckpointError, UsageError
 from whisperslim.exported.symbols import bytes_of
-from whisperslim.languages import languages_of
-from whisperslim.languages import unknown as not_known
-from whisperslim.scripts import LANGUAGES, letters
+from whisperslim.text.languages import languages_of
+from whisperslim.text.languages import unknown as not_known
+from whisperslim.text.scripts import LANGUAGES, letters
 
 LATIN_PIECES = 250
 _TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")

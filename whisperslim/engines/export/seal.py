@@ -18,7 +18,7 @@ from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.engines.export.record import EXPORT_FILE, PARITY_FILE, ExportRecord
 from whisperslim.errors import ExportError
-from whisperslim.places import state_root
+from whisperslim.machine.places import state_root
 
 KEY_FILE = "export.key"
 _KEY_BYTES = 32

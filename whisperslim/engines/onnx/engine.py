@@ -36,8 +36,8 @@ from whisperslim.exported.names import (
 from whisperslim.exported.own_script import ScriptMask, mask_for
 from whisperslim.exported.tokens import PromptTokens, read_tokens
 from whisperslim.exported.word_times import TimingHeads, attention, timed_words, token_starts
-from whisperslim.heap import give_back
 from whisperslim.inputs import InputSpec
+from whisperslim.machine.heap import give_back
 from whisperslim.speech.audio.window import WindowPolicy
 
 # The runtime's errors have no common base of their own.

@@ -25,7 +25,7 @@ from whisperslim.engines.web.runtime_files import FILES, VERSION, runtime_files
 from whisperslim.exported.bounds import TOKENS_ALWAYS, TOKENS_PER_SECOND, DecoderRules
 from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE, PAST
 from whisperslim.exported.tokens import PromptTokens, read_tokens
-from whisperslim.places import ASSETS
+from whisperslim.machine.places import ASSETS
 from whisperslim.speech.audio.window import WindowPolicy
 
 __all__ = ["check", "open_export", "write"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.storage import storage_errors
 from whisperslim.errors import ExportError
-from whisperslim.offline import is_offline
-from whisperslim.places import cache_root
+from whisperslim.machine.offline import is_offline
+from whisperslim.machine.places import cache_root
 
 VERSION = "1.30.0"
 SHA512 = (

@@ -8,7 +8,7 @@ from whisperslim.errors import SourceError, UsageError
 from whisperslim.jobs.models.inventory import downloads
 from whisperslim.jobs.process import background
 from whisperslim.jobs.run.disk import disk_errors
-from whisperslim.offline import is_offline
+from whisperslim.machine.offline import is_offline
 
 FETCH = "fetch"
 _SHARE = re.compile(r": (\d{1,3}) % of ")

@@ -21,7 +21,7 @@ from whisperslim.engines import registry
 from whisperslim.engines.export.record import is_export, read_export
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir, list_runs
-from whisperslim.places import cache_root
+from whisperslim.machine.places import cache_root
 
 SLIM, EXPORT, DOWNLOAD, BUILT_IN = "slim model", "export", "download", "built in"
 SUPPORTED = ("hubert", "wav2vec2", "wav2vec2-conformer", "whisper", "whisper_ctc")

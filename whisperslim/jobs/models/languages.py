@@ -1,6 +1,6 @@
 """Which languages a model knows, by the name or folder that it is chosen by."""
 
-from whisperslim.scripts import LANGUAGES
+from whisperslim.text.scripts import LANGUAGES
 
 
 def languages_of_model(name: str) -> tuple[str, ...] | None:

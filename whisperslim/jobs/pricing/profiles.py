@@ -18,7 +18,7 @@ from whisperslim.engines.timing.profile import Profile
 from whisperslim.errors import PlanError, UsageError
 from whisperslim.jobs.run.disk import require_writable, write_text_checked
 from whisperslim.jobs.run.environment import describe
-from whisperslim.places import cache_root
+from whisperslim.machine.places import cache_root
 
 FORMAT = 1
 

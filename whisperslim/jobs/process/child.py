@@ -17,7 +17,7 @@ from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import RunError, shortage_in, signal_in_words
 from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.places import PACKAGE_PARENT
+from whisperslim.machine.places import PACKAGE_PARENT
 
 # A worker takes the lock before it loads torch, so this is long even on a busy machine.
 _START_SECONDS = 60.0

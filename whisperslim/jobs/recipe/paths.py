@@ -8,10 +8,10 @@ from whisperslim.core.heads.options import OWN
 from whisperslim.errors import RecipeError, SourceError, UsageError
 from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.recipe.recipe import Recipe
-from whisperslim.languages import could_be_code, unknown
-from whisperslim.places import SHIPPED
+from whisperslim.machine.places import SHIPPED
 from whisperslim.speech.corpus.dataset import parse_source
 from whisperslim.speech.corpus.hub import is_hub
+from whisperslim.text.languages import could_be_code, unknown
 
 _NO_DATA = (
     "was not found. Give a manifest or a corpus folder of yours, with its full path; the Record "

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from whisperslim.errors import UsageError
-from whisperslim.places import PRESETS
+from whisperslim.machine.places import PRESETS
 
 
 def preset_names() -> tuple[str, ...]:

@@ -27,9 +27,9 @@ from whisperslim.jobs.recipe.sections import (
     TargetOptions,
 )
 from whisperslim.jobs.recipe.text import coerce, flatten, from_yaml, parse_overrides, plain, to_text
-from whisperslim.languages import code_of, unknown
-from whisperslim.scripts import LANGUAGES
 from whisperslim.speech.audio.augment_options import AugmentOptions
+from whisperslim.text.languages import code_of, unknown
+from whisperslim.text.scripts import LANGUAGES
 from whisperslim.train.options import DistillOptions, EvaluateOptions, TrainOptions
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from whisperslim import events
 from whisperslim.events import Event
 from whisperslim.jobs.run.view import RunView, fold
-from whisperslim.printable import printable
+from whisperslim.text.printable import printable
 
 
 class ConsoleView:

@@ -17,7 +17,7 @@ from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.untrusted import fitting, read_json
 from whisperslim.errors import RunError
 from whisperslim.jobs.recipe.sections import DataOptions
-from whisperslim.places import PACKAGE_PARENT
+from whisperslim.machine.places import PACKAGE_PARENT
 from whisperslim.version import __version__
 
 # Packages that figures depend on; a missing one is recorded as missing.

@@ -13,8 +13,8 @@ from typing import Any
 from whisperslim import events
 from whisperslim.errors import UsageError
 from whisperslim.events import Event
-from whisperslim.extras import advice
 from whisperslim.jobs.run.disk import disk_errors
+from whisperslim.machine.extras import advice
 
 VARIABLE = "WHISPERSLIM_TRACK"
 _ENDS = (events.Stopped, events.Failed, events.Finished)

@@ -29,7 +29,7 @@ from whisperslim.jobs.run.disk import require_writable, write_text_checked
 from whisperslim.jobs.run.environment import describe
 from whisperslim.jobs.scoring.origin import is_untuned, training_clips
 from whisperslim.jobs.scoring.texts import texts_of
-from whisperslim.places import audio_cache
+from whisperslim.machine.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy, hearing_window, parse_window
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item, load_items, manifest_hash, parse_source

@@ -21,7 +21,7 @@ from whisperslim.jobs.recipe.recipe import Recipe
 from whisperslim.jobs.run.environment import add_facts
 from whisperslim.jobs.run.environment import read as read_environment
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.places import audio_cache
+from whisperslim.machine.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy, parse_window
 from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.train.evaluate import EvalResult, evaluate

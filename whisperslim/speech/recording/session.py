@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 
 from whisperslim.errors import DataError, UsageError
-from whisperslim.languages import language_code
 from whisperslim.speech.recording.prompts import check_prompts
+from whisperslim.text.languages import language_code
 
 LANGUAGE = "hi"  # of the sentences that come with the project
 RATE = 16_000  # Hz: what Whisper listens to; `speech.audio.audio` decodes to it

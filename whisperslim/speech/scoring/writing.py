@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import regex
 
-from whisperslim.scripts import SCRIPTS_OF
+from whisperslim.text.scripts import SCRIPTS_OF
 
 NO_SCRIPT = "none"
 OTHER = "other"

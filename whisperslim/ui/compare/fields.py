@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from whisperslim.engines import registry
-from whisperslim.languages import choices
+from whisperslim.text.languages import choices
 from whisperslim.ui.compare import live_text
 from whisperslim.ui.compare.folder_panel import BatchFields, lay_out_panel
 from whisperslim.ui.compare.languages import INFO

@@ -7,8 +7,8 @@ import gradio as gr
 
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.models.languages import languages_of_model, tuned_for
-from whisperslim.languages import choices, code_of, listed, named, unknown
-from whisperslim.scripts import LANGUAGES
+from whisperslim.text.languages import choices, code_of, listed, named, unknown
+from whisperslim.text.scripts import LANGUAGES
 from whisperslim.ui.context.choices import chosen_model
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.parts.forms import wrong

@@ -13,7 +13,7 @@ import gradio as gr
 
 from whisperslim.engines import registry
 from whisperslim.errors import AudioError, UsageError, WhisperSlimError
-from whisperslim.languages import language_code
+from whisperslim.text.languages import language_code
 from whisperslim.ui.compare import folder_panel, results
 from whisperslim.ui.compare.fields import (
     LONGEST_REFERENCE,

@@ -10,7 +10,7 @@ from gradio.blocks import Block
 from whisperslim import methods
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.recipe.recipe import Recipe, dotted_specs, dotted_values, load_recipe
-from whisperslim.languages import choices
+from whisperslim.text.languages import choices
 from whisperslim.ui.parts.forms import Control, FieldInput, Offered, label_of, make_input
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Updates

@@ -11,8 +11,8 @@ from whisperslim.core.plan.counting import NOT_OWN, OF_WEIGHTS, Counting
 from whisperslim.errors import RecipeError, SourceError, WhisperSlimError
 from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.languages import choices
-from whisperslim.scripts import LANGUAGES
+from whisperslim.text.languages import choices
+from whisperslim.text.scripts import LANGUAGES
 from whisperslim.ui.compress.check import Marked, check_places, marked_now, recipe_of
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
 from whisperslim.ui.compress.form import RecipeForm, lay_out

@@ -7,7 +7,7 @@ from whisperslim.engines.export.record import is_export
 from whisperslim.errors import SourceError, UsageError, WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.jobs.sizes.derivation import MARKER, read_derivation
-from whisperslim.places import cache_root
+from whisperslim.machine.places import cache_root
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext
 
 PREPARED = "/prepared"

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from whisperslim.engines.export.record import EXPORT_FILE, is_export
 from whisperslim.engines.registry import OWN
 from whisperslim.jobs.run.folder import RunDir
-from whisperslim.places import cache_root
+from whisperslim.machine.places import cache_root
 from whisperslim.ui.context.cache import ModelCache
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperslim.errors import UsageError
-from whisperslim.places import ASSETS, SHIPPED, cache_root
+from whisperslim.machine.places import ASSETS, SHIPPED, cache_root
 
 if TYPE_CHECKING:  # a recipe imports all methods and so torch
     from whisperslim.jobs.recipe.recipe import Recipe

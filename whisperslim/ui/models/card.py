@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from whisperslim.engines import registry
 from whisperslim.jobs.models.fetching import Fetching
 from whisperslim.jobs.models.inventory import ModelEntry, SetScore
-from whisperslim.languages import listed
+from whisperslim.text.languages import listed
 from whisperslim.ui.parts.charts import short_source
 from whisperslim.ui.parts.markup import bar, empty, note, pill, text
 from whisperslim.ui.parts.quantities import megabytes, percent

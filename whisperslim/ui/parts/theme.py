@@ -4,7 +4,7 @@ import base64
 
 import gradio as gr
 
-from whisperslim.places import ASSETS
+from whisperslim.machine.places import ASSETS
 
 STYLE_SHEET = ASSETS / "app.css"
 COMPARE_SHEET = ASSETS / "compare.css"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whisperslim.errors import AudioError, DataError, UsageError, WhisperSlimError
-from whisperslim.languages import language_code
 from whisperslim.speech.recording.prompts import read_prompts
 from whisperslim.speech.recording.session import (
     LANGUAGE,
@@ -25,6 +24,7 @@ from whisperslim.speech.recording.session import (
     session_names,
     split_of,
 )
+from whisperslim.text.languages import language_code
 from whisperslim.ui.context.models import load_libraries
 from whisperslim.ui.parts.demo_clips import demo_clips
 from whisperslim.ui.parts.markup import bar, note, pill, text

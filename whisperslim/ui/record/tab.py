@@ -7,13 +7,13 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from whisperslim.languages import choices
 from whisperslim.speech.recording.prompts import (
     LONGEST_TAKE_SECONDS,
     MOST_CHARACTERS,
     MOST_PROMPTS,
 )
 from whisperslim.speech.recording.session import LANGUAGE, RecordingSession
+from whisperslim.text.languages import choices
 from whisperslim.ui.context.context import for_people, warn
 from whisperslim.ui.parts.markup import METER, empty, note
 from whisperslim.ui.parts.theme import ASSETS

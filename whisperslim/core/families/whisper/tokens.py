@@ -15,7 +15,7 @@ from transformers import WhisperTokenizer
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.tokens.bounds import check_token_files
 from whisperslim.errors import CheckpointError, UsageError
-from whisperslim.languages import languages_of, unknown
+from whisperslim.text.languages import languages_of, unknown
 
 # GPT-2's pattern, which Whisper has too, with marks counted among letters: Whisper's own splits a
 # Hindi word at every vowel sign.

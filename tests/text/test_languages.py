@@ -11,8 +11,16 @@ from whisperslim.core.tokens.known import known_languages
 from whisperslim.errors import UsageError
 from whisperslim.exported.tokens import read_tokens
 from whisperslim.jobs.models.languages import languages_of_model
-from whisperslim.languages import NAMES, choices, code_of, language_code, listed, named, unknown
-from whisperslim.scripts import LANGUAGES
+from whisperslim.text.languages import (
+    NAMES,
+    choices,
+    code_of,
+    language_code,
+    listed,
+    named,
+    unknown,
+)
+from whisperslim.text.scripts import LANGUAGES
 
 
 def test_names_are_those_of_whisper() -> None:

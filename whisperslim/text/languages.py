@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 
 from whisperslim.errors import UsageError
-from whisperslim.scripts import LANGUAGES
+from whisperslim.text.scripts import LANGUAGES
 
 # In English, as Whisper's authors name them.
 _NAMES = """

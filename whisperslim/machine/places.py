@@ -1,11 +1,12 @@
-"""Where things live on a user's machine. Leaf module."""
+"""Folders of the installation and of this user. Leaf module."""
 
 import os
 from pathlib import Path
 
-PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE_PARENT = _PACKAGE.parent
 """Where Python finds the package: the project's folder, or `site-packages`."""
-_PACKAGED = Path(__file__).resolve().parent / "shipped"
+_PACKAGED = _PACKAGE / "shipped"
 SHIPPED = _PACKAGED if _PACKAGED.is_dir() else PACKAGE_PARENT
 """Holds `presets` and `assets`: the project's folder, or an installed package's copy of both."""
 ASSETS = SHIPPED / "assets"

@@ -8,8 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.support.without import run_without
-from whisperslim.extras import EXTRAS
-from whisperslim.places import PACKAGE_PARENT
+from whisperslim.machine.extras import EXTRAS
+from whisperslim.machine.places import PACKAGE_PARENT
 
 LACKING = [module for modules in EXTRAS.values() for module in modules]
 DEMO = PACKAGE_PARENT / "assets" / "demo_hi"

@@ -14,7 +14,7 @@ from whisperslim.commands import terminal
 from whisperslim.errors import MemoryShortageError, UsageError, shortage_of
 from whisperslim.jobs.run.console import ConsoleView
 from whisperslim.jobs.run.eventlog import EventLog
-from whisperslim.printable import printable, printable_json
+from whisperslim.text.printable import printable, printable_json
 
 COMMANDS = Path(terminal.__file__).parent
 # Clears the screen, names the window, writes the clipboard, goes back a line; 8-bit forms; bidi.

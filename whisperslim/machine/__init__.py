@@ -1,0 +1,1 @@
+"""What is particular to the machine: installed extras, network, folders, memory."""

@@ -1,0 +1,1 @@
+"""Languages, the letters they are written in, and text for a terminal."""
