@@ -1,6 +1,6 @@
-"""Attention whose gradient is fast in bf16 on a processor.
+"""Attention whose gradient is fast in bf16 on a CPU.
 
-PyTorch's fused attention has a backward pass for processors that hardly uses their bf16 units: in a
+PyTorch's fused attention has a backward pass for CPUs that hardly uses their bf16 units: in a
 training step of Whisper-base on 8 s of audio it took a quarter of the time. Here the forward pass
 is the fused one, so that states are what they are without gradients, and the backward pass is
 written as matrix products:
@@ -26,7 +26,7 @@ _BLOCK_BYTES = 4 << 20
 
 @contextmanager
 def fast_gradients(model: PreTrainedModel) -> Iterator[None]:
-    """The model with this attention in the block, and what it had after it."""
+    """Use this attention inside the block; afterwards the model's own is set again."""
     before = model.config._attn_implementation
     if before != "sdpa":  # asked for by name, which is kept
         yield
@@ -46,7 +46,7 @@ def attend(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As transformers' `sdpa`, which it is for all but unmasked bf16 on a processor, with gradient.
+    """As transformers' `sdpa`, which computes all but unmasked bf16 on a CPU with gradient.
 
     Args:
         query: `(batch, heads, queries, head_dim)`; `key` and `value` likewise, over the keys.

@@ -7,7 +7,7 @@ on AMD faster than MKL does. There is no setting for "oneDNN, in float32".
 
 So it is decided by measuring, not by the maker's name: which processors have the kernels and which
 library is slower differ with the model, the virtual machine's mask of it and torch's version, and
-what is measured cannot be out of date. The error decides first and leaves no doubt: bfloat16 is
+what is measured cannot be out of date. The error is measured first, and is unambiguous: bfloat16 is
 wrong by some 2e-3, TensorFloat32 by 3e-4, float32 by less than 1e-6. On a processor with AMX,
 `ONEDNN_MAX_CPU_ISA=AVX512_CORE_FP16` in the environment makes oneDNN compute in float32, and then
 it may be chosen; there MKL was as fast.
@@ -46,7 +46,7 @@ Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class MatmulChoice:
-    """Which library a process multiplies with, and on what grounds.
+    """Which library a process multiplies with, and why.
 
     Attributes:
         library: One of `LIBRARIES`.

@@ -1,6 +1,7 @@
 """Engines that models run in. Importing the package registers those that ship with it.
 
-Only what each says of itself is loaded then; a runtime, when a model is written for it or opened.
+Only their descriptions are loaded then; a runtime is loaded when a model is written for it or
+opened.
 """
 
 from whisperslim.engines.ctranslate2 import spec as ctranslate2

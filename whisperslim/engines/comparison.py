@@ -1,4 +1,4 @@
-"""One recording, two models or three: texts, times, sizes and what differs."""
+"""One recording, two or three models: texts, times, sizes and differences."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -98,10 +98,10 @@ def compare(
     """Give `audio` (mono float32, 16 kHz) to all and put the results side by side.
 
     Features are made once for those that take the same; the time that took counts for each. Each
-    side first works on the opening untimed, unless all are `warm` already, having worked before in
-    this process; and the order alternates from run to run, so that neither is punished for going
-    first. A blank `reference` is none. `beside` are engines that this process has loaded and that
-    take no part: their weights are no side's memory.
+    side first transcribes the opening untimed, unless all are `warm` already, having worked before
+    in this process; and the order alternates from run to run, so that being first is no
+    disadvantage. A blank `reference` counts as none. `beside` are engines that this process has
+    loaded and that take no part: their weights count for no side.
 
     Raises:
         AudioError, UsageError: for an unusable recording, an unknown language, no repeats.

@@ -1,4 +1,4 @@
-"""What an engine does with the scores of frames (CTC), whatever computes them."""
+"""From scores of frames (CTC) to text, whatever engine computes them."""
 
 import time
 from abc import abstractmethod

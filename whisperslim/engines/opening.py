@@ -37,7 +37,7 @@ def open_transcriber(
 
     Raises:
         ExportError: an export is incomplete, of another version, its runtime is missing, or its
-            process came to an end.
+            process ended.
         SourceError, CheckpointError: as `load_model`.
     """
     folder = Path(local_name(name)).expanduser()
@@ -69,7 +69,8 @@ def open_here(
 
 
 def _check_tokenizer(folder: Path, record: ExportRecord) -> None:
-    """Another tokenizer would turn right ids into wrong text, silently."""
+    """Raise `ExportError` for another tokenizer, which would silently turn right ids into wrong
+    text."""
     wanted, file = record.settings.get("tokenizer_sha256"), folder / record.tokenizer
     if not file.is_file():
         raise ExportError(f"{file} is missing: the export is incomplete; export the model again")

@@ -39,7 +39,7 @@ class EngineSpec:
         by_family: Whether its exporter only writes families that name this engine in
             `Family.engines`.
         rests: Files that its exports have and no model folder has. Without a record beside them
-            they are half an export.
+            they are an incomplete export.
         ranks: Precision -> place in the page's list, the least first; others come last.
         dense: Precision -> name it is known by, of those that a dense model is offered in to
             compare with.
@@ -99,7 +99,8 @@ def load_part(spec: EngineSpec, module: str) -> ModuleType:
 
 
 def title(name: str) -> str:
-    """What people call an engine; one that is not here, an older record's, by its name."""
+    """What people call an engine; the name itself of one that is not registered, as in old
+    records."""
     return _ENGINES[name].title if name in _ENGINES else name
 
 

@@ -23,7 +23,7 @@ from whisperslim.speech.audio.window import WindowPolicy
 
 @dataclass(frozen=True)
 class TorchTranscriber(WindowedTranscriber):
-    """A loaded model as a `Transcriber`; with `words` it tells when each was said."""
+    """A loaded model as a `Transcriber`; with `words` it reports when each was said."""
 
     speech: SpeechModel
     window: WindowPolicy
@@ -55,7 +55,8 @@ class TorchTranscriber(WindowedTranscriber):
         return replace(self, speech=self.speech.in_own_script())
 
     def telling_words(self) -> Self:
-        """As `WindowedTranscriber.telling_words`; a family without a decoder tells always."""
+        """As `WindowedTranscriber.telling_words`; a family without a decoder always reports
+        them."""
         return replace(self, words=True)
 
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:

@@ -26,7 +26,7 @@ class Cue:
 
 
 def check_form(name: str) -> None:
-    """Raise `UsageError` for a form that there is not."""
+    """Raise `UsageError` for an unknown form."""
     if name not in FORMS:
         raise UsageError(f"{name!r} is not a format; choose one of: {', '.join(FORMS)}")
 

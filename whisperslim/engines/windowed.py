@@ -30,7 +30,7 @@ class Heard:
         text: Without control tokens.
         tokens: Text tokens written.
         at_limit: Whether the bound on tokens ended it, and not the model.
-        first_token_seconds: From features to the first token; None when nobody looked.
+        first_token_seconds: From features to the first token; None when it was not measured.
         ids: The text tokens' ids, where the engine reports them.
         words: When each word was said, from the segment's start, where the model reports it.
     """
@@ -100,7 +100,7 @@ class WindowedTranscriber(ABC):
         raise UsageError(f"{self.name} cannot be limited to the language's own script")
 
     def telling_words(self) -> Self:
-        """The same model, which says of each word when it was said.
+        """The same model, reporting when each word was said.
 
         Raises `UsageError` from an engine that cannot do that.
         """
@@ -153,7 +153,7 @@ class WindowedTranscriber(ABC):
     def transcribe_many(
         self, recordings: Iterable[np.ndarray], language: str = "hi"
     ) -> Iterator[Transcript]:
-        """One recording at a time: only one is in memory, and each has its own honest time."""
+        """One recording at a time: only one is in memory, and each has its own time."""
         for audio in recordings:
             yield self.transcribe(audio, language)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # Hindi costs about 5.2 tokens a word and fast speech has about 4 words a second. A loop that
-# repeats a phrase has no end of its own, so the audio's length bounds it. Our choice.
+# repeats a phrase never ends by itself, so the audio's length bounds it. Our choice.
 TOKENS_PER_SECOND = 25.0
 TOKENS_ALWAYS = 10
 OWN_SCRIPT = "held to the language's own script"
@@ -11,7 +11,7 @@ OWN_SCRIPT = "held to the language's own script"
 
 @dataclass(frozen=True)
 class DecoderRules:
-    """What a family with a decoder states of a model for whoever runs an export of it.
+    """What a family with a decoder states of a model, for engines that run an export of it.
 
     Attributes:
         positions: Most tokens the decoder has positions for, the prompt among them.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-# Seconds are numbers of samples divided: 0.02 s may come as a little more.
+# Seconds are numbers of samples divided: 0.02 s may be a little more.
 _TOLERANCE = 1e-6
 
 
@@ -55,7 +55,8 @@ class FrameTiming:
         return max(0, math.ceil((seconds - self.lead - _TOLERANCE) / self.stride))
 
     def frames(self, seconds: float) -> int:
-        """Frames scored of a clip: whole pools. An odd position at the end is all but silence."""
+        """Frames scored of a clip: whole pools. An odd position at the end is almost all
+        silence."""
         return self.positions(seconds) // self.pool
 
     @property
@@ -66,7 +67,7 @@ class FrameTiming:
 
 @dataclass(frozen=True)
 class CTCRules:
-    """What a family whose head scores frames states of a model for whoever runs an export of it.
+    """What a family whose head scores frames states of a model, for engines that run an export.
 
     Attributes:
         blank: Id of the blank.
@@ -126,7 +127,7 @@ class Path:
 
 @dataclass
 class _Open:
-    """A word in the making."""
+    """A word that is not complete yet."""
 
     ids: list[int]
     first: int
@@ -141,7 +142,7 @@ def read_path(
     timing: FrameTiming,
     seconds: float,
 ) -> Path:
-    """Collapse the part of a greedy path that hears a clip of so many seconds.
+    """Collapse the part of a greedy path that covers a clip of so many seconds.
 
     Args:
         best: The likeliest token of every frame.

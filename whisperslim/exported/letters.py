@@ -1,7 +1,7 @@
 """Letters as a CTC model writes them, from the files that Hugging Face keeps them in.
 
 vocab.json               letter -> id; the blank, and `|` for the space, among them
-tokenizer_config.json    which tokens are the blank and the space, and which are no text
+tokenizer_config.json    which tokens are the blank and the space, and which are not text
 """
 
 import json
@@ -26,7 +26,7 @@ class LetterTable:
     Attributes:
         ids: Letter -> id, with the tokens that are no letters.
         blank: Id of the blank.
-        space: Id of the space between words; None where words are not parted.
+        space: Id of the space between words; None where words are not separated.
         silent: Ids that are no text: the blank, the unknown letter, begin and end.
         settings: The rest of the tokenizer's settings.
     """

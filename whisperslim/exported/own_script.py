@@ -99,7 +99,7 @@ def script_mask(vocabulary: Mapping[str, int], end: int, size: int, language: st
         found = table[found, column]
     following = np.full((states, size), _OUT, np.int16)
     following[:, : len(rows)] = np.where(found == out, _OUT, found)
-    # A token of no bytes would be written for ever.
+    # A token of no bytes could be written forever.
     following[:, : len(rows)][:, rows[:, 0] == 256] = _OUT
     following[_START, end] = _START
     _close_dead_ends(following)

@@ -20,7 +20,7 @@ _START, _AFTER, _END = (
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """A tokenizer read for listening; nothing is encoded with it.
+    """A tokenizer for decoding alone; nothing is encoded with it.
 
     Attributes:
         tokenizer: Of the `tokenizers` library.

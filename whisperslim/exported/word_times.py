@@ -1,4 +1,4 @@
-"""When the words of a text were said, read off a decoder's attention to the sound.
+"""When the words of a text were said, from a decoder's attention to the sound.
 
 As OpenAI's Whisper does (whisper/timing.py): attention of some heads while each token is written,
 normalized over the tokens, smoothed along the sound, averaged, and dynamic time warping through
@@ -88,10 +88,10 @@ def timed_words(
 
 
 def warped(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cheapest way through `cost` `(tokens, positions)`, from corner to corner.
+    """The cheapest path through `cost` `(tokens, positions)`, from corner to corner.
 
     Steps go to the next token, the next position, or both. Returns token and position of each
-    place on the way. Computed along anti-diagonals, whose elements do not depend on each other.
+    place on the path. Computed along anti-diagonals, whose elements do not depend on each other.
     """
     rows, columns = cost.shape
     total = np.full((rows + 1, columns + 1), np.inf, np.float32)

@@ -1,1 +1,1 @@
-"""Rules of whatever listens on a port: the app and the transcription server."""
+"""Rules for what listens on a port: the app and the transcription server."""

@@ -1,4 +1,4 @@
-"""Addresses, certificates and secrets of what listens: this computer alone, unless its owner says.
+"""Addresses, certificates and secrets of a server: open to this computer alone unless asked.
 
 What opens to other computers needs a secret, which comes from a file of its owner alone or from the
 environment: a command line can be read by every user of the computer.
@@ -46,15 +46,15 @@ def checked_address(typed: str, option: str = "--listen") -> str:
 
 
 def in_url(address: str) -> str:
-    """An address as it stands in one of the web."""
+    """An IP address as a URL has it."""
     return f"[{address}]" if ":" in address else address
 
 
 def own_names(address: str) -> frozenset[str]:
-    """Names that a browser may have asked for, of what listens on `address` and has no secret.
+    """Host names that a browser may ask for, where a server on `address` has no secret.
 
-    A page elsewhere can give its own name this computer's address ("DNS rebinding") and would then
-    pass for a page of ours.
+    Another site can point its own name to this computer's address ("DNS rebinding") and would then
+    be taken for ours.
     """
     return _OWN_NAMES | {in_url(address)}
 
@@ -68,7 +68,7 @@ def is_all_addresses(address: str) -> bool:
 
 
 def goes_by(host: str, names: Set[str] | None, *, any_address: bool) -> bool:
-    """Whether what a request says it is for is one of `names` (None: any), its port aside.
+    """Whether the host that a request names, without its port, is one of `names` (None: any).
 
     With `any_address`, every IP address is, too.
     """
@@ -90,7 +90,8 @@ def is_address(text: str) -> bool:
 
 
 def is_own_page(origin: str, host: str) -> bool:
-    """Whether a request came from a page of `host` itself, or from no page: browsers say whose."""
+    """Whether a request came from a page of `host` itself, or from no page; browsers state
+    which."""
     try:
         return not origin or urlsplit(origin).netloc.lower() == host.lower()
     except ValueError:
@@ -98,12 +99,12 @@ def is_own_page(origin: str, host: str) -> bool:
 
 
 def check_port(address: str, port: int) -> None:
-    """Raise `UsageError` unless `port` of `address`, an IP address, is there and nobody's."""
-    # Gradio looks at this computer's own address whichever it is to listen on.
+    """Raise `UsageError` unless `port` of `address`, an IP address, exists and is free."""
+    # Gradio checks this computer's own address, whichever one it is to listen on.
     for each in dict.fromkeys((LOOPBACK, address)):
         family = socket.AF_INET6 if ":" in each else socket.AF_INET
         with socket.socket(family) as probe:
-            # What an app that has just ended leaves behind holds no port.
+            # Connections that an app has just left behind do not hold the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((each, port))

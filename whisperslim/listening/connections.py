@@ -1,4 +1,4 @@
-"""The connections themselves: how many there may be, and how long each may take to speak."""
+"""Limits on connections: how many there may be, and how long each may take to send a request."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ MOST_OF_ONE = 300  # from one address; our choice, as are the figures above
 
 
 class BoundedConnection(H11Protocol):
-    """One connection, closed when its request does not come, or when there are too many.
+    """One connection, closed when its request does not arrive in time, or when there are too many.
 
     `proxy` is the address that may hold all connections, since everybody comes through it.
     """

@@ -29,7 +29,7 @@ from whisperslim.speech.audio.audio import decode
 from whisperslim.text.languages import code_of
 
 MOST_UPLOADS = 64  # forms being read at once; our choice
-_LEFT = 499  # what others call an answer that nobody waits for
+_LEFT = 499  # a common code for a client that hung up
 logger = logging.getLogger(__name__)
 
 

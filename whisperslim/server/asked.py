@@ -53,8 +53,8 @@ class Asked:
 async def read_asked(request: Request, most_bytes: int) -> Asked:
     """Read a request's form and check it.
 
-    Raises `RefusedError` for what is too large or too slow, is no form, or asks for what there is
-    not; `ClientDisconnect` when it breaks off.
+    Raises `RefusedError` for what is too large or too slow, is not a form, or asks for what does
+    not exist; `ClientDisconnect` when it breaks off.
     """
     length = request.headers.get("content-length", "")
     most = most_bytes + _AROUND_BYTES

@@ -1,8 +1,8 @@
-"""One model and those who wait for it: each turn, every recording in work gets one part heard.
+"""One model and the requests that wait for it: in each turn, one part of every active recording.
 
-A recording is heard part by part, as the engine cuts it, so one of an hour holds up nobody: others
-are heard between its parts. Parts of one turn are given to the engine together where it hears
-several at once faster than one after the other.
+A recording is heard part by part, as the engine cuts it, so that one of an hour delays nobody:
+others are heard between its parts. Parts of one turn are given to the engine together where it
+hears several at once faster than one after the other.
 """
 
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class FullError(Exception):
-    """As many wait as may. `retry_after` is in seconds: about when a place will be free."""
+    """The queue is full. `retry_after` is in seconds: about when a place will be free."""
 
     def __init__(self, waiting: int, retry_after: int) -> None:
         super().__init__(f"{waiting} requests wait already")
@@ -88,7 +88,7 @@ class _Active:
 
 
 class Lane:
-    """One model, its queue, and the thread that works it off."""
+    """One model, its queue, and the thread that works through it."""
 
     def __init__(
         self, name: str, engine: WindowedTranscriber, most_waiting: int, most_seconds: float
@@ -112,16 +112,16 @@ class Lane:
 
     @property
     def running(self) -> int:
-        """Jobs in work, one that is being decoded among them."""
+        """Active jobs, one that is being decoded among them."""
         return len(self._active) + self._beginning
 
     @property
     def is_full(self) -> bool:
-        """Whether no job more may wait."""
+        """Whether the queue is full."""
         return self.waiting >= self._most_waiting
 
     def full(self) -> FullError:
-        """What is said when it is full."""
+        """The error when it is full."""
         return FullError(self.waiting, max(1, round(self._mean)))
 
     def submit(self, job: Job) -> None:
@@ -135,7 +135,7 @@ class Lane:
             self._changed.notify()
 
     def cancel(self, job: Job) -> bool:
-        """Nobody waits for it any more. Returns whether it had not begun.
+        """Cancel a job that nobody waits for any more. Returns whether it had not begun.
 
         One in work is left after the part that is being heard.
         """
@@ -152,7 +152,7 @@ class Lane:
         return self._thread.is_alive() and not self._closed
 
     def close(self, patience: float = 10.0) -> None:
-        """Take nothing more; what is left ends with `ClosedError`, after the part being heard.
+        """Accept no more jobs; those left end with `ClosedError`, after the part being heard.
 
         Waits for that part, `patience` seconds at most.
         """

@@ -24,7 +24,7 @@ class Metrics:
         self._busy: defaultdict[str, float] = defaultdict(float)
 
     def answered(self, status: int, seconds: float) -> None:
-        """A request for a transcript has its answer, which took so long."""
+        """Count an answered request for a transcript, which took so many seconds."""
         with self._lock:
             self._answers[status] += 1
             self._waited += seconds
@@ -32,14 +32,14 @@ class Metrics:
                 self._within[bound] += seconds <= bound
 
     def heard(self, model: str, transcript: Transcript) -> None:
-        """A recording was transcribed."""
+        """Count a recording that was transcribed."""
         with self._lock:
             self._heard[model] += 1
             self._audio[model] += transcript.audio_seconds
             self._busy[model] += transcript.seconds
 
     def text(self, lanes: Iterable[Lane]) -> str:
-        """All of it, and how full the lanes are."""
+        """All counts, and how full the lanes are."""
         lanes = list(lanes)
         with self._lock:
             total = sum(self._answers.values())

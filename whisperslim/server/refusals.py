@@ -1,4 +1,4 @@
-"""What a request gets that goes no further, in the shape of OpenAI's errors."""
+"""Answers to refused requests, in the shape of OpenAI's errors."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 
 
 class RefusedError(Exception):
-    """A request that goes no further.
+    """A request that is refused.
 
     `code` names the reason for programs, `param` the field that is wrong. After `retry_after`
     seconds the same request may be let through.

@@ -36,7 +36,7 @@ _NAME = re.compile(r"[\w.-]{1,100}")
 
 @dataclass(frozen=True)
 class Place:
-    """Where it listens, and what it asks for.
+    """Where it listens, and which key and certificate it uses.
 
     Attributes:
         address: An IP address; this computer's own by default.
@@ -80,7 +80,7 @@ def place(
     certificate: Path | None = None,
     certificate_key: Path | None = None,
 ) -> Place:
-    """Checked together. Raises `UsageError` when it would open to strangers."""
+    """Check the options together. Raises `UsageError` when anybody on the network could use it."""
     name = checked_address(address)
     chain = checked_certificate(certificate, certificate_key)
     if not is_loopback(name) and key is None and not unsafe:

@@ -60,7 +60,7 @@ def cost_of(
     the file's own number format: float16 makes zeros of the tiniest values, which then count.
 
     Raises:
-        CheckpointError: when the folder is no complete model or `slim.json` contradicts it.
+        CheckpointError: the folder is not a complete model, or `slim.json` contradicts it.
     """
     folder = model if isinstance(model, Path) else model.path
     disk = _read_disk(folder)
@@ -191,7 +191,7 @@ def count_places(skeleton: PreTrainedModel, work: Workload) -> FlopCount:
 def _modules_of(model: nn.Module, group: UnitSite) -> list[nn.Module]:
     """The module that holds a group and nothing else prunable; else the group's own matrices.
 
-    Attention holds its four projections and multiplies scores besides, which belong to the heads.
+    Attention holds its four projections and also multiplies scores, which belong to the heads.
     """
     owners = sorted({part.parameter.rsplit(".", 1)[0] for part in group.slices})
     parents = {owner.rsplit(".", 1)[0] for owner in owners}
@@ -200,7 +200,7 @@ def _modules_of(model: nn.Module, group: UnitSite) -> list[nn.Module]:
         inside = [m for m in parent.modules() if isinstance(m, nn.Linear)]
         if len(inside) == len(owners):
             return [parent]
-    # A module that owns something itself has the others inside: what is in it counts once.
+    # A module with parameters of its own contains the others: what is in it counts once.
     outer = [o for o in owners if not any(o.startswith(f"{other}.") for other in owners)]
     return [model.get_submodule(owner) for owner in outer]
 

@@ -1,8 +1,8 @@
 """What one unit of each group costs, in the currency a size target is counted in.
 
-A cost is what a pass gets cheaper by when one unit goes, so that counts times costs add up to the
-part of a pass that units account for; embeddings, convolutions, norms and the output product are
-no part of it.
+A cost is what a pass saves when one unit goes, so that counts times costs add up to the part of a
+pass that units account for; embeddings, convolutions, norms and the output product are no part of
+it.
 """
 
 import statistics
@@ -22,8 +22,8 @@ from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.shrink import cut, resize
 from whisperslim.errors import UsageError
 
-# A slope lost in the noise of the clock may come out as nothing or less. A unit then costs this
-# share of the mean time per unit. Our choice.
+# Timing noise can make a slope zero or negative. A unit then costs this share of the mean time per
+# unit. Our choice.
 _LEAST_SHARE = 0.1
 
 Times = dict[str, float]
@@ -88,7 +88,8 @@ def measured_latency(
     One clip is run as in use: the encoder once, a decoder token by token with its cache. Each
     figure is the median of `repeats` passes over all layers of the same shape, after one pass that
     is not counted. Other work on the machine shows in it: two measurements differ by some percent,
-    more for small sub-layers. A slope that is lost in noise becomes a tenth of the mean per unit.
+    more for small sub-layers. A slope that is zero or negative becomes a tenth of the mean per
+    unit.
     """
     half = PruningPlan({group.key: tuple(range(max(1, group.count // 2))) for group in groups})
     smaller = deepcopy(model)

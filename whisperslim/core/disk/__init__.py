@@ -1,1 +1,1 @@
-"""Files and folders on disk: written whole, read with suspicion where somebody sent them."""
+"""Files and folders on disk: written whole, and checked when somebody else wrote them."""

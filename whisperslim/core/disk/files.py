@@ -15,7 +15,7 @@ _ASIDE = re.compile(r"\.old-(.+)-[a-z0-9_]{8}")
 
 @contextmanager
 def renamed_into_place(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` when the block ends well, and is gone otherwise.
+    """A temporary folder that becomes `folder` when the block succeeds, and is deleted otherwise.
 
     All is on the disk before it appears: a power cut leaves the old folder or the whole new one.
     """
@@ -25,7 +25,7 @@ def renamed_into_place(folder: Path) -> Iterator[Path]:
         yield temporary
         # mkdtemp gives 0700; what we publish is as readable as the folder it stands in.
         temporary.chmod(folder.parent.stat().st_mode & 0o777)
-        # A rename may reach the disk before the data, and the files would be there, full of zeros.
+        # A rename may reach the disk before the data, which would leave files full of zeros.
         for path in (*temporary.rglob("*"), temporary):
             _flush(path)
         _replace(temporary, folder)
@@ -38,8 +38,8 @@ def renamed_into_place(folder: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> list[Path]:
     """Clear away what a killed process left of writing whole files and folders, at any depth.
 
-    A folder that had stepped aside, and whose successor never came, goes back to its place. For a
-    folder on which no other process works: it would lose what it is writing.
+    A folder that was moved aside and not replaced is moved back. Only for a folder in which no
+    other process works, which would lose what it is writing.
 
     Returns:
         The temporary files and folders that were there.
@@ -58,7 +58,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 def remove_whole(folder: Path) -> None:
-    """Delete a folder, so that nobody who looks for it finds half of it. Raises `OSError`."""
+    """Delete a folder, so that no reader finds half of it. Raises `OSError`."""
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         folder.rename(aside / "old")
@@ -100,7 +100,7 @@ def _flush(path: Path) -> None:
 
 
 def _replace(temporary: Path, folder: Path) -> None:
-    # A folder with contents cannot be renamed over; the old one steps aside first.
+    # A folder with contents cannot be renamed over; the old one is moved aside first.
     if folder.exists():
         aside = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
         folder.rename(aside / "old")

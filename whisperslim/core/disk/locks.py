@@ -1,10 +1,10 @@
-"""Locks on files: one holder each, and the system lets go of them however the holder ends.
+"""Locks on files: one holder each, and the system releases them however the holder ends.
 
-By filelock, which has `flock` and, on Windows, `LockFileEx` on the first byte. It knows no shared
-lock, so who only looks takes the lock as well, for a moment: who wants it tries for a while, and a
-lock that is not to be had counts as held when its file names a process that was there before it
-was written. The number has a zero in front, as nobody but the holder can read the first byte on
-Windows.
+By filelock, which uses `flock` and, on Windows, `LockFileEx` on the first byte. It has no shared
+locks, so a process that only asks takes the lock as well, for a moment. Whoever wants the lock
+therefore tries for a while, and a lock that cannot be taken counts as held when its file names a
+process that was running before the file was written. The number has a zero in front, since on
+Windows only the holder can read the first byte.
 """
 
 import errno
@@ -33,8 +33,9 @@ _READ_FROM = 1 if sys.platform == "win32" else 0
 class Lock:
     """A lock file, opened.
 
-    The file stays when the lock is let go: were it deleted, two could hold locks of one name. A
-    forked child leaves the lock to its parent; a process begun otherwise has no part in it.
+    The file stays when the lock is released: if it were deleted, two processes could hold locks of
+    one name. A forked child leaves the lock to its parent; a process started otherwise does not
+    inherit it.
 
     Args:
         path: The file. No link is followed.
@@ -42,7 +43,7 @@ class Lock:
 
     Raises:
         OSError: it is missing or refused; `ELOOP` for a link.
-        ValueError: it is no file at all.
+        ValueError: it is not a file.
     """
 
     def __init__(self, path: Path, make: bool = True) -> None:
@@ -63,7 +64,7 @@ class Lock:
         self._write(self._holder)
 
     def close(self) -> None:
-        """Let go of it, if this process holds it."""
+        """Release it, if this process holds it."""
         if self._file.closed:
             return
         with self._file:
@@ -91,7 +92,7 @@ class Lock:
 
 
 def lock_for_child(file: BinaryIO, patience: float = PATIENCE_SECONDS) -> bool:
-    """Lock an open file for as long as any process has it open: a child it is given to, too.
+    """Lock an open file for as long as any process has it open, children that get it included.
 
     Returns whether it could be. On Windows nothing is locked, and it always can: there the lock
     would end with this process, and nobody could read the file meanwhile.
@@ -105,7 +106,7 @@ def is_locked_for_child(path: Path) -> bool:
         return False
     try:
         with _opened_to_look(path) as file:
-            return not _taken(file, _LOOKING_SECONDS)  # somebody else may be looking just now
+            return not _taken(file, _LOOKING_SECONDS)  # another process may be asking just now
     except (OSError, ValueError):
         return False
 
@@ -137,8 +138,8 @@ def _holder(descriptor: int) -> int | None:
         process = _signature(descriptor)
         if process and _is_older(process, os.fstat(descriptor).st_mtime):
             return process
-        # Somebody else looks at the lock of one that was killed, its holder has yet to sign, or is
-        # on another computer.
+        # Another process is asking about the lock of one that was killed, or the holder has yet to
+        # sign, or it is on another computer.
         if time.monotonic() >= deadline:
             return process
         time.sleep(_AGAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""Disk matters of fetched weights: checksums, free space, and what to say when either fails."""
+"""Checksums and free space for fetched weights, and the messages when either fails."""
 
 import errno
 import hashlib

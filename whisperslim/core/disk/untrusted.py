@@ -1,7 +1,7 @@
-"""What a folder holds that anybody may have filled: files within bounds, values of known kinds.
+"""Reading a folder that anybody may have filled: files within bounds, values of known types.
 
-Nothing here follows a link. A run's folder never has one: what a link in it leads to is somebody
-else's file, to be read, overwritten or emptied by who opens the run.
+Nothing here follows a link. A run's folder never has one: with a link, whoever sent the run could
+have other files read, overwritten or emptied when it is opened.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _FOLDER_FLAGS = _FLAGS | getattr(os, "O_DIRECTORY", 0)
 _MODES = {os.O_RDONLY: "rb", os.O_WRONLY: "wb", os.O_RDWR: "r+b"}  # "wb" empties nothing here
 _WALKS = os.open in os.supports_dir_fd and bool(_NOFOLLOW)
-# What PyYAML lets out for values that are not what their tag says: `!!int ''`, `!!timestamp x`.
+# What PyYAML raises for values that are not what their tag says: `!!int ''`, `!!timestamp x`.
 _YAML_FAULTS = (
     yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError,
     RecursionError,
@@ -52,10 +52,10 @@ def open_plain(path: Path, flags: int = os.O_RDONLY, below: Path | None = None) 
 
     Raises:
         OSError: it is missing or refused; `ELOOP` when it, or a folder on the way, is a link.
-        ValueError: it is no file at all, such as a pipe or a device without end.
+        ValueError: it is not a file but a pipe or a device, for example.
     """
     # What is looked at is what is opened: nothing can be put in its place in between. A pipe that
-    # nobody writes to would wait for ever.
+    # nobody writes to would wait forever.
     descriptor: int = _walked(path, below or path.parent, flags | _FLAGS | _NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -91,9 +91,9 @@ def read_json(
 def foreign_part(folder: Path) -> Path | None:
     """The first thing at any depth below `folder` that is neither a file nor a folder; else None.
 
-    Links, pipes, sockets and devices: none of them belongs into a folder of ours, and whoever
-    opens one may be led elsewhere or wait for ever. Raises `OSError` for a folder that cannot be
-    read, `ValueError` for one that holds too much to look at.
+    Links, pipes, sockets and devices: none of them belongs in a folder of ours, and whoever opens
+    one may get another file or wait forever. Raises `OSError` for a folder that cannot be read,
+    `ValueError` for one that holds too much to look at.
     """
     left, seen = [os.fspath(folder)], 0
     while left:
@@ -114,8 +114,8 @@ def foreign_part(folder: Path) -> Path | None:
 def json_of(content: bytes, values: int | None = None) -> Any:
     """The value of JSON in UTF-8, of at most about `values` values in it.
 
-    Raises `ValueError` for what is none, is nested too deep, has more values, or has a whole number
-    of over twenty digits.
+    Raises `ValueError` for anything else, and for what is nested too deep, has more values, or has
+    a whole number of over twenty digits.
     """
     # A byte or two of an empty list become 60 in memory. Those in texts count, too.
     if values is not None and sum(map(content.count, (b",", b"[", b"{"))) > values:
@@ -132,7 +132,7 @@ def yaml_of(text: str, loader: Any = yaml.SafeLoader) -> Any:
     Few bytes of aliases, merge keys or brackets can name gigabytes, or overflow the stack.
 
     Raises:
-        ValueError: it is beyond them, or no YAML; of a mistake in it the message has the line.
+        ValueError: it is beyond them, or is not YAML; the message has the line of the mistake.
     """
     if len(text) > MOST_YAML_BYTES:
         raise ValueError(f"it has over {MOST_YAML_BYTES} characters")

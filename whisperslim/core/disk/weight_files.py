@@ -53,13 +53,13 @@ class Head:
 def read_head(file: Path) -> Head:
     """The head of a safetensors file, checked against its length.
 
-    The library takes a file's word for how long its head is and how many tensors it has: a million
-    empty ones took 37 s and 1.9 GB.
+    The library trusts what a file says of the length of its head and the number of its tensors: a
+    million empty ones took 37 s and 1.9 GB.
 
     Raises:
         OSError: it is missing or cannot be read.
-        ValueError: the head is longer than any of a model, is none, or speaks of other bytes than
-            those that follow: each belongs to one tensor.
+        ValueError: the head is longer than any of a model, is not one, or describes other bytes
+            than those that follow, each of which belongs to one tensor.
     """
     # A model of the hub library's cache is links.
     with open_plain(file.resolve()) as opened:

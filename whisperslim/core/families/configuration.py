@@ -23,8 +23,8 @@ NOT_PASSED_ON = (
     "attribute_map", "num_labels", "per_layer_config", "pruned_heads", "rope_parameters",
     "rope_scaling", "sub_configs", "sub_configs_defaults", "torchscript",
 )  # fmt: skip
-"""Keys that transformers would load code for, or be led astray by. So are all that begin with an
-underscore, but for the name, and those called like a method."""
+"""Keys for which transformers would load code, or that change what other keys mean. So do all that
+begin with an underscore, but for the name, and those called like a method."""
 NUMBER_FORMATS = ("bfloat16", "float16", "float32", "float64")
 """What `dtype` and `torch_dtype` may name; anything else is left out. Weights come as asked for."""
 _FORMAT_KEYS, _NAME = ("dtype", "torch_dtype"), "_name_or_path"

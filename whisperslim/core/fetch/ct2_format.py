@@ -1,4 +1,4 @@
-"""CTranslate2's `model.bin`: read it strictly.
+"""A strict reader of CTranslate2's `model.bin`.
 
 The layout is the one CTranslate2's own writer uses (`ctranslate2.specs.model_spec`), binary
 version 6, all little-endian: version, specification name, its revision, then the variables and

@@ -150,7 +150,7 @@ def _convert(packages: Path, folder: Path) -> None:
 
 
 def _save_weights(tensors: Mapping[str, np.ndarray], path: Path) -> None:
-    # safetensors writes the memory of an array as it lies; slices must be contiguous first.
+    # safetensors writes an array's memory in its own order; slices must be made contiguous first.
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     try:
         save_file(tensors, path, metadata={"format": "pt"})

@@ -82,7 +82,7 @@ def weights_sha256(folder: Path, report: Report = lambda what, done, total: None
 
 
 def verify(folder: Path, report: Report = lambda what, done, total: None) -> str:
-    """Read all weights of a fetched folder and compare with the record made when it came.
+    """Read all weights of a fetched folder and compare with the record made when it was fetched.
 
     Returns:
         Their SHA-256, in hexadecimal.

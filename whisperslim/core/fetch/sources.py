@@ -228,7 +228,7 @@ def _not_found(name: str, place: Path, tried: list[str]) -> str:
 
 @contextmanager
 def _alone(place: Path, announce: Announce) -> Iterator[None]:
-    """Hold the right to fill `place`; the system lets go of it however the process ends."""
+    """Hold the lock for filling `place`; the system releases it however the process ends."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with Lock(place.parent / f".{place.name}.lock") as lock:
         if not lock.take(0):

@@ -59,7 +59,7 @@ def pip_download(wheels: tuple[Wheel, ...], folder: Path, report: Report) -> Non
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # pip's temporary files then lie where they are counted and cleaned with the rest.
+            # pip's temporary files are then counted and deleted with the rest.
             env={**os.environ, "TMPDIR": str(scratch)},
         ) as process,
     ):

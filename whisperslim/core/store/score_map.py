@@ -69,13 +69,13 @@ class ScoreMap:
                 the model it scores.
         """
         try:
-            read_head(path)  # bounds what the library takes the file's word for
+            read_head(path)  # bounds what the library trusts
             with safe_open(path, framework="pt") as file:
                 metadata = dict(file.metadata() or {})
                 scores = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(
-                f"the score map {path} is missing or damaged ({error}); {_MEND}"
+                f"the score map {path} is missing or damaged ({error}); {_REMEDY}"
             ) from error
         _check_metadata(path, metadata)
         return ScoreMap(
@@ -92,26 +92,26 @@ class ScoreMap:
             raise CheckpointError(
                 f"the score map is of another model: it scores weights with sha256 "
                 f"{self.weights_sha256[:16]}…, and these have {weights_sha256[:16]}…; put back the "
-                f"weights that were scored, or score these: {_MEND}"
+                f"weights that were scored, or score these: {_REMEDY}"
             )
 
 
-_MEND = "delete the run's stages/plan.done and resume the run to score its tuned model again"
+_REMEDY = "delete the run's stages/plan.done and resume the run to score its tuned model again"
 
 
 def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("kind") != _KIND:
         raise CheckpointError(
-            f"{path} does not say which model it scores, as files of older versions do; {_MEND}"
+            f"{path} does not say which model it scores, as files of older versions do; {_REMEDY}"
         )
     if metadata.get("format") != str(FORMAT):
         raise CheckpointError(
             f"{path} has score map format {metadata.get('format')}; this version reads format "
-            f"{FORMAT}; {_MEND}"
+            f"{FORMAT}; {_REMEDY}"
         )
     missing = sorted({"method", "weights_sha256", "whole"} - set(metadata))
     if missing or metadata["whole"] not in ("true", "false"):
-        raise CheckpointError(f"{path} is damaged: {missing or 'whole'} cannot be read; {_MEND}")
+        raise CheckpointError(f"{path} is damaged: {missing or 'whole'} cannot be read; {_REMEDY}")
 
 
 def _costs(path: Path, stored: str, scores: Mapping[str, torch.Tensor]) -> dict[str, float] | None:
@@ -121,4 +121,4 @@ def _costs(path: Path, stored: str, scores: Mapping[str, torch.Tensor]) -> dict[
             return None
         return {key: float(found[key]) for key in scores}
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: its costs cannot be read; {_MEND}") from error
+        raise CheckpointError(f"{path} is damaged: its costs cannot be read; {_REMEDY}") from error

@@ -1,4 +1,4 @@
-"""The files of a tokenizer, looked at before libraries read them, which know no bounds.
+"""The files of a tokenizer, checked before libraries read them, which set no bounds.
 
 Bounds are our choice; a Whisper's tokenizer has 52,000 tokens, 50,000 merges and 3 MB.
 """
@@ -27,8 +27,8 @@ def check_token_files(folder: Path, known_rules: Any = None) -> None:
 
     Args:
         folder: Of a model.
-        known_rules: The `pre_tokenizer` that may have a pattern, if any. Whoever writes another
-            pattern can make it search for ever, or need more memory than there is.
+        known_rules: The `pre_tokenizer` that may have a pattern, if any. Another pattern could make
+            it search forever, or need more memory than there is.
 
     Raises:
         CheckpointError: a file is longer, deeper or fuller than any, or `tokenizer.json` has a

@@ -15,7 +15,7 @@ def known_languages(folder: Path) -> tuple[str, ...] | None:
     """Codes of the languages that a model or an export has tokens of, sorted.
 
     None when it has no token of any, as a model of letters, or its tokenizer cannot be read: then
-    whoever runs it decides.
+    the engine that runs it decides.
     """
     file = folder / _LAYOUT
     if not file.is_file():

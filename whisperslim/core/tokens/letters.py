@@ -23,7 +23,7 @@ _NORMALIZER = "normalizer"
 
 @dataclass(frozen=True)
 class LetterTokens:
-    """One token a letter. What a vocabulary has no letter for is left out of a text."""
+    """One token per letter. What the vocabulary has no letter for is left out of a text."""
 
     table: LetterTable
 

@@ -28,7 +28,7 @@ def with_new_tokens(
     """`vocabulary` with up to `count` new tokens for what `texts` write often.
 
     Only letters and marks of scripts other than Latin get new tokens, so that Latin text is cut as
-    before. Fewer come of texts that repeat too little.
+    before. Texts that repeat too little give fewer.
 
     Args:
         table: The tokenizer `vocabulary` was chosen from.

@@ -26,10 +26,10 @@ COMPUTE_TYPES = {"none": "float32", "float16": "float32", "int8": "int8"}  # on 
 
 @dataclass(frozen=True)
 class Ct2Transcriber(WindowedTranscriber):
-    """A model in CTranslate2, on the processor.
+    """A model in CTranslate2, on the CPU.
 
-    `first_token_seconds` is not known: CTranslate2's `generate` says nothing before its end, for
-    Whisper. The runtime queues concurrent calls itself, so one object serves several threads.
+    `first_token_seconds` is not known: for Whisper, CTranslate2's `generate` reports nothing before
+    its end. The runtime queues concurrent calls itself, so one object serves several threads.
 
     Attributes:
         folder: The export.
@@ -63,8 +63,8 @@ class Ct2Transcriber(WindowedTranscriber):
         """Bytes of `model.bin`, and of its values once loaded.
 
         The latter is computed: the runtime does not report it; int8 values stay so, all others
-        are float32 on a processor. What the runtime adds to some matrices to multiply them faster
-        is not in it.
+        are float32 on a CPU. What the runtime adds to some matrices to multiply them faster is not
+        in it.
         """
         stored = (self.folder / MODEL_FILE).stat().st_size
         loaded = int(self.record.settings["bytes_loaded"])
@@ -114,9 +114,10 @@ class Ct2Transcriber(WindowedTranscriber):
     ) -> tuple[int, ...]:
         """A text in the language's script, as if every step had been masked.
 
-        The runtime takes one list of forbidden tokens for a whole text, and what may follow depends
-        on a character begun. So it writes without what may follow nowhere; where a token breaks a
-        character off, the text goes on from there, that one token with the list of its own place.
+        The runtime takes one list of forbidden tokens for a whole text, while what may follow
+        depends on whether a character is incomplete. So only tokens that may follow nowhere are
+        forbidden at first; where a token breaks off a character, decoding restarts there, that one
+        token with the list of its own state.
         """
         always = {*self.rules.suppress, *mask.never().tolist()} - {self.tokens.end}
         begun: tuple[int, ...] = ()
@@ -133,7 +134,7 @@ class Ct2Transcriber(WindowedTranscriber):
                 return begun
 
     def _script(self, language: str) -> ScriptMask | None:
-        """What holds a text to its script, where that is asked for."""
+        """The mask that holds a text to its script, if that is asked for."""
         if not self.decoding.own_script:
             return None
         vocabulary = self.tokens.vocabulary()
@@ -145,7 +146,7 @@ class Ct2Transcriber(WindowedTranscriber):
         return self.decoding.describe()
 
     def encoder_states(self, mel: np.ndarray) -> np.ndarray:
-        """What the encoder makes of a segment, `(positions, d_model)` float32."""
+        """The encoder's states of a segment, `(positions, d_model)` float32."""
         return np.array(self.runtime.encode(_features(mel), to_cpu=True))[0]
 
 

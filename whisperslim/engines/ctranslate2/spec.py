@@ -12,7 +12,7 @@ def one_number_of_heads(group: "UnitGroup") -> str:
     """A stack's attention modules share one label.
 
     The file has a single `num_heads`, which the decoder's self- and cross-attention share too. FFN
-    widths are free, and what is absent costs next to nothing.
+    widths are free, and absent sub-layers cost almost nothing.
     """
     return f"{group.stack}.heads" if group.kind == "heads" else ""
 

@@ -1,7 +1,7 @@
 """Write a model for another engine: refuse what it cannot hold, check what was written, place it.
 
-Everything is written beside its place and renamed there once the check in `parity` is content, so
-that a reader never sees half an export, and a failed one leaves what was there before.
+Everything is written beside its place and renamed there once the check in `parity` passes, so that
+a reader never sees half an export, and after a failure what was there before is still there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def load_exporter(engine: str) -> Exporter:
 
 
 def check_request(engine: str, quantize: str, out: Path, replace: bool) -> Exporter:
-    """All that can be refused before a model is loaded. Raises as `export`."""
+    """Refuse all that can be refused before a model is loaded. Raises as `export`."""
     if quantize not in registry.precisions():
         known = ", ".join(registry.precisions())
         raise UsageError(f"{quantize!r} is not a quantization; choose one of: {known}")
@@ -114,11 +114,11 @@ def export(
         speech: The model, in float32.
         engine: One of `registry.exported()`.
         quantize: One of the engine's precisions.
-        out: A place where nothing is yet.
+        out: A path where nothing exists yet.
         clips: Recordings, mono float32 at 16 kHz, that both forms must hear alike.
         language: Spoken in them.
         window: They are heard in.
-        replace: An export at `out` gives way to the new one; nothing but an export ever does.
+        replace: An export at `out` is replaced by the new one; anything else never is.
 
     Raises:
         UsageError: an unknown engine or quantization.
@@ -147,7 +147,7 @@ def export(
 
 
 def source_name(speech: SpeechModel) -> str:
-    """A hub id, or the name of a run or folder: an export is given away, with no path in it."""
+    """A hub id, or the name of a run or folder: exports are shared, so no path may be in them."""
     if not Path(speech.name).expanduser().is_dir():
         return speech.name
     named_by_run = (speech.path.parent / "recipe.yaml").is_file()

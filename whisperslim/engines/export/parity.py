@@ -1,8 +1,8 @@
-"""Does a written export hear what the model hears, and if not, how far off is it?
+"""Compares a written export with its model: are texts equal, and how far off are its states?
 
-It is asked in a child process. A runtime that is given a shape it does not foresee may die of a
-segmentation fault. In a process of its own that is a finding, with the signal's name, and not the
-end of ours. Tolerances are our choice.
+The export runs in a child process. A runtime that is given a shape it does not expect may crash
+with a segmentation fault, which is then a finding, with the signal's name, and does not end our
+process. Tolerances are our choice.
 """
 
 import json
@@ -30,7 +30,7 @@ from whisperslim.speech.scoring.wer import score
 
 @dataclass(frozen=True)
 class Answer:
-    """What one side made of a part: text, token ids and encoder states, where they are known."""
+    """One side's result for a part: text, token ids and encoder states, where they are known."""
 
     text: str
     ids: tuple[int, ...] | None
@@ -51,7 +51,7 @@ def same(wanted: Answer, found: Answer) -> bool:
 def encoder_error(pairs: Sequence[Pair]) -> float | None:
     """Largest norm of the difference over the norm of the model's own states.
 
-    None when a side shows none; infinite for another shape, or what is not a number.
+    None when a side shows no states; infinite for another shape, or for NaN.
     """
     errors = []
     for wanted, found in pairs:
@@ -65,7 +65,8 @@ def encoder_error(pairs: Sequence[Pair]) -> float | None:
 
 
 def token_agreement(pairs: Sequence[Pair]) -> float | None:
-    """Tokens in common, in order, times two, over all written. None when a side reports none."""
+    """Tokens in common, in order, times two, over all written; None when a side reports no
+    tokens."""
     common, written = 0, 0
     for wanted, found in pairs:
         if wanted.ids is None or found.ids is None:
@@ -201,7 +202,7 @@ def ask_child(
     window: WindowPolicy,
     timeout: float = TIMEOUT_SECONDS,
 ) -> list[Answer]:
-    """What the export in `folder` makes of `parts`, heard in a process of its own.
+    """The results of the export in `folder` for `parts`, from a process of its own.
 
     Raises `ExportError` for a child that failed; the message names the signal it died of.
     """

@@ -1,4 +1,4 @@
-"""The process that tries an export: `python -m whisperslim.engines.export.parity_child FOLDER`.
+"""The process that runs an export to check it: `python -m …export.parity_child FOLDER`.
 
 FOLDER holds the request and the features that `parity` put there; the answers go beside them.
 """

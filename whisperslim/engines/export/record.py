@@ -1,4 +1,4 @@
-"""What an export folder says of itself: which model, for which engine, and what a check found.
+"""The record of an export folder: which model, for which engine, and what a check found.
 
 export.json     this record, written last: a folder without it is half written
 parity.json     the verdict of the check against the model it was made of
@@ -98,7 +98,7 @@ def is_export(folder: Path) -> bool:
 
 
 def read_export(folder: Path) -> ExportRecord:
-    """The record of an export folder, after a look at whether its files are whole.
+    """The record of an export folder, once its files are found complete.
 
     Raises:
         ExportError: it is missing, damaged or of another version, or a file is missing or of
@@ -139,7 +139,7 @@ def _in_families(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(raw: dict[str, Any]) -> ExportRecord:
-    """A record of the disk, every type checked: somebody may have sent the folder."""
+    """A record from disk, every type checked: somebody else may have made the folder."""
     raw = {"sha256": {}, "seal": "", "language": "", **raw}
     plain = typed_fields(ExportRecord, raw, but=_NESTED)
     known = registry.exported(), registry.precisions()
@@ -158,7 +158,7 @@ def _parsed(raw: dict[str, Any]) -> ExportRecord:
 
 
 def _file_name(name: str) -> str:
-    # Elsewhere, the length of a file that is nobody's business would be revealed.
+    # Otherwise the length of any file of this user could be revealed.
     if Path(typed(name, str)).name != name:
         raise ValueError("one of its files is not in the folder")
     return name

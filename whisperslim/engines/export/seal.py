@@ -1,7 +1,8 @@
 """Which exports this installation wrote itself: a seal over the record and every file beside it.
 
-The seal is an HMAC-SHA256 with a key that only this user can read. What was copied from another
-computer, changed or added to has none that fits: it is foreign, and runs in a process of its own.
+The seal is an HMAC-SHA256 with a key that only this user can read. An export that was copied from
+another computer, changed or added to has no valid seal: it is foreign, and runs in a process of its
+own.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from whisperslim.machine.places import state_root
 
 KEY_FILE = "export.key"
 _KEY_BYTES = 32
-# The record has the seal itself, and the verdict comes after it; neither is given to a runtime.
+# The record holds the seal, and the verdict is written after it; no runtime reads either.
 _UNSEALED = {EXPORT_FILE, PARITY_FILE}
 
 
@@ -30,7 +31,7 @@ def sealed(record: ExportRecord, folder: Path) -> ExportRecord:
     """`record` with the hashes of all files in `folder`, and its seal.
 
     The key is made when there is none. Where it cannot be kept, there is no seal, and the export
-    runs as a foreign one does. Raises `OSError` when a file cannot be read.
+    runs as a foreign one. Raises `OSError` when a file cannot be read.
     """
     hashes = {name: file_sha256(folder / name) for name in sorted(_files(folder))}
     whole = replace(record, sha256=hashes, seal="")
@@ -60,7 +61,7 @@ def is_own(folder: Path, record: ExportRecord) -> bool:
 def is_boxed(folder: Path, record: ExportRecord) -> bool:
     """Whether the export is one that comes with the project, as it was when it was made.
 
-    Raises `ExportError` for one in the place of such an export whose files are others.
+    Raises `ExportError` for one at the path of such an export whose files differ.
     """
     boxed = find_boxed(str(folder))
     if boxed is None:
@@ -76,7 +77,7 @@ def is_boxed(folder: Path, record: ExportRecord) -> bool:
 
 
 def _files(folder: Path) -> set[str]:
-    """Everything in the folder that is no folder itself, links to folders included."""
+    """Everything in the folder that is not itself a folder, links to folders included."""
     found = {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -111,7 +112,7 @@ def _is_private(found: os.stat_result) -> bool:
 
 
 def _new_key() -> bytes:
-    """Make the key, whole from the first moment on: another process may look for it now.
+    """Make the key in one step, since another process may read it at the same time.
 
     Of two made at once the later stays; what was sealed with the other counts as foreign.
     """

@@ -1,8 +1,8 @@
 """The process that runs a foreign export: `python -m whisperslim.engines.foreign.child`.
 
 It takes requests from standard input and answers on standard output, in the form of `messages`. It
-ends when its input does, or a while after the time for an answer is over. It loads what the engine
-needs and nothing else: no torch for a graph of ONNX.
+ends when its input does, or some time after the time for an answer is over. It loads what the
+engine needs and nothing else: no torch for a graph of ONNX.
 """
 
 import os
@@ -24,7 +24,7 @@ from whisperslim.errors import WhisperSlimError
 from whisperslim.speech.audio.window import WindowPolicy
 
 Request = tuple[Message, np.ndarray | None]
-_GRACE = 10.0  # seconds after which nobody can be waiting for an answer any more; our choice
+_GRACE = 10.0  # seconds after which nobody waits for an answer any more; our choice
 _MOST_WRITTEN = 16 << 20  # bytes of a file, such as the one for its last words; our choice
 
 
@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Input and output, in places where no library prints into them."""
-    # Without a buffer: its lock, held by the thread that reads, would be in the way of an exit.
+    """Input and output as descriptors that no library prints to."""
+    # Without a buffer: its lock, held by the reading thread, would block an exit.
     inbox, outbox = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -54,7 +54,7 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _requests(inbox: BinaryIO) -> "queue.Queue[Request]":
-    """Requests as they come. When we are no longer wanted, the process ends, whatever it does."""
+    """Requests as they come. When the input ends, so does the process, whatever it is doing."""
     waiting: queue.Queue[Request] = queue.Queue()
 
     def read() -> None:
@@ -85,9 +85,10 @@ def _answered(
 
 
 def _end_after(seconds: float) -> None:
-    """Let the system end this process after so long, where it can; 0: not any more.
+    """Have the system end this process after so many seconds, where it can; 0 cancels that.
 
-    Native code that holds the interpreter's lock keeps the thread that reads from seeing its end.
+    Native code that holds the interpreter's lock keeps the reading thread from seeing the input
+    end.
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -101,7 +102,7 @@ def _open(request: Message) -> WindowedTranscriber:
 
 
 def _limit(memory: int) -> None:
-    """Bytes of writable memory, of a file and of a core dump from here on, where systems can."""
+    """Limit writable memory, the size of a file and of a core dump, where the system can."""
     try:
         import resource
     except ImportError:

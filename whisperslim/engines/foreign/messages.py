@@ -2,7 +2,7 @@
 
 One message: length of the header and of the payload (big-endian, 4 and 8 bytes), the header as
 JSON, and the payload, the float32 values of one array whose shape the header has under `shape`.
-Nothing in it is ever run or unpickled: the process may be in the hands of whoever made the export.
+Nothing in it is ever run or unpickled: whoever made the export may control the process.
 """
 
 import json
@@ -24,7 +24,7 @@ Message = dict[str, Any]
 
 
 def send(stream: BinaryIO, message: Mapping[str, Any], array: np.ndarray | None = None) -> None:
-    """Write one message. Raises `OSError` when nobody reads it any more."""
+    """Write one message. Raises `OSError` when the reader has gone."""
     header, payload = dict(message), b""
     if array is not None:
         header["shape"] = list(array.shape)
@@ -35,7 +35,7 @@ def send(stream: BinaryIO, message: Mapping[str, Any], array: np.ndarray | None 
 
 
 def receive(stream: BinaryIO) -> tuple[Message, np.ndarray | None]:
-    """Read one message. Its array may be written to: a runtime need not take any other.
+    """Read one message. Its array is writable, which some runtimes require.
 
     Raises:
         EOFError: the other side has ended.

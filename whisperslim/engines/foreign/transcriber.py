@@ -1,8 +1,8 @@
-"""A foreign export as a `Transcriber`: features are made here, all else in a child process.
+"""A foreign export as a `Transcriber`: features are made here, all else runs in a child process.
 
 The runtimes are native code that trusts its files: a wrong number of heads is a division by zero,
-and a graph may never end. In a process of its own that is a sentence, and the next recording begins
-with a new process. Limits are our choice.
+and a graph may never end. In a process of its own that becomes an error message, and the next
+recording begins with a new process. Limits are our choice.
 """
 
 import os
@@ -39,7 +39,7 @@ _MOST_BANDS = 512  # Whispers have 80 or 128; filters for many more would fill o
 _MOST_FRAMES = 60_000  # ten minutes heard at once; Whisper's are 3000
 _DYING_SECONDS = 5.0  # our choice; far more than the system needs
 _SHOWN = 300  # characters of what a dying child said
-# What Python and the runtimes look for. All else is nobody's business: passwords are kept there.
+# What Python and the runtimes need. Nothing else is passed on: variables may hold passwords.
 _NEEDED = {
     "PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "TZ",
     "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
@@ -67,7 +67,7 @@ class Limits:
 
 
 class Child:
-    """The process that has one export open. One that has ended is followed by another.
+    """The process that has one export open. When it has ended, the next request starts another.
 
     Requests of several threads are taken one after another.
     """
@@ -92,9 +92,9 @@ class Child:
         return running.pid if running and running.poll() is None else None
 
     def open(self) -> Message:
-        """Start it unless it runs. Returns what it says of the model, once it has loaded it.
+        """Start it unless it runs. Returns what it reports of the model, once that is loaded.
 
-        Raises `ExportError` when it ends or takes too long, and what it says itself.
+        Raises `ExportError` when it ends or takes too long, and the error that it reports.
         """
         with self._lock:
             self._given_up = False
@@ -111,7 +111,7 @@ class Child:
             return self._exchanged(message, array, seconds)
 
     def give_up(self) -> None:
-        """End what it is at, if anything: who waits for it gets an `ExportError`."""
+        """End its present request, if any: whoever waits for it gets an `ExportError`."""
         if self._lock.locked():
             self._given_up = True
             if (running := self._process) is not None:
@@ -188,7 +188,7 @@ _children: "weakref.WeakSet[Child]" = weakref.WeakSet()
 
 
 def give_up(folder: Path) -> None:
-    """End what every process that has this export open, or opens it, is at just now."""
+    """End the present request of every process that has this export open or is opening it."""
     for child in tuple(_children):
         if child.folder == folder.absolute():
             child.give_up()
@@ -196,15 +196,15 @@ def give_up(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class ForeignTranscriber(WindowedTranscriber):
-    """An export that may do anything but harm us.
+    """An export that may be malicious, as a `Transcriber`.
 
     Attributes:
         window: Window policy it listens with.
         child: Has it open.
         title: Its name.
         given: What it is given of a recording.
-        decoding: How it says that it reads text off.
-        takes: What it says it takes; none of that is in our own memory.
+        decoding: How it says that it decodes.
+        takes: The footprint that it reports; none of it is in our own memory.
         limits: On each request.
         own_script: Whether its texts are held to the script of their language.
         words: Whether it is asked when words were said.
@@ -289,7 +289,7 @@ class ForeignTranscriber(WindowedTranscriber):
         self.child.ask({"language": language}, None, self.limits.hear_seconds)
 
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
-        """As `WindowedTranscriber.hear`. Raises `ExportError` when the process ends over it."""
+        """As `WindowedTranscriber.hear`. Raises `ExportError` when the process ends meanwhile."""
         request = {
             "language": language,
             "seconds": seconds,
@@ -337,7 +337,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _ended_after(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[threading.Event]:
-    """Kill the process unless the block is done in time; the event says whether it was."""
+    """Kill the process unless the block ends in time; the event is set if it was killed."""
     late = threading.Event()
 
     def kill() -> None:
@@ -364,7 +364,7 @@ def _answers_checked() -> Iterator[None]:
 
 
 def _error(answer: Message) -> WhisperSlimError:
-    """What the child said, as the error that it was there."""
+    """The error that the child reported, as one of the same class."""
     kind: Any = getattr(errors, str(answer["error"]), ExportError)
     plain = isinstance(kind, type) and issubclass(kind, WhisperSlimError)
     if not plain or kind is errors.RecipeError:  # which is made of more than a sentence
@@ -373,10 +373,11 @@ def _error(answer: Message) -> WhisperSlimError:
 
 
 def _wait_for_the_end(process: "subprocess.Popen[bytes]") -> None:
-    """Its pipes close a moment before it has ended; killed then, it would hide why it did."""
+    """Its exit status. Its pipes close a moment earlier; killed then, it would not show why it
+    ended."""
     try:
         process.wait(_DYING_SECONDS)
-    except subprocess.TimeoutExpired:  # it closed them and lives on
+    except subprocess.TimeoutExpired:  # it closed them and still runs
         return
 
 
@@ -387,5 +388,5 @@ def _end(process: "subprocess.Popen[bytes]", said: BinaryIO | None = None) -> No
         if pipe:
             try:
                 pipe.close()
-            except OSError:  # what was not read by the dead is lost
+            except OSError:  # what the ended process did not read is lost
                 continue

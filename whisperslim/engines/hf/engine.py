@@ -1,4 +1,4 @@
-"""Run a Hugging Face export in PyTorch, by the very classes that others load it with."""
+"""Run a Hugging Face export in PyTorch, by the same classes that others load it with."""
 
 import time
 from dataclasses import dataclass, field, replace

@@ -49,7 +49,7 @@ class HfFrames(FramesTranscriber):
 
     @torch.no_grad()
     def encoder_states(self, given: np.ndarray) -> np.ndarray:
-        """What the encoder makes of a segment, `(positions, width)` float32."""
+        """The encoder's states of a segment, `(positions, width)` float32."""
         found: np.ndarray = encode_as_stored(self.model, torch.from_numpy(given)[None])[0].numpy()
         return found
 

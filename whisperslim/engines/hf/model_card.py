@@ -43,7 +43,7 @@ def model_card(speech: SpeechModel, folder: Path, quantize: str) -> str:
 
 
 def public_name(name: str) -> str:
-    """A hub id as it is; of anything else the last part, since a path is nobody's business."""
+    """A hub id as it is; of anything else the last part, since paths are private."""
     if _HUB_NAME.fullmatch(name) and not Path(name).exists():
         return name
     path, _, split = name.rstrip("/").partition("#")
@@ -135,7 +135,7 @@ File names are read with ffmpeg; without it, pass float32 samples at 16 kHz."""
 
 
 def _evaluation(speech: SpeechModel) -> str:
-    """The table of the run that the model stands in, when it is of these very weights."""
+    """The table of the run that the model is in, if it was measured on exactly these weights."""
     rows, terms = [], set()
     for label, record in _stored(speech):
         for name, result in record["sets"].items():
@@ -153,7 +153,7 @@ def _evaluation(speech: SpeechModel) -> str:
 
 
 def _stored(speech: SpeechModel) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Label and contents of eval/*.json, when the slim one is of these very weights."""
+    """Label and contents of eval/*.json, if the slim one was measured on exactly these weights."""
     slim = _read(speech.path.parent / "eval" / "slim.json")
     if slim.get("weights_sha256") != speech.info.weights_sha256:
         return

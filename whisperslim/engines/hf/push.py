@@ -18,8 +18,8 @@ def check_push(folder: Path, repo_id: str) -> ExportRecord:
     """The record of what would be uploaded, after every check that needs no network.
 
     Raises:
-        ExportError: the folder is no Hugging Face export, is incomplete, or failed its check.
-        UsageError: `repo_id` is no OWNER/NAME.
+        ExportError: the folder is not a Hugging Face export, is incomplete, or failed its check.
+        UsageError: `repo_id` is not OWNER/NAME.
     """
     if not is_export(folder):
         raise ExportError(

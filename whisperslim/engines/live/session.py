@@ -1,4 +1,4 @@
-"""A preview whose feeding never waits: models work in one lane, one after another."""
+"""A live preview that never blocks whoever feeds it: models work in one lane, in turn."""
 
 import time
 from collections.abc import Callable
@@ -35,9 +35,9 @@ class LiveSession:
         return self._pass_seconds
 
     def feed(self, audio: np.ndarray, wait: float = 0.0) -> Partial:
-        """Take sound as `LiveText.feed` does; what is known by now.
+        """Take sound as `LiveText.feed` does; returns what is known by now.
 
-        Waits up to `wait` seconds for a pass at work, whose text is then in the answer. Raises
+        Waits up to `wait` seconds for a running pass, whose text is then in the answer. Raises
         `AudioError`, or what an earlier pass or the loading of the model raised.
         """
         if not self._closed:
@@ -48,7 +48,8 @@ class LiveSession:
         return self._live.partial()
 
     def close(self) -> Partial:
-        """No sound comes and no pass begins any more; what is known. Waits for the one at work."""
+        """End the recording: no pass begins any more. Waits for a running one; returns what is
+        known."""
         self._closed = True
         if not self._job.cancel() and self._ready:
             self._job.result()

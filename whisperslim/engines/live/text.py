@@ -26,7 +26,7 @@ _LONGEST_HOP = 3.0  # seconds; one slow pass, say of a busy machine, must not si
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """When text is made of speech that goes on."""
+    """When speech that goes on is transcribed."""
 
     pause_seconds: float = option(
         0.5, "A pause this long ends a stretch; its text stays.", unit="s", minimum=0.1, maximum=5.0
@@ -112,10 +112,10 @@ class _Stretch:
 
 
 class LiveText:
-    """Preview of one recording: sound goes in by `feed`, `work` makes text, `partial` returns it.
+    """Preview of one recording: `feed` takes sound, `work` makes text, `partial` returns it.
 
     One thread may feed while another works. Holds the sound that still needs text and no more:
-    once it is worked off, at most a stretch (12 s, under 1 MB).
+    after `work` has caught up, at most a stretch (12 s, under 1 MB).
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class LiveText:
         self._ended = False
 
     def feed(self, audio: np.ndarray) -> None:
-        """Take the next sound: mono float32 at 16 kHz, any length, none too. Does not wait.
+        """Take the next sound: mono float32 at 16 kHz, any length, 0 included. Does not wait.
 
         Raises `AudioError` for anything else. Sound over the limit is left out.
         """
@@ -155,12 +155,13 @@ class LiveText:
                 self._take(frame.copy())
 
     def finish(self) -> None:
-        """No more sound comes: the last stretch is closed, so that `work` makes its text."""
+        """End the sound: the last stretch is closed, so that `work` makes its text."""
         with self._lock:
             self._end()
 
     def work(self) -> bool:
-        """Make one text if it is time for one; whether it did. Takes as long as the model does."""
+        """Make one text if it is time for one; returns whether it did. Takes as long as the model
+        does."""
         with self._lock:
             stretch = self._due()
             if stretch is None:
@@ -237,7 +238,7 @@ class LiveText:
         self._commit()
 
     def _cut(self, stretch: _Stretch) -> None:
-        """Two stretches of one that has no pause; a pass under way on it counts for neither."""
+        """Split a stretch that has no pause in two; a pass that runs on it counts for neither."""
         sound = np.concatenate(stretch.frames)
         longest = self._options.stretch_seconds
         at = max(1, cut_at_silences(sound, longest)[0].end // FRAME_SAMPLES)

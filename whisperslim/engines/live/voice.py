@@ -1,4 +1,4 @@
-"""Is somebody speaking? Silero's voice activity detector, frame by frame."""
+"""Silero's voice activity detector, frame by frame."""
 
 import importlib.util
 from pathlib import Path
@@ -17,10 +17,10 @@ _STATE_SHAPE = (2, 1, 128)
 
 
 class VoiceDetector(Protocol):
-    """Hears one recording from its beginning, frame after frame."""
+    """Takes one recording from its beginning, frame after frame."""
 
     def probability(self, frame: np.ndarray) -> float:
-        """That the frame, float32 of shape (512,) at 16 kHz, holds speech: 0 to 1."""
+        """Probability, 0 to 1, that the frame, float32 of shape (512,) at 16 kHz, holds speech."""
         ...
 
 

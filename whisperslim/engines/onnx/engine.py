@@ -1,4 +1,4 @@
-"""Run an exported model in ONNX Runtime, on the processor."""
+"""Run an exported model in ONNX Runtime, on the CPU."""
 
 import time
 from collections.abc import Iterator
@@ -160,7 +160,7 @@ class OnnxTranscriber(WindowedTranscriber):
         return self.decoding.describe()
 
     def encoder_states(self, mel: np.ndarray) -> np.ndarray:
-        """What the encoder makes of a segment, `(positions, d_model)` float32."""
+        """The encoder's states of a segment, `(positions, d_model)` float32."""
         states: np.ndarray = self.encoder.run([STATES], {FEATURES: mel[None]})[0][0]
         return states
 
@@ -188,7 +188,7 @@ class OnnxTranscriber(WindowedTranscriber):
                 return
 
     def _script(self, size: int, language: str) -> ScriptMask | None:
-        """What holds a text to its script, where that is asked for."""
+        """The mask that holds a text to its script, if that is asked for."""
         if not self.decoding.own_script:
             return None
         return mask_for(self.tokens, self.tokens.vocabulary(), self.tokens.end, size, language)
@@ -228,7 +228,7 @@ def _chance(logits: np.ndarray, token: int) -> float:
 
 
 def _timing(record: ExportRecord, decoder: onnxruntime.InferenceSession) -> TimingHeads:
-    """What an export says of it, checked: somebody may have sent the folder."""
+    """The record's entry on word times, checked: somebody else may have made the folder."""
     heads = {i.name: i.shape[1] for i in decoder.get_inputs() if i.name.startswith(CROSS)}
     shown = {output.name for output in decoder.get_outputs()}
     try:
@@ -254,8 +254,8 @@ def open_export(
 ) -> WindowedTranscriber:
     """The model in `folder`, ready to listen.
 
-    On a processor without dot products of 8-bit integers the runtime takes slower kernels by
-    itself; nothing has to be refused.
+    On a CPU without dot products of 8-bit integers the runtime chooses slower kernels by itself;
+    nothing has to be refused.
 
     Args:
         folder: Written by the exporter; `record` is its record, which has been read and checked.
@@ -307,7 +307,7 @@ def _value(array: np.ndarray) -> Any:
 
 
 def _empty_caches(decoder: onnxruntime.InferenceSession) -> Values:
-    """Caches of no token: the moving length, the only one that is a symbol, is zero."""
+    """Caches of no token: the varying length, the only one that is a symbol, is zero."""
     shapes = {i.name: i.shape for i in decoder.get_inputs() if i.name.startswith(PAST)}
     return {
         name: _value(np.zeros([n if isinstance(n, int) else 0 for n in shape], np.float32))

@@ -1,4 +1,4 @@
-"""Run an exported model that scores frames (CTC) in ONNX Runtime, on the processor."""
+"""Run an exported model that scores frames (CTC) in ONNX Runtime, on the CPU."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ class OnnxFrames(FramesTranscriber):
         return self._run(LOGITS, given)
 
     def encoder_states(self, given: np.ndarray) -> np.ndarray:
-        """What the encoder makes of a segment, `(positions, width)` float32."""
+        """The encoder's states of a segment, `(positions, width)` float32."""
         return self._run(STATES, given)
 
     def _run(self, output: str, given: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ class Precision:
 
 
 class OnnxBuilder:
-    """A graph in the making; see `GraphBuilder` for the methods a family calls."""
+    """A graph being built; see `GraphBuilder` for the methods a family calls."""
 
     def __init__(self, name: str, precision: Precision) -> None:
         self._name, self._precision = name, precision

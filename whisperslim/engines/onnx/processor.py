@@ -8,8 +8,8 @@ import onnxruntime
 SIGNED_AS_UNSIGNED = "session.x64quantprecision"
 """Option of a session: signed weights are made unsigned ones, exact on every processor, slower."""
 
-# One `MatMulInteger` of uint8 and int8 matrices of any shape, as `onnx` writes it: the package
-# itself is not there where exports are only listened to.
+# One `MatMulInteger` of uint8 and int8 matrices of any shape, as `onnx` writes it: that package is
+# missing where exports are only run.
 PROBE = bytes.fromhex(
     "080812003a3e0a180a01610a0162120163220d4d61744d756c496e74656765721201705a090a016112040a0208025a"
     "090a016212040a02080362090a016312040a02080642040a00100a"

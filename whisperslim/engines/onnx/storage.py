@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Clipping the largest value of a block costs less than it gives the others; the best of these
-# shares of it is taken, block by block, by squared error. Our choice of steps.
+# Clipping the largest value of a block costs less than the others gain; the best of these shares of
+# it is taken, block by block, by squared error. Our choice of steps.
 _SHARES = np.linspace(0.70, 1.05, 15)
-# 8 bits leave nothing to be won that way.
+# With 8 bits this gains nothing.
 _SEARCHED_BITS = 4
 _ROWS_AT_ONCE = 4096
 # The scale of a row of zeros.
@@ -72,7 +72,7 @@ def _codes(values: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _scales(values: np.ndarray, bits: int) -> np.ndarray:
-    """Signed, so that the largest value of a block takes the one code more there is below zero."""
+    """Signed, so that the largest value of a block takes the one extra code below zero."""
     at = np.abs(values).argmax(-1)[..., None]
     full = np.take_along_axis(values, at, -1) / -(2 ** (bits - 1))
     best = full.astype(np.float16)

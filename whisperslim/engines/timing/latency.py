@@ -1,4 +1,4 @@
-"""How long a model takes to write down a recording, on this machine, now."""
+"""How long a model takes to transcribe a recording, on this machine, now."""
 
 import statistics
 from collections.abc import Sequence

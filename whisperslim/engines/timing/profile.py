@@ -1,4 +1,4 @@
-"""What each kind of unit takes of an engine's time: the slope between a model and a smaller one.
+"""How much time each kind of unit takes in an engine: the slope between a model and a smaller one.
 
 For every place (heads and FFN units of a stack), for layers and for the vocabulary a copy with
 fewer of them is made for the engine, and both transcribe the same clip in turn. Only units that
@@ -26,7 +26,7 @@ from whisperslim.speech.audio.audio import SAMPLE_RATE
 # What 5 s of speech have in Hindi; the models compared write many more.
 TOKENS = WORKLOADS[0].tokens
 CLIP_SECONDS = 5.0
-# A slope lost in the noise of the clock becomes this share of what its weights would cost at the
+# Timing noise can hide a slope: it then becomes this share of what its weights would cost at the
 # mean price of a weight. Our choice.
 _LEAST_SHARE = 0.1
 
@@ -43,9 +43,9 @@ class Profile:
         model: Name of the model whose shapes it was measured on.
         weights_per_unit: Place -> prunable weights of a unit; other models have other prices.
         seconds_per_unit: Place -> seconds that go with one unit of one layer.
-        seconds_per_layer: Stack -> seconds that go with a layer besides those of its units.
+        seconds_per_layer: Stack -> seconds that a layer takes in addition to those of its units.
         seconds_per_row: Seconds per row of the vocabulary and 1000 tokens written; 0: not measured.
-        lost_in_noise: Places whose slope the clock did not show; their price is a guess.
+        lost_in_noise: Places whose slope was not measurable; their price is a guess.
         measured: Reduction -> median seconds of the model, and of the one with less.
         clip_seconds, tokens, repeats: What was transcribed, how often.
         machine: Where and when; see `jobs.sizes.measure.machine`.
@@ -158,7 +158,7 @@ def _with_constant_output(speech: SpeechModel) -> SpeechModel:
 
 
 def _clip() -> np.ndarray:
-    """Noise: no sound changes what is written, but silence would not be listened to."""
+    """Noise: no sound changes what is written, but a silent recording would be skipped."""
     noise = np.random.default_rng(0).normal(0.0, 0.1, int(CLIP_SECONDS * SAMPLE_RATE))
     return noise.clip(-1.0, 1.0).astype(np.float32)
 
@@ -166,7 +166,7 @@ def _clip() -> np.ndarray:
 def _in_turn(
     name: str, full: Transcriber, less: Transcriber, clip: np.ndarray, repeats: int
 ) -> Timing:
-    """Both in turn, so that what else the machine does falls on both; a first pass is not timed."""
+    """Both in turn, so that other work on the machine slows both; a first pass is not timed."""
     seconds: tuple[list[float], list[float]] = ([], [])
     counts = set()
     for _ in range(repeats + 1):
@@ -186,7 +186,7 @@ def _in_turn(
 def _prices(
     groups: Sequence[UnitGroup], places: Sequence[Reduction], timings: Mapping[str, Timing]
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Place -> seconds per unit, and the places where the clock showed none."""
+    """Place -> seconds per unit, and the places where no slope was measurable."""
     weights = {group.place: group.weights_per_unit for group in groups}
     saved = {r.name: _scaled(r.stack, timings[r.name]) for r in places}
     taken = {r.name: sum(n * weights[place] for place, n in r.units.items()) for r in places}
@@ -198,7 +198,7 @@ def _prices(
         )
     least = _LEAST_SHARE * total / sum(taken.values())
     each = {name: max(saved[name] / taken[name], least) for name in saved}
-    # A reduction of several places is one of units that the engine ties: they share by weight.
+    # A reduction of several places is one of units that the engine ties: they share it by weight.
     prices = {place: each[r.name] * weights[place] for r in places for place in r.units}
     lost = tuple(p for r in places if saved[r.name] / taken[r.name] < least for p in r.units)
     return prices, lost

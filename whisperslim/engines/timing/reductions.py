@@ -56,7 +56,7 @@ def stack_reductions(groups: Sequence[UnitGroup]) -> tuple[Reduction, ...]:
         own = [group for group in groups if group.stack == stack]
         gone = sorted({group.layer for group in own})[1::2]
         left_out = [group for group in own if group.layer in gone]
-        # A place must not vanish, as it would where a cut model has it in few layers.
+        # A place must not disappear, as it would where a cut model has it in few layers.
         stays = {group.place for group in own if group.layer not in gone}
         if gone and stays >= {group.place for group in left_out}:
             keep = {group.key: 0 for group in left_out}

@@ -1,4 +1,5 @@
-"""Models of a moment in any engine, for measuring: exported to a folder that is given up after."""
+"""Temporary models in any engine, for measuring: exported to a folder that is deleted
+afterwards."""
 
 from pathlib import Path
 

@@ -88,7 +88,7 @@ def _spelling(tokens: PromptTokens) -> Mapping[str, Any]:
 
 
 def _empty_caches(decoder: Path) -> dict[str, list[int]]:
-    """Name -> shape of the caches before the first token; the moving length is zero."""
+    """Name -> shape of the caches before the first token; the varying length is zero."""
     graph = onnx.load(decoder, load_external_data=False).graph
     return {
         given.name: [axis.dim_value for axis in given.type.tensor_type.shape.dim]
@@ -98,7 +98,7 @@ def _empty_caches(decoder: Path) -> dict[str, list[int]]:
 
 
 def _name_files(folder: Path) -> None:
-    """Say in the service worker which files to keep, and a version that changes with them."""
+    """Write into the service worker which files to keep, and a version that changes with them."""
     page = sorted(path.name for path in PAGE.iterdir() if path.name != WORKER_FILE)
     names = [
         *page, FACTS_FILE, ENCODER_FILE, DECODER_FILE,

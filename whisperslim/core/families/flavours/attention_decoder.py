@@ -183,7 +183,7 @@ class AttentionDecoder(ABC):
         seconds: Sequence[float],
         language: str,
     ) -> Targets:
-        """As `make_targets`; the length of the audio is of no concern."""
+        """As `make_targets`; the length of the audio does not matter."""
         prompted = cast(PromptedTokens, tokens)
         return make_targets(prompted, texts, keys, language, self.positions(model))
 

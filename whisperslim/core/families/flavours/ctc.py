@@ -215,7 +215,7 @@ class CTC(ABC):
         """The module that holds all that makes the encoder states."""
 
     def training_pass(self, model: nn.Module, frames: int, tokens: int) -> None:
-        """One pass; the number of tokens is of no concern."""
+        """One pass; the number of tokens does not matter."""
         self.project(model, self.encode(model, self.no_sound(model, frames)))
 
     def pass_in_use(self, model: nn.Module, frames: int, tokens: int) -> None:

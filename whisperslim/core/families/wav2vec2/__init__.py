@@ -1,1 +1,1 @@
-"""Models that hear samples through convolutions and score frames: wav2vec 2.0 and its kin."""
+"""Models that hear samples through convolutions and score frames, such as wav2vec 2.0."""

@@ -34,7 +34,7 @@ def check_settings(model: nn.Module) -> None:
 
 
 def check_control_tokens(tokens: TokenCodec) -> None:
-    """Raise `ExportError` for ids in another order than CTranslate2 goes by.
+    """Raise `ExportError` for ids in another order than CTranslate2 relies on.
 
     It takes for the prompt what lies between the start and the no-timestamps token.
     """
@@ -50,7 +50,8 @@ def vocabulary(model: nn.Module, tokens: TokenCodec) -> list[str]:
 
     CTranslate2 calls a Whisper multilingual when its vocabulary has the empty token, which
     OpenAI's files of that kind have and a trimmed one need not; faster-whisper ignores the
-    language otherwise. Nothing looks up the token of language models, so it lends its place.
+    language otherwise. Nothing looks up the token of language models, so the empty token takes its
+    place.
     """
     size = int(as_whisper(model).config.vocab_size)
     by_id = {i: token for token, i in tokens.vocabulary().items()}

@@ -1,4 +1,4 @@
-"""A Whisper, whole or cut, as CTranslate2's own specification: the way back of `ct2_read`.
+"""A Whisper, whole or cut, as CTranslate2's own specification: the inverse of `ct2_read`.
 
 CTranslate2 keeps one number of heads for a stack, which the decoder's self- and cross-attention
 share; the width of a head and of a feed-forward block is read off the matrices. The scale of the
@@ -7,7 +7,7 @@ scores would follow from the model's width, which a cut model no longer fits, so
 Absent layers are left out. An absent sub-layer of a layer that stays is written so that it adds
 exactly zero: a feed-forward block one unit wide, an attention with heads one element wide, both
 with an output of zeros. An absent cross-attention is left out where the runtime allows it, which
-is everywhere but in the first decoder layer (there it ends the process).
+is everywhere but in the first decoder layer (there it crashes the process).
 """
 
 from collections.abc import Mapping

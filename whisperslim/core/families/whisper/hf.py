@@ -23,7 +23,7 @@ _LISTS = {
 MODEL_TYPE = "whisper_slim"
 MODEL_CLASS, CONFIG_CLASS = "WhisperForConditionalGeneration", "WhisperSlimConfig"
 FEATURES_CLASS = "WhisperSlimFeatureExtractor"
-# Of the dense model, and wrong or void for a cut one: head numbers, and an older way to prompt.
+# Of the dense model, and wrong or unused for a cut one: numbers of heads, an older way to prompt.
 _NOT_OURS = ("alignment_heads", "forced_decoder_ids", "_from_model_config", "prev_sot_token_id")
 
 
@@ -37,7 +37,7 @@ def layer_lists(config: Any, groups: Sequence[UnitGroup]) -> dict[str, list[int]
         ]
         for (stack, part), name in _LISTS.items()
     }
-    if counts:  # a kind of unit that this table does not know would be lost without a word
+    if counts:  # a kind of unit that this table does not know would be lost silently
         raise ValueError(f"no list for the unit groups {sorted(counts)[:3]}")
     return lists
 

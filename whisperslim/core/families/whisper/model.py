@@ -30,10 +30,10 @@ class WhisperFamily(WhisperUnits, WhisperFolder, WhisperDecoder):
     def with_constant_output(
         self, model: nn.Module, tokens: Tokens
     ) -> WhisperForConditionalGeneration:
-        """Norm the last states away: they all become the embedding of the longest text token.
+        """Make the last norm ignore its input and return the embedding of the longest text token.
 
-        No other text token's product with it is larger. The end token might win, and so loses its
-        part along it.
+        No other text token's product with it is larger. The end token's might be, so the part of
+        its embedding along it is removed.
         """
         copy, end = deepcopy(as_whisper(model)), whisper_tokens(tokens).end
         decoder: Any = copy.model.decoder

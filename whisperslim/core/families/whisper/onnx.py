@@ -42,7 +42,7 @@ class GraphBuilder(Protocol):
     """Writes operators; a value is known by its name. Every method that computes returns one."""
 
     def input(self, name: str, shape: Sequence[int | str], *, integer: bool = False) -> str:
-        """An input of the graph; lengths that move are symbols."""
+        """An input of the graph; lengths that vary are symbols."""
         ...
 
     def output(self, value: str, name: str, shape: Sequence[int | str]) -> None:

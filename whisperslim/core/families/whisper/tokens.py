@@ -110,7 +110,7 @@ def whisper_tokens(tokens: Tokens) -> TokenCodec:
 def load_tokens(folder: Path) -> TokenCodec:
     """The tokenizer of a model folder.
 
-    Raises `CheckpointError` for one that is missing, damaged, beyond all bounds or not Whisper's.
+    Raises `CheckpointError` for one that is missing, damaged, too large or not Whisper's.
     """
     check_token_files(folder, WHOLE_WORDS)
     try:
