@@ -7,7 +7,7 @@ RUN is the run of a tuned dense model. Each cell is an ordinary run in FOLDER: o
 is not done again, one that was broken off is continued. The dense row gets as many more updates as
 the methods do, and every other run learns from the same teacher, the tuned dense model.
 
-The learning rate after the last decision decides much (Renda et al., arXiv 2003.02389), so every
+The learning rate after the last decision matters much (Renda et al., arXiv 2003.02389), so every
 row follows one schedule: the tune stage at the full rate, in which the method acts or, for a single
 cut, plain tuning; the decision at its end; then recovery from the full rate again, linearly down to
 zero. Layer drop alone decides at the start.
@@ -105,8 +105,8 @@ ENTRIES: dict[str, Entry] = {
     "IMP, elements": Entry({"method.name": "imp", "method.settle": 1.0}, elements=True),
 }
 
-# What is run where nothing is named: the cheapest way to see what each method is good for. Dense
-# rows of each seed come first, as everything is compared with them.
+# What is run by default: the cheapest way to see what each method achieves. Dense rows of each seed
+# come first, as everything is compared with them.
 PLAN: tuple[tuple[str, float, int], ...] = (
     *((label, 0.5, 0) for label in ("one-shot, Fisher", "SGL", "gates, units", "IMP")),
     ("L0 + distillation", 0.5, 0),
@@ -136,7 +136,7 @@ class Cell:
 
     @property
     def run_name(self) -> str:
-        """How its run is called."""
+        """The name of its run."""
         return "".join(c if c.isalnum() else "-" for c in self.row.replace("%", "pc")).lower()
 
 
@@ -165,7 +165,8 @@ def _cells(arguments: argparse.Namespace) -> Iterator[Cell]:
 
 
 def _make(cell: Cell, arguments: argparse.Namespace) -> None:
-    """Do or continue one run in a process of its own, so that no cell warms another up."""
+    """Do or continue one run in a process of its own, so that no cell profits from another's
+    caches."""
     arguments.runs.mkdir(parents=True, exist_ok=True)
     run = _run_of(cell, arguments.runs)
     if run is not None and run.status() is RunStatus.FINISHED:

@@ -1,1 +1,1 @@
-"""The app at work: loading, pages, many at once, text while somebody speaks."""
+"""The app in use: loading, pages, many users at once, text while somebody speaks."""

@@ -2,14 +2,14 @@
 
     python -m benchmarks.app.attack [--seconds 20]
 
-The real app is started over an empty folder of runs. A client asks for the page, and has the list
-of runs looked at as an open page does, every 250 ms, whether or not the answers before have come.
-First in peace, then in turn while 60 uploads of 50 MB come at once from ten addresses of this
-computer, while many small files are uploaded one after another, and while the folder of runs is
-filled with such as somebody may send: logs of 100 MB, records and recipes that grow when they are
-read, links, pipes, 20,000 files in one. Attackers are a process of their own; it shares the
-processors with the app. Seconds are from the request to the end of the answer. Figures count only
-where the processors were idle before.
+The real app is started on an empty folder of runs. A client requests the page, and the list of runs
+as an open page does, every 250 ms, whether or not earlier answers have come. First without an
+attack, then in turn while 60 uploads of 50 MB come at once from ten addresses of this computer,
+while many small files are uploaded one after another, and while the folder of runs is filled with
+what an attacker may send: logs of 100 MB, records and recipes that grow when they are read, links,
+pipes, 20,000 files in one. The attackers are a process of their own, which shares the CPU with the
+app. Seconds are from the request to the end of the answer. Figures count only if the CPU was idle
+before.
 """
 
 import argparse
@@ -38,13 +38,13 @@ EVERY_SECONDS = 0.25
 LONGEST_SECONDS = 30.0
 LARGE, LARGE_BYTES, ADDRESSES = 60, 50_000_000, 10
 SMALL = 2000
-QUIET = 0.1  # share of the processors that may be busy before, for the figures to count
+QUIET = 0.1  # share of the CPU that may be busy before, for the figures to count
 _ENDS = ("process_completed", "unexpected_error", "close_stream")
 
 
 @dataclass
 class Answers:
-    """Seconds of what was answered, and what was not."""
+    """Seconds of answered requests, and the others."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"page": [], "runs": []})
     failed: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ def main() -> None:
         "seconds_of_each": asked.seconds,
         "busy_before": round(busy, 3),
         "counts": busy < QUIET,
-        "note": asked.note if busy < QUIET else "other programs ran beside; the figures count not",
+        "note": asked.note if busy < QUIET else "other programs ran; do not use the figures",
         "attacks": found,
         **provenance(0),
     }
@@ -108,7 +108,7 @@ def _phase(
 
 
 async def _ask_for(address: str, seconds: float, attacker: Any, looks: dict[str, Any]) -> Answers:
-    """Ask for `seconds`, or as long as the attack goes on, up to three times as long."""
+    """Send requests for `seconds`, or as long as the attack lasts, up to three times as long."""
     answers, asked = Answers(), []
     limits = httpx.Limits(max_connections=200)
     timeout = httpx.Timeout(LONGEST_SECONDS)
@@ -150,7 +150,7 @@ async def _list(client: httpx.AsyncClient, looks: dict[str, Any]) -> str:
 
 
 def _looks(config: dict[str, Any]) -> dict[str, Any]:
-    """The request of a page's timer that looks at the list of runs."""
+    """The request with which a page's timer reads the list of runs."""
     for each in config["dependencies"]:
         ticks = any(target[1] == "tick" for target in each["targets"])
         if ticks and str(each["api_name"]).startswith("glance"):
@@ -173,7 +173,8 @@ def _summary(seconds: list[float]) -> dict[str, float]:
 
 
 def upload_large(address: str, runs: Path) -> None:
-    """All at once, again and again until the process is ended; most find no room."""
+    """All at once, again and again until the process is ended; most are refused for lack of
+    room."""
     content = os.urandom(LARGE_BYTES - 1000)
     asyncio.run(_upload_all(address, content))
 
@@ -212,7 +213,7 @@ async def _upload(client: httpx.AsyncClient, name: str, content: bytes) -> None:
 
 
 def fill_runs(address: str, runs: Path) -> None:
-    """Run folders as somebody may send them, among them some that are plain."""
+    """Run folders as an attacker may send them, some ordinary ones among them."""
     event = json.dumps({"kind": "notice", "at": 1.0, "message": "x" * 200}) + "\n"
     started = json.dumps({"kind": "run_started", "at": 1.0, "name": "r", "pid": 1, "stages": []})
     aliases = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))

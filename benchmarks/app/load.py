@@ -1,14 +1,14 @@
-"""Many at once, and for long: how the app answers, and whether its memory grows.
+"""Many users at once, and for long: how the app answers, and whether its memory grows.
 
     python -m benchmarks.app.load RUNS --dense MODEL
     python -m benchmarks.app.load RUNS --dense MODEL --minutes 30 --pause 5
 
-What the page itself sends for one comparison and for one look at the runs is noted in a real
-Chromium, with the first demo clip. Then both are sent by many sessions of their own:
-`--comparisons` comparisons at one moment (they are worked off one after another, so waits add up),
-and `--pollers` pages that look every two seconds until the last comparison is answered. With
-`--minutes`, comparisons follow one another instead, `--pause` seconds apart, and the memory that
-only the app holds is noted every minute.
+What the page itself sends for one comparison and for one update of the runs is recorded in a real
+Chromium, with the first demo clip. Then both are sent by many sessions: `--comparisons` comparisons
+at one moment (they are processed one after another, so waits add up), and `--pollers` pages that
+poll every two seconds until the last comparison is answered. With `--minutes`, comparisons follow
+one another instead, `--pause` seconds apart, and the memory that only the app holds is recorded
+every minute.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Bodies = dict[str, dict[str, Any]]
 
 @dataclass
 class Answers:
-    """Seconds of those that were answered, and what the others got."""
+    """Seconds of answered requests, and what the others got."""
 
     seconds: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Answers:
         return {
             "answered": len(ordered),
             "refused": len(self.refused),
-            "told": sorted(set(self.refused))[:3],
+            "messages": sorted(set(self.refused))[:3],
             "median": ordered[len(ordered) // 2],
             "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
             "max": ordered[-1],
@@ -60,7 +60,7 @@ class Answers:
 
 
 def main() -> None:
-    """Note, send, store."""
+    """Record, send, store."""
     asked = _arguments()
     with served(asked.runs, "--folder", str(asked.dense)) as app:
         bodies = _noted(app, asked)
@@ -93,7 +93,7 @@ def _memory(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str,
 
 
 def _noted(app: Served, asked: argparse.Namespace) -> Bodies:
-    """The bodies a page sends for a comparison and for a look, from a comparison that was made."""
+    """The bodies a page sends for a comparison and for an update, from a real comparison."""
     sent: list[dict[str, Any]] = []
 
     def note(request: Any) -> None:

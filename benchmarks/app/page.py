@@ -1,4 +1,4 @@
-"""How long a person waits at the page: loading, first words while speaking, the final pair.
+"""How long a user waits at the page: loading, first words while speaking, the final pair.
 
     python -m benchmarks.app.page RUNS --dense MODEL --clip RECORDING [--name WORDS]
 
@@ -23,7 +23,7 @@ from benchmarks.shared.provenance import median_and_range, provenance, write_res
 from whisperslim.engines.live.voice import FRAME_SAMPLES, SileroDetector
 from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 
-# Looks at the page before each frame, as whoever watches it does.
+# Reads the page before each frame, when a viewer would see it.
 _WATCH = """() => {
   const seen = window.watched = { begun: performance.now(), frames: 0, texts: {}, ended: false };
   const seconds = () => (performance.now() - seen.begun) / 1000;
@@ -46,7 +46,7 @@ _SEEN = """() => {
 
 
 def main() -> None:
-    """Serve, look, speak, store."""
+    """Serve, load, speak, store."""
     asked = _arguments()
     sound = decode(asked.clip)
     with (

@@ -1,4 +1,4 @@
-"""The app in a process of its own, and Chromium before it with a recording for a microphone."""
+"""The app in a process of its own, and Chromium with a recording as its microphone."""
 
 import socket
 import subprocess
@@ -79,7 +79,7 @@ def browser_hearing(recording: Path) -> "Iterator[Browser]":
 
 @contextmanager
 def fresh_page(browser: "Browser", address: str) -> "Iterator[Page]":
-    """A page of a browser that was never here, loaded until Compare or a forecast is drawn."""
+    """A page in a browser with empty caches, loaded until Compare or a forecast is drawn."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["microphone"]
     )

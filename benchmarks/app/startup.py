@@ -1,4 +1,4 @@
-"""How long a person waits: importing the package, and the app's first answer.
+"""How long a user waits: importing the package, and the app's first answer.
 
 python -m benchmarks.app.startup
 """

@@ -2,7 +2,7 @@
 
     python -m benchmarks.engines.served_peer KIND PATH PORT --options '{"compute_type": "int8"}'
 
-So that what is compared is how recordings are heard, and not how they come in.
+So what is compared is transcribing, and not receiving.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Peer(WindowedTranscriber):
         return _HOUR
 
     def size(self) -> EngineSize:
-        """Bytes on disk; it says no more."""
+        """Bytes on disk; it reports nothing else."""
         return EngineSize(0, self.opened.bytes_on_disk, 0, 0)
 
     def check_language(self, language: str) -> None:

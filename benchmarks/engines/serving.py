@@ -1,11 +1,11 @@
-"""Many clients at once: whether anything is lost, how long they wait, how much speech goes through.
+"""Many clients at once: whether anything is lost, how long they wait, how much speech is heard.
 
     python -m benchmarks.engines.serving SLIM --peer FOLDER
 
-Our server stands in front of both: of the model SLIM, and of faster-whisper in int8 with the dense
-model in FOLDER (CTranslate2's form). Each of `--clients` sends `--rounds` recordings, one after the
-other, and waits as Retry-After says when the queue is full. Every text is compared with that of
-the same recording sent alone. The two are measured one after the other, on the same machine.
+Our server runs both: the model SLIM, and faster-whisper in int8 with the dense model in FOLDER
+(CTranslate2's form). Each of `--clients` sends `--rounds` recordings, one after the other, and
+waits as Retry-After says when the queue is full. Every text is compared with that of the same
+recording sent alone. The two are measured one after the other, on the same machine.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _SYSTEMS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass
 class Tally:
-    """What became of the requests of all clients."""
+    """The outcome of all clients' requests."""
 
     seconds: list[float] = field(default_factory=list)
     audio: float = 0.0
@@ -145,7 +145,7 @@ async def _asked(address: str, clips: Sequence[Path], clients: int, rounds: int)
 
 
 async def _answered(client: httpx.AsyncClient, sound: bytes, tally: Tally) -> str | None:
-    """The text; None: it was lost. Waiting after a refusal counts, as whoever asks waits, too."""
+    """The text; None: it was lost. Waiting after a refusal counts, since the client waits, too."""
     started = time.perf_counter()
     while True:
         try:

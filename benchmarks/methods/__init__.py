@@ -1,1 +1,1 @@
-"""What compression gives and takes, method by method; `benchmarks.method_table` stands above."""
+"""Effects and costs of compression by method; `benchmarks.method_table` uses these."""

@@ -1,4 +1,4 @@
-"""What fitting the rest to the cut is worth, before any recovery: token loss, paired by clip.
+"""The effect of fitting the kept weights at the cut, before recovery: token loss, paired by clip.
 
     python -m benchmarks.methods.compensation --run RUN --data PATH/hi_prompts#dev \\
         [--targets 0.35,0.5,0.65]
@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     run = RunDir(Path(arguments.run))
     tuned = open_tuned(run)
-    # Whatever the run itself did at its cut, which may be older than the fitting.
+    # Whatever the run itself did at its cut: it may be older than the fitting.
     asked = {"shrink.compensate": True, "shrink.compensate_clips": arguments.clips}
     context = StageContext(run, with_values(tuned.recipe, asked), lambda event: None)
     loaded = context.load(str(tuned.folder))

@@ -3,11 +3,11 @@
     python -m benchmarks.methods.step --model RUN --data PATH/hi_prompts#train
 
 Every arm trains in turn on the same real clips, round after round, so that a drift of the machine's
-speed meets all alike, and ratios are taken within a round. Options, teacher and hidden loss are
+speed affects all alike, and ratios are taken within a round. Options, teacher and hidden loss are
 those of `method_table`. A method's minutes are its updates, half of them as they are after its
 decision, and its plan and cut: from the loaded dense model to the final slim one, writing files
-left out.
-Recovery trains a model cut to half by Fisher information, for Sparse Group LASSO and L0 alike.
+left out. Recovery trains a model cut to half by Fisher information, for Sparse Group LASSO and L0
+alike.
 """
 
 import argparse
@@ -45,12 +45,12 @@ SGL, GATES, L0, IMP = "SGL", "gates, units", "L0 + distillation", "IMP"
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing whose updates are timed.
+    """One variant of training whose updates are timed.
 
     Attributes:
         entry: The row of `method_table` with its method; empty: plain tuning.
         changes: What makes its first updates be of the phase that is meant.
-        steps: Length of the stage it believes to be in.
+        steps: Length of the stage that it is given.
         updates: Updates timed together: two, where importance is measured at every second one.
         weight: Of distillation; 0 is no teacher.
         hidden: Weight of the hidden loss.
@@ -82,7 +82,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Running:
-    """An arm at work: `step` does its updates once."""
+    """An arm that is set up: `step` does its updates once."""
 
     arm: Arm
     model: SpeechModel

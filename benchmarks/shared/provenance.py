@@ -1,4 +1,4 @@
-"""What a figure needs beside it to be believed and repeated."""
+"""What must be recorded with a figure so that it can be checked and repeated."""
 
 import json
 import os

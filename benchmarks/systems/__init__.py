@@ -1,1 +1,1 @@
-"""Ours beside other systems that can run the same weights, on the same recordings."""
+"""Ours and other systems that can run the same weights, on the same recordings."""

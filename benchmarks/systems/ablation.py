@@ -1,4 +1,4 @@
-"""One lever after the other on the same recordings: where the time and the size go.
+"""One change after the other on the same recordings: which saves how much time and size.
 
     python -m benchmarks.systems.ablation --dense RUN --data PATH/hi_stories \\
         --data PATH/hi_prompts#test --step "fitted window=RUN@fit" \\
@@ -7,7 +7,7 @@
 
 The first row is the dense model in stock transformers, float32, window of 30 s; the second has its
 products by oneDNN, where that is float32, as steps in PyTorch have when it is faster. A step is a
-model or an export of this project with the window it listens in; each should add one lever to the
+model or an export of this project with the window it listens in; each should add one change to the
 one before. Measured as benchmarks.systems.side_by_side does.
 """
 

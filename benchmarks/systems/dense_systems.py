@@ -17,7 +17,7 @@ from whisperslim.speech.corpus.dataset import Item
 TRANSFORMERS = "transformers fp32, dense"
 TRANSFORMERS_ONEDNN = "transformers fp32 by oneDNN, dense"
 BOTH_WAYS = (TRANSFORMERS, TRANSFORMERS_ONEDNN)
-"""The same system with each library for its products: the faster one is what others are beside."""
+"""The same system with each library for its products: others are compared with the faster one."""
 FASTER_INT8 = "faster-whisper int8, dense"
 Make = Callable[[], System]
 _CHECKED_ON = 2  # recordings an export must agree on before it is timed

@@ -48,11 +48,11 @@ def measure(
     repeats: int,
     pause: float,
 ) -> Answers:
-    """Each recording by every system, one system at a time; who begins rotates.
+    """Each recording by every system, one system at a time; which one begins rotates.
 
     Before it, each system hears the first recording untimed. `pause` seconds pass before each
-    turn: a runtime's idle threads spin for up to 0.2 s, at the cost of whoever comes next. A
-    system that breaks moves from `running` to `missing`.
+    turn: a runtime's idle threads spin for up to 0.2 s, which would slow the next one down. A
+        system that fails moves from `running` to `missing`.
     """
     answers: Answers = {label: [[] for _ in clips] for label in running}
     _turn(running, missing, list(running), clips[0], pause)
@@ -167,7 +167,7 @@ def ratio(slow: np.ndarray, fast: np.ndarray, seed: int = 0) -> dict[str, float]
 
 
 def system_records(running: Mapping[str, SystemProcess], answers: Answers) -> dict[str, Any]:
-    """What each system is and takes. Its highest memory includes the loading of the weights."""
+    """Description and footprint of each system. Its highest memory includes loading the weights."""
     records = {}
     for label, process in running.items():
         opened = process.opened

@@ -173,7 +173,7 @@ def _whisper_cpp(system: System, language: str, threads: int) -> Opened:
     import _pywhispercpp as binding
     from pywhispercpp.model import Model
 
-    model: Any = Model(  # the binding's functions want its context, which it keeps to itself
+    model: Any = Model(  # the binding's functions need its context, which is private
         system.path, n_threads=threads, language=language, no_timestamps=True, no_context=True,
         temperature=0.0, temperature_inc=0.0, greedy={"best_of": 1}, print_progress=False,
         print_timestamps=False, redirect_whispercpp_logs_to=None,

@@ -1,4 +1,4 @@
-"""A system in a child process that is kept alive and informed by pipe which recording is next.
+"""A system in a child process that is kept alive and gets each recording's path by pipe.
 
 One JSON object a line, both ways. The recordings are `.npy` files that the parent decoded, so every
 system gets the same samples, and reading them is not timed.
@@ -68,7 +68,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 def serve() -> None:
     """The child's side: open what the first line says, then transcribe until the pipe closes."""
-    # Libraries print to standard output; answers go where they cannot.
+    # Libraries print to standard output; answers go to another descriptor.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     request = json.loads(sys.stdin.readline())

@@ -5,8 +5,8 @@
 
 Transformers in float32 is given twice, with torch's own choice of library for products and with
 oneDNN, and every factor is against the faster; where oneDNN would not be float32, it is left out.
-One child process for each system, kept alive; recordings in turn, one system at a time, who begins
-rotates. Starting is not timed. Peers come from benchmarks/requirements.txt; one that is not
+One child process for each system, kept alive; recordings in turn, one system at a time, which one
+begins rotates. Starting is not timed. Peers come from benchmarks/requirements.txt; one that is not
 installed, or that cannot run, is listed with the reason. Nothing else should run meanwhile.
 """
 
@@ -95,7 +95,7 @@ def work_folder(sha256: str) -> Path:
 
 
 def shared_arguments(description: str, out: str) -> argparse.ArgumentParser:
-    """What this and the ablation take alike."""
+    """The options that this and the ablation share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--dense", required=True, help="run or folder of the tuned dense model")
     parser.add_argument("--data", action="append", required=True, metavar="PATH[#SPLIT]")

@@ -1,4 +1,4 @@
-"""Put a trimmed dense model's tokens back, so that systems which know Whisper's only can run it.
+"""Put a trimmed dense model's tokens back, so that systems that need Whisper's can run it.
 
     python -m benchmarks.systems.whole_vocabulary --model RUN_OR_FOLDER --out FOLDER
 

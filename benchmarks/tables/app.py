@@ -1,4 +1,4 @@
-"""Tables of the app at work."""
+"""Tables of the app in use."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from benchmarks.tables.parts import MEGA, spread, table, where
 
 
 def app_page(record: dict[str, Any]) -> str:
-    """What a person waits for at the page, and the app's memory."""
+    """How long a user waits at the page, and the app's memory."""
     cold = "{:.2f} the first time, which loads the models; then {}".format
     rows = [
         ("page load, in a browser that was never there", spread(record["page_load"], "{:.2f}")),
@@ -49,7 +49,7 @@ def live_latency(record: dict[str, Any]) -> str:
 
 
 def app_load(record: dict[str, Any]) -> str:
-    """Many at once, and for long."""
+    """Many users at once, and for long."""
     rows = [
         (words, str(each["answered"]), str(each["refused"]), f"{each['median']:.2f}",
          f"{each['p95']:.2f}", f"{each['max']:.2f}")
@@ -68,7 +68,7 @@ def app_load(record: dict[str, Any]) -> str:
 
 
 def app_memory(record: dict[str, Any]) -> str:
-    """Whether comparing for long takes ever more memory."""
+    """Whether memory grows while comparisons go on."""
     by_minute = record["by_minute"]
     sizes = [each["bytes"] / MEGA for each in by_minute]
     said = f"{record['note']} " if record["note"] else ""

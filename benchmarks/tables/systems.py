@@ -60,7 +60,7 @@ def _clip_seconds(clips: Sequence[Mapping[str, Any]], label: str) -> np.ndarray:
 
 
 def ablation(record: dict[str, Any]) -> str:
-    """A row for each lever, against the row before and against the first."""
+    """A row for each change, against the row before and against the first."""
     values = record["classes"][ALL_SHORT]
     labels = list(values["rows"])
     header = ("", "s per clip (median, range)", "× the row before", f"× {labels[0]} (95 %)",

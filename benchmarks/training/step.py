@@ -3,7 +3,7 @@
     python -m benchmarks.training.step --model openai/whisper-base
 
 Eight clips of Common Voice length, about five seconds. Every arm runs in turn, round after round,
-so that a drift of the machine's speed meets all of them alike. The stock arm is transformers' own
+so that a drift of the machine's speed affects all of them alike. The stock arm is transformers' own
 `WhisperForConditionalGeneration.forward(input_features, labels)` on 3000 frames with AdamW, in
 float32. All arms train the same weights on the same clips.
 """

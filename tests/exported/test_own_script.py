@@ -9,26 +9,26 @@ from whisperslim.exported.symbols import byte_of_symbol
 _SPELLING = {byte: symbol for symbol, byte in byte_of_symbol().items()}
 
 
-def spelt(*raw: int) -> str:
+def spelled(*raw: int) -> str:
     return "".join(_SPELLING[byte] for byte in raw)
 
 
 # क is E0 A4 95, the Bengali ক E0 A6 95, ꣠ (Devanagari Extended) EA A3 A0, ا is D8 A7.
 TOKENS = [
-    spelt(0xE0, 0xA4, 0x95),        # 0: क
-    spelt(0xE0, 0xA4),              # 1: begins क
-    spelt(0x95),                    # 2: ends it
-    spelt(0xE0),                    # 3
-    spelt(0xA4),                    # 4
-    spelt(0xA6),                    # 5: after 3, Bengali
-    spelt(0xD8, 0xA7),              # 6: ا
+    spelled(0xE0, 0xA4, 0x95),        # 0: क
+    spelled(0xE0, 0xA4),              # 1: begins क
+    spelled(0x95),                    # 2: ends it
+    spelled(0xE0),                    # 3
+    spelled(0xA4),                    # 4
+    spelled(0xA6),                    # 5: after 3, Bengali
+    spelled(0xD8, 0xA7),              # 6: ا
     "a",                            # 7
-    spelt(0x20),                    # 8: a space
+    spelled(0x20),                    # 8: a space
     "7",                            # 9
     "?",                            # 10
-    spelt(0x95, 0x20, 0xE0, 0xA4),  # 11: ends one, a space, begins the next
-    spelt(0xEA, 0xA3),              # 12: begins ꣠, which A4 or A6 may end as well
-    spelt(0x20, 0x61),              # 13: a space and a Latin letter
+    spelled(0x95, 0x20, 0xE0, 0xA4),  # 11: ends one, a space, begins the next
+    spelled(0xEA, 0xA3),              # 12: begins ꣠, which A4 or A6 may end as well
+    spelled(0x20, 0x61),              # 13: a space and a Latin letter
 ]  # fmt: skip
 END = len(TOKENS)
 VOCABULARY = {**{token: place for place, token in enumerate(TOKENS)}, "<|endoftext|>": END,
@@ -82,7 +82,7 @@ def test_characters_of_a_language(language: str, inside: str, outside: str) -> N
 
 
 def test_every_text_of_the_alphabet_is_let_through_and_no_other() -> None:
-    every = {spelt(byte): byte for byte in range(256)}
+    every = {spelled(byte): byte for byte in range(256)}
     mask = script_mask({**every, "<|endoftext|>": 256}, 256, 257, "hi")
     for code in (*range(0x20, 0x3000), *range(0xA000, 0xB000)):
         state = mask.after(chr(code).encode())

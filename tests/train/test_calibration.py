@@ -201,7 +201,7 @@ def test_clean_clips_decide_what_a_single_cut_takes(shop: Workshop) -> None:
         assert kept == tuple(range(group.count - len(kept), group.count))
 
 
-def test_masks_start_by_standardised_log_information(shop: Workshop) -> None:
+def test_masks_start_by_standardized_log_information(shop: Workshop) -> None:
     groups = [g for g in shop.student().groups() if g.kind == "heads"][:1]
     group = groups[0]
     masks = L0Masks(groups, L0Options(layers=False), torch.device("cpu"))

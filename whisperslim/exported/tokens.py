@@ -49,7 +49,7 @@ class PromptTokens:
         found: dict[str, int] = self.tokenizer.get_vocab()
         return found
 
-    def spelt(self, identifier: int) -> str:
+    def spelled(self, identifier: int) -> str:
         """A token as the tokenizer spells it; empty for an id it has not."""
         return self.tokenizer.id_to_token(identifier) or ""
 

@@ -65,7 +65,7 @@ def timed_words(
     ids: Sequence[int],
     starts: np.ndarray,
     chances: Sequence[float],
-    spelt: Callable[[int], str],
+    spelled: Callable[[int], str],
     decode: Callable[[Sequence[int]], str],
 ) -> tuple[Word, ...]:
     """Words of a text's tokens.
@@ -74,10 +74,10 @@ def timed_words(
         ids: The text's tokens.
         starts: When each begins and, one more, when the text ends, in seconds.
         chances: Probability of each token as it was written.
-        spelt: A token as the tokenizer spells it.
+        spelled: A token as the tokenizer spells it.
         decode: Text of tokens.
     """
-    begins = [i for i, token in enumerate(ids) if i == 0 or spelt(token).startswith(_SPACE)]
+    begins = [i for i, token in enumerate(ids) if i == 0 or spelled(token).startswith(_SPACE)]
     words = []
     for first, after in zip(begins, [*begins, len(ids)][1:], strict=True):
         text = decode(ids[first:after])

@@ -1,6 +1,6 @@
 """Compression methods. Importing the package registers those that ship with it.
 
-Only their options are loaded then; the methods themselves, and torch with them, when one is built.
+Only their options are loaded then; a method itself, and torch with it, is loaded when it is built.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """What a compression method is, and the register of those that exist.
 
-Recipes, forms and help ask the register for every method's knobs, so torch is not loaded here.
+Recipes, forms and help ask the register for every method's options, so torch is not loaded here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LossTerms = Mapping[str, "torch.Tensor"]
 
 @dataclass(frozen=True)
 class Target:
-    """Asked-for shares of the dense model.
+    """Shares of the dense model to remove and to zero.
 
     Attributes:
         removed: Of what the method counts in (`CompressionMethod.costs`), or else the groups'
@@ -54,9 +54,9 @@ class Calibration(Protocol):
         """First and second moments of what goes into each group's gate module, by group key.
 
         Over clips as of `information`, in float32, and over the positions that the family counts
-        for learning from a teacher (`counted_states`): of Whisper's encoder all, for the decoder
-        attends to the silence that fills a batch up as well; of its decoder those that something
-        is predicted at.
+        for learning from a teacher (`counted_states`): of Whisper's encoder all, since its decoder
+        also attends to the silence that pads a batch; of its decoder those at which something is
+        predicted.
         """
         ...
 
@@ -88,7 +88,7 @@ class CompressionMethod(ABC):
     def calibrate(self, data: Calibration, trained: bool) -> None:
         """Measure what is needed: before the first step, and when training is done (`trained`).
 
-        Whatever is kept of it belongs into `state_dict`.
+        Whatever is kept of it belongs in `state_dict`.
         """
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ class CompressionMethod(ABC):
         """
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        """What to draw as it moves: quantity -> group key -> value; often empty.
+        """Quantities to draw over time: quantity -> group key -> value; often empty.
 
         Asked at every report of sparsity, so it may wait for the device.
         """
@@ -128,7 +128,7 @@ class CompressionMethod(ABC):
         """Remove every hook. Weights keep whatever training made of them."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to continue bit for bit: tensors, numbers, strings, lists, dicts."""
+        """Everything needed to continue bit for bit: tensors, numbers, strings, lists, dicts."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

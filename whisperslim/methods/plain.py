@@ -36,7 +36,7 @@ class Plain(CompressionMethod):
 
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
-        """AdamW moves zeros too; put them back."""
+        """Put the zeros back, which AdamW moves, too."""
         self.hold_zeros()
 
     def hold_zeros(self) -> None:

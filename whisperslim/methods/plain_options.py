@@ -1,4 +1,4 @@
-"""Knobs of plain fine-tuning: there are none."""
+"""Options of plain fine-tuning: there are none."""
 
 from dataclasses import dataclass
 

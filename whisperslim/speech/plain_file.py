@@ -1,4 +1,4 @@
-"""Opening what a user, a manifest or a page names, which may be anything that a path leads to."""
+"""Opening a file that a user, a manifest or a page names, which may be anything on the disk."""
 
 import errno
 import os
@@ -6,12 +6,12 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-# A pipe that nobody writes to would be waited for, as would a device for its line.
+# Opening a pipe that nobody writes to, or some devices, would block.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_file(path: Path) -> BufferedReader:
-    """A file to read from, through links. Raises `OSError`, for what is no file as well."""
+    """A file to read from, through links. Raises `OSError`, also for what is not a file."""
     try:
         descriptor = os.open(path, _FLAGS | getattr(os, "O_CLOEXEC", 0))
     except ValueError as error:  # a NUL in the path

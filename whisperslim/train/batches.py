@@ -1,4 +1,4 @@
-"""A supply of training batches without end, restorable, and made while the model trains."""
+"""An infinite supply of training batches, restorable, and made while the model trains."""
 
 import time
 from collections import deque
@@ -15,8 +15,8 @@ from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import Batch, BucketedSampler, make_batch
 from whisperslim.speech.corpus.dataset import Item
 
-# Batches made before they are asked for. Two even out clips that take long to decode; more would
-# only hold memory.
+# Batches made before they are asked for. Two make up for clips that take long to decode; more would
+# only take memory.
 _AHEAD = 2
 
 
@@ -26,7 +26,7 @@ class BatchSource:
     What comes next is a function of the seed and of two counters, so `state_dict` is small and
     restoring it continues exactly. One thread makes the next batches while the caller works on
     this one. It ends with `close`, at the end of a `with` block, or with the source itself.
-    `announce` is given what the user should know of the cache.
+    `announce` is called with what the user should know of the cache.
 
     Attributes:
         waited: Seconds that `draw` has spent waiting for batches, summed.
@@ -63,7 +63,8 @@ class BatchSource:
         return self._sampler.batches_per_epoch
 
     def draw(self) -> Batch:
-        """The next batch. Raises here what making it has raised, `AudioError` or `DataError`."""
+        """The next batch. Raises what the thread that made it raised, `AudioError` or
+        `DataError`."""
         while len(self._coming) <= _AHEAD:
             self._begin_next()
         self._state, batch = self._coming.popleft()
@@ -75,7 +76,7 @@ class BatchSource:
             self._report()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the supply stands: after the batch drawn last, whatever is made already."""
+        """The position after the batch drawn last, however many are made already."""
         return dict(self._state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -102,7 +103,7 @@ class BatchSource:
         self.close()
 
     def _report(self) -> None:
-        # From the caller's thread: what hears it need not be safe to call from another.
+        # From the caller's thread: `announce` need not be safe to call from another.
         while self._said:
             self._announce(self._said.popleft())
 

@@ -30,7 +30,7 @@ from whisperslim.train.options import DistillOptions
 
 
 class Guidance(Protocol):
-    """What the loop asks of a teacher, or of the lack of one."""
+    """What the loop asks of a teacher, or of its absence."""
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Optimizer groups for what is trained besides the student."""
@@ -74,7 +74,7 @@ class Teacher:
 
     A teacher with more tokens than the student loses the others' rows: its logits over the tokens
     both have stay what they were, and its distribution is over those alone. Our choice: what it
-    gave to tokens the student cannot write is shared out in proportion.
+    gave to tokens the student cannot write is distributed in proportion.
 
     Raises:
         UsageError: when the teacher lacks a token of the student's, is of another family, or its
@@ -87,7 +87,7 @@ class Teacher:
         self._teacher, self._student, self._options = teacher, student, options
         teacher.model.requires_grad_(False)
         teacher.model.eval()
-        # Known with the first batch: by then the student is as its checkpoint has it.
+        # Found at the first batch: by then the student has its checkpoint's weights.
         self._same: bool | None = None
         self._hidden = options.hidden_weight > 0
         self._ours, self._theirs = _watched(student, options), _watched(teacher, options)
@@ -205,7 +205,7 @@ def shares_encoder(teacher: SpeechModel, student: SpeechModel) -> bool:
     """Whether the student's encoder states are the teacher's at this moment.
 
     They are when its encoder is frozen, holds the same weights, drops nothing at random and has no
-    hook in it. A hook may do nothing, but only asking it would show.
+    hook in it. A hook may do nothing, but that shows only when it is called.
     """
     return _computes_plainly(student) and _same_weights(teacher, student)
 

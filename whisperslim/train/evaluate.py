@@ -111,7 +111,7 @@ class EvalResult:
         return "\n".join(lines) + "\n"
 
     def _finite_loss(self) -> float | None:
-        # A model that writes NaN has no loss, and JSON no word for it.
+        # A model whose logits are NaN has no loss, and JSON has no NaN.
         return self.loss if math.isfinite(self.loss) else None
 
 
@@ -202,7 +202,7 @@ def _summed_loss(
         texts=tuple(batch.texts[place] for place in places),
         keys=tuple(batch.keys[place] for place in places),
         seconds=tuple(batch.seconds[place] for place in places),
-    )  # the states are there: its features are not looked at
+    )  # the states are given, so its features are not used
     targets = targets_of(speech, part, language)
     outputs = decode_targets(speech, states[places], targets)
     return float(outputs.cross_entropy) * len(outputs.targets), len(outputs.targets)

@@ -50,7 +50,7 @@ class LayerWatch:
             yield
 
     def forget(self) -> None:
-        """Let go of the states, so that they do not outlive the step."""
+        """Drop the states, so that they do not outlive the step."""
         self.inputs, self.outputs = {}, {}
 
     def surviving(self, stack: str) -> list[int]:
@@ -123,8 +123,8 @@ def match_layers(
 def hidden_loss(kind: str, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """How far student states are from the teacher's, in units of the teacher's own size.
 
-    Whisper's states grow manyfold with depth; without the unit, the last layers would be all that
-    counts and a weight would mean another thing for every model.
+    Whisper's states grow manyfold with depth; without the unit, only the last layers would count,
+    and one weight would mean something else for every model.
 
     Args:
         kind: `mse`: mean squared difference over the teacher's mean square. `channel_mse`: each

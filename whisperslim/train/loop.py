@@ -53,8 +53,9 @@ from whisperslim.train.state import (
 class Pace:
     """Mean seconds per step since the last report; evaluations and checkpoints left out.
 
-    Steps that follow one another are timed as one stretch. A GPU works behind the program, so it is
-    waited for where a stretch begins and ends, and not in between, where it would stand idle.
+    Steps that follow one another are timed as one stretch. A GPU works asynchronously, so the
+    program waits for it where a stretch begins and ends, and not in between, where that would leave
+    it idle.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -69,13 +70,14 @@ class Pace:
         self._steps += 1
 
     def pause(self) -> None:
-        """To be called before anything between two steps that is not to count."""
+        """To be called before anything between two steps that does not count."""
         if self._began is not None:
             self._seconds += self._now() - self._began
             self._began = None
 
     def mean(self) -> float:
-        """Seconds per step, and a new start; 0 when there was no step. A pause, too."""
+        """Seconds per step, after which counting starts again; 0 when there was no step. Pauses,
+        too."""
         self.pause()
         mean = self._seconds / max(1, self._steps)
         self._seconds, self._steps = 0.0, 0
@@ -117,7 +119,7 @@ class Job:
         student: The model that is trained, in place.
         method: Acts on the student through hooks and after each step.
         batches: Supply of training data.
-        options: Steps, rates and rhythms.
+        options: Steps, rates and intervals.
         checkpoints: Folder for this stage's checkpoints.
         language: Language code of the texts.
         precision: The arithmetic of forward and backward passes.
@@ -156,7 +158,7 @@ def fit(job: Job) -> Iterator[Event]:
         RunError: when a checkpoint cannot be written.
     """
     options, counters = job.options, Counters()
-    # The method sees the model before resuming: what it remembers of it must be the start's.
+    # The method is attached before resuming: what it remembers of the model must be from the start.
     job.method.attach(job.student.model, job.student.groups(), options.steps)
     try:
         extra = job.teacher.param_groups()
@@ -284,11 +286,11 @@ def _one_step(
 
 def _losses(job: Job, batch: Batch, counters: Counters) -> dict[str, torch.Tensor]:
     speech = job.student
-    spelt = speech
+    spelled = speech
     if job.splitting is not None:
         tokens = job.splitting.tokens(speech.tokens, job.stage, counters.step, batch.keys)
-        spelt = replace(speech, tokens=tokens)
-    targets = targets_of(spelt, batch, job.language)
+        spelled = replace(speech, tokens=tokens)
+    targets = targets_of(spelled, batch, job.language)
     with job.precision.autocast(speech.device):
         with job.teacher.watching():
             states = encode_batch(speech, batch)

@@ -1,4 +1,4 @@
-"""What training holds in memory, and giving back what it does not."""
+"""The memory that training uses, and giving back what it no longer uses."""
 
 import psutil
 import torch
@@ -7,9 +7,9 @@ from whisperslim.machine.heap import give_back
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes: the most a GPU has held, or what the process holds of the computer's now.
+    """Bytes: the most that a GPU has held, or what the process holds of the computer's memory now.
 
-    On a processor, freed memory is given back first. Batches of many lengths leave gaps between
+    On a CPU, freed memory is given back first. Batches of many lengths leave gaps between
     allocations that glibc would keep: over 500 steps of Whisper-base they came to gigabytes.
     """
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Knobs of training, distillation and evaluation, declared once."""
+"""Options of training, distillation and evaluation, declared once."""
 
 from dataclasses import dataclass
 

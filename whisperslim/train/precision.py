@@ -1,7 +1,7 @@
 """The arithmetic of training: float32, or bfloat16 under autocast where the hardware has it.
 
-On a processor with AVX512-BF16 or AMX a training step of Whisper-base takes well under half the
-time in bf16; on one without, PyTorch emulates it, tens of times slower than float32
+On a CPU with AVX512-BF16 or AMX a training step of Whisper-base takes well under half the time in
+bf16; on one without, PyTorch emulates it, tens of times slower than float32
 (pytorch/pytorch#146508). So it is asked for, never guessed. Weights, gradients and the optimizer
 stay float32 in both.
 """
@@ -57,7 +57,7 @@ def bf16_lacking(device: str) -> str:
     if device == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return "" if native else "this GPU has no native bf16 arithmetic"
-    # Private names, but there are no public ones that answer for both.
+    # Private names, but there are no public ones that cover both.
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return ""
     return "this processor has neither AVX512-BF16 nor AMX, and would only emulate bf16"

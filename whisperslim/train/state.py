@@ -29,18 +29,18 @@ STATE_FILE = "state.pt"
 SUMS_FILE = "crc32.json"
 _NAME = re.compile(r"step-(\d{6,})$")
 _CHUNK = 1 << 22
-# Kept free of checkpoints: the log and the words that say the disk is full need a little, too.
+# Never used by checkpoints: the log, and the message that the disk is full, need a little, too.
 _SPARE_BYTES = 4_000_000
 
 
 @dataclass
 class Counters:
-    """The loop's own memory between steps."""
+    """What the loop keeps between steps."""
 
     step: int = 0
     best_loss: float = float("inf")
     worse_in_a_row: int = 0
-    left_out: int = 0  # clips of the loss's steps since the last report, too short for their text
+    left_out: int = 0  # clips too short for their text, since the last report
     average: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
@@ -88,7 +88,7 @@ def save_checkpoint(
 
 @dataclass(frozen=True)
 class Stored:
-    """A checkpoint as read: nothing of it has been put anywhere yet."""
+    """A checkpoint as read: nothing of it has been restored yet."""
 
     folder: Path
     tensors: Mapping[str, torch.Tensor]
@@ -122,7 +122,7 @@ def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping
 
 
 def _counted(stored: Any) -> dict[str, Any]:
-    """The counters of a checkpoint. Raises `ValueError` when they are none."""
+    """The counters of a checkpoint. Raises `ValueError` when they are not counters."""
     found = {
         "step": fitting(stored["step"], int),
         "worse_in_a_row": fitting(stored["worse_in_a_row"], int),
@@ -139,7 +139,7 @@ def _counted(stored: Any) -> dict[str, Any]:
 def state_needed(what: str, repair: str) -> Iterator[None]:
     """Make a `CheckpointError` of a stored state that lacks a key, or does not fit.
 
-    `repair` says what to do. Raises `MemoryShortageError` when it is memory that lacks.
+    `repair` says what to do. Raises `MemoryShortageError` when memory is short.
     """
     try:
         yield

@@ -64,14 +64,14 @@ def test_as_many_are_split_as_asked_and_the_text_stays(merged: SpeechModel) -> N
 def test_a_step_spells_its_clips_alike_and_others_otherwise(merged: SpeechModel) -> None:
     splitting = Splitting(pieces_of(merged.path), 0.5, 0)
 
-    def spelt(stage: str, step: int, key: str) -> list[list[int]]:
+    def spelled(stage: str, step: int, key: str) -> list[list[int]]:
         tokens = splitting.tokens(merged.tokens, stage, step, [key])
         return [tokens.encode(text) for text in TEXTS]
 
-    first = spelt("tune", 1, "a")
-    assert first == spelt("tune", 1, "a")
+    first = spelled("tune", 1, "a")
+    assert first == spelled("tune", 1, "a")
     for other in (("recover", 1, "a"), ("tune", 2, "a"), ("tune", 1, "b")):
-        assert spelt(*other) != first
+        assert spelled(*other) != first
 
 
 def test_what_would_be_too_long_stays_as_it_is(merged: SpeechModel) -> None:

@@ -19,7 +19,7 @@ from whisperslim.methods.base import Target
 from whisperslim.methods.sgl.two_pass import (
     bisect_plan,
     k_w_for_share,
-    standardised,
+    standardized,
     with_zeros,
     zero_rules,
 )
@@ -125,12 +125,12 @@ def test_what_is_left_is_what_a_cut_leaves(shop: Workshop) -> None:
         assert torch.equal(speech.model.get_parameter(name), weight)
 
 
-def test_standardised_by_hand() -> None:
-    found = standardised({"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([5.0])})
+def test_standardized_by_hand() -> None:
+    found = standardized({"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([5.0])})
     spread = math.sqrt(2 / 3)
     assert found["a"].tolist() == pytest.approx([-1 / spread, 0.0, 1 / spread])
     assert found["b"].tolist() == [0.0]
-    assert standardised({"c": torch.full((4,), 2.0)})["c"].tolist() == [0.0] * 4
+    assert standardized({"c": torch.full((4,), 2.0)})["c"].tolist() == [0.0] * 4
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_first_pass_by_hand(k_c: float, kept: tuple[int, ...]) -> None:
     # Mean 4, variance (9 + 4 + 1 + 4 + 16) / 5 = 6.8, deviation 2.608:
     # k_c 0.5 drops below 2.696, 1.0 below 1.392, 1.5 below 0.088.
     _, groups = one_matrix(torch.ones(5, 2))
-    assert plan_below(standardised({"rows": norms}), groups, -k_c).keep == {"rows": kept}
+    assert plan_below(standardized({"rows": norms}), groups, -k_c).keep == {"rows": kept}
 
 
 @dataclass

@@ -205,13 +205,13 @@ def test_numbers_out_of_range_are_refused():
 
 
 def test_number_words_are_an_option():
-    spelt = by_name("hindi-1+number-words")
+    spelled = by_name("hindi-1+number-words")
     assert HINDI("५ लोग") == "5 लोग"
-    assert spelt("५ लोग") == "पांच लोग"
-    assert spelt("1,00,000") == "एक लाख"
-    assert spelt("3.5") == "तीन दशमलव पांच"
-    assert spelt("007") == "शून्य शून्य सात"
-    assert spelt("B2 2nd") == "b2 2nd"
+    assert spelled("५ लोग") == "पांच लोग"
+    assert spelled("1,00,000") == "एक लाख"
+    assert spelled("3.5") == "तीन दशमलव पांच"
+    assert spelled("007") == "शून्य शून्य सात"
+    assert spelled("B2 2nd") == "b2 2nd"
 
 
 def test_by_name_finds_what_a_name_was_made_from():

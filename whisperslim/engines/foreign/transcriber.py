@@ -373,8 +373,8 @@ def _error(answer: Message) -> WhisperSlimError:
 
 
 def _wait_for_the_end(process: "subprocess.Popen[bytes]") -> None:
-    """Its exit status. Its pipes close a moment earlier; killed then, it would not show why it
-    ended."""
+    """Wait for its exit status: a kill in the moment since its pipes closed would hide the
+    reason."""
     try:
         process.wait(_DYING_SECONDS)
     except subprocess.TimeoutExpired:  # it closed them and still runs

@@ -153,7 +153,7 @@ class OnnxTranscriber(WindowedTranscriber):
             asked = queries[layer][len(prompt) - 1 :, head * width : (head + 1) * width]
             weights.append(attention(asked, keys[layer][head], self.timing.scale))
         starts = token_starts(np.stack(weights), seconds)
-        return timed_words(ids, starts, chances, self.tokens.spelt, self.tokens.decode)
+        return timed_words(ids, starts, chances, self.tokens.spelled, self.tokens.decode)
 
     def describe_decoding(self) -> str:
         """Greedy, within its bounds."""

@@ -73,14 +73,14 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
 def _spelling(tokens: PromptTokens) -> Mapping[str, Any]:
     """How ids become text, and how each language is asked for."""
     vocabulary = tokens.vocabulary()
-    spelt = [""] * (max(vocabulary.values()) + 1)
+    spelled = [""] * (max(vocabulary.values()) + 1)
     for token, identifier in vocabulary.items():
-        spelt[identifier] = token
+        spelled[identifier] = token
     found = [_LANGUAGE.fullmatch(token) for token in vocabulary]
     codes = sorted(match[1] for match in found if match)
     added = tokens.tokenizer.get_added_tokens_decoder()
     return {
-        "tokens": spelt,
+        "tokens": spelled,
         "control": sorted(identifier for identifier, token in added.items() if token.special),
         "end": tokens.end,
         "prompts": {code: tokens.prompt(code) for code in codes},

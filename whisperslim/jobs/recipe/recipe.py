@@ -125,8 +125,8 @@ def _new_token_problems(recipe: "Recipe") -> dict[str, str]:
                 "freeze_embeddings to false in a stage that has steps"
             )
         }
-    learnt = recipe.prepare.steps and not recipe.prepare.freeze_embeddings
-    if recipe.distill.teacher == "dense" and not learnt:
+    learned = recipe.prepare.steps and not recipe.prepare.freeze_embeddings
+    if recipe.distill.teacher == "dense" and not learned:
         return {
             "distill.teacher": (
                 "the dense model does not know the new tokens of vocabulary.merges; give prepare "

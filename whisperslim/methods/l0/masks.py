@@ -1,4 +1,4 @@
-"""Hard concrete masks over units, sub-layers and layers, and the size they make to be expected.
+"""Hard concrete masks over units, sub-layers and layers, and the expected size under them.
 
 A unit counts as open when its own mask, its sub-layer's and its layer's are: the three are drawn
 independently, so their probabilities multiply.
@@ -105,7 +105,7 @@ class L0Masks:
 
     @property
     def settled(self) -> bool:
-        """Whether masks are hard and stand still."""
+        """Whether masks are hard and fixed."""
         return self.hard.numel() > 0
 
     @torch.no_grad()
@@ -113,8 +113,8 @@ class L0Masks:
         """Start each unit's mask by the Fisher information of the unit, `(count,)` per group.
 
         `log_alpha = a + z`, with `a` where all would start and `z` the unit's log information per
-        weight, standardised over all units: those the loss hardly feels close first. Masks over
-        blocks and layers start wide open.
+        weight, standardized over all units: those that hardly change the loss close first. Masks
+        over blocks and layers start wide open.
         """
         logs = torch.cat(
             [(information[g.key] / g.weights_per_unit).clamp_min(1e-30).log() for g in self._groups]

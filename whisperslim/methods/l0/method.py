@@ -7,11 +7,11 @@ and a constraint on the expected share that is closed,
 
     L = task + l1 * (s - s*) + l2 * (s - s*)^2
 
-of which both multipliers are ascended by hand after each step, l1 += rate * (s - s*) and
-l2 += rate * (s - s*)^2, while s* rises linearly from 0. Shares are of prunable weights, operations
-or measured time (`unit_costs`). In the last steps masks are hard, 0 or 1 as the plan of that moment
-has it, so that nothing is left to fold into weights at the cut. The task's loss, teacher included,
-is the training loop's.
+whose multipliers are both ascended by hand after each step, l1 += rate * (s - s*) and l2 += rate *
+(s - s*)^2, while s* rises linearly from 0. Shares are of prunable weights, operations or measured
+time (`unit_costs`). In the last steps masks are hard, 0 or 1 as the plan of that moment has it, so
+that nothing is left to fold into weights at the cut. The task's loss, teacher included, is the
+training loop's.
 
 Masks are learned in frozen stacks too, and pruned there: freezing holds weights. A teacher then
 cannot share the encoder's states, since masks act on them.
@@ -40,7 +40,7 @@ from whisperslim.methods.base import (
 )
 from whisperslim.methods.l0.masks import L0Masks
 from whisperslim.methods.l0.options import L0Options
-from whisperslim.methods.sgl.two_pass import standardised, with_zeros
+from whisperslim.methods.sgl.two_pass import standardized, with_zeros
 from whisperslim.methods.shared.reach import check_zeroed
 from whisperslim.methods.shared.units import unit_norms
 
@@ -83,7 +83,7 @@ class L0Distill(CompressionMethod):
         self._costs = self._found_costs(model)
         check_target(self._target.removed, groups, self.whole, self._costs)
         check_zeroed(self._target, groups, groups, self.whole, self._costs)
-        self._norms = standardised({group.key: unit_norms(model, group) for group in groups})
+        self._norms = standardized({group.key: unit_norms(model, group) for group in groups})
         device = next(model.parameters()).device
         self._masks = L0Masks(groups, self._options, device)
         self._multipliers = torch.zeros(2, device=device)
@@ -103,7 +103,7 @@ class L0Distill(CompressionMethod):
         return [{"params": [self._masks.log_alpha], "weight_decay": 0.0, "rate_factor": factor}]
 
     def loss_terms(self, outputs: StepOutputs, step: int) -> LossTerms:
-        """The constraint; none once masks are hard, for then it stands still."""
+        """The constraint; none once masks are hard, since it is constant then."""
         if self._masks.settled:
             return {}
         violation = self._violation(step)
@@ -126,7 +126,7 @@ class L0Distill(CompressionMethod):
             self._masks.harden(self._plan_for_target())
 
     def target_at(self, step: int) -> float:
-        """The share to be closed that step `step` (from 1) is held to."""
+        """The share to be closed at step `step`, counted from 1."""
         rising = self._options.ramp * self._total_steps
         return self._target.removed * (min(1.0, step / rising) if rising else 1.0)
 

@@ -1,4 +1,4 @@
-"""Knobs of L0 masks; `method` says what they do."""
+"""Options of L0 masks; `method` says what they do."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ SUMMARY = "L0 masks over heads, FFN units, sub-layers and layers, learned while 
 
 @dataclass(frozen=True)
 class L0Options:
-    """What carries a mask, what the target is counted in, and how hard it is pressed for."""
+    """What has a mask, what the target is counted in, and how strongly it is enforced."""
 
     currency: str = option(
         NOT_OWN,

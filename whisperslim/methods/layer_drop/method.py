@@ -39,7 +39,7 @@ class LayerDrop(MaskedPruning):
         self._options = options
 
     def _units(self) -> Mapping[str, torch.Tensor]:
-        """A layer's place in the order of death, and within it the units by their norm."""
+        """A layer's place in the order of removal, and within it the units by their norm."""
         sizes = _layer_sizes(self._tuned)
         order = death_order(_by_stack(sizes), self._kept_counts(sizes))
         place = {layer: float(index) for index, layer in enumerate(order)}
@@ -67,7 +67,8 @@ class LayerDrop(MaskedPruning):
         )
 
     def _choices(self, layers: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
-        """Kept counts from most to fewest: the decoder gives first, and the ends go last."""
+        """Kept counts from most to fewest: decoder layers go first, and the ends of a stack
+        last."""
         fixed = {
             "decoder": self._options.keep_decoder_layers,
             "encoder": self._options.keep_encoder_layers,

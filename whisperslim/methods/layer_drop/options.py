@@ -1,4 +1,4 @@
-"""Knobs of layer dropping; `method` says what they do."""
+"""Options of layer dropping; `method` says what they do."""
 
 from dataclasses import dataclass
 

@@ -22,7 +22,7 @@ from whisperslim.errors import PlanError
 from whisperslim.methods.base import Calibration, Target
 from whisperslim.methods.magnitude.options import IMPOptions, OneShotOptions, RandomOptions
 from whisperslim.methods.magnitude.rounds import Importance, MaskedPruning, Schedule, rms_norms
-from whisperslim.methods.sgl.two_pass import standardised
+from whisperslim.methods.sgl.two_pass import standardized
 from whisperslim.methods.shared.importance import FisherGates
 
 # Frankle & Carbin's rate: each round prunes a fifth of what remains.
@@ -50,7 +50,7 @@ class Magnitude:
         """Nothing to measure."""
 
     def units(self, groups: Sequence[UnitSite]) -> Mapping[str, torch.Tensor]:
-        """Root mean square of each unit, standardised within its group for `layer`."""
+        """Root mean square of each unit, standardized within its group for `layer`."""
         return self._compared({group.key: rms_norms(self._model, group) for group in groups})
 
     def elements(self, name: str) -> torch.Tensor:
@@ -65,14 +65,14 @@ class Magnitude:
         return float(weight.float().square().mean().sqrt()) or 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: the weights say it all."""
+        """Empty: the weights hold everything."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
 
     def _compared(self, values: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        return standardised(values) if self._compare == "layer" else values
+        return standardized(values) if self._compare == "layer" else values
 
 
 class Fisher(Magnitude):
@@ -96,7 +96,7 @@ class Fisher(Magnitude):
         self._gates.detach()
 
     def collect(self, step: int) -> None:
-        """Take the last backward pass in, and decide whether the next one is measured."""
+        """Add the last backward pass, and decide whether the next one is measured."""
         self._gates.collect()
         self._gates.active = step % self._every == 0
 
@@ -106,7 +106,7 @@ class Fisher(Magnitude):
             self._gates.take(data.information(groups, self._clips))
 
     def units(self, groups: Sequence[UnitSite]) -> Mapping[str, torch.Tensor]:
-        """Information per weight, standardised within its group for `layer`.
+        """Information per weight, standardized within its group for `layer`.
 
         Raises:
             PlanError: when nothing has been measured yet.

@@ -1,4 +1,4 @@
-"""Knobs of the magnitude baselines; `method` says what they do."""
+"""Options of the magnitude baselines; `method` says what they do."""
 
 from dataclasses import dataclass
 
@@ -72,7 +72,7 @@ class OneShotOptions:
 
 @dataclass(frozen=True)
 class IMPOptions:
-    """How many rounds, how long they go on, and by what they decide."""
+    """How many rounds there are, until when, and by what they decide."""
 
     rounds: int = option(
         0,

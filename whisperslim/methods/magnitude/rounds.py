@@ -2,8 +2,8 @@
 
 A schedule says when rounds come and how far each goes. A round decides by an importance which units
 and which elements go. Units are masked by hooks that multiply them by zero; elements are set to
-zero and put back to zero after every step. Neither ever returns. What is frozen is not pruned: a
-teacher may share its states.
+zero and put back to zero after every step. Both are final. What is frozen is not pruned: a teacher
+may share its states.
 """
 
 import math
@@ -28,7 +28,7 @@ from whisperslim.methods.shared.units import hold_zeros, is_trained, unit_norms
 
 
 class Importance(Protocol):
-    """What units and single weights are worth, in currencies of their own."""
+    """The importance of units and of single weights, each on its own scale."""
 
     def attach(self, model: nn.Module, groups: Sequence[UnitSite]) -> None:
         """Start measuring, where there is something to measure. Changes no output."""
@@ -169,9 +169,9 @@ class MaskedPruning(CompressionMethod):
         return {"kept": {key: float((d == 0).float().mean()) for key, d in self._death.items()}}
 
     def scores(self) -> Scores:
-        """Dead units in the order in which they died, then the live ones, then the frozen.
+        """Masked units in the order in which they were masked, then the others, then the frozen.
 
-        In float64, where thousands of deaths and a small importance fit on one scale.
+        In float64, where thousands of places and a small importance fit on one scale.
         """
         result = self._live_scores()
         low = min((float(value.min()) for value in result.values()), default=0.0)
@@ -199,7 +199,7 @@ class MaskedPruning(CompressionMethod):
         self.hold_zeros()
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks as places in the order of death, zeros, and the importance's own."""
+        """Masks as places in the order of removal, zeros, and the importance's own state."""
         return {
             "round": self._round,
             "frozen": sorted(self._frozen),
@@ -247,14 +247,15 @@ class MaskedPruning(CompressionMethod):
             plan_to_budget(scores, self._groups, share, whole=self.whole)
             for share in (removed, aim.removed)
         )
-        self._count_zeros(end, aim.zeroed)  # raises now what the last round would
+        self._count_zeros(end, aim.zeroed)  # raises now what the last round would raise
         zeroed = self._schedule.zeroed(due, aim.zeroed, 1 - plan.removed, 1 - end.removed)
         self._bury(plan, death_order(scores, self._groups, self.whole).ranks(self._groups))
         self._choose_zeros(plan, zeroed)
         self._round = due
 
     def _bury(self, plan: PruningPlan, ranks: Mapping[str, torch.Tensor]) -> None:
-        """Note the place of the units that go now: after the dead, in the plan's own order."""
+        """Record the place of the units that go now: after those masked before, in the plan's
+        order."""
         masks, before = plan_masks(self._groups, plan), self._count_dead()
         fresh = {key: (masks[key] == 0) & (death == 0) for key, death in self._death.items()}
         values = torch.cat([ranks[key][own] for key, own in fresh.items()])
@@ -277,7 +278,7 @@ class MaskedPruning(CompressionMethod):
         return output.new_zeros(()) if group.key in self._gone else None
 
     def _live_scores(self) -> dict[str, torch.Tensor]:
-        """Every unit's importance as if none were dead; `(count,)` float64 each."""
+        """Every unit's importance as if none were masked; `(count,)` float64 each."""
         units = self._units()
         top = max((float(value.max()) for value in units.values()), default=0.0)
         return {

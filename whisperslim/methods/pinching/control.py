@@ -11,7 +11,8 @@ rate (d - d*)^2`; the first is signed, so a density that falls too low is pulled
 penalty, the loss gains `penalty * d`. The paper's own term and control are not known to us: both
 are our choice.
 
-What a unit's threshold is compared with: its weights' size, or also what the loss feels of it.
+What a unit's threshold is compared with: its weights' size, or also how much the loss depends on
+it.
 
 With Fisher information `F_u` of a unit's gate (`importance`) and `n_u` weights in it, the square
 of what is compared is
@@ -19,8 +20,8 @@ of what is compared is
     mean(w_u^2) * f_u^2      f_u = (F_u / n_u)^(1/4), divided by its mean over all gated units
 
 a mean square weight times the root mean square of a gradient. The fourth root, because information
-spans ten decades and a threshold moves along a scale. `f_u` is a constant for the gradients. All
-of it is our choice: the paper compares the weights themselves.
+spans ten decades, which one threshold cannot cover. `f_u` is a constant for the gradients. All of
+it is our choice: the paper compares the weights themselves.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ class DensityControl:
     """The term for one kind of gate, and its multipliers.
 
     Attributes:
-        final: Density to end with, 0 to 1. No part of the state: who moves it does so at each step.
+        final: Density to end with, 0 to 1. Not part of the state: whoever changes it does so at
+            each step.
 
     Args:
         options: Control, penalty, ramp, rates.
@@ -118,14 +120,14 @@ class UnitWorth:
         return self._fisher.watched(group, activation, mask)
 
     def collect(self, step: int) -> None:
-        """Take step `step`'s backward pass in, and decide whether the next one is measured."""
+        """Add step `step`'s backward pass, and decide whether the next one is measured."""
         if self.measures:
             self._fisher.collect()
             self._fisher.active = step % self._every == 0
             self._refresh()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         self._fisher.active = self.measures = False
 
     def state_dict(self) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def attach_weight_masks(
 
     The stand-in is put before the module's forward pass and taken away after it, also when that
     raises. It shadows the parameter as an instance attribute: the parameter itself, its name, its
-    optimizer and its checkpoints never notice. None from `mask` leaves the parameter in use.
+    optimizer and its checkpoints are unaffected. None from `mask` leaves the parameter in use.
     """
     handles = []
     for name in names:
@@ -167,8 +167,8 @@ class UnitGates:
         self._groups, self._floor, self._worth = tuple(groups), floor, worth
         self.thresholds = thresholds
         self._soft: dict[str, torch.Tensor] = {}
-        # Masks of the last forward pass, 0 and 1. A look at other weights, such as their average,
-        # leaves that look's: every pass with gradient must write its own.
+        # Masks of the last forward pass, 0 and 1. A pass with other weights, such as their average,
+        # leaves masks of those: every pass with gradient must write its own.
         self._open: dict[str, torch.Tensor] = {}
 
     def mask(self, group: UnitSite) -> torch.Tensor | None:
@@ -176,7 +176,7 @@ class UnitGates:
         if group.key not in self.thresholds:
             return None
         if not torch.is_grad_enabled():
-            # Decoding asks at every token: worked out once per step.
+            # Decoding asks at every token: computed once per step.
             if group.key not in self._open:
                 self._open[group.key] = self._hard_mask(group)
             return self._open[group.key]
@@ -207,7 +207,7 @@ class UnitGates:
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Keep every threshold within reach of its units; the step's masks are void then."""
+        """Keep every threshold within reach of its units; the step's masks no longer apply then."""
         ranges = [
             unit_range(self._worth(group), self.thresholds.tau_at(group.key), self._floor)
             for group in _gated(self._groups, self.thresholds)

@@ -5,10 +5,10 @@ pass, is the paper's. What a "layer" is there, is ambiguous; ours is a unit grou
 module, or one FFN. `gates` has the masks, `control` what drives thresholds.
 
 Ours: unit gates beside the paper's element gates, so that structure is really removed; units
-compared by what the loss feels of them, where asked (`control`); thresholds
-that start at a low quantile (at zero a threshold has no gradient); a last phase in which they
-stand still and the model trains under exactly the masks of the plan, closed elements held at zero,
-so that nothing is left to fold in and the cut changes nothing that was not trained for.
+compared also by how much the loss depends on them, where asked (`control`); thresholds that start
+at a low quantile (at zero a threshold has no gradient); a last phase in which they stand still and
+the model trains under exactly the masks of the plan, closed elements held at zero, so that nothing
+is left to fold in and the cut changes nothing that was not trained for.
 
 A threshold that runs away is held where `floor` of its group stays open, and the gauge `clamped`
 counts the steps at which that was needed. Groups with a frozen parameter are not gated.
@@ -109,7 +109,7 @@ class SelfPinching(CompressionMethod):
 
     @torch.no_grad()
     def after_step(self, learning_rate: float, step: int) -> None:
-        """Hold runaways, ascend the multipliers, and settle when it is time."""
+        """Clamp the thresholds, ascend the multipliers, and settle when it is time."""
         if self._settled is not None:
             self.hold_zeros()
             return
@@ -142,7 +142,8 @@ class SelfPinching(CompressionMethod):
         return found
 
     def scores(self) -> Scores:
-        """Each unit's worth in its group's threshold; as it was when gates settled."""
+        """Each unit's value as a multiple of its group's threshold; as it was when gates
+        settled."""
         if self._settled is not None:
             return self._settled.scores
         return ratio_scores(self._groups, self._gated()[0][1], self._worth.squares)
@@ -197,7 +198,7 @@ class SelfPinching(CompressionMethod):
             self._elements = ElementGates(self._model, self._groups, thresholds, options.floor)
 
     def _begin(self, step: int) -> None:
-        """Let the gates act when it is time, their thresholds at the quantile of what was found."""
+        """Start the gates when it is time, their thresholds at the quantile of what was found."""
         if self._begun or step < self._options.begin * self._total_steps:
             return
         self._begun = True

@@ -1,4 +1,4 @@
-"""Knobs of self-pinching gates; `method` says what they do."""
+"""Options of self-pinching gates; `method` says what they do."""
 
 from dataclasses import dataclass
 

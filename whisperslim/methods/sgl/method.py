@@ -48,7 +48,7 @@ from whisperslim.methods.base import (
     Target,
 )
 from whisperslim.methods.sgl.options import SGLOptions
-from whisperslim.methods.sgl.two_pass import bisect_plan, standardised, with_zeros, zero_rules
+from whisperslim.methods.sgl.two_pass import bisect_plan, standardized, with_zeros, zero_rules
 from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.methods.shared.reach import check_within_tuned, ranked_last
 from whisperslim.methods.shared.units import is_trained, scale_units, unit_norms
@@ -123,7 +123,7 @@ class SparseGroupLasso(CompressionMethod):
         return {"pulled": pulled} if pulled else {}
 
     def scores(self) -> Scores:
-        """Fisher information per weight, or the standardised norm; the frozen rank last."""
+        """Fisher information per weight, or the standardized norm; the frozen rank last."""
         return ranked_last(self._model, self._groups, self._tuned_scores())
 
     def plan(self, evaluate: Callable[[PruningPlan], float] | None) -> PruningPlan:
@@ -165,7 +165,7 @@ class SparseGroupLasso(CompressionMethod):
 
     def _tuned_scores(self) -> Scores:
         if self._options.importance == "norm":
-            return standardised(self._norms())
+            return standardized(self._norms())
         if not self._fisher.measured:
             raise PlanError(
                 "no importance has been measured; train for a step at least, or choose "
@@ -179,7 +179,7 @@ class SparseGroupLasso(CompressionMethod):
 
     def _plan_by_constants(self) -> PruningPlan:
         limit = -self._options.k_c
-        scores = ranked_last(self._model, self._groups, standardised(self._norms()), limit)
+        scores = ranked_last(self._model, self._groups, standardized(self._norms()), limit)
         plan = plan_below(scores, self._groups, limit)
         rules = zero_rules(self._model, self._tuned, plan, self._options.k_w)
         return replace(plan, zero=rules)

@@ -1,4 +1,4 @@
-"""Knobs of Sparse Group LASSO; `method` says what they do."""
+"""Options of Sparse Group LASSO; `method` says what they do."""
 
 from dataclasses import dataclass
 

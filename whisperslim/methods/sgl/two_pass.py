@@ -20,7 +20,7 @@ from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 
 
-def standardised(norms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def standardized(norms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Each norm's distance from its group's mean, in standard deviations (pass 1's scale)."""
     result = {}
     for key, values in norms.items():

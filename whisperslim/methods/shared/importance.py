@@ -85,7 +85,7 @@ class FisherGates:
     ) -> torch.Tensor | None:
         """A mask of the caller's, `(count,)`, or None for ones; measured when active.
 
-        A closed gate's gradient is what the loss would feel of opening it, so closed units stay
+        A closed gate's gradient is how opening it would change the loss, so closed units are still
         measured.
         """
         if not (self.active and torch.is_grad_enabled()):

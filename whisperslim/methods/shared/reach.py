@@ -1,4 +1,5 @@
-"""What a plan can reach: the frozen stays whole, and so much can become zero beside a removal."""
+"""What a plan can reach, with what is frozen left whole, and what can be zeroed besides a
+removal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ def most_left(
 
 
 def largest_bundle(groups: Sequence[UnitGroup], whole: bool = False) -> int:
-    """Most weights that leave at once, and that a removal counted in weights may go too far by.
+    """Most weights that leave at once: by how many a removal counted in weights may overshoot.
 
     Args:
         groups: All groups of the model.
@@ -63,7 +64,7 @@ def room_for_zeros(
     whole: bool = False,
     costs: Mapping[str, float] | None = None,
 ) -> float:
-    """`most_left`, less what a removal may go too far by."""
+    """`most_left`, less what a removal may overshoot by."""
     over = largest_bundle(groups, whole) if removed else 0
     return most_left(groups, pruned, removed, costs) - over / prunable_total(tuple(groups))
 
@@ -76,7 +77,7 @@ def check_zeroed(
     costs: Mapping[str, float] | None = None,
     note: str = "",
 ) -> None:
-    """Raise `PlanError` unless a choice of units leaves enough to zero, if it goes too far, too.
+    """Raise `PlanError` unless every choice of units leaves enough to zero, overshooting included.
 
     Arguments as of `room_for_zeros`; `note` says in the message why not all groups are pruned.
     """

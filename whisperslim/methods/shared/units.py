@@ -1,4 +1,4 @@
-"""Groups of weights: their norms, scaling one, whether it is trained, and elements held at zero.
+"""Groups of weights: norms, scaling, whether one is trained, and elements held at zero.
 
 Nothing here copies the model.
 """

@@ -1,8 +1,8 @@
 """Recordings become mono 16 kHz float32 arrays.
 
 This is the only place that decodes or resamples. Everything after it counts in samples of
-`SAMPLE_RATE` or in frames of `HOP_LENGTH` samples. PyAV, soxr and numpy are all it needs, as the
-runtime without torch listens through it.
+`SAMPLE_RATE` or in frames of `HOP_LENGTH` samples. It needs only PyAV, soxr and numpy, since the
+runtime without torch uses it.
 """
 
 import io
@@ -38,8 +38,8 @@ MIN_SPEECH_SECONDS = 0.1  # less than one short syllable
 # open other files and addresses, which an uploaded "recording" must never do.
 _CONTAINERS = "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,amr,mov,matroska,webm,asf,avi,mpegts"
 _ACCEPTED = "WAV, FLAC, Ogg (Vorbis or Opus), MP3, M4A/MP4 and WebM recordings are accepted"
-# What PyAV lets out for damaged files beside its own errors: lists that are too short, sizes that
-# do not fit, formats without a name.
+# What PyAV raises for damaged files besides its own errors: for lists that are too short, sizes
+# that do not fit, formats without a name.
 _FAULTS = (
     av.FFmpegError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
     RuntimeError,
@@ -51,7 +51,7 @@ Recording = str | Path | bytes | np.ndarray
 
 
 def sound_of(recording: Recording) -> np.ndarray:
-    """The sound of a recording, whichever way it is given. Raises as `decode`."""
+    """The sound of a recording, however it is given. Raises as `decode`."""
     return recording if isinstance(recording, np.ndarray) else decode(recording)
 
 
@@ -145,7 +145,7 @@ def _container(file: BinaryIO, name: str) -> av.container.InputContainer:
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Make an `AudioError` of whatever the decoder says of a file in the block."""
+    """Turn whatever the decoder raises for a file in the block into an `AudioError`."""
     try:
         yield
     except _FAULTS as error:
@@ -188,8 +188,8 @@ def _packets(container: av.container.InputContainer, stream: av.AudioStream) -> 
         except (StopIteration, av.FFmpegError, OSError):
             return
         except IndexError:
-            # A stream that begins half way, as in MPEG-TS, is in none of PyAV's lists. Reading goes
-            # on after its packet, so that this comes to an end.
+            # A stream that begins half way, as in MPEG-TS, is in none of PyAV's lists. Reading
+            # continues after its packet, so that this ends.
             packets = container.demux(stream)
 
 
@@ -203,7 +203,8 @@ def _frames(packets: Iterator[av.Packet], decoder: av.AudioCodecContext) -> Iter
 
 
 def _decoder(stream: av.AudioStream, name: str) -> av.AudioCodecContext:
-    """The stream's own decoder, except for Opus: FFmpeg's blows up on some SILK frames.
+    """The stream's own decoder, except for Opus: FFmpeg's returns far too large values on some SILK
+    frames.
 
     Seen: peaks of 19 where libopus, the reference, has 0.38.
     """

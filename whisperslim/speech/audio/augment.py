@@ -59,7 +59,7 @@ class Augmenter:
 
         SpecAugment (Park et al. 2019) without time warping. Stripes of time fall within the first
         `speech_frames` (default: all), so that none is spent on padding. Hidden cells get the
-        mean over the speech, which is the paper's zero for features that are not centerd.
+        mean over the speech, which is the paper's zero for features that are not centered.
         """
         if not self.options.spec_augment:
             return features

@@ -1,4 +1,5 @@
-"""Knobs of training-time variation. Apart, as forms and help need them without audio libraries."""
+"""Options of training-time variation. In a file of their own, since forms and help load no audio
+libraries."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Whisper's input features by numpy alone, for listening. Training has `reference_log_mel`."""
+"""Whisper's input features by numpy alone, for transcribing. Training has `reference_log_mel`."""
 
 from functools import lru_cache
 
@@ -26,7 +26,7 @@ def log_mel(audio: np.ndarray, frames: int, n_mels: int = N_MELS) -> np.ndarray:
         raise ValueError(f"need 1-D audio and at least 2 frames: {audio.shape}, {frames}")
     wanted = frames * HOP_LENGTH
     kept = audio[:wanted].astype(np.float32)
-    # Frames are centerd on their hop, and both ends are mirrored.
+    # Frames are centered on their hop, and both ends are mirrored.
     wave = np.pad(np.pad(kept, (0, wanted - len(kept))), N_FFT // 2, mode="reflect")
     hops = np.lib.stride_tricks.sliding_window_view(wave, N_FFT)[::HOP_LENGTH][:frames]
     power = np.empty((frames, N_FFT // 2 + 1), np.float32)

@@ -13,7 +13,7 @@ _FULL_SCALE = 32_768
 class SoundStream:
     """Turns 16-bit mono samples of one rate into float32 at 16 kHz, as `audio.decode` would.
 
-    One filter runs through all pieces; what it still holds back is a few milliseconds.
+    One filter runs through all pieces; it holds back a few milliseconds.
     """
 
     def __init__(self, rate: int) -> None:

@@ -28,7 +28,7 @@ _PADDED_FRAMES = 30 * FRAMES_PER_SECOND  # of the window "30s"
 # are made, and kept in memory, for every length that occurs: some 60 MB each for Whisper-base in
 # bf16.
 _EVEN_SECONDS_FROM, _SHORTEST_TRAINING_SECONDS = 10, 2
-MIN_WINDOW_SECONDS = 1.0  # our choice: below it the decoder has next to nothing to attend to
+MIN_WINDOW_SECONDS = 1.0  # our choice: below it the decoder has almost nothing to attend to
 _CONV_STRIDE = 2  # frames per encoder position: an odd frame count would leave half a position
 _QUIETER_DB = 40.0  # below the loud parts: soft consonants are within 30 dB of vowels
 _KEPT_SECONDS = 0.3  # before and after what is loud
@@ -118,7 +118,7 @@ class WindowPolicy:
 class TrimmedWindow(WindowPolicy):
     """A fitted window around what is loud: silence at both ends costs no time (our choice).
 
-    Only for hearing: recordings to be typed have pauses before and after, and so has training data.
+    Only for transcribing: recordings have pauses before and after, and so has training data.
     """
 
     def heard_part(self, audio: np.ndarray, segment: "Segment") -> "Segment":
@@ -137,7 +137,7 @@ def parse_window(kind: str) -> WindowPolicy:
 
 
 def hearing_window(kind: str) -> WindowPolicy:
-    """As `parse_window`, for who only listens: `trim` is known, too. Raises `UsageError`."""
+    """As `parse_window`, for transcribing alone: `trim` is accepted, too. Raises `UsageError`."""
     known = _known(kind, HEARING_KINDS)
     return TrimmedWindow() if known == "trim" else WindowPolicy(kind=known)
 
@@ -168,8 +168,8 @@ def cut_at_silences(audio: np.ndarray, max_seconds: float) -> list[Segment]:
     """Segments of at most `max_seconds` that cover the recording without gap or overlap.
 
     Each cut is at the quietest 0.3 s in the later half of the allowed stretch (our choice), and
-    leaves no crumb at the end. Linear in the length. Raises `UsageError` when `max_seconds` is
-    below 1 or not finite.
+    leaves no tiny segment at the end. Linear in the length. Raises `UsageError` when `max_seconds`
+    is below 1 or not finite.
     """
     if not MIN_WINDOW_SECONDS <= max_seconds < math.inf:
         raise UsageError(
@@ -190,7 +190,8 @@ def without_silent_ends(audio: np.ndarray, segment: Segment) -> Segment:
     """The segment from shortly before its first loud frame to shortly after its last.
 
     Loud is what stays within 40 dB of the segment's own loud parts, its 95th percentile, for 50 ms
-    in all of any 100 ms: a click is none. So a noisy room, whose noise is that loud, keeps all.
+    in all of any 100 ms, which a click does not. So a noisy room, whose noise is that loud, keeps
+    all.
     """
     levels = frame_levels(segment.of(audio))
     if len(levels) < _LASTING_FRAMES:

@@ -45,12 +45,12 @@ class AudioCache:
     minute of speech takes 1.92 MB. A file is an ordinary .npy followed by a CRC-32 of it. Several
     processes and threads may share a folder.
 
-    The cache only saves time, so that no trouble with it ends any work: on a full disk, or in a
-    folder that may not be written to, clips are decoded as they are needed.
+    The cache only saves time, so no problem with it stops any work: on a full disk, or in a folder
+    that may not be written to, clips are decoded when they are needed.
 
     Args:
         folder: Where the files are; need not exist.
-        announce: Given, once for each kind of trouble, what the user should know.
+        announce: Called, once for each kind of problem, with what the user should know.
         limit: Bytes the folder may take; None is the user's own limit. Files used longest ago go
             first; those used through this object stay, and new ones are then not written.
     """
@@ -68,12 +68,12 @@ class AudioCache:
         self._said: set[str] = set()
         self._used: set[Path] = set()
         self._bytes: int | None = None  # in the folder; None until it is counted
-        self._is_full = False  # of what is in use: looking for room again would find none
+        self._is_full = False  # of what is in use: another attempt to make room would free nothing
         self._writing = True
         self._lock = threading.Lock()
 
     def load(self, item: Item) -> np.ndarray:
-        """Samples of one clip: (samples,) float32, mono, 16 kHz, for the caller to keep.
+        """Samples of one clip: (samples,) float32, mono, 16 kHz, owned by the caller.
 
         Raises `AudioError` when the recording is missing or cannot be decoded.
         """
@@ -94,7 +94,7 @@ class AudioCache:
     def durations(self, items: Sequence[Item]) -> list[float]:
         """Seconds of each clip as decoded, which a manifest's own figures only approximate.
 
-        Those of recordings loaded before, by whichever process, are looked up.
+        Those of recordings loaded before, by any process, are looked up.
         """
         return [self._samples(item) / SAMPLE_RATE for item in items]
 
@@ -103,7 +103,7 @@ class AudioCache:
         return known.samples if known else len(self.load(item))
 
     def _known(self, path: Path) -> tuple[str, Facts | None]:
-        """The file as it is now, in a line, and what is known of it."""
+        """A stamp of the file as it is now, and what is known of it."""
         try:
             found = path.stat()
         except OSError as error:
@@ -120,7 +120,7 @@ class AudioCache:
         except OSError as error:
             self._say(f"sound cache {self.folder}: cannot be read ({error.strerror})")
             return None
-        # Others may own the files, or remove them meanwhile: then the time is not ours to keep.
+        # Others may own the files, or remove them meanwhile: then the time cannot be set.
         with suppress(OSError):
             if time.time() - stored.stat().st_mtime > _UNUSED_SECONDS:
                 os.utime(stored)
@@ -140,7 +140,8 @@ class AudioCache:
         self._keep(write)
 
     def _keep(self, write: Callable[[], None]) -> None:
-        """Do it, unless the folder has refused before: every other clip would be refused, too."""
+        """Call `write`, unless the folder has refused before: it would refuse every other clip,
+        too."""
         with self._lock:
             if not self._writing:
                 return
@@ -206,7 +207,7 @@ def cache_use(folder: Path) -> CacheUse:
 def clear_cache(folder: Path) -> CacheUse:
     """Delete what `AudioCache` has written to `folder`, and nothing else there; says how much.
 
-    Work that goes on meanwhile decodes again. Raises `OSError` for a file that cannot be deleted.
+    Running work decodes again. Raises `OSError` for a file that cannot be deleted.
     """
     found = _files(folder)
     for _, _, path in found:

@@ -28,11 +28,11 @@ class Batch:
 
 
 class BucketedSampler:
-    """Batches of indices without end, clips of similar duration together; every clip once an epoch.
+    """Infinite batches of indices, clips of similar duration together; every clip once an epoch.
 
-    Durations are blurred by up to `noise` (a share) before sorting, so that the neighbors of a
-    clip change from epoch to epoch. Every epoch is a function of (seed, epoch) alone: the state
-    is two numbers. `epoch` is that of the batch drawn last.
+    Durations are randomized by up to `noise` (a share) before sorting, so that the neighbors of a
+    clip change from epoch to epoch. Every epoch is a function of (seed, epoch) alone: the state is
+    two numbers. `epoch` is that of the batch drawn last.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BucketedSampler:
         return list(self._plan[self._position - 1])
 
     def state_dict(self) -> dict[str, int]:
-        """Where the sampler stands, and what it was made with, in whole numbers."""
+        """The sampler's position, and what it was made with, in whole numbers."""
         return {"epoch": self.epoch, "position": self._position, **self._made_with()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

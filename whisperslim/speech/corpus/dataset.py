@@ -79,8 +79,8 @@ def scored_source(source: str) -> str:
 def parse_source(source: str) -> tuple[str, str]:
     """Location and split ("" when none is asked for). A file whose name holds `#` is itself.
 
-    Raises `UsageError` for a source that is malformed; a data set of the hub is one unless it is
-    named as `hub_name` has it, whatever lies on the disk.
+    Raises `UsageError` for a source that is malformed. So is a data set of the hub unless
+    `hub_name` accepts its name, whatever is on the disk.
     """
     if is_hub(source):
         hub_name(source)
@@ -195,7 +195,7 @@ def _item(table: Table, line: int, row: dict[str, str], used: dict[str, str], sp
 
 
 def _relative(path: str, where: str) -> str:
-    # `folder / "/x"` is "/x": a manifest from another machine would read whatever lies there.
+    # `folder / "/x"` is "/x": a manifest from another machine could have any file read.
     if not path:
         raise DataError(f"{where}: the audio path is empty")
     if Path(path).is_absolute():
@@ -243,7 +243,7 @@ def _choose_groups(groups: dict[str, int], wanted: float, seed: int) -> set[str]
     order = np.random.default_rng(seed).permutation(len(names))
     held: set[str] = set()
     count = 0
-    # The last group always stays in train, the first that fits best is always held out.
+    # The last group always stays in train; the first that fits best is always held out.
     for index in order[:-1]:
         size = groups[names[index]]
         if abs(count + size - wanted) < abs(count - wanted):

@@ -44,7 +44,8 @@ class Table:
 
 
 def read_manifest(path: Path) -> Table:
-    """The table in one .tsv, .csv or .jsonl file. Raises `DataError` naming the line at fault."""
+    """The table in one .tsv, .csv or .jsonl file. Raises `DataError` naming the line that is
+    wrong."""
     readers: dict[str, Callable[[Path], tuple[tuple[str, ...], tuple[Row, ...]]]] = {
         ".tsv": _read_tsv,
         ".csv": _read_csv,

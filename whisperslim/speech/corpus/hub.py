@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub, by name: `hub:OWNER/NAME[:CONFIG][@REVISION]#SPLIT`.
 
-A name is held against its pattern before anything else sees it. To the package `datasets` a name
-may be a folder here or a builder that opens any file; what comes out of this module is neither.
+A name is checked against a pattern before anything else uses it. To the package `datasets` a name
+may be a local folder or a builder that opens any file; what this module returns is neither.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _NAME = re.compile(
     re.ASCII,
 )
 _SUFFIX = re.compile(r"\.\w{1,8}", re.ASCII)
-_OLDEST = (4, 8)  # of `datasets`: from here on `hf://` leads to the hub and never to a folder here
+_OLDEST = (4, 8)  # of `datasets`: in older ones `hf://` may mean a local folder
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HubName:
 
 
 def is_hub(source: str) -> bool:
-    """Whether a source names a data set of the hub, or tries to."""
+    """Whether a source names a data set of the hub, correctly or not."""
     return source.startswith(HUB)
 
 
@@ -110,7 +110,7 @@ def _hub_rows(data: Any, datasets: Any, root: Path, source: str) -> Iterator[Row
     if len(sounds) != 1:
         found = ", ".join(data.column_names)
         raise DataError(f"{source}: needs exactly one audio column; its columns are {found}")
-    # decode=False hands over the encoded file: decoding is ours, the same for every source.
+    # decode=False gives the encoded file: it is decoded here, as for every other source.
     for number, row in enumerate(data.cast_column(sounds[0], datasets.Audio(decode=False)), 1):
         plain = {name: plain_text(v) for name, v in row.items() if name not in (*sounds, "path")}
         where = f"{source}, row {number}"
@@ -121,8 +121,8 @@ def _hub_rows(data: Any, datasets: Any, root: Path, source: str) -> Iterator[Row
 def _encoded(audio: dict[str, Any], cache: Path, where: str) -> bytes:
     """The bytes of one recording.
 
-    A row may hold a path instead, written by whoever made the data set: only what was fetched, and
-    so lies in the caches of the hub, is opened.
+    A row may hold a path instead, written by whoever made the data set: only files that were
+    fetched, and so are in the caches of the hub, are opened.
     """
     if audio.get("bytes"):
         return bytes(audio["bytes"])

@@ -28,7 +28,7 @@ class RecordingFacts:
     A stamp is a file's size, time of change and path in a string: another one is another recording
     until its bytes are read. Lines are only added, each in one write, so that several processes may
     add at once; of two lines with one stamp the later counts. Each begins with a CRC-32 of the
-    rest. A file with damaged lines is made again from whole ones, and `announce` given the fact.
+    rest. A file with damaged lines is written again from whole ones, which `announce` reports.
     """
 
     def __init__(self, folder: Path, version: str, announce: Callable[[str], None]) -> None:
@@ -83,7 +83,7 @@ class RecordingFacts:
 
 
 def _line(stamp: str, facts: Facts) -> bytes:
-    # JSON in ASCII: a path may hold a line end, or bytes that are no text.
+    # JSON in ASCII: a path may hold a line end, or bytes that are not text.
     body = b" " + json.dumps([stamp, facts.sha256, facts.samples]).encode()
     return _checksum(body) + body + b"\n"
 

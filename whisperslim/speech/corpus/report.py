@@ -139,8 +139,8 @@ def examine(
 
     What lasts longer than `max_seconds` cannot be used. `limit` is what every text must fit;
     without one, texts may be of any length. `load` gives a clip's samples (default: decode the
-    file; an `AudioCache`'s `load` spares the training the work). `progress` is called with (done,
-    total). What the set holds never raises; it becomes a `Problem`.
+    file; with an `AudioCache`'s `load`, training need not decode again). `progress` is called with
+    (done, total). What the set holds never raises; it becomes a `Problem`.
     """
     samples = load or _decode
     problems: list[Problem] = []
@@ -186,7 +186,7 @@ def _decode(item: Item) -> np.ndarray:
 def _examine_audio(
     item: Item, load: Callable[[Item], np.ndarray], max_seconds: float
 ) -> tuple[float, list[Problem]]:
-    """Seconds (0 when there is no sound to be had) and what is wrong."""
+    """Seconds (0 when nothing can be decoded) and what is wrong."""
     if not item.path.is_file():
         return 0.0, [Problem(item.key, "missing", f"no file {item.path}")]
     try:

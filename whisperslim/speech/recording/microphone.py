@@ -135,7 +135,7 @@ def _check_request(seconds: float, path: Path) -> None:
 
 
 def _input_info(sd: ModuleType, device: int | None) -> dict[str, Any]:
-    """PortAudio's record of the input. Raises `MicrophoneError` naming what there is instead."""
+    """PortAudio's record of the input. Raises `MicrophoneError` naming those that exist."""
     try:
         return dict(sd.query_devices(device, kind="input"))
     except (sd.PortAudioError, ValueError) as error:
@@ -184,7 +184,7 @@ def _wav(path: Path, rate: int, channels: int) -> Iterator[soundfile.SoundFile]:
 
 
 def _collector(blocks: _Blocks) -> Callable[..., None]:
-    """PortAudio's callback. It runs in a real-time thread, so it copies the block and no more."""
+    """PortAudio's callback. It runs in a real-time thread, so it only copies the block."""
 
     def collect(block: np.ndarray, frames: int, when: Any, status: Any) -> None:
         blocks.put((block.copy(), bool(status.input_overflow)))

@@ -18,7 +18,7 @@ def read_prompts(path: Path) -> list[str]:
     """The sentences of a UTF-8 text file. Empty lines and repeated sentences are left out.
 
     Raises `DataError` when the file is too large, not UTF-8 or holds no sentence, `UsageError`
-    naming the line of a sentence that will not do.
+    naming the line of a sentence that is not accepted.
     """
     try:
         size = path.stat().st_size

@@ -28,7 +28,7 @@ RATE = 16_000  # Hz: what Whisper listens to; `speech.audio.audio` decodes to it
 # Our choice: enough to see whether training helped, few enough to leave most for training.
 HELD_OUT_EVERY = 5
 MOST_SPEAKER_CHARACTERS = 60
-FREE_BYTES = 50_000_000  # kept free on the disk, so that it is reported before the disk is full
+FREE_BYTES = 50_000_000  # kept free, so that a shortage is reported before the disk is full
 
 _SESSION, _MANIFEST, _AUDIO = "session.json", "manifest.tsv", "audio"
 _COLUMNS = ("path", "text", "speaker", "duration", "split")
@@ -47,7 +47,7 @@ class Take:
 
 @dataclass(frozen=True)
 class RecordingSession:
-    """One corpus in the making; sentences are counted from 0. Holds nothing that is not on disk."""
+    """One corpus being recorded; sentences are counted from 0. All of its state is on disk."""
 
     folder: Path
     prompts: tuple[str, ...]
@@ -68,7 +68,7 @@ class RecordingSession:
         """Sentence -> its newest recording, except those that are `damaged`."""
         found = {}
         for sentence, (number, path) in self._newest().items():
-            # One damaged file must not keep anybody from the others.
+            # One damaged file must not block the others.
             with suppress(DataError):
                 found[sentence] = Take(path, number, _seconds(path))
         return found
@@ -173,8 +173,8 @@ def create_session(
 ) -> RecordingSession:
     """Begin a corpus in a new folder under `root`.
 
-    Raises `UsageError` when the name, speaker, language or a sentence will not do or it is taken,
-    `DataError` when nothing can be written there.
+    Raises `UsageError` when the name, speaker, language or a sentence is not accepted or the name
+    is taken, `DataError` when nothing can be written there.
     """
     folder = root / checked_name(name)
     record = {
@@ -191,7 +191,7 @@ def create_session(
 def open_session(root: Path, name: str) -> RecordingSession:
     """The corpus of that name; its manifest is repaired if a crash left it behind.
 
-    Raises `UsageError` for a name that is none, `DataError` when it is missing or damaged.
+    Raises `UsageError` for an invalid name, `DataError` when it is missing or damaged.
     """
     folder = root / checked_name(name)
     file = folder / _SESSION
@@ -283,7 +283,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Under a temporary name, flushed, then renamed: a reader sees the old or the new, no half."""
+    """Write under a temporary name, flush, rename: a reader sees the old file or the new one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)

@@ -14,7 +14,7 @@ from whisperslim.speech.audio.audio import (
 )
 from whisperslim.speech.recording.prompts import LONGEST_TAKE_SECONDS
 
-# Our choice. Full scale is 1; a hundredth of a second at full scale is to be heard as a crackle.
+# Our choice. Full scale is 1; a hundredth of a second at full scale is heard as a crackle.
 CLIPPED_AT, CLIPPED_SECONDS = 0.99, 0.01
 QUIET_DBFS = -40.0  # of the loud frames; speech at a hand's breadth is at -30 to -15
 _LOUD_FRAMES = 95  # percentile
@@ -34,7 +34,7 @@ class CheckedTake:
 
 
 def check_take(source: Path | str) -> CheckedTake:
-    """Decode a recording and listen for the usual mishaps.
+    """Decode a recording and check it for the usual faults.
 
     Raises `AudioError` when nothing can be decoded, it is too long or it is silent.
     """

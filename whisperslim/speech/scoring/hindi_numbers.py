@@ -1,4 +1,4 @@
-"""Whole numbers in Hindi words, in Unicode NFC. A rule that the Hindi normalizer offers.
+"""Whole numbers in Hindi words, in Unicode NFC. An optional rule of the Hindi normalizer.
 
 A table of our own, since no library at hand replaces it: num2words 0.5.14 has no Hindi
 (`NotImplementedError` for every number), and indic-numtowords 1.1.0, the same otherwise up to

@@ -1,7 +1,7 @@
-"""A text that repeats itself, as a decoder does that is caught in a loop.
+"""Texts that repeat themselves, as a decoder in a loop writes them.
 
 Hindi doubles words to mean each or very (धीरे धीरे, बार बार, घर घर), and speakers say नहीं नहीं नहीं;
-a text is taken for a loop only beyond that. The bounds are our choice.
+only what repeats more than that counts as a loop. The bounds are our choice.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _LONGEST_PIECE = 6  # graphemes
 
 @dataclass(frozen=True)
 class Loop:
-    """`phrase` stands `times` times in a row."""
+    """`phrase` occurs `times` times in a row."""
 
     phrase: str
     times: int
@@ -33,7 +33,7 @@ class Loop:
 def find_loop(text: str, reference: str = "") -> Loop | None:
     """The longest loop of a text, or None.
 
-    What is repeated as often in `reference`, what was said, is no loop.
+    What is repeated as often in `reference`, what was said, does not count as a loop.
     """
     words = remove_punctuation(text).split()
     found = _of_words(words) or _inside_a_word(words)

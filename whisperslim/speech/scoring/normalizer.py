@@ -36,7 +36,7 @@ class Normalizer(Protocol):
         """Changes whenever the same text may come out differently."""
 
     def __call__(self, text: str) -> str:
-        """The text as it is scored: words parted by single spaces."""
+        """The text as it is scored: words separated by single spaces."""
 
 
 def compose(text: str) -> str:
@@ -55,8 +55,9 @@ def remove_zero_width(text: str) -> str:
 
 
 # The library turns every colon after a Devanagari character into a visarga. That repairs "दु:ख",
-# but breaks "उसने कहा: ...", "१०:३०" and "है।:". So the visarga is written here, for colons inside a
-# word and for those that end one of these words, and every other colon is moved out of its reach.
+# but breaks "उसने कहा: ...", "१०:३०" and "है।:". So the visarga is written here, for colons inside
+# a word and for those that end one of these words, and every other colon is hidden from the
+# library.
 _VISARGA_WORDS = (
     "अत|छ|पुन|प्रात|प्राय|मूलत|क्रमश|मुख्यत|वस्तुत|विशेषत|संभवत|सम्भवत|सामान्यत"  # often typed with a colon
 )

@@ -1,8 +1,8 @@
-"""Is the difference between two systems on the same utterances more than chance?
+"""Whether the difference between two systems on the same utterances is more than chance.
 
-Two methods that fail in different ways are asked, a paired bootstrap and a matched-pairs test, and
-only what both say is said. Both take utterances as independent draws; with few speakers, whose
-utterances resemble each other, the truth is less certain than the figures.
+Two methods that fail in different ways are used, a paired bootstrap and a matched-pairs test, and
+only what both find is reported. Both take utterances as independent draws; with few speakers, whose
+utterances resemble each other, the result is less certain than the figures.
 """
 
 import math

@@ -7,12 +7,12 @@ for scholars' spelling and make मैन् घर् of "main ghar". AI4Bharat
 a toolkit of its own. So the tables here are ours. They are simple on purpose:
 
 * Urdu writes no short vowels and no half letters, has one letter for ई, ए and य and one for ऊ, ओ, औ
-  and व, and spells मैं and में alike. What a word's letters cannot decide is guessed, but for the
-  commonest words, which are listed.
+  and व, and spells मैं and में alike. What a word's letters leave open is guessed, except for the
+  most common words, which are listed.
 * Latin is read as people type Hindi (aa, ee, kh, chh), with no difference between त and ट.
 
 So a word that was heard right may still count as wrong: a score after this is an upper bound.
-`consonants` is the other end: it keeps what all three scripts write for sure.
+`consonants` gives a lower bound: it keeps what all three scripts write unambiguously.
 """
 
 import unicodedata

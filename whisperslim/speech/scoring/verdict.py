@@ -1,4 +1,4 @@
-"""Who heard it right: the rules that the Compare page, reports and the command line share.
+"""Which side is better: the rules that the Compare page, reports and the command line share.
 
 1. A text in another script than the reference is scored as written and, for Hindi, a second time
    after transliteration, which says so. Both stand side by side.
@@ -51,8 +51,8 @@ class ClipJudgement:
         errors: Word errors as written, after the language's own normalizer.
         script: Script of the transcript.
         expected: Script of the reference.
-        transliterated: Word errors after transliteration; None when it is not called for, or
-            there is none to the reference's script.
+        transliterated: Word errors after transliteration; None when it is not needed, or there is
+            none to the reference's script.
         consonant_errors: Word errors among the consonants alone; None with `transliterated`.
         loop: How it repeats itself, or None.
     """
@@ -87,7 +87,7 @@ class ClipJudgement:
         return self.most > FAILED * self.words
 
     def notes(self) -> list[str]:
-        """What must be known to read the count, as clauses without a subject."""
+        """Caveats to the count, as clauses without a subject."""
         found = [script_note(self)] if self.in_other_script else []
         return [*found, self.loop.describe()] if self.loop else found
 
@@ -172,7 +172,7 @@ def clip_verdict(sides: Mapping[str, ClipJudgement]) -> Verdict:
 def judge_sides(texts: Mapping[str, str], reference: str | None, language: str) -> Verdict:
     """The verdict on what each side wrote of one clip, by the side's name.
 
-    Without a reference nobody wins; scripts and loops are still said.
+    Without a reference there is no winner; scripts and loops are still reported.
     """
     if reference and for_language(language)(reference).split():
         return clip_verdict(
@@ -222,7 +222,7 @@ class SetJudgement:
 
     @property
     def scripts(self) -> dict[str, int]:
-        """Script -> transcripts written in it, the commonest first."""
+        """Script -> transcripts written in it, the most common first."""
         return dict(Counter(clip.script for clip in self.clips).most_common())
 
     @property
@@ -251,7 +251,7 @@ class SetJudgement:
         return self.most > FAILED
 
     def notes(self) -> list[str]:
-        """What must be known to read the score, as clauses without a subject."""
+        """Caveats to the score, as clauses without a subject."""
         found, n = [], len(self.clips)
         if self.in_other_script:
             kinds = ", ".join(f"{script} {count}" for script, count in self.scripts.items())
@@ -324,7 +324,7 @@ def set_verdict(
 
 
 def _heard_better(dense: SetJudgement, slim: SetJudgement, names: Sequence[str]) -> str:
-    """The side that wins whatever was meant by what is in another script; empty for none."""
+    """The side that wins whichever words the other script stands for; empty for none."""
     sides = dict(zip(names, (dense, slim), strict=True))
     for (better, ours), (_, theirs) in ((a, b) for a in sides.items() for b in sides.items()):
         mine = [clip.most for clip in ours.clips]

@@ -35,7 +35,7 @@ class UtteranceScore:
 
 @dataclass(frozen=True)
 class EmptyReferenceScore:
-    """What a system wrote where nothing was said. Kept out of every error rate.
+    """What a system wrote where nothing was said. Not part of any error rate.
 
     Of `count` utterances with an empty reference, `with_text` got at least one word, and `words`
     were written in all.

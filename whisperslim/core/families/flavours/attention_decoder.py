@@ -163,8 +163,8 @@ class AttentionDecoder(ABC):
         wanted = torch.tensor([*ids, prompted.end], device=states.device)
         chances = logits.softmax(-1).gather(-1, wanted[:, None])[:, 0].tolist()
         starts = token_starts(weights[:, writing].float().cpu().numpy(), seconds)
-        spelt = {number: token for token, number in tokens.vocabulary().items()}
-        return timed_words(ids, starts, chances, lambda i: spelt[i], tokens.decode)
+        spelled = {number: token for token, number in tokens.vocabulary().items()}
+        return timed_words(ids, starts, chances, lambda i: spelled[i], tokens.decode)
 
     def text_limit(self, model: nn.Module, seconds: float) -> int | None:
         """The decoder's positions, however long the sound."""
