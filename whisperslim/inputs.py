@@ -14,9 +14,9 @@ class InputSpec:
         max_frames: The longest stretch heard at once, in frames of 10 ms; even.
     """
 
-    kind: str = "log_mel"
-    bands: int = 80
-    max_frames: int = 3000
+    kind: str
+    bands: int
+    max_frames: int
 
     @property
     def max_seconds(self) -> float:
@@ -26,6 +26,3 @@ class InputSpec:
     def describe(self) -> str:
         """For messages: "80 mel bands" or "samples"."""
         return f"{self.bands} mel bands" if self.kind == "log_mel" else self.kind
-
-
-LOG_MEL = InputSpec()

@@ -20,7 +20,6 @@ from benchmarks.shared.provenance import median_and_range, provenance, timed, wr
 from whisperslim.core.families.flavours.attention_decoder import make_targets
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel, load_model
-from whisperslim.inputs import InputSpec
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.methods.sgl.method import SparseGroupLasso
@@ -101,7 +100,7 @@ def _arms(model: str, items: list[Item], folder: Path) -> dict[str, Callable[[],
 
 def _stock(speech: SpeechModel, items: list[Item], folder: Path) -> Callable[[], None]:
     speech.family.freeze(speech.model, encoder=False, embeddings=True)
-    source = _source(items, folder, WindowPolicy("30s"))
+    source = _source(speech, items, folder, WindowPolicy("30s"))
     optimizer = make_optimizer(speech.model, Plain(PlainOptions(), Target(0, 0)), TrainOptions())
     speech.model.train()
 
@@ -129,7 +128,7 @@ def _ours(
 ) -> Callable[[], None]:
     speech.family.freeze(speech.model, encoder=False, embeddings=True)
     options = TrainOptions(steps=10_000, evaluate_every=0, checkpoint_every=100_000, report_every=1)
-    source = _source(items, folder, WindowPolicy())
+    source = _source(speech, items, folder, WindowPolicy())
     job = Job("bench", speech, method, source, options, folder / "checkpoints", "hi", precision)
     events = fit(job)
 
@@ -140,10 +139,12 @@ def _ours(
     return step
 
 
-def _source(items: list[Item], folder: Path, window: WindowPolicy) -> BatchSource:
+def _source(
+    speech: SpeechModel, items: list[Item], folder: Path, window: WindowPolicy
+) -> BatchSource:
     return BatchSource(
         items, folder / "audio", window, batch_size=CLIPS, augment=AugmentOptions(), seed=0,
-        input_spec=InputSpec(),
+        input_spec=speech.input_spec,
     )  # fmt: skip
 
 

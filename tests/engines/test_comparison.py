@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.models.decoding import bounded
+from tests.support.models.inputs import WHISPERS
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import load_model
 from whisperslim.engines.base import EngineSize, Features, Transcriber, Transcript
@@ -16,7 +17,7 @@ from whisperslim.engines.comparison import compare
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import AudioError, DataError, UsageError
 from whisperslim.exported.bounds import DecodingOptions
-from whisperslim.inputs import LOG_MEL, InputSpec
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.audio.window import Segment, WindowPolicy
 
@@ -31,7 +32,7 @@ class Scripted:
     text: str
     times: list[float]
     log: list[str]
-    input_spec: InputSpec = LOG_MEL
+    input_spec: InputSpec = WHISPERS
     window_name: str = "fit"
     process: int | None = None
     silent: bool = False
@@ -123,7 +124,9 @@ def test_features_are_made_by_one_side_and_shared() -> None:
     assert slim.seen[-1] is dense.seen[-1]
 
 
-@pytest.mark.parametrize("other", [{"input_spec": InputSpec(bands=128)}, {"window_name": "30 s"}])
+@pytest.mark.parametrize(
+    "other", [{"input_spec": replace(WHISPERS, bands=128)}, {"window_name": "30 s"}]
+)
 def test_features_are_not_shared_when_they_differ(other: dict[str, object]) -> None:
     dense, slim = pair(**other)  # type: ignore[arg-type]
     found = compare(dense, slim, AUDIO)

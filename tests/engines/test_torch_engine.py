@@ -39,7 +39,7 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def by_hand(speech: SpeechModel, audio: np.ndarray, frames: int) -> tuple[str, int]:
-    features = torch.from_numpy(log_mel(audio, frames))[None]
+    features = torch.from_numpy(log_mel(audio, frames, 80))[None]
     seconds = [len(audio) / SAMPLE_RATE]
     ids = greedy(speech.model, speech.tokens, features, seconds, "hi", SHORT)[0]
     return speech.tokens.decode(ids), len(ids)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from transformers import WhisperForConditionalGeneration
 
+from tests.support.models.inputs import WHISPERS
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim import methods
 from whisperslim.core.families import family_of
@@ -62,7 +63,7 @@ class Workshop:
         )
 
     def batches(self, batch_size: int = 4, augment: AugmentOptions | None = None) -> BatchSource:
-        return supply(self.folder, InputSpec(), batch_size, augment)
+        return supply(self.folder, WHISPERS, batch_size, augment)
 
     def job(self, checkpoints: Path, method: CompressionMethod, **changes: Any) -> Job:
         """A job with a fresh student and supply; `changes` are fields of `Job` or its options."""

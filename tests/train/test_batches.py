@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.support.models.inputs import WHISPERS
 from tests.support.tiny_job import Workshop, make_workshop, same
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
@@ -37,8 +38,8 @@ def one_by_one(shop: Workshop, count: int) -> list[Batch]:
         audios = [cache.load(item) for item in chosen]
         found.append(
             make_batch(
-                chosen, audios, WindowPolicy(), augment=Augmenter(VARIED), seed=7,
-                epoch=sampler.epoch,
+                chosen, audios, WindowPolicy(), input_spec=WHISPERS, augment=Augmenter(VARIED),
+                seed=7, epoch=sampler.epoch,
             )
         )  # fmt: skip
     return found

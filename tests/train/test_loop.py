@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.models.inputs import WHISPERS
 from tests.support.tiny import write_tone
 from tests.support.tiny_job import (
     TARGET,
@@ -26,7 +27,6 @@ from whisperslim.events import (
     CheckpointSaved,
     SparsityMeasured,
 )
-from whisperslim.inputs import InputSpec
 from whisperslim.methods.base import Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.methods.sgl.method import SparseGroupLasso
@@ -125,7 +125,7 @@ def equal_clips(folder: Path) -> BatchSource:
     (folder / "manifest.tsv").write_text("\n".join(rows) + "\n", "utf-8")
     return BatchSource(
         load_items(str(folder)), folder / "cache", WindowPolicy(), batch_size=4,
-        augment=AugmentOptions(), seed=1, input_spec=InputSpec(),
+        augment=AugmentOptions(), seed=1, input_spec=WHISPERS,
     )  # fmt: skip
 
 

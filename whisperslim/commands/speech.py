@@ -31,7 +31,7 @@ def data(
     ],
     language: Language = "hi",
     max_seconds: Annotated[
-        float, typer.Option(help="Longest usable clip, in seconds.", min=1.0, max=30.0)
+        float, typer.Option(help="Longest usable clip, in seconds.", min=1.0)
     ] = 30.0,
     against: Annotated[
         str,

@@ -267,7 +267,7 @@ def test_masked_equals_cut_on_whisper_base(attention: str) -> None:
     plan = drop_some(speech, share=0.3)
     smaller = cut_copy(speech, plan)
     audio = decode(DEMO_CLIP)
-    features = torch.from_numpy(log_mel(audio, 600))[None]
+    features = torch.from_numpy(log_mel(audio, 600, 80))[None]
     seconds = [len(audio) / 16_000]
     with torch.no_grad(), masked(speech.model, speech.groups(), plan):
         wanted = speech.family.encode(speech.model, features)

@@ -147,7 +147,7 @@ def test_masked_equals_cut_on_whisper_base() -> None:
     )
     smaller = cut_copy(speech, plan)
     audio = decode(DEMO_CLIP)
-    features = torch.from_numpy(log_mel(audio, 600))[None]
+    features = torch.from_numpy(log_mel(audio, 600, 80))[None]
     seconds = [len(audio) / 16_000]
     with torch.no_grad(), masked(speech.model, speech.groups(), plan):
         wanted = speech.family.encode(speech.model, features)

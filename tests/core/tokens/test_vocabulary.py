@@ -405,5 +405,5 @@ def _states(speech: SpeechModel, clip: np.ndarray) -> torch.Tensor:
     from whisperslim.speech.audio.log_mel import log_mel
 
     with torch.no_grad():
-        features = torch.from_numpy(log_mel(clip, 600))[None]
+        features = torch.from_numpy(log_mel(clip, 600, 80))[None]
         return speech.family.encode(speech.model, features)

@@ -14,6 +14,7 @@ import torch
 
 from tests.engines.ctranslate2.tiny_ct2 import Keep, cut_to, exported
 from tests.support.models.decoding import greedy
+from tests.support.models.inputs import WHISPERS
 from tests.support.tiny import END, START, tiny_model_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.trimming import save_trimmed, vocabulary_for
@@ -21,7 +22,6 @@ from whisperslim.engines.ctranslate2 import engine as ctranslate2_engine
 from whisperslim.engines.ctranslate2.engine import Ct2Transcriber, open_export
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import ExportError, UsageError
-from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
@@ -70,7 +70,7 @@ def torch_ids(speech: SpeechModel, mel: np.ndarray, seconds: float) -> tuple[int
 
 def assert_same(engine: Ct2Transcriber, speech: SpeechModel, audio: np.ndarray) -> None:
     seconds = len(audio) / 16_000
-    mel = log_mel(audio, engine.window.frames_for(seconds, 3000))
+    mel = log_mel(audio, engine.window.frames_for(seconds, 3000), 80)
     wanted = torch_states(speech, mel)
     # Sums of float32 in another order; a wrong shape or scale is off by a tenth.
     assert np.abs(engine.encoder_states(mel) - wanted).max() < 1e-4 * np.abs(wanted).max()
@@ -126,8 +126,8 @@ def test_the_decoding_rules_are_ours(
 ) -> None:  # fmt: skip
     speech = fixed_on(tiny, wishes)
     engine = exported(speech, tmp_path / "ct2")
-    heard = engine.hear(log_mel(noise(seconds), 700), seconds, "hi")
-    assert heard.ids == torch_ids(speech, log_mel(noise(seconds), 700), seconds) == written
+    heard = engine.hear(log_mel(noise(seconds), 700, 80), seconds, "hi")
+    assert heard.ids == torch_ids(speech, log_mel(noise(seconds), 700, 80), seconds) == written
     assert heard.at_limit == at_limit
 
 
@@ -137,7 +137,7 @@ def test_int8_is_near_and_smaller(tiny: SpeechModel, tmp_path: Path) -> None:
     whole = exported(speech, tmp_path / "float")
     engine = exported(speech, tmp_path / "int8", "int8")
     assert engine.runtime.compute_type == "int8_float32" and "int8" in engine.name
-    mel = log_mel(noise(2.0), 250)
+    mel = log_mel(noise(2.0), 250, 80)
     wanted = torch_states(speech, mel)
     error = engine.encoder_states(mel) - wanted
     assert 0 < np.sqrt((error**2).mean()) < 0.1 * np.sqrt((wanted**2).mean())
@@ -153,7 +153,7 @@ def test_a_recording_becomes_a_transcript(tiny: SpeechModel, tmp_path: Path) -> 
     found = engine.transcribe(noise(2.0))
     assert (found.text, found.tokens, found.note) == (wanted.text, wanted.tokens, wanted.note)
     assert found.first_token_seconds is None
-    assert (engine.input_spec, engine.name) == (InputSpec(bands=80), "tiny (CTranslate2 float32)")
+    assert (engine.input_spec, engine.name) == (WHISPERS, "tiny (CTranslate2 float32)")
     # Four bytes a parameter, but for zeros in place of k's bias, settings, and equal norms, which
     # the file has once.
     assert abs(engine.size().bytes_loaded - 4 * engine.size().parameters) < 4096

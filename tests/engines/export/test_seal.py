@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.models.inputs import WHISPERS
 from whisperslim.engines.export.record import EXPORT_FILE, PARITY_FILE, ExportRecord, read_export
 from whisperslim.engines.export.seal import KEY_FILE, is_own, sealed
-from whisperslim.inputs import InputSpec
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "encoder.onnx").write_bytes(b"graph")
     (folder / "tokenizer.json").write_text("{}")
     settings = {"by": {2: [1.5], 10: None}}
-    record = ExportRecord("onnx", "none", "tiny", "", 7, "whisper", InputSpec(),
+    record = ExportRecord("onnx", "none", "tiny", "", 7, "whisper", WHISPERS,
                           {"suppress": [1, 2]}, "hi", {"encoder.onnx": 5}, {"onnx": "1"}, settings,
                           "tokenizer.json")  # fmt: skip
     sealed(record, folder).write(folder)

@@ -168,7 +168,7 @@ def test_transformers_alone_gives_the_same(
 
 def check_window(speech: SpeechModel, reported: dict[str, Any], frames: int) -> None:
     assert reported["frames"] == frames
-    mel = torch.from_numpy(log_mel(sound(), frames))[None]
+    mel = torch.from_numpy(log_mel(sound(), frames, 80))[None]
     states = speech.family.encode(speech.model, mel)[0, ::25].detach().numpy()
     np.testing.assert_allclose(reported["states"], states, atol=2e-4)
     bound = DecodingOptions(0.0, 20)
@@ -230,7 +230,7 @@ def test_its_window_is_the_one_the_model_was_tuned_on(seconds: float) -> None:
 def test_features_are_ours() -> None:
     extractor = WhisperSlimFeatureExtractor(feature_size=80)
     found = extractor(sound(), sampling_rate=16_000, return_tensors="np").input_features[0]
-    np.testing.assert_allclose(found, log_mel(sound(), 200), atol=1e-4)
+    np.testing.assert_allclose(found, log_mel(sound(), 200, 80), atol=1e-4)
 
 
 def test_the_card_has_the_run_s_figures_and_no_path(

@@ -11,17 +11,17 @@ from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 from tests.engines.hf.fake_hub import FakeHub, fake_hub
+from tests.support.models.inputs import WHISPERS
 from whisperslim.cli import app
 from whisperslim.engines.export.parity import ParityVerdict
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.hf import push as hf_push
 from whisperslim.engines.hf.push import push
 from whisperslim.errors import ExportError, UsageError
-from whisperslim.inputs import InputSpec
 
 RECORD = ExportRecord(
     engine="hf", quantize="none", source="20260203-141500-sgl", source_sha256="0", parameters=1,
-    model_type="whisper", input_spec=InputSpec(), family={}, language="hi",
+    model_type="whisper", input_spec=WHISPERS, family={}, language="hi",
     files={"model.safetensors": 5}, runtime={}, settings={}, tokenizer="tokenizer.json",
 )  # fmt: skip
 VERDICT = ParityVerdict(

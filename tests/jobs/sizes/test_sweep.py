@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.jobs.sizes.test_replan import HEAD, PRUNABLE
+from tests.support.models.inputs import WHISPERS
 from tests.support.tiny_run import copy_of, finished_run, shared_run
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters
@@ -19,7 +20,6 @@ from whisperslim.engines.timing.latency import measure_latency
 from whisperslim.errors import PlanError, RunError, UsageError
 from whisperslim.events import Event, Progress, StageStarted
 from whisperslim.exported.bounds import DecodingOptions
-from whisperslim.inputs import InputSpec
 from whisperslim.jobs.process.worker import run_worker
 from whisperslim.jobs.run.folder import RunDir, list_runs
 from whisperslim.jobs.scoring.stored import stored_results
@@ -291,7 +291,7 @@ def test_without_test_set_the_dev_set_is_scored_and_named(
 class SlowEngine:
     """An engine whose recordings take the seconds it is given."""
 
-    name, input_spec, window_name = "slow", InputSpec(), "fit"
+    name, input_spec, window_name = "slow", WHISPERS, "fit"
 
     def __init__(self, seconds: Sequence[float]) -> None:
         self._seconds = iter(seconds)

@@ -1,5 +1,6 @@
 """Every clip once, similar lengths together, exact resume; and batches of features."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.models.inputs import WHISPERS
 from whisperslim.errors import DataError, UsageError
-from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
 from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy
@@ -114,30 +115,30 @@ def test_nothing_to_draw_from_is_refused():
 def test_the_window_is_that_of_the_longest_clip():
     items, audios = clips(1.3, 4.9, 2.0)
     policy = WindowPolicy()
-    batch = make_batch(items, audios, policy)
+    batch = make_batch(items, audios, policy, input_spec=WHISPERS)
     frames = policy.frames_for(4.9, 3000)
     assert batch.features.shape == (3, 80, frames) and batch.features.dtype == torch.float32
     assert (batch.keys, batch.texts) == (("k0", "k1", "k2"), ("t0", "t1", "t2"))
     assert batch.seconds == pytest.approx((1.3, 4.9, 2.0), abs=1 / RATE)
     for row, audio in zip(batch.features.numpy(), audios, strict=True):
-        np.testing.assert_array_equal(row, reference_log_mel(audio, frames))
-    wide = make_batch(items, audios, policy, input_spec=InputSpec(bands=128))
+        np.testing.assert_array_equal(row, reference_log_mel(audio, frames, 80))
+    wide = make_batch(items, audios, policy, input_spec=replace(WHISPERS, bands=128))
     assert wide.features.shape[1] == 128
 
 
 def test_a_clip_longer_than_the_window_is_refused_and_not_cut():
     items, audios = clips(2.0, 30.5)
     with pytest.raises(DataError, match=r"clip k1 lasts 30\.5 s and the window 30\.0 s"):
-        make_batch(items, audios, WindowPolicy())
-    assert make_batch(*clips(30.0), WindowPolicy()).features.shape[2] == 3000
+        make_batch(items, audios, WindowPolicy(), input_spec=WHISPERS)
+    assert make_batch(*clips(30.0), WindowPolicy(), input_spec=WHISPERS).features.shape[2] == 3000
 
 
 def test_items_and_recordings_must_be_as_many():
     items, audios = clips(1.0, 2.0)
     with pytest.raises(UsageError):
-        make_batch(items, audios[:1], WindowPolicy())
+        make_batch(items, audios[:1], WindowPolicy(), input_spec=WHISPERS)
     with pytest.raises(UsageError):
-        make_batch([], [], WindowPolicy())
+        make_batch([], [], WindowPolicy(), input_spec=WHISPERS)
 
 
 def test_a_variant_depends_on_seed_epoch_and_clip_and_not_on_neighbors():
@@ -147,21 +148,20 @@ def test_a_variant_depends_on_seed_epoch_and_clip_and_not_on_neighbors():
     def variant(indices: list[int], seed: int = 0, epoch: int = 0) -> torch.Tensor:
         chosen = [items[i] for i in indices], [audios[i] for i in indices]
         options = {"augment": augment, "seed": seed, "epoch": epoch}
-        return make_batch(*chosen, WindowPolicy(), **options).features[0]
+        return make_batch(*chosen, WindowPolicy(), **options, input_spec=WHISPERS).features[0]
 
     assert torch.equal(variant([1, 0, 2]), variant([1]))
     assert not torch.equal(variant([1]), variant([1], epoch=1))
     assert not torch.equal(variant([1]), variant([1], seed=1))
-    assert not torch.equal(
-        variant([1]), make_batch(items[1:2], audios[1:2], WindowPolicy()).features[0]
-    )
+    plain = make_batch(items[1:2], audios[1:2], WindowPolicy(), input_spec=WHISPERS)
+    assert not torch.equal(variant([1]), plain.features[0])
 
 
 def test_a_change_of_speed_shows_in_seconds_and_in_the_window():
     augment = Augmenter(AugmentOptions(speed=True))
     policy = WindowPolicy()
     items, audios = clips(*[8.0] * 12)
-    batch = make_batch(items, audios, policy, augment=augment)
+    batch = make_batch(items, audios, policy, augment=augment, input_spec=WHISPERS)
     assert len(set(batch.seconds)) == 12
     longest = policy.frames_for(max(batch.seconds), 3000)
     # Training's windows are whole seconds up to 10, then even ones.
@@ -200,7 +200,8 @@ def test_evaluated_features_do_not_depend_on_the_batch_size():
     def features(size: int) -> dict[str, np.ndarray]:
         found = {}
         for group in evaluation_batches(items, durations, policy, size, 3000):
-            batch = make_batch([items[i] for i in group], [audios[i] for i in group], policy)
+            chosen = [items[i] for i in group], [audios[i] for i in group]
+            batch = make_batch(*chosen, policy, input_spec=WHISPERS)
             found.update(zip(batch.keys, batch.features.numpy(), strict=True))
         return found
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from tests.support.models.inputs import WHISPERS
 from whisperslim.engines.export.record import ExportRecord
-from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.folder import RunDir
 
 RECIPE = "model: openai/whisper-base\nruntime: {device: cpu}\n"
@@ -53,7 +53,7 @@ def export_folder(folder: Path, source: str = "a-run", size: int = 5) -> Path:
     folder.mkdir(parents=True)
     (folder / "decoder.onnx").write_bytes(bytes(size))
     ExportRecord(
-        "onnx", "int8", source, "0" * 64, 10, "whisper", InputSpec(), {}, "hi",
+        "onnx", "int8", source, "0" * 64, 10, "whisper", WHISPERS, {}, "hi",
         {"decoder.onnx": size}, {}, {}, "",
     ).write(folder)  # fmt: skip
     return folder

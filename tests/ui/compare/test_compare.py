@@ -11,11 +11,11 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from tests.support.models.inputs import WHISPERS
 from whisperslim.engines.export.record import PARITY_FILE, ExportRecord
 from whisperslim.engines.live.text import Partial
 from whisperslim.errors import AudioError, ExportError, SourceError, UsageError
 from whisperslim.exported.ctc import Word
-from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.compare import tab as compare_tab
 from whisperslim.ui.compare.fields import (
@@ -110,7 +110,7 @@ def write_export(folder: Path, engine: str, quantize: str, same: int | None = No
     """An export without its files; `same` of 6 parts were heard alike, or nobody looked."""
     folder.mkdir(parents=True)
     ExportRecord(
-        engine, quantize, "m", "0" * 64, 10, "whisper", InputSpec(), {}, "hi", {}, {}, {}, ""
+        engine, quantize, "m", "0" * 64, 10, "whisper", WHISPERS, {}, "hi", {}, {}, {}, ""
     ).write(folder)  # fmt: skip
     if same is not None:
         verdict = {"seconds": 41.5, "parts": 6, "same_text": same, "word_difference": 0.07}

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
+from tests.support.models.inputs import WHISPERS
 from tests.support.runs.fake_runs import finish, make_run, write_events
 from tests.ui.compare.test_sent_comparisons import DEEP, HUGE, spoilt
 from whisperslim.engines.export.record import PARITY_FILE, ExportRecord, decoder_rules, read_export
 from whisperslim.errors import ExportError
-from whisperslim.inputs import InputSpec
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 from whisperslim.ui.context.sides import slim_options
 
 RECORD = ExportRecord(
     engine="onnx", quantize="int8", source="m", source_sha256="0" * 64, parameters=10,
-    model_type="whisper", input_spec=InputSpec(),
+    model_type="whisper", input_spec=WHISPERS,
     family={"positions": 448, "suppress": [1], "suppress_at_start": []}, language="hi", files={},
     runtime={"a": "1"}, settings={"bits": 8}, tokenizer="tokenizer.json",
 )  # fmt: skip

@@ -19,7 +19,8 @@ from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 
 FORMAT = 2
-_WHISPER_ONLY = 1  # the format whose records were of Whisper alone
+_WHISPER_ONLY = 1  # the format whose records were of Whisper alone, all with windows of up to:
+_WHISPERS_FRAMES = 3000
 _MOST_BYTES, _MOST_VALUES = 1_000_000, 100_000  # our choice; ours have some hundred
 Rules = TypeVar("Rules")
 EXPORT_FILE, PARITY_FILE = "export.json", "parity.json"
@@ -130,10 +131,10 @@ _NESTED = ("input_spec", "family", "files", "runtime", "settings", "sha256")
 def _in_families(raw: dict[str, Any]) -> dict[str, Any]:
     """A record of format 1 as one of today."""
     stated = {name: raw[name] for name in ("positions", "suppress", "suppress_at_start")}
-    bands = {"bands": raw["n_mels"]}
+    spec = {"kind": "log_mel", "bands": raw["n_mels"], "max_frames": _WHISPERS_FRAMES}
     same = {key: value for key, value in raw.items() if key not in (*stated, "n_mels")}
     return {
-        **same, "model_type": "whisper", "input_spec": bands, "family": stated,
+        **same, "model_type": "whisper", "input_spec": spec, "family": stated,
         "tokenizer": TOKENIZER_FILE, "format": FORMAT,
     }  # fmt: skip
 

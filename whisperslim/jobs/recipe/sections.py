@@ -41,10 +41,9 @@ class DataOptions:
     )
     max_seconds: float = option(
         30.0,
-        "Longest clip used in train and dev.",
+        "Longest clip used in train and dev; never longer than the model hears at once.",
         unit="s",
         minimum=1.0,
-        maximum=30.0,
         step=1.0,
     )
     on_problem: str = option(

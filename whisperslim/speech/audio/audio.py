@@ -25,7 +25,6 @@ SAMPLE_RATE = 16_000  # Hz
 N_FFT = 400  # samples: 25 ms
 HOP_LENGTH = 160  # samples: 10 ms
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
-N_MELS = 80  # bands; whisper-large-v3 has 128
 
 # Our limits on what counts as a recording of speech.
 MAX_SECONDS = 3 * 3600.0

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from whisperslim.speech.audio.audio import HOP_LENGTH, N_FFT, N_MELS, SAMPLE_RATE
+from whisperslim.speech.audio.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE
 
 # Slaney's mel scale (Auditory Toolbox, 1998), as librosa and Whisper have it: linear up to 1 kHz,
 # above it 27 mels for each factor of 6.4 in frequency.
@@ -14,7 +14,7 @@ _LOG_STEP = np.log(6.4) / 27.0
 _FRAMES_AT_ONCE = 256
 
 
-def log_mel(audio: np.ndarray, frames: int, n_mels: int = N_MELS) -> np.ndarray:
+def log_mel(audio: np.ndarray, frames: int, n_mels: int) -> np.ndarray:
     """Whisper's input features, float32 of shape (n_mels, frames).
 
     `audio` (float32, 16 kHz, shape (samples,)) is padded with zeros or cut to `frames` hops.

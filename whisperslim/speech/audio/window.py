@@ -29,7 +29,7 @@ _PADDED_FRAMES = 30 * FRAMES_PER_SECOND  # of the window "30s"
 # bf16.
 _EVEN_SECONDS_FROM, _SHORTEST_TRAINING_SECONDS = 10, 2
 MIN_WINDOW_SECONDS = 1.0  # our choice: below it the decoder has almost nothing to attend to
-_CONV_STRIDE = 2  # frames per encoder position: an odd frame count would leave half a position
+_FRAME_STEP = 2  # windows have an even number of frames, as `Hearing.encode` takes them
 _QUIETER_DB = 40.0  # below the loud parts: soft consonants are within 30 dB of vowels
 _KEPT_SECONDS = 0.3  # before and after what is loud
 _LASTING_FRAMES = 10  # 0.1 s
@@ -72,7 +72,7 @@ class WindowPolicy:
     def __post_init__(self) -> None:
         check(self)
         if not math.isclose(self._step_frames, self.step_seconds * FRAMES_PER_SECOND):
-            unit = _CONV_STRIDE / FRAMES_PER_SECOND
+            unit = _FRAME_STEP / FRAMES_PER_SECOND
             message = f"{self.step_seconds} is not a multiple of {unit:g} s (two frames)"
             raise RecipeError({"step_seconds": message})
 
@@ -112,7 +112,7 @@ class WindowPolicy:
 
     @property
     def _step_frames(self) -> int:
-        return _CONV_STRIDE * round(self.step_seconds * FRAMES_PER_SECOND / _CONV_STRIDE)
+        return _FRAME_STEP * round(self.step_seconds * FRAMES_PER_SECOND / _FRAME_STEP)
 
 
 class TrimmedWindow(WindowPolicy):

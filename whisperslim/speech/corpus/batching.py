@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from whisperslim.errors import DataError, UsageError
-from whisperslim.inputs import LOG_MEL, InputSpec
+from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import HOP_LENGTH, SAMPLE_RATE
 from whisperslim.speech.audio.augment import Augmenter, rng_for
 from whisperslim.speech.audio.model_input import model_input
@@ -103,16 +103,17 @@ def make_batch(
     audios: Sequence[np.ndarray],
     policy: WindowPolicy,
     *,
+    input_spec: InputSpec,
     augment: Augmenter | None = None,
     seed: int = 0,
     epoch: int = 0,
-    input_spec: InputSpec = LOG_MEL,
 ) -> Batch:
     """Features of clips (each (samples,) float32, 16 kHz) in a window fitted to the longest.
 
-    With `augment`, which is for training, the variant of a clip depends on (seed, epoch, its key)
-    only, and the window is one of few lengths; of samples no bands or frames are masked. Raises
-    `DataError` for a clip the window cannot hold: its end would be dropped unheard.
+    `input_spec` is the model's. With `augment`, which is for training, the variant of a clip
+    depends on (seed, epoch, its key) only, and the window is one of few lengths; of samples no
+    bands or frames are masked. Raises `DataError` for a clip that the window cannot hold: its end
+    would be dropped unheard.
     """
     if not items or len(items) != len(audios):
         raise UsageError(f"{len(items)} clips with {len(audios)} recordings make no batch")
