@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from whisperslim.errors import RecipeError
 
-Scalar = str | int | float | bool
 _T = TypeVar("_T")
 
 

@@ -27,7 +27,7 @@ import psutil
 from benchmarks.engines.served_peer import OURS
 from benchmarks.shared.provenance import provenance, write_result
 from whisperslim.machine.places import ASSETS
-from whisperslim.speech.audio.audio import duration_seconds
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 from whisperslim.speech.corpus.dataset import load_items
 
 ADDRESS = "/v1/audio/transcriptions"
@@ -86,7 +86,7 @@ def main() -> None:
         "clients": asked.clients,
         "rounds": asked.rounds,
         "clips": len(clips),
-        "audio_seconds": sum(map(duration_seconds, clips)),
+        "audio_seconds": sum(map(_seconds, clips)),
         "rows": rows,
         "note": asked.note,
         **provenance(asked.threads),
@@ -121,9 +121,13 @@ def _wait_for(address: str, child: "subprocess.Popen[bytes]") -> None:
     raise RuntimeError("the server did not begin; it says why above")
 
 
+def _seconds(clip: Path) -> float:
+    return len(decode(clip)) / SAMPLE_RATE
+
+
 async def _asked(address: str, clips: Sequence[Path], clients: int, rounds: int) -> dict[str, Any]:
     sounds = [clip.read_bytes() for clip in clips]
-    lengths = [duration_seconds(clip) for clip in clips]
+    lengths = [_seconds(clip) for clip in clips]
     limits = httpx.Limits(max_connections=None)
     tally = Tally()
     async with httpx.AsyncClient(

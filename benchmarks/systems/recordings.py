@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.shared.scoring import short
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode, duration_seconds
+from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 from whisperslim.speech.corpus.dataset import Item, load_items
 
 LENGTHS = {"up to 3 s": (0.0, 3.0), "3 to 7 s": (3.0, 7.0), "7 to 15 s": (7.0, 15.0)}
@@ -70,4 +70,4 @@ def _clip(name: str, length: str, audio: np.ndarray, text: str, folder: Path) ->
 
 
 def _seconds(item: Item) -> float:
-    return item.duration if item.duration is not None else duration_seconds(item.path)
+    return len(decode(item.path)) / SAMPLE_RATE if item.duration is None else item.duration

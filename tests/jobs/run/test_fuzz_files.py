@@ -46,7 +46,7 @@ from whisperslim.jobs.sizes.predict import stored_prediction
 from whisperslim.jobs.sizes.tuned import find_facts, open_tuned
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.order import STAGES
-from whisperslim.speech.audio.audio import decode, duration_seconds
+from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.corpus.dataset import load_items, manifest_hash
 from whisperslim.train.state import read_checkpoint
 from whisperslim.ui.compare.history import History
@@ -272,16 +272,10 @@ def recordings() -> dict[str, bytes]:
 
 @many(0.28)
 @given(st.data())
-def test_recordings(
-    recordings: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_recordings(recordings: dict[str, bytes], data: st.DataObject) -> None:
     raw = spoil_bytes(recordings[data.draw(st.sampled_from(sorted(recordings)))], data.draw)
-    path = tmp_path_factory.getbasetemp() / "recording"
-    path.write_bytes(raw)
     with in_time(), suppress(AudioError):
         assert abs(decode(raw)).max() <= 1.0
-    with in_time(), suppress(AudioError):
-        assert duration_seconds(path) >= 0.0
 
 
 def test_the_files_that_are_spoiled_can_be_read(ground: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio import audio
-from whisperslim.speech.audio.audio import decode, duration_seconds
+from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item
 
@@ -117,7 +117,6 @@ def test_a_length_that_is_only_claimed_takes_no_memory(tmp_path: Path) -> None:
     ten_hours = 10 * 3600 * 16_000 * 2
     (tmp_path / "long.wav").write_bytes(wav(bytes(32_000), size=ten_hours))
     assert len(decode(tmp_path / "long.wav")) == 16_000
-    assert duration_seconds(tmp_path / "long.wav") <= 10 * 3600
 
 
 def test_the_name_says_nothing(tmp_path: Path) -> None:
@@ -144,9 +143,8 @@ def no_files(folder: Path) -> dict[str, Path]:
 def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
     cache = AudioCache(tmp_path / "cache")
     for path in no_files(tmp_path).values():
-        for act in (decode, duration_seconds):
-            with pytest.raises(AudioError, match="cannot open"):
-                act(path)
+        with pytest.raises(AudioError, match="cannot open"):
+            decode(path)
         if "\0" not in str(path):
             with pytest.raises(AudioError, match="cannot be read"):
                 cache.load(Item("key", path, "text"))

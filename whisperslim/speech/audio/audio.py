@@ -79,22 +79,6 @@ def decode(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> n
     return np.frombuffer(samples, dtype=np.float32)
 
 
-def duration_seconds(path: Path | str) -> float:
-    """Length in seconds as the container states it; by decoding where it states none.
-
-    Stated lengths may be off by a codec's padding (tens of ms), or more for an MP3 without a
-    header or a cut-off file. Raises `AudioError` as `decode` does.
-    """
-    name = _name(path)
-    with _file(path, name) as file, _container(file, name) as container, _decoding(name):
-        stream = _audio_stream(container, name)
-        if stream.duration and stream.time_base:
-            stated = float(stream.duration * stream.time_base)
-        else:
-            stated = (container.duration or 0) / av.time_base
-    return stated if stated > 0 else len(decode(path)) / SAMPLE_RATE
-
-
 def frame_levels(audio: np.ndarray) -> np.ndarray:
     """Level of each whole 10 ms frame in dB relative to full scale, shape (samples // 160,).
 
