@@ -2,9 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.tiny_job import Workshop
 
 # Tiny models gain nothing from a second thread and lose much to waiting for it; two test processes
 # share the machine instead. Set before torch is imported, and inherited by child processes.
@@ -39,6 +43,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """The files of `LONGEST` in front, all others in their own order."""
     rank = {config.rootpath / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> "Workshop":
+    """A tiny model and a tiny corpus, shared by the tests of a file."""
+    from tests.support.tiny_job import make_workshop  # torch, which comes after the settings above
+
+    return make_workshop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="session", autouse=True)

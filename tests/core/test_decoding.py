@@ -7,16 +7,11 @@ import torch
 
 from tests.support.models.decoding import greedy, greedy_from_states
 from tests.support.tiny import END, START, VOCABULARY
-from tests.support.tiny_job import Workshop, make_workshop
+from tests.support.tiny_job import Workshop
 from whisperslim.core.loading import SpeechModel
 from whisperslim.exported.bounds import DecodingOptions
 
 CONTROL = list(range(END + 1, VOCABULARY))
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("decoding"))
 
 
 @pytest.fixture

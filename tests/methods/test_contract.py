@@ -12,15 +12,14 @@ import pytest
 import torch
 
 from tests.methods.method_rows import ROWS, Row, every_row
-from tests.support.models.decoding import greedy
 from tests.support.models.engine_shapes import holds
+from tests.support.surgery import checked_cut
 from tests.support.tiny import D_MODEL
 from tests.support.tiny_job import (
     Workshop,
     build,
     cross_entropy,
     logits,
-    make_workshop,
     one_batch,
     run,
     same,
@@ -34,7 +33,6 @@ from whisperslim.core.plan.files import read_plan, write_plan
 from whisperslim.core.plan.plan import PruningPlan, check_scores, plan_to_budget
 from whisperslim.core.plan.rules import PlanRules
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, load_slim, save_slim
-from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.engines import registry
 from whisperslim.errors import UsageError
@@ -48,11 +46,6 @@ from whisperslim.train.state import STATE_FILE, STUDENT_FILE, list_checkpoints
 
 Done = Callable[..., tuple[CompressionMethod, Job]]
 Whole = Callable[[Row], tuple[Job, list[Event]]]
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("contract"))
 
 
 def trained(
@@ -247,15 +240,7 @@ def test_masked_equals_cut(row: Row, shop: Workshop, done: Done, attention: str)
     method, job = done(row)
     speech, batch = copied(job.student), one_batch(shop)
     speech.model.set_attn_implementation(attention)
-    groups = speech.groups()
-    plan = method.plan(None)
-    smaller = copied(speech)
-    cut(smaller.model, groups, plan)
-    with masked(speech.model, groups, plan):
-        wanted = logits(speech, batch)
-        ids = greedy(speech.model, speech.tokens, batch.features, batch.seconds, "hi")
-    assert (wanted - logits(smaller, batch)).abs().max() < 1e-5  # logits are about 10 in size
-    assert ids == greedy(smaller.model, smaller.tokens, batch.features, batch.seconds, "hi")
+    smaller = checked_cut(speech, method.plan(None), batch, within=1e-6)
     assert (count_parameters(smaller.model) < count_parameters(speech.model)) is row.prunes
 
 

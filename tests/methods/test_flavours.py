@@ -10,12 +10,11 @@ import torch
 
 from tests.methods.method_rows import ROWS, Row
 from tests.support.models.tiny_ctc import KINDS, headed_folder, samples_folder
+from tests.support.surgery import checked_cut
 from tests.support.tiny import tiny_corpus
 from tests.support.tiny_job import build, quick, steps_of
 from whisperslim.core.families import total_price
 from whisperslim.core.loading import SpeechModel, load_model
-from whisperslim.core.surgery.gates import masked
-from whisperslim.core.surgery.shrink import cut
 from whisperslim.methods.base import Target
 from whisperslim.methods.layer_drop.options import LayerDropOptions
 from whisperslim.speech.audio.augment import AugmentOptions
@@ -91,10 +90,4 @@ def test_a_method_trains_plans_and_cuts_it(
         assert {key: len(score) for key, score in method.scores().items()} == {
             group.key: group.count for group in groups
         }
-    smaller = load_model(str(folder / flavour))
-    smaller.model.load_state_dict(speech.model.state_dict())
-    cut(smaller.model, groups, plan)
-    with masked(speech.model, groups, plan):
-        wanted = states(speech, batch)
-    found = states(smaller, batch)
-    assert (wanted - found).abs().max() <= 1e-5 * wanted.abs().max()
+    checked_cut(speech, plan, batch)

@@ -12,7 +12,7 @@ from torch import nn
 from tests.methods import test_contract
 from tests.methods.method_rows import Row
 from tests.methods.test_toy_method import keep, promises
-from tests.support.tiny_job import Workshop, make_workshop
+from tests.support.tiny_job import Workshop
 from tests.support.tiny_run import tiny_recipe
 from whisperslim import methods
 from whisperslim.core.families import UnitSite
@@ -85,11 +85,6 @@ def active() -> Iterator[None]:
     methods.register("active", MethodEntry(ActiveOptions, Active, "drops what is least active"))
     yield
     methods.unregister("active")
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("active"))
 
 
 @pytest.fixture(scope="module")

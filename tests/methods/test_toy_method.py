@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.methods import test_contract
 from tests.methods.method_rows import Row
-from tests.support.tiny_job import Workshop, make_workshop
+from tests.support.tiny_job import Workshop
 from whisperslim import methods
 from whisperslim.core.families import UnitSite
 from whisperslim.core.plan.plan import PruningPlan, Scores, plan_to_budget
@@ -62,11 +62,6 @@ def toy() -> Iterator[None]:
     yield
     if "toy" in methods.names():
         methods.unregister("toy")
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")

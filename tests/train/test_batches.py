@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.models.inputs import WHISPERS
-from tests.support.tiny_job import Workshop, make_workshop, same
+from tests.support.tiny_job import Workshop, same
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
 from whisperslim.speech.audio.window import WindowPolicy
@@ -20,11 +20,6 @@ from whisperslim.train import batches
 from whisperslim.train.batches import BatchSource
 
 VARIED = AugmentOptions(speed=True, noise=True, gain_db=6.0)
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("shop"))
 
 
 def one_by_one(shop: Workshop, count: int) -> list[Batch]:

@@ -14,7 +14,6 @@ from tests.support.tiny_job import (
     Workshop,
     build,
     cross_entropy,
-    make_workshop,
     one_batch,
     run,
     same,
@@ -40,11 +39,6 @@ from whisperslim.train.precision import Precision, choose_precision
 BF16 = Precision("bf16", "for the test")
 # bf16 has 8 bits of mantissa: a loss near 5 is off by some hundredths after a few steps.
 TOLERANCE = 0.1
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("bf16"))
 
 
 def processor(monkeypatch: pytest.MonkeyPatch, *, avx512: bool, amx: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.tiny_job import Workshop, build, cross_entropy, make_workshop, run, same, weights
+from tests.support.tiny_job import Workshop, build, cross_entropy, run, same, weights
 from whisperslim.core.families import UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import Scores
@@ -21,11 +21,6 @@ from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.methods.shared.units import unit_norms
 from whisperslim.train.calibration import CleanClips
 from whisperslim.train.forward import encode_batch
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("calibration"))
 
 
 def clean(shop: Workshop, speech: SpeechModel, batch_size: int = 4) -> CleanClips:

@@ -11,7 +11,6 @@ import torch
 from tests.support.tiny_job import (
     Workshop,
     build,
-    make_workshop,
     plain,
     run,
     same,
@@ -29,11 +28,6 @@ from whisperslim.methods.base import Target
 from whisperslim.methods.magnitude.options import OneShotOptions
 from whisperslim.methods.pinching.options import SelfPinchingOptions
 from whisperslim.train.loop import Job, fit
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("loop"))
 
 
 def dev(step: int, loss: float | None) -> Evaluated:

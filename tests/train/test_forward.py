@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.support.tiny import END
-from tests.support.tiny_job import Workshop, make_workshop, one_batch
+from tests.support.tiny_job import Workshop, one_batch
 from whisperslim.core.families.flavours.attention_decoder import Targets, make_targets
 from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel, load_model
@@ -19,11 +19,6 @@ from whisperslim.train.forward import decode_targets, encode_batch
 from whisperslim.train.options import DistillOptions
 
 MARGIN = 1e-6
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("forward"))
 
 
 @pytest.fixture

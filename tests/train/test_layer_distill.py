@@ -13,7 +13,6 @@ from tests.support.tiny import D_MODEL, LAYERS
 from tests.support.tiny_job import (
     Workshop,
     build,
-    make_workshop,
     one_batch,
     plain,
     run,
@@ -48,11 +47,6 @@ from whisperslim.train.state import list_checkpoints
 
 HIDDEN = DistillOptions(hidden_weight=0.5, hidden_final=False)
 MAPPED = replace(HIDDEN, hidden_map=True)
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("layers"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from tests.support.tiny_job import (
     TARGET,
     Workshop,
     cross_entropy,
-    make_workshop,
     one_batch,
     plain,
     quick,
@@ -39,11 +38,6 @@ from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Teacher
 from whisperslim.train.loop import learning_rate_at, make_optimizer
 from whisperslim.train.options import DistillOptions
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("loop"))
 
 
 @pytest.mark.parametrize(

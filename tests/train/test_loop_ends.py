@@ -11,7 +11,6 @@ import torch
 from tests.support.tiny_job import (
     Workshop,
     build,
-    make_workshop,
     plain,
     run,
     same,
@@ -30,11 +29,6 @@ from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.train.loop import fit
 from whisperslim.train.state import list_checkpoints
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("loop"))
 
 
 @pytest.mark.parametrize("keep", [1, 2])

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 from transformers import pipeline
 
+from tests.support.surgery import checked_cut
 from tests.support.tiny import D_MODEL, FFN, HEADS, LAYERS, tiny_corpus, tiny_model_folder
 from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, supply, weights
 from tests.support.tiny_run import tiny_recipe
@@ -19,7 +20,6 @@ from whisperslim.core.heads.ctc import save_with_ctc_head
 from whisperslim.core.heads.options import HeadOptions
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
-from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.core.tokens.letters import load_letters
 from whisperslim.engines.export.export import export
@@ -171,13 +171,9 @@ def test_a_clip_too_short_for_its_text_is_no_part_of_the_loss(folder: Path) -> N
 
 
 def test_masked_equals_cut_and_saved_equals_reloaded(folder: Path, tmp_path: Path) -> None:
-    whole, smaller = (load_model(str(folder / "two")) for _ in range(2))
-    plan = drop_some(smaller)
-    batch, family = one_batch(folder, whole), whole.family
-    with torch.no_grad(), masked(whole.model, whole.groups(), plan):
-        wanted = family.encode(whole.model, batch.features)
-        texts = family.decode(whole.model, whole.tokens, wanted, batch.seconds, "hi")
-    cut(smaller.model, smaller.groups(), plan)
+    whole = load_model(str(folder / "two"))
+    plan, batch = drop_some(whole), one_batch(folder, whole)
+    smaller = checked_cut(whole, plan, batch)
     assert {g.stack for g in smaller.groups()} == {"encoder"}
     record = describe_cut("tiny", whole.groups(), count_parameters(whole.model), plan, "hi")
     save_slim(tmp_path / "slim", smaller.model, record, side_files=whole.path)
@@ -186,8 +182,6 @@ def test_masked_equals_cut_and_saved_equals_reloaded(folder: Path, tmp_path: Pat
     with torch.no_grad():
         found = [each.family.encode(each.model, batch.features) for each in (smaller, again)]
     assert torch.equal(*found)
-    assert (wanted - found[0]).abs().max() <= 1e-5 * wanted.abs().max()
-    assert texts == family.decode(again.model, again.tokens, found[1], batch.seconds, "hi")
 
 
 def test_what_is_written_has_times(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from tests.support.tiny import tiny_model
-from tests.support.tiny_job import Workshop, logits, make_workshop, one_batch, parameters, slimmed
+from tests.support.tiny_job import Workshop, logits, one_batch, parameters, slimmed
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
 from whisperslim.core.families.whisper.tokens import load_tokens
 from whisperslim.core.store.checkpoint import (
@@ -26,19 +26,6 @@ from whisperslim.core.store.checkpoint import (
     skeleton,
 )
 from whisperslim.errors import CheckpointError, UsageError
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture
-def folder(shop: Workshop, tmp_path: Path) -> Path:
-    """A complete slim folder, for the taking apart."""
-    speech, record = slimmed(shop)
-    save_slim(tmp_path / "slim", speech.model, record, side_files=shop.model)
-    return tmp_path / "slim"
 
 
 def test_what_is_loaded_is_what_was_saved(shop: Workshop, folder: Path) -> None:

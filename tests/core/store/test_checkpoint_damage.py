@@ -9,29 +9,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.support.tiny_job import Workshop, make_workshop, slimmed
+from tests.support.tiny_job import Workshop
 from whisperslim.core.families.whisper.tokens import load_tokens
 from whisperslim.core.store.checkpoint import (
     load_dense,
     load_slim,
     read_record,
     read_tensors,
-    save_slim,
 )
 from whisperslim.errors import CheckpointError
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture
-def folder(shop: Workshop, tmp_path: Path) -> Path:
-    """A complete slim folder, for the taking apart."""
-    speech, record = slimmed(shop)
-    save_slim(tmp_path / "slim", speech.model, record, side_files=shop.model)
-    return tmp_path / "slim"
 
 
 def retensor(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:

@@ -11,7 +11,6 @@ from tests.support.tiny_job import (
     cross_entropy,
     drop_some,
     logits,
-    make_workshop,
     one_batch,
 )
 from whisperslim.core.families import UnitSite
@@ -19,11 +18,6 @@ from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.surgery.gates import attach_gates, masked, plan_masks
 from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.speech.corpus.batching import Batch
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("gates"))
 
 
 @pytest.fixture(scope="module")

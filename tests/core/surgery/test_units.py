@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from tests.support.models.toy_family import CHANNELS, HIDDEN, WIDTH, D, ToyFamily, toy_model
+from tests.support.surgery import masked_and_cut
 from whisperslim.core import families
 from whisperslim.core.families import Slice, UnitGroup
 from whisperslim.core.plan.plan import PruningPlan, ZeroRule
-from whisperslim.core.surgery.gates import attach_gates, masked
+from whisperslim.core.surgery.gates import attach_gates
 from whisperslim.core.surgery.shrink import cut, resize
 from whisperslim.core.surgery.units import as_units, kept_of, zeros_per_unit
 from whisperslim.errors import PlanError
@@ -35,6 +36,10 @@ def states() -> torch.Tensor:
     return torch.randn(3, 7, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
+def on_states(model: nn.Module) -> torch.Tensor:
+    return model(states())
+
+
 def sites(model: nn.Module) -> tuple[families.UnitSite, ...]:
     return ToyFamily().unit_groups(model)
 
@@ -42,12 +47,9 @@ def sites(model: nn.Module) -> tuple[families.UnitSite, ...]:
 @torch.no_grad()
 def test_masked_equals_cut() -> None:
     model = toy_model()
-    smaller = deepcopy(model)
-    cut(smaller, sites(model), PruningPlan(KEEP))
     dense = model(states())
-    with masked(model, sites(model), PruningPlan(KEEP)):
-        wanted = model(states())
-    assert (wanted - smaller(states())).abs().max() < 1e-12
+    smaller, wanted, found = masked_and_cut(model, sites(model), PruningPlan(KEEP), on_states)
+    assert (wanted - found).abs().max() < 1e-12
     assert (wanted - dense).abs().max() > 0.1
     assert {site.key: site.count for site in sites(smaller)} == {k: len(u) for k, u in KEEP.items()}
 
@@ -170,13 +172,9 @@ def folded(model: nn.Module, seed: int = 4) -> PruningPlan:
 def test_masked_equals_cut_with_folds_masks_and_rules() -> None:
     model = toy_model()
     plan, before = folded(model), {n: p.clone() for n, p in model.named_parameters()}
-    smaller = deepcopy(model)
-    cut(smaller, sites(model), plan)
-    with masked(model, sites(model), PruningPlan(KEEP)):
-        plain = model(states())
-    with masked(model, sites(model), plan):
-        wanted = model(states())
-    assert (wanted - smaller(states())).abs().max() < 1e-12
+    _, plain, _ = masked_and_cut(model, sites(model), PruningPlan(KEEP), on_states)
+    _, wanted, found = masked_and_cut(model, sites(model), plan, on_states)
+    assert (wanted - found).abs().max() < 1e-12
     assert (wanted - plain).abs().max() > 0.1
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 

@@ -7,21 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.models.decoding import greedy
+from tests.support.surgery import checked_cut, cut_copy, demo_batch
 from tests.support.tiny import D_MODEL, FFN, HEADS
-from tests.support.tiny_job import Workshop, logits, make_workshop, one_batch, plain, run, slimmed
+from tests.support.tiny_job import Workshop, logits, one_batch, plain, run, slimmed
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.families.base import UnitGroup
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything, plan_to_budget, reachable
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, load_slim, save_slim
-from whisperslim.core.surgery.gates import attach_output_gates, masked
+from whisperslim.core.surgery.gates import attach_output_gates
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import PlanError
-from whisperslim.speech.audio.audio import decode
-from whisperslim.speech.audio.log_mel import log_mel
-
-DEMO_CLIP = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
 
 # What goes, and the elements that go with it beside the units: a norm and an output bias each.
 CASES = {
@@ -41,20 +37,9 @@ CASES = {
 every_case = pytest.mark.parametrize("gone", CASES.values(), ids=CASES)
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("whole"))
-
-
 def without(speech: SpeechModel, gone: tuple[str, ...]) -> PruningPlan:
     plan = keep_everything(speech.groups())
     return replace(plan, keep={**plan.keep, **dict.fromkeys(gone, ())})
-
-
-def cut_copy(speech: SpeechModel, plan: PruningPlan) -> SpeechModel:
-    smaller = replace(speech, model=deepcopy(speech.model))
-    cut(smaller.model, speech.groups(), plan)
-    return smaller
 
 
 @every_case
@@ -62,16 +47,9 @@ def cut_copy(speech: SpeechModel, plan: PruningPlan) -> SpeechModel:
 def test_masked_equals_cut(shop: Workshop, gone: tuple[str, ...], attention: str) -> None:
     speech, batch = shop.student(), one_batch(shop)
     speech.model.set_attn_implementation(attention)
-    plan = without(speech, gone)
-    smaller = cut_copy(speech, plan)
-    dense = logits(speech, batch)
-    with masked(speech.model, speech.groups(), plan):
-        wanted = logits(speech, batch)
-        ids = greedy(speech.model, speech.tokens, batch.features, batch.seconds, "hi")
-    assert (wanted - logits(smaller, batch)).abs().max() < 1e-5
-    assert (wanted - dense).abs().max() > 1e-2
-    # Token by token: the positions are read off a cache that a dropped layer must not hold.
-    assert ids == greedy(smaller.model, smaller.tokens, batch.features, batch.seconds, "hi")
+    # Texts too: token by token, positions are read off a cache that a dropped layer must not hold.
+    smaller = checked_cut(speech, without(speech, gone), batch, within=1e-6)
+    assert (logits(smaller, batch) - logits(speech, batch)).abs().max() > 1e-2
 
 
 @every_case
@@ -145,17 +123,7 @@ def test_masked_equals_cut_on_whisper_base() -> None:
         speech,
         ("encoder.2.self_attn.heads", "encoder.4.ffn", "decoder.0.self_attn.heads", *whole_layer),
     )
-    smaller = cut_copy(speech, plan)
-    audio = decode(DEMO_CLIP)
-    features = torch.from_numpy(log_mel(audio, 600, 80))[None]
-    seconds = [len(audio) / 16_000]
-    with torch.no_grad(), masked(speech.model, speech.groups(), plan):
-        wanted = speech.family.encode(speech.model, features)
-        ids = greedy(speech.model, speech.tokens, features, seconds, "hi")
-    with torch.no_grad():
-        found = smaller.family.encode(smaller.model, features)
-    assert (wanted - found).abs().max() < 1e-4 * wanted.abs().max()
-    assert ids == greedy(smaller.model, smaller.tokens, features, seconds, "hi")
+    checked_cut(speech, plan, demo_batch(), within=1e-4)
 
 
 def test_output_gates_scale_what_a_sublayer_adds(shop: Workshop) -> None:
@@ -195,8 +163,8 @@ def test_whole_lets_the_last_unit_of_a_group_go_but_not_of_a_place() -> None:
 
 def test_costs_are_the_currency_of_the_target() -> None:
     scores = {"encoder.0.ffn": torch.arange(4.0), "encoder.1.ffn": torch.arange(10.0, 14.0)}
-    dear = {"encoder.0.ffn": 3.0, "encoder.1.ffn": 1.0}  # 16 in all
-    plan = plan_to_budget(scores, TWO_LAYERS, 0.375, costs=dear)  # 6: two of the first layer
+    costly = {"encoder.0.ffn": 3.0, "encoder.1.ffn": 1.0}  # 16 in all
+    plan = plan_to_budget(scores, TWO_LAYERS, 0.375, costs=costly)  # 6: two of the first layer
     assert plan.keep["encoder.0.ffn"] == (2, 3)
     assert plan.removed == pytest.approx(2 / 8), "shares are given in weights all the same"
     for wrong in ({"encoder.0.ffn": 1.0}, {"encoder.0.ffn": 0.0, "encoder.1.ffn": 1.0}):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny_job import Workshop, make_workshop, one_batch
+from tests.support.tiny_job import Workshop, one_batch
 from tests.support.tiny_run import tiny_recipe
 from whisperslim.core.families.hearing import PieceEvidence
 from whisperslim.core.store.checkpoint import read_tensors
@@ -24,11 +24,6 @@ EMBEDDING = "model.decoder.embed_tokens.weight"
 LEARNING = {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "evaluate_every": 0,
             "checkpoint_every": 1, "report_every": 1, "freeze_embeddings": False,
             "weight_decay": 0.5}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("rows"))
 
 
 def test_the_evidence_is_what_transformers_says_of_one_clip_at_a_time(shop: Workshop) -> None:

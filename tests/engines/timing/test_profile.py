@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.support.tiny import LAYERS, VOCABULARY
-from tests.support.tiny_job import Workshop, make_workshop
+from tests.support.tiny_job import Workshop
 from whisperslim.core.families import family_of
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.rules import PlanRules
@@ -62,11 +62,6 @@ def measured(shop: Workshop, trimmed: SpeechModel | None = None, **changes: Any)
         "opened": lambda name, speech: cast(Transcriber, FakeEngine(speech, PRICES)),
     }  # fmt: skip
     return measure_profile(shop.student(), trimmed=trimmed, **{**usual, **changes})
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("profile"))
 
 
 def expected() -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny_job import Workshop, drop_some, make_workshop
+from tests.support.tiny_job import Workshop, drop_some
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import ParityError
 from whisperslim.events import (
@@ -19,11 +19,6 @@ from whisperslim.methods.base import Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import load_items
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("loop"))
 
 
 def plain() -> Plain:

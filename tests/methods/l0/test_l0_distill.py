@@ -14,7 +14,6 @@ from tests.support.tiny_job import (
     Workshop,
     cross_entropy,
     logits,
-    make_workshop,
     one_batch,
     run,
     same,
@@ -38,11 +37,6 @@ from whisperslim.methods.shared.units import unit_norms
 HEAD = D_MODEL // HEADS
 SHIFT = 2 / 3 * math.log(11)
 NOTHING = StepOutputs(torch.zeros(()), torch.zeros(0), torch.zeros(0))
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("l0"))
 
 
 def attached(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny_job import Workshop, build, logits, make_workshop, one_batch, same
+from tests.support.tiny_job import Workshop, build, logits, one_batch, same
 from whisperslim.core.families import Slice, UnitSite
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.surgery.gates import masked
@@ -21,11 +21,6 @@ from whisperslim.methods.magnitude.rounds import Schedule, rms_norms
 # One unit a row: its single weight in `0` is its size, and `1` adds the units up.
 SIZES = [3.0, 9.0, 1.0, 7.0, 5.0, 10.0, 2.0, 8.0, 4.0, 6.0]
 IN_ORDER = [2, 6, 0, 8, 4, 9, 3, 7, 1, 5]
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("magnitude"))
 
 
 def unit_group(key: str, place: int, count: int, stack: str = "encoder") -> UnitSite:

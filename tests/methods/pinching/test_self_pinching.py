@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny_job import TARGET, Workshop, cross_entropy, make_workshop, one_batch
+from tests.support.tiny_job import TARGET, Workshop, cross_entropy, one_batch
 from whisperslim.core.families import Slice, UnitSite, prunable_total
 from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel
@@ -29,11 +29,6 @@ from whisperslim.methods.shared.importance import FisherGates
 
 NOTHING = StepOutputs(torch.zeros(()), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
 KINDS = ("units", "elements", "both")
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("pinching"))
 
 
 def attached(

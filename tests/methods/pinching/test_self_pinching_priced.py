@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.methods.method_rows import DEAR_ENCODER
-from tests.support.tiny_job import Workshop, cross_entropy, make_workshop, one_batch
+from tests.support.tiny_job import Workshop, cross_entropy, one_batch
 from whisperslim.core.families import prunable_total, total_price
 from whisperslim.core.families.hearing import StepOutputs
 from whisperslim.core.loading import SpeechModel
@@ -19,12 +19,7 @@ from whisperslim.methods.pinching.options import SelfPinchingOptions
 NOTHING = StepOutputs(torch.zeros(()), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("priced"))
-
-
-def dear_encoder(shop: Workshop) -> SpeechModel:
+def costly_encoder(shop: Workshop) -> SpeechModel:
     """A weight of the encoder costs ten of the decoder, and its units differ more in size."""
     speech = replace(shop.student(), rules=PlanRules(prices=DEAR_ENCODER))
     for name, weight in speech.model.named_parameters():
@@ -46,7 +41,7 @@ def soft_shares(method: SelfPinching, speech: SpeechModel) -> dict[str, float]:
 
 
 def test_units_are_pressed_by_what_they_cost(shop: Workshop) -> None:
-    speech = dear_encoder(shop)
+    speech = costly_encoder(shop)
     options = SelfPinchingOptions(control="penalty", penalty=1.0)
     method = SelfPinching(options, Target(0.3, 0.0))
     method.attach(speech.model, speech.groups(), 10)
@@ -60,7 +55,7 @@ def test_units_are_pressed_by_what_they_cost(shop: Workshop) -> None:
 
 
 def test_elements_end_where_their_share_of_what_units_leave_is_zero(shop: Workshop) -> None:
-    speech, batch = dear_encoder(shop), one_batch(shop)
+    speech, batch = costly_encoder(shop), one_batch(shop)
     options = SelfPinchingOptions(
         granularity="both", ramp=0.0, stiffness=1.0, multiplier_rate=0.0, settle=0.0
     )
@@ -84,7 +79,7 @@ def test_elements_end_where_their_share_of_what_units_leave_is_zero(shop: Worksh
 
 
 def test_elements_alone_end_where_the_starts_order_leaves_them(shop: Workshop) -> None:
-    speech = dear_encoder(shop)
+    speech = costly_encoder(shop)
     options = SelfPinchingOptions(
         granularity="elements", ramp=0.0, stiffness=1.0, multiplier_rate=0.0, settle=0.0
     )

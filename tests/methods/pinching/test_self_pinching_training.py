@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.tiny_job import TARGET, Workshop, logits, make_workshop, one_batch, run, weights
+from tests.support.tiny_job import TARGET, Workshop, logits, one_batch, run, weights
 from whisperslim.core.families import prunable_total
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.surgery.gates import masked
@@ -19,11 +19,6 @@ from whisperslim.methods.pinching.method import SelfPinching
 from whisperslim.methods.pinching.options import SelfPinchingOptions
 
 KINDS = ("units", "elements", "both")
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("pinching"))
 
 
 def hard_density(speech: SpeechModel, shares: dict[str, float]) -> float:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.methods.sgl.tiny_sgl import NOTHING, one_matrix, options
-from tests.support.tiny_job import TARGET, Workshop, make_workshop, weights
+from tests.support.tiny_job import TARGET, Workshop, weights
 from whisperslim.core.loading import SpeechModel
 from whisperslim.methods.base import Target
 from whisperslim.methods.sgl.method import (
@@ -17,11 +17,6 @@ from whisperslim.methods.sgl.method import (
 )
 from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.methods.shared.units import scale_units, unit_norms
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("sgl"))
 
 
 def test_soft_threshold_by_hand() -> None:

@@ -14,7 +14,6 @@ from tests.support.tiny_job import (
     build,
     cross_entropy,
     logits,
-    make_workshop,
     one_batch,
     run,
     weights,
@@ -26,11 +25,6 @@ from whisperslim.methods.base import Target
 from whisperslim.methods.sgl.method import SparseGroupLasso
 from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.methods.shared.units import unit_norms
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("sgl"))
 
 
 def test_the_squared_form_makes_nothing_zero(shop: Workshop, tmp_path: Path) -> None:

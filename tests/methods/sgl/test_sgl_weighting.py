@@ -6,17 +6,12 @@ import pytest
 import torch
 
 from tests.methods.sgl.tiny_sgl import NOTHING, options
-from tests.support.tiny_job import TARGET, Workshop, make_workshop, same, weights
+from tests.support.tiny_job import TARGET, Workshop, same, weights
 from whisperslim.core.plan.plan import plan_to_budget
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.sgl.method import SparseGroupLasso
 from whisperslim.methods.shared.units import scale_units, unit_norms
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("weighting"))
 
 
 def test_target_weighting_pulls_exactly_what_the_target_would_drop(shop: Workshop) -> None:

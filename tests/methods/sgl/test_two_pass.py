@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.support.tiny_job import Workshop, drop_some, make_workshop
+from tests.support.tiny_job import Workshop, drop_some
 from whisperslim.core.families import Slice, UnitSite
 from whisperslim.core.plan.plan import PruningPlan, keep_everything, plan_below
 from whisperslim.core.surgery.shrink import cut, set_elements
@@ -23,11 +23,6 @@ from whisperslim.methods.sgl.two_pass import (
     with_zeros,
     zero_rules,
 )
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("two_pass"))
 
 
 def one_matrix(weight: torch.Tensor) -> tuple[nn.Sequential, tuple[UnitSite, ...]]:

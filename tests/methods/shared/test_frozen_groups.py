@@ -16,7 +16,6 @@ from tests.support.tiny_job import (
     Workshop,
     build,
     cross_entropy,
-    make_workshop,
     one_batch,
     run,
     same,
@@ -42,11 +41,6 @@ DECODER, ENCODER = (
     2 * (8 * D_MODEL**2 + 2 * D_MODEL * FFN),
     2 * (4 * D_MODEL**2 + 2 * D_MODEL * FFN),
 )
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("frozen"))
 
 
 def frozen(shop: Workshop) -> SpeechModel:

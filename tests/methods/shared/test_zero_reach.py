@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny_job import Workshop, build, make_workshop
+from tests.support.tiny_job import Workshop, build
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.rules import PlanRules
@@ -23,12 +23,7 @@ PRUNABLE = 36864  # 14336 in the encoder, 22528 in the decoder
 BASELINES = [("one_shot", OneShotOptions()), ("imp", IMPOptions(rounds=3))]
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("reach"))
-
-
-def dear_encoder(shop: Workshop, smaller: str) -> SpeechModel:
+def costly_encoder(shop: Workshop, smaller: str) -> SpeechModel:
     """A weight of the encoder costs ten of the decoder; the units of stack `smaller` go first."""
     speech = shop.student()
     prices = {
@@ -45,15 +40,15 @@ def group(key: str, count: int, weights: int, **more: Any) -> UnitGroup:
     return UnitGroup(key, "ffn", "encoder", count, 1, weights, weights, **more)
 
 
-def test_most_is_left_when_the_dear_go_first() -> None:
+def test_most_is_left_when_the_costly_go_first() -> None:
     # Prices 100 and 300 of 400; weights 200 and 100 of 300.
-    cheap, dear = group("cheap", 10, 20, price=10.0), group("dear", 10, 10, price=30.0)
-    both = (cheap, dear)
+    cheap, costly = group("cheap", 10, 20, price=10.0), group("costly", 10, 10, price=30.0)
+    both = (cheap, costly)
     assert most_left(both, both, 0.0) == 1.0
     assert most_left(both, both, 0.375) == pytest.approx(250 / 300)
-    assert most_left(both, both, 0.875) == pytest.approx(100 / 300)  # all dear, half of the cheap
+    assert most_left(both, both, 0.875) == pytest.approx(100 / 300)  # all costly, half of the cheap
     assert most_left(both, (cheap,), 0.125) == pytest.approx(100 / 300)
-    assert most_left(both, both, 0.3, {"cheap": 2.0, "dear": 1.0}) == pytest.approx(0.7)
+    assert most_left(both, both, 0.3, {"cheap": 2.0, "costly": 1.0}) == pytest.approx(0.7)
 
 
 def test_what_leaves_together_is_what_a_removal_may_go_too_far_by() -> None:
@@ -69,7 +64,7 @@ def test_what_leaves_together_is_what_a_removal_may_go_too_far_by() -> None:
 def test_zeros_that_the_units_leave_no_room_for_are_an_error(
     shop: Workshop, name: str, options: Any
 ) -> None:
-    speech = dear_encoder(shop, smaller="decoder")
+    speech = costly_encoder(shop, smaller="decoder")
     method = build(name, options, Target(0.3, 0.5))
     method.attach(speech.model, speech.groups(), 10)
     # Of a price of 165888, 0.3 is 49766. The decoder gives all but a head or an FFN unit of each
@@ -90,7 +85,7 @@ def test_zeros_that_the_units_leave_no_room_for_are_an_error(
 def test_zeros_that_the_units_leave_room_for_are_not_refused_for_their_price(
     shop: Workshop, name: str, options: Any
 ) -> None:
-    speech = dear_encoder(shop, smaller="encoder")
+    speech = costly_encoder(shop, smaller="encoder")
     # 0.3 of the price are at least 4977 weights of the encoder, 0.135 of all.
     method = build(name, options, Target(0.3, 0.8))
     method.attach(speech.model, speech.groups(), 10)
@@ -120,7 +115,7 @@ def test_zeros_that_the_units_leave_room_for_are_not_refused_for_their_price(
 def test_what_no_choice_of_units_leaves_room_for_is_refused_before_training(
     shop: Workshop, name: str, options: Any, refused: float
 ) -> None:
-    speech = dear_encoder(shop, smaller="encoder")
+    speech = costly_encoder(shop, smaller="encoder")
     groups = speech.groups()
     # At most 0.865 is left after 0.3 of the price, 0.837 with a head less; 0.95 of that is 0.795.
     method = build(name, options, Target(0.3, refused - 0.01))
