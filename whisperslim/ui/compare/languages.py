@@ -1,7 +1,6 @@
 """Which languages both models of a comparison know, and which of them is chosen."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
@@ -12,6 +11,7 @@ from whisperslim.text.scripts import LANGUAGES
 from whisperslim.ui.context.choices import chosen_model
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.parts.forms import wrong
+from whisperslim.ui.parts.updates import Update
 
 INFO = "Spoken in the recording; both models know it."
 
@@ -54,7 +54,7 @@ def known_to(context: AppContext, model: object) -> tuple[str, ...] | None:
         return None
 
 
-def offer_update(context: AppContext, dense: object, slim: object, chosen: object) -> Any:
+def offer_update(context: AppContext, dense: object, slim: object, chosen: object) -> Update:
     """The field after another model was chosen."""
     found = offered(context, dense, slim, chosen)
     shown = wrong(found.why) if not found.codes else gr.update(info=INFO, elem_classes=[])
@@ -62,7 +62,7 @@ def offer_update(context: AppContext, dense: object, slim: object, chosen: objec
     return {**shown, **more, "choices": choices(found.codes), "value": found.chosen or None}
 
 
-def typed_update(context: AppContext, dense: object, slim: object, typed: object) -> Any:
+def typed_update(context: AppContext, dense: object, slim: object, typed: object) -> Update:
     """The field after a language was chosen or typed: by its code, or marked, and left as it is."""
     found = offered(context, dense, slim, typed)
     code = code_of(typed) if isinstance(typed, str) else ""

@@ -40,7 +40,7 @@ from whisperslim.ui.context.sides import (
 )
 from whisperslim.ui.parts.demo_clips import demo_clip
 from whisperslim.ui.parts.markup import text
-from whisperslim.ui.parts.updates import Updates, Values, inputs_of, read, unchanged
+from whisperslim.ui.parts.updates import Update, Updates, Values, inputs_of, read, unchanged
 
 # Calls from the recorder to the script of `live_text`; the page works without them.
 _LIVE = ("live", "blind", *(each.name for each in dataclass_fields(AskedModels)))
@@ -150,10 +150,10 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
         **again,
     )
 
-    def offer_languages(dense: object, slim: object, language: object) -> Any:
+    def offer_languages(dense: object, slim: object, language: object) -> Update:
         return offer_update(context, dense, slim, language)
 
-    def take_language(dense: object, slim: object, language: object) -> Any:
+    def take_language(dense: object, slim: object, language: object) -> Update:
         return typed_update(context, dense, slim, language)
 
     spoken = [tab.dense, tab.slim, tab.language]

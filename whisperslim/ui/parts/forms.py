@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.fields import FieldSpec
-from whisperslim.ui.parts.updates import Updates, Values
+from whisperslim.ui.parts.updates import Update, Updates, Values
 
 Control = gr.Checkbox | gr.Dropdown | gr.Number | gr.Slider | gr.Textbox
 
@@ -140,12 +140,12 @@ def show_problems(
     }
 
 
-def wrong(problem: str) -> Any:
+def wrong(problem: str) -> Update:
     """An update that marks a control and shows the problem in place of its help."""
     return gr.update(info=f"⚠ {problem}", elem_classes=["ws-wrong"])
 
 
-def fresh(field: FieldInput, **changes: Any) -> Any:
+def fresh(field: FieldInput, **changes: Any) -> Update:
     """An update that restores a control's help and removes its mark."""
     return gr.update(info=field.spec.help, elem_classes=[], **changes)
 

@@ -9,6 +9,9 @@ from gradio.blocks import Block
 
 T = TypeVar("T")
 
+Update = dict[str, Any]
+"""What `gr.update(...)` returns: the properties of one component that change."""
+
 Updates = dict[Block, Any]
 """Component -> its new value, or `gr.update(...)`. Components left out stay as they are."""
 

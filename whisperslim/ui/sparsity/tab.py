@@ -17,7 +17,7 @@ from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.parts.charts import STACKS
 from whisperslim.ui.parts.markup import empty, number, table, text, words
 from whisperslim.ui.parts.quantities import millions, percent
-from whisperslim.ui.parts.updates import Updates
+from whisperslim.ui.parts.updates import Update, Updates
 from whisperslim.ui.sparsity.charts import heads_figure, legend, weights_figure
 from whisperslim.ui.sparsity.layers import BEFORE_WORDS, LayerRow, layer_rows
 from whisperslim.ui.sparsity.story import SparsityStory, connect_story, lay_out_story
@@ -164,7 +164,7 @@ def pruned_names(context: AppContext) -> list[str]:
     return [run.name for run, _ in context.watch.listed() if is_planned(run)]
 
 
-def slider_for(context: AppContext, run: RunDir, planned: PlannedRun) -> Any:
+def slider_for(context: AppContext, run: RunDir, planned: PlannedRun) -> Update:
     """The slider at the run's own target; fixed, with the reason, when no other can be planned."""
     at = _floor(planned.plan.target)
     try:
