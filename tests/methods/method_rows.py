@@ -113,7 +113,7 @@ def pinching(**changes: Any) -> tuple[SelfPinchingOptions, SelfPinchingOptions]:
 
 
 # A weight of the encoder costs ten of the decoder, much as its operations do.
-DEAR_ENCODER = {
+COSTLY_ENCODER = {
     "encoder.self_attn.heads": 10.0 * 4 * D_MODEL * (D_MODEL // HEADS),
     "encoder.ffn": 10.0 * 2 * D_MODEL,
     "decoder.self_attn.heads": 4.0 * D_MODEL * (D_MODEL // HEADS),
@@ -142,7 +142,7 @@ ROWS = (
     Row("one_shot", OneShotOptions(begin=0.5, compare="layer"), label="later, layer"),
     Row("imp", IMPOptions()),
     Row("imp", IMPOptions(rounds=3, importance="fisher", settle=0.9), label="fisher"),
-    Row("imp", IMPOptions(rounds=3), label="priced", prices=DEAR_ENCODER),
+    Row("imp", IMPOptions(rounds=3), label="priced", prices=COSTLY_ENCODER),
     Row("random", RandomOptions()),
     Row("layer_drop", LayerDropOptions(), unit_of_plan=LAYER_WEIGHTS["decoder"]),
     Row(
@@ -160,7 +160,7 @@ ROWS = (
     Row("self_pinching", *pinching(granularity="both"), open_units, label="both"),
     Row(
         "self_pinching", *pinching(granularity="both"), open_units, label="both, priced",
-        prices=DEAR_ENCODER,
+        prices=COSTLY_ENCODER,
     ),
     Row("self_pinching", *pinching(control="penalty"), open_units, label="penalty"),
     Row("self_pinching", *pinching(importance="fisher"), minus_threshold, label="fisher"),
