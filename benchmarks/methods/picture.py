@@ -59,10 +59,10 @@ def picture(record: dict[str, Any], name: str = "") -> go.Figure:
     if beyond:
         made.update_yaxes(range=[0, _HIGHEST])
     made.update_yaxes(title_text="WER, %", row=1, col=1)
-    normaliser = list(first["scores"])[-1]
+    normalizer = list(first["scores"])[-1]
     made.update_layout(
         title={
-            "text": f"{name}, n = {first['n']}; normalizer {normaliser}, window {first['window']}; "
+            "text": f"{name}, n = {first['n']}; normalizer {normalizer}, window {first['window']}; "
             f"{record['updates']} updates of {record['batch_size']} clips each; bars: 95 %"
             f"{beyond}",
             "font": {"size": 14},

@@ -50,9 +50,9 @@ def row_record(
     sets: dict[str, Any] = {}
     for name, result in results.items():
         record = result.to_record()
-        for normaliser, own in result.scores.items():
-            against = baseline[name].scores[normaliser]
-            record["scores"][normaliser]["against_baseline"] = compare(against, own).to_record()
+        for normalizer, own in result.scores.items():
+            against = baseline[name].scores[normalizer]
+            record["scores"][normalizer]["against_baseline"] = compare(against, own).to_record()
         sets[name] = record
     cost = cost_of(model).to_record()
     cost.pop("rows")

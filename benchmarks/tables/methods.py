@@ -25,12 +25,12 @@ def method_table(record: dict[str, Any]) -> str:
         _method_row(row, values, names, record, minutes) for row, values in record["rows"].items()
     ]
     scored = next(iter(record["rows"].values()))["sets"]
-    normaliser = list(scored[names[0]]["scores"])[-1]
+    normalizer = list(scored[names[0]]["scores"])[-1]
     sizes = ", ".join(f"{name} n = {scored[name]['n']}" for name in names)
     missing = f" {_not_run(record['missing'])}." if record["missing"] else ""
     minutes_from = f" {_TIMES}" if minutes else ""
     caption = (
-        f"{sizes}; normalizer {normaliser}, window {scored[names[0]]['window']}, "
+        f"{sizes}; normalizer {normalizer}, window {scored[names[0]]['window']}, "
         f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "
         f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
         f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "

@@ -151,11 +151,11 @@ def _quality(record: dict[str, Any], name: str) -> str:
     first: dict[str, Any] = {}
     for row, values in record["rows"].items():
         first = values["sets"][name]
-        for normaliser, score in first["scores"].items():
+        for normalizer, score in first["scores"].items():
             low, high = score["wer_interval_95"]
             wer = f"{100 * score['wer']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
             against = ("", "") if row == record["baseline"] else _difference(score)
-            rows.append((row, normaliser, wer, f"{100 * score['cer']:.1f}", *against))
+            rows.append((row, normalizer, wer, f"{100 * score['cer']:.1f}", *against))
     caption = (
         f"**{name}**: n = {first['n']}, {first['audio_seconds'] / 60:.1f} minutes, window "
         f"{first['window']}, {first['decoding']}, language {first['language']}. Baseline: "

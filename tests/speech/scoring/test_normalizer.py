@@ -215,8 +215,8 @@ def test_number_words_are_an_option():
 
 
 def test_by_name_finds_what_a_name_was_made_from():
-    for normaliser in (RawNormalizer(), WhisperBasicNormalizer(), NeutralNormalizer(), HINDI):
-        assert by_name(normaliser.name) == normaliser
+    for normalizer in (RawNormalizer(), WhisperBasicNormalizer(), NeutralNormalizer(), HINDI):
+        assert by_name(normalizer.name) == normalizer
     assert by_name("hindi-1+nukta-folding")("पढ़ता") == "पढता"
     with pytest.raises(UsageError, match="raw, whisper-basic, neutral-1, hindi-1"):
         by_name("whisper")

@@ -31,11 +31,11 @@ def systems(n: int = 300, seed: int = 1):
     return a, np.maximum(a - rng.binomial(2, 0.2, n) + rng.binomial(1, 0.15, n), 0), words
 
 
-def scored(errors: list[int], words: int = 5, normaliser=RAW):
+def scored(errors: list[int], words: int = 5, normalizer=RAW):
     """A score whose utterance i has `words` words, of which `errors[i]` are wrong."""
     reference = " ".join("abcdefgh"[:words])
     hypotheses = [" ".join(["z"] * wrong + reference.split()[wrong:]) for wrong in errors]
-    return score([reference] * len(errors), hypotheses, normaliser)
+    return score([reference] * len(errors), hypotheses, normalizer)
 
 
 def wer_difference(a, b, words):
@@ -226,7 +226,7 @@ def test_different_references_are_refused():
 
 def test_different_normalizers_are_refused():
     with pytest.raises(DataError, match="different normalizers"):
-        compare(scored([1]), scored([1], normaliser=NeutralNormalizer()))
+        compare(scored([1]), scored([1], normalizer=NeutralNormalizer()))
 
 
 @pytest.mark.parametrize(

@@ -176,11 +176,11 @@ def _read(file: Path) -> dict[str, Any]:
 def _rows(label: str, name: str, result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     minutes = f"{result['audio_seconds'] / 60:.1f}"
     rows: list[tuple[str, ...]] = []
-    for normaliser, score in result["scores"].items():
+    for normalizer, score in result["scores"].items():
         low, high = score["wer_interval_95"]
         rates = (f"{100 * score['wer']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}",
                  f"{100 * score['cer']:.1f}")  # fmt: skip
-        rows.append((label, name, str(score["n"]), minutes, normaliser, *rates))
+        rows.append((label, name, str(score["n"]), minutes, normalizer, *rates))
     return rows
 
 

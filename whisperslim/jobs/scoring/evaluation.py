@@ -179,9 +179,9 @@ class Evaluation:
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON. `wer` and `cer` are those of the language's own normalizer."""
-        normaliser, score = list(self.result.scores.items())[-1]
+        normalizer, score = list(self.result.scores.items())[-1]
         record = self.result.to_record()
-        headline = {"wer": score.wer, "cer": score.cer, "normaliser": normaliser}
+        headline = {"wer": score.wer, "cer": score.cer, "normaliser": normalizer}
         more = {"skipped": self.skipped, "trained_on": list(self.trained_on)}
         return {**self.provenance, **record, **headline, **more}
 

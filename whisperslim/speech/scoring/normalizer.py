@@ -275,7 +275,7 @@ def _known() -> dict[str, Normalizer]:
     options: list[Normalizer] = [RawNormalizer(), WhisperBasicNormalizer(), NeutralNormalizer()]
     for extra in ((), ("number-words",), ("nukta-folding",), ("number-words", "nukta-folding")):
         options.append(HindiNormalizer((*DEFAULT_HINDI_STEPS, *extra)))
-    return {normaliser.name: normaliser for normaliser in options}
+    return {normalizer.name: normalizer for normalizer in options}
 
 
 def by_name(name: str) -> Normalizer:

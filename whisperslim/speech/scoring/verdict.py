@@ -110,9 +110,9 @@ def judge_clip(reference: str, hypothesis: str, language: str) -> ClipJudgement:
     return ClipJudgement(spoken, wrong, script, expected, after, bare, plain.loop)
 
 
-def _word_errors(reference: str, hypothesis: str, normaliser: Normalizer) -> tuple[int, int]:
+def _word_errors(reference: str, hypothesis: str, normalizer: Normalizer) -> tuple[int, int]:
     """Word errors, and words of the reference."""
-    steps = word_differences(reference, hypothesis, normaliser)
+    steps = word_differences(reference, hypothesis, normalizer)
     return sum(s.kind != "equal" for s in steps), sum(s.kind != "insert" for s in steps)
 
 
@@ -286,8 +286,8 @@ def judge_set(references: Sequence[str], hypotheses: Sequence[str], language: st
 
     Clips without a spoken word take no part, as in `score`.
     """
-    normaliser = for_language(language)
-    written = score(references, hypotheses, normaliser)
+    normalizer = for_language(language)
+    written = score(references, hypotheses, normalizer)
     pairs = [(references[each.index], hypotheses[each.index]) for each in written.utterances]
     clips = tuple(judge_clip(said, heard, language) for said, heard in pairs)
     if all(clip.transliterated is None for clip in clips):

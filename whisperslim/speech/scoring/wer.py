@@ -54,6 +54,7 @@ class Score:
     0 is perfect and values above 1 are possible. `cer` counts code points and
     `grapheme_error_rate` extended grapheme clusters (what a reader takes for one letter), both
     with the single spaces between words. `hits` to `insertions` count words.
+    `normaliser` is the name of the normalizer, spelled as in all records.
     """
 
     wer: float
@@ -103,16 +104,16 @@ class _Graphemes(jiwer.AbstractTransform):
         return _GRAPHEME.findall(s)
 
 
-def score(references: Sequence[str], hypotheses: Sequence[str], normaliser: Normalizer) -> Score:
+def score(references: Sequence[str], hypotheses: Sequence[str], normalizer: Normalizer) -> Score:
     """Compare `hypotheses[i]` with `references[i]` for every i, both normalized.
 
     Raises `DataError` when the lists differ in length or when no reference has a word left.
     """
-    spoken, silent = _normalized_pairs(references, hypotheses, normaliser)
+    spoken, silent = _normalized_pairs(references, hypotheses, normalizer)
     if not spoken:
         raise DataError(
             f"no error rate: none of the {len(references)} references has a word after "
-            f"normalization with {normaliser.name}; give at least one transcript with words"
+            f"normalization with {normalizer.name}; give at least one transcript with words"
         )
     refs, hyps = [ref for _, ref, _ in spoken], [hyp for _, _, hyp in spoken]
     words = _align(refs, hyps, _Words())
@@ -127,9 +128,9 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normaliser: Norm
         insertions=words.insertions,
         reference_words=words.hits + words.substitutions + words.deletions,
         n=len(spoken),
-        normaliser=normaliser.name,
-        version=normaliser.version,
-        warning=getattr(normaliser, "warning", ""),
+        normaliser=normalizer.name,
+        version=normalizer.version,
+        warning=getattr(normalizer, "warning", ""),
         utterances=_utterances([index for index, _, _ in spoken], words, chars),
         hallucinated=_empty_score([hyp for _, _, hyp in silent]),
     )
@@ -147,13 +148,13 @@ def score_all_ways(
 
 
 def word_differences(
-    reference: str, hypothesis: str, normaliser: Normalizer | None = None
+    reference: str, hypothesis: str, normalizer: Normalizer | None = None
 ) -> tuple[WordDifference, ...]:
     """A word-by-word alignment with the fewest edits, for display.
 
     Without a normalizer words are compared as written. An empty reference is allowed.
     """
-    normalize = RawNormalizer() if normaliser is None else normaliser
+    normalize = RawNormalizer() if normalizer is None else normalizer
     result = _align([normalize(reference)], [normalize(hypothesis)], _Words())
     refs, hyps = result.references[0], result.hypotheses[0]
     return tuple(step for chunk in result.alignments[0] for step in _steps(chunk, refs, hyps))
@@ -170,7 +171,7 @@ def _steps(chunk: jiwer.AlignmentChunk, refs: list[str], hyps: list[str]) -> lis
 
 
 def _normalized_pairs(
-    references: Sequence[str], hypotheses: Sequence[str], normaliser: Normalizer
+    references: Sequence[str], hypotheses: Sequence[str], normalizer: Normalizer
 ) -> tuple[list[tuple[int, str, str]], list[tuple[int, str, str]]]:
     """(index, reference, hypothesis) of the utterances with words, and of those without."""
     if len(references) != len(hypotheses):
@@ -179,7 +180,7 @@ def _normalized_pairs(
             "give one hypothesis for each reference, an empty one where nothing was recognized"
         )
     pairs = zip(references, hypotheses, strict=True)
-    items = [(i, normaliser(ref), normaliser(hyp)) for i, (ref, hyp) in enumerate(pairs)]
+    items = [(i, normalizer(ref), normalizer(hyp)) for i, (ref, hyp) in enumerate(pairs)]
     spoken = [item for item in items if item[1].split()]
     return spoken, [item for item in items if not item[1].split()]
 

@@ -357,7 +357,7 @@ def _alignments(compared: Compared) -> str:
             normalizer = for_language(compared.language)
             first = _shown(compared)[0]
             steps = word_differences(first.side.text, shown.side.text, normalizer)
-            after = f"Against {first.title}, after normaliser {normalizer.name}"
+            after = f"Against {first.title}, after normalizer {normalizer.name}"
             aligned = _aligned(after, steps, compared.language)
         parts.append(f'<div class="ws-aligned"><h3>{text(shown.title)}</h3>{aligned}</div>')
     return "".join(parts)
@@ -391,7 +391,7 @@ def _against_reference(compared: Compared, side: HeardSide, judged: ClipJudgemen
     language, wrong = compared.language, f"{judged.errors} of {judged.words} words wrong"
     if judged.transliterated is None:
         steps = word_differences(compared.reference or "", side.text, for_language(language))
-        after = f"{wrong} after normaliser {for_language(language).name}"
+        after = f"{wrong} after normalizer {for_language(language).name}"
         return _aligned(after, steps, language)
     steps = word_differences(
         compared.reference or "", to_devanagari(side.text), by_name(TRANSLITERATED_BY)
@@ -457,7 +457,7 @@ def _error_rows(compared: Compared) -> list[list[Cell]]:
 
 def _score_rows(sides: tuple[HeardSide, ...]) -> list[list[Cell]]:
     rows = []
-    # The last normaliser is the language's own: it comes first here.
+    # The last normalizer is the language's own: it comes first here.
     for name in reversed(list(sides[0].scores)):
         for index, rate in enumerate(("WER", "CER")):
             values = [side.scores[name][index] if name in side.scores else None for side in sides]
