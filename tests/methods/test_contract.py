@@ -217,7 +217,7 @@ def test_with_ctranslate2_the_plan_keeps_equal_heads(
     row: Row, shop: Workshop, tmp_path: Path
 ) -> None:
     student = student_of(row, shop, "ctranslate2")
-    method, job = trained(row, shop, tmp_path, student=student, steps=5)
+    method, job = trained(row, shop, tmp_path, student=student)
     groups = job.student.groups()
     plan = method.plan(None)
     assert holds(groups, plan)
