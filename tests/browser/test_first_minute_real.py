@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 WORKING_MS = 1_500_000  # for a busy machine
 # All stages of the recipe that "Try it" starts, with less to do: the way to a result is tested.
 LESS = {
-    "train.steps": 4, "train.evaluate_every": 0, "method.importance_clips": 8,
-    "shrink.compensate": False, "recover.steps": 2, "recover.evaluate_every": 0,
-    "evaluate.limit": 2,
+    "train.steps": 2, "train.batch_size": 2, "train.evaluate_every": 0,
+    "method.importance_clips": 4, "shrink.compensate": False, "recover.steps": 1,
+    "recover.batch_size": 2, "recover.evaluate_every": 0, "evaluate.limit": 2,
 }  # fmt: skip
 
 

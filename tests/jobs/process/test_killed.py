@@ -21,7 +21,7 @@ def recipe_file(folder: Path) -> Path:
         folder,
         name="killed",
         augment={"spec_augment": True, "speed": True},
-        train={"steps": 150, "batch_size": 2, "evaluate_every": 0, "checkpoint_every": 10},
+        train={"steps": 80, "batch_size": 2, "evaluate_every": 0, "checkpoint_every": 10},
         recover={"steps": 5, "batch_size": 2, "evaluate_every": 0},
     )
     path = folder / "recipe.yaml"
