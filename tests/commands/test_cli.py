@@ -222,7 +222,7 @@ def test_the_sound_cache_is_shown_and_cleared(
 ) -> None:
     monkeypatch.setenv("WHISPERSLIM_CACHE", str(tmp_path))
     monkeypatch.setenv("WHISPERSLIM_CACHE_GB", "1.5")
-    AudioCache(tmp_path / "audio").load(Item("a", wav(tmp_path / "a.wav"), ""))
+    AudioCache(tmp_path / "audio").load(Item("a", str(wav(tmp_path / "a.wav")), ""))
     facts = json.loads(cli("cache", "--json").out)
     assert (facts["folder"], facts["files"]) == (str(tmp_path / "audio"), 2)
     # 16000 samples of two bytes, .npy's 128, the checksum's 4, and one line of facts.

@@ -162,7 +162,7 @@ def test_a_dev_text_that_does_not_fit_is_found_too(tmp_path: Path) -> None:
 def test_dev_clips_are_taken_at_equal_distances(
     clips: int, limit: int, places: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dev = [Item(str(place), Path("x"), "") for place in range(clips)]
+    dev = [Item(str(place), "x", "") for place in range(clips)]
     monkeypatch.setattr(StageContext, "chosen", lambda self, part: dev)
     recipe = SimpleNamespace(evaluate=SimpleNamespace(dev_limit=limit))
     context = StageContext(cast(Any, None), cast(Any, recipe), lambda event: None)
@@ -170,7 +170,7 @@ def test_dev_clips_are_taken_at_equal_distances(
 
 
 def test_of_a_hundred_dev_clips_the_last_are_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    dev = [Item(str(place), Path("x"), "") for place in range(100)]
+    dev = [Item(str(place), "x", "") for place in range(100)]
     monkeypatch.setattr(StageContext, "chosen", lambda self, part: dev)
     recipe = SimpleNamespace(evaluate=SimpleNamespace(dev_limit=64))
     found = StageContext(cast(Any, None), cast(Any, recipe), lambda event: None).dev_subset()

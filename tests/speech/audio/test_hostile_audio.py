@@ -147,4 +147,4 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
             decode(path)
         if "\0" not in str(path):
             with pytest.raises(AudioError, match="cannot be read"):
-                cache.load(Item("key", path, "text"))
+                cache.load(Item("key", str(path), "text"))

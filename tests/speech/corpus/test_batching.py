@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def sampler(seed: int = 0, durations: list[float] = DURATIONS, size: int = 8) ->
 def clips(*seconds: float) -> tuple[list[Item], list[np.ndarray]]:
     rng = np.random.default_rng(1)
     audios = [0.1 * rng.standard_normal(round(s * RATE), dtype=np.float32) for s in seconds]
-    return [Item(f"k{n}", Path("x"), f"t{n}") for n in range(len(seconds))], audios
+    return [Item(f"k{n}", "x", f"t{n}") for n in range(len(seconds))], audios
 
 
 @pytest.mark.parametrize(("count", "size", "batches"), [(103, 8, 13), (16, 8, 2), (3, 8, 1)])

@@ -71,7 +71,7 @@ def test_other_columns_are_kept_and_text_wins_over_sentence(tmp_path):
         ("x.wav", "हाँ", "0017", "s1", "2.5"),
     )
     (item,) = load_items(str(write(tmp_path / "m.tsv", tsv(*rows))))
-    expected = Item("x.wav", tmp_path / "x.wav", "हाँ", "s1", "", 2.5, (("sentence", "0017"),))
+    expected = Item("x.wav", "x.wav", "हाँ", "s1", "", 2.5, (("sentence", "0017"),), tmp_path)
     assert item == expected
 
 
@@ -167,9 +167,9 @@ def common_voice(tmp_path: Path) -> Path:
 
 def test_a_common_voice_folder_is_read_as_downloaded(common_voice):
     (item,) = load_items(f"{common_voice}#test")
-    clip = common_voice / "clips" / "2.mp3"
-    votes = (("up_votes", "2"),)
-    assert item == Item("2.mp3", clip, 'वह "हाँ बोला', "spk", "test", None, votes)
+    clips, votes = common_voice / "clips", (("up_votes", "2"),)
+    assert item == Item("2.mp3", "2.mp3", 'वह "हाँ बोला', "spk", "test", None, votes, clips)
+    assert item.path == clips / "2.mp3"
 
 
 def test_what_is_scored_when_no_split_is_named(common_voice):
@@ -186,7 +186,7 @@ def test_a_common_voice_folder_needs_a_known_split(common_voice, split):
 
 def speakers(*counts: int) -> list[Item]:
     return [
-        Item(f"{s}-{n}", Path("x"), f"t{n}", speaker=f"s{s}", columns=(("bulletin", f"b{s}"),))
+        Item(f"{s}-{n}", "x", f"t{n}", speaker=f"s{s}", columns=(("bulletin", f"b{s}"),))
         for s, count in enumerate(counts)
         for n in range(count)
     ]

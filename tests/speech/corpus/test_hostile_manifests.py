@@ -1,5 +1,6 @@
 """Manifests without end, of the wrong kind, or nested beyond use."""
 
+import json
 import os
 import tracemalloc
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from whisperslim.errors import DataError
 from whisperslim.speech.corpus import formats
 from whisperslim.speech.corpus.dataset import load_items
+from whisperslim.speech.corpus.report import examine
 
 HEADER = "path\ttext\n"
 
@@ -59,6 +61,33 @@ def test_cells_are_counted(tmp_path: Path, name: str, monkeypatch: pytest.Monkey
         load_items(str(path))
     path.write_text(written[: written.rindex("\n", 0, -1) + 1])
     assert len(load_items(str(path))) == 2
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+def test_a_clip_takes_little_more_memory_than_its_text(tmp_path: Path, suffix: str) -> None:
+    """A million clips are accepted, so each may take a few hundred bytes and no thousands."""
+    lines, path = 4000, tmp_path / f"manifest.{suffix}"
+    columns = ("path", "text", "speaker", *(f"column {n}" for n in range(10)))
+    rows = [
+        (f"{n:020d}", "क" * 40 + f"{n:010d}", "the same speaker", *["as in all lines"] * 10)
+        for n in range(lines)
+    ]
+    if suffix == "tsv":
+        path.write_text("\n".join("\t".join(row) for row in (columns, *rows)), "utf-8")
+    else:
+        said = (json.dumps(dict(zip(columns, row, strict=True))) for row in rows)
+        path.write_text("\n".join(said), "utf-8")
+    tracemalloc.start()
+    items = load_items(str(path))
+    kept, _ = tracemalloc.get_traced_memory()
+    examine(items)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # By hand, in bytes: 70 for the name and 174 for the text, as Python keeps them; 90 for the
+    # fields and 130 for the tuple of ten other columns, whose cells are kept once.
+    assert kept < lines * 600
+    # Of each, that its file is missing: 64 of fields, and up to 400 of a sentence with its path.
+    assert most < lines * 1600
 
 
 def test_json_nested_too_deep_is_the_line_at_fault(tmp_path: Path) -> None:

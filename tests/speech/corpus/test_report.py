@@ -21,10 +21,10 @@ from whisperslim.speech.corpus.report import (
 DEMO = Path(__file__).parents[3] / "assets" / "demo_hi"
 
 
-def tone(folder: Path, name: str, seconds: float) -> Path:
+def tone(folder: Path, name: str, seconds: float) -> str:
     times = np.arange(round(seconds * 16_000)) / 16_000
     soundfile.write(folder / name, 0.3 * np.sin(2 * np.pi * 220 * times), 16_000)
-    return folder / name
+    return str(folder / name)
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def corpus(tmp_path: Path) -> list[Item]:
     good = tone(tmp_path, "good.wav", 1.5)
     return [
         Item("good", good, "हिन्दी में क्षमा, ५ बार।", "s1"),
-        Item("missing", tmp_path / "missing.wav", "एक", "s1"),
-        Item("noise", noise, "दो", "s2"),
+        Item("missing", str(tmp_path / "missing.wav"), "एक", "s1"),
+        Item("noise", str(noise), "दो", "s2"),
         Item("long", tone(tmp_path, "long.wav", 3.5), "तीन"),
         Item("short", tone(tmp_path, "short.wav", 0.1), "चार"),
         Item("empty", tone(tmp_path, "empty.wav", 0.4), " ।"),

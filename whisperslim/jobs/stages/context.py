@@ -242,4 +242,4 @@ def recipe_threads(recipe: Recipe) -> Iterator[None]:
 def load_all(source: str) -> list[Item]:
     """Clips of a source, with keys that stay distinct when several sources are joined."""
     items = load_items(source)
-    return [Item(**{**vars(item), "key": f"{source}:{item.key}"}) for item in items]
+    return [replace(item, key=f"{source}:{item.key}") for item in items]

@@ -23,23 +23,37 @@ from whisperslim.speech.corpus.formats import (
 from whisperslim.speech.corpus.hub import hub_name, is_hub, read_hub
 
 SCORED_SPLIT = "test"
+_SHARED_CELLS = 10_000  # of one column that are looked for in every line; our choice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One recording. `key` is its path as the manifest writes it, unique within a list of items.
+    """One recording. There may be a million: nothing is stored twice.
 
-    `duration` is in seconds as the manifest says, None when it does not. `columns` are the
-    manifest's other columns, in order.
+    Attributes:
+        key: Its path as the manifest writes it, unique within a list of items.
+        file: Where it is, in `folder`.
+        text: What is said.
+        speaker: Who says it; "" when the manifest does not say.
+        split: The part of the data it belongs to; "" likewise.
+        duration: In seconds as the manifest says, None when it does not.
+        columns: The manifest's other columns, in order.
+        folder: What `file` is relative to.
     """
 
     key: str
-    path: Path
+    file: str
     text: str
     speaker: str = ""
     split: str = ""
     duration: float | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    folder: Path = Path()
+
+    @property
+    def path(self) -> Path:
+        """Where the recording is."""
+        return self.folder / self.file
 
 
 def load_items(source: str) -> list[Item]:
@@ -53,12 +67,7 @@ def load_items(source: str) -> list[Item]:
     or `UsageError` when `source` itself is malformed.
     """
     location, split = parse_source(source)
-    table = _read(location, split)
-    items = _items(table, split if table.splits else "")
-    if split and not table.splits:
-        items = _of_split(items, split, table)
-    _check_unique(items, table)
-    return [item for _, item in items]
+    return _items(_read(location, split), split)
 
 
 def scored_source(source: str) -> str:
@@ -155,7 +164,7 @@ def _is_common_voice(path: Path) -> bool:
     return not any(path.glob("manifest.*")) and bool(common_voice_splits(path))
 
 
-def _items(table: Table, split: str) -> list[tuple[int, Item]]:
+def _items(table: Table, split: str) -> list[Item]:
     by_lower = {name.lower(): name for name in table.columns}
     path = _pick(PATH_COLUMNS, by_lower)
     text = _pick(TEXT_COLUMNS, by_lower)
@@ -169,10 +178,42 @@ def _items(table: Table, split: str) -> list[tuple[int, Item]]:
         "path": path,
         "text": text,
         "speaker": _pick(SPEAKER_COLUMNS, by_lower),
-        "split": _pick(("split",), by_lower) if not split else "",
+        "split": _pick(("split",), by_lower) if not table.splits else "",
         "duration": _pick(("duration",), by_lower),
     }
-    return [(line, _item(table, line, row, used, split)) for line, row in table.rows]
+    items: list[Item] = []
+    first: dict[str, int] = {}
+    known, shared = set(), _Shared()
+    for line, columns, cells in table.rows:
+        row = dict(zip(columns, cells, strict=True))
+        item = _item(table, line, row, used, split if table.splits else "", shared)
+        known.add(item.split)
+        if split and item.split != split:
+            continue
+        if first.setdefault(item.key, line) != line:
+            raise DataError(
+                f"{table.source}: {item.key} is on lines {first[item.key]} and {line}; "
+                "keep one of them"
+            )
+        items.append(item)
+    if not items:
+        raise _no_split(table, split, sorted(known - {""}))
+    return items
+
+
+class _Shared:
+    """Cells that lines have in common, kept once: a speaker, a split, an age."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, tuple[str, str]]] = {}
+
+    def pair(self, name: str, value: str) -> tuple[str, str]:
+        """(name, value), the one given before if there is one."""
+        known = self._known.setdefault(name, {})
+        # Of a column in which every cell is another, the first are enough.
+        if value not in known and len(known) < _SHARED_CELLS:
+            known[value] = (name, value)
+        return known.get(value) or (name, value)
 
 
 def _pick(wanted: tuple[str, ...], by_lower: dict[str, str]) -> str:
@@ -180,17 +221,25 @@ def _pick(wanted: tuple[str, ...], by_lower: dict[str, str]) -> str:
     return next((by_lower[name] for name in wanted if name in by_lower), "")
 
 
-def _item(table: Table, line: int, row: dict[str, str], used: dict[str, str], split: str) -> Item:
+def _item(
+    table: Table,
+    line: int,
+    row: dict[str, str],
+    used: dict[str, str],
+    split: str,
+    shared: _Shared,
+) -> Item:
     cell = {name: row.get(column, "").strip() for name, column in used.items()}
     where = f"{table.source}, line {line}"
     return Item(
         key=_relative(cell["path"], where),
-        path=table.audio_root / cell["path"],
+        file=cell["path"],
         text=cell["text"],
-        speaker=cell["speaker"],
-        split=split or cell["split"],
+        speaker=shared.pair("speaker", cell["speaker"])[1],
+        split=split or shared.pair("split", cell["split"])[1],
         duration=_seconds(cell["duration"], where),
-        columns=tuple((n, v) for n, v in row.items() if n not in used.values()),
+        columns=tuple(shared.pair(n, v) for n, v in row.items() if n not in used.values()),
+        folder=table.audio_root,
     )
 
 
@@ -215,27 +264,13 @@ def _seconds(text: str, where: str) -> float | None:
     return seconds
 
 
-def _of_split(items: list[tuple[int, Item]], split: str, table: Table) -> list[tuple[int, Item]]:
-    chosen = [(line, item) for line, item in items if item.split == split]
-    if chosen:
-        return chosen
-    known = sorted({item.split for _, item in items if item.split})
+def _no_split(table: Table, split: str, known: list[str]) -> DataError:
     if not known:
-        raise DataError(
+        return DataError(
             f"{table.source}: has no column `split`, and {split!r} was requested; name no split, "
             "or add the column"
         )
-    raise DataError(f"{table.source}: no split {split!r}; known: {', '.join(known)}")
-
-
-def _check_unique(items: list[tuple[int, Item]], table: Table) -> None:
-    first: dict[str, int] = {}
-    for line, item in items:
-        if first.setdefault(item.key, line) != line:
-            raise DataError(
-                f"{table.source}: {item.key} is on lines {first[item.key]} and {line}; "
-                "keep one of them"
-            )
+    return DataError(f"{table.source}: no split {split!r}; known: {', '.join(known)}")
 
 
 def _choose_groups(groups: dict[str, int], wanted: float, seed: int) -> set[str]:

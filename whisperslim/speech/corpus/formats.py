@@ -4,9 +4,10 @@ Every reader returns a `Table` of texts, column names as found; `dataset` gives 
 """
 
 import csv
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,33 +21,35 @@ PATH_COLUMNS = ("path", "audio", "file", "filename", "file_name")
 TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription")
 SPEAKER_COLUMNS = ("speaker", "client_id", "speaker_id")
 MOST_LINES = 1_000_000
-"""Of a manifest beside its header; they take some 1.3 GB of memory. Our choice, as what follows."""
+"""Of a manifest beside its header. Our choice, as what follows."""
 _MOST_CELLS = 13_000_000  # of all lines together; Common Voice has thirteen columns
 _LONGEST_LINE = 1 << 20  # bytes
 _MOST_BYTES = 1 << 30
 
-Row = tuple[int, dict[str, str]]
+Row = tuple[int, tuple[str, ...], tuple[str, ...]]
+"""Line number from 1, names of columns (one tuple for all rows that have the same), cells."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A list of recordings as written: `rows` are (line number from 1, column -> text).
+    """A list of recordings as written.
 
-    `audio_root` is what the paths in the table are relative to. `splits` is filled when the split
-    is the choice of a file rather than a column.
+    `rows` may be gone through once: of a large file they are read as they are asked for, which
+    raises `DataError` by line. `audio_root` is what the paths in the table are relative to.
+    `splits` is filled when the split is the choice of a file rather than a column.
     """
 
     source: str
     audio_root: Path
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: Iterable[Row]
     splits: tuple[str, ...] = ()
 
 
 def read_manifest(path: Path) -> Table:
     """The table in one .tsv, .csv or .jsonl file. Raises `DataError` naming the line that is
     wrong."""
-    readers: dict[str, Callable[[Path], tuple[tuple[str, ...], tuple[Row, ...]]]] = {
+    readers: dict[str, Callable[[Path], tuple[tuple[str, ...], Iterator[Row]]]] = {
         ".tsv": _read_tsv,
         ".csv": _read_csv,
         ".jsonl": _read_jsonl,
@@ -55,9 +58,10 @@ def read_manifest(path: Path) -> Table:
         accepted = ", ".join(MANIFEST_SUFFIXES)
         raise DataError(f"{path}: not a manifest; accepted are files ending in {accepted}")
     columns, rows = readers[path.suffix.lower()](path)
-    if not rows:
+    first = next(rows, None)
+    if first is None:
         raise DataError(f"{path}: lists no recordings; a header and one line for each are needed")
-    return Table(str(path), path.parent, columns, rows)
+    return Table(str(path), path.parent, columns, itertools.chain([first], rows))
 
 
 def find_manifest(folder: Path) -> Path:
@@ -152,13 +156,13 @@ def _is_common_voice_table(path: Path) -> bool:
     return {"path", "sentence"} <= set(header.rstrip("\r\n").split("\t"))
 
 
-def _read_tsv(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+def _read_tsv(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
     # Quotes are ordinary characters in a TSV: a transcript may open one and never close it.
     numbered = ((n, line.split("\t")) for n, line in enumerate(decode_lines(path), start=1))
     return _with_header(path, numbered)
 
 
-def _read_csv(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+def _read_csv(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
     return _with_header(path, _csv_cells(path))
 
 
@@ -172,13 +176,13 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _with_header(
     path: Path, numbered: Iterator[tuple[int, list[str]]]
-) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+) -> tuple[tuple[str, ...], Iterator[Row]]:
     filled = ((n, cells) for n, cells in numbered if any(cell.strip() for cell in cells))
     _, header = next(filled, (0, []))
     columns = tuple(name.strip() for name in header)
     if len(set(columns)) < len(columns):
         raise DataError(f"{path}: a column name is given twice in {', '.join(columns)}")
-    return columns, tuple(_counted(path, _rows(path, columns, filled)))
+    return columns, _counted(path, _rows(path, columns, filled))
 
 
 def _rows(
@@ -190,30 +194,37 @@ def _rows(
                 f"{path}, line {number}: has {len(cells)} cells where the header has "
                 f"{len(columns)}; a tab or comma too many, or one missing"
             )
-        yield number, dict(zip(columns, cells, strict=True))
+        yield number, columns, tuple(cells)
 
 
 def _counted(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
     """The rows, as long as all of them fit into memory: few bytes of a file can be many cells."""
     cells = 0
-    for number, row in rows:
-        cells += len(row)
+    for row in rows:
+        number, names, _ = row
+        cells += len(names)
         if cells > _MOST_CELLS:
             raise DataError(
                 f"{path}, line {number}: a manifest has up to {_MOST_CELLS:,} cells in all; leave "
                 "out columns, or divide it into several"
             )
-        yield number, row
+        yield row
 
 
-def _read_jsonl(path: Path) -> tuple[tuple[str, ...], tuple[Row, ...]]:
-    read = (
-        (number, _json_row(path, number, line))
-        for number, line in enumerate(decode_lines(path), start=1)
-        if line.strip()
-    )
-    rows = tuple(_counted(path, read))
-    return tuple(dict.fromkeys(name for _, row in rows for name in row)), rows
+def _read_jsonl(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+    # The last line may have a column of its own, so all are read before any is understood.
+    rows = list(_counted(path, _json_rows(path)))
+    known = dict.fromkeys(names for _, names, _ in rows)
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(known))), iter(rows)
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for number, line in enumerate(decode_lines(path), start=1):
+        if line.strip():
+            row = _json_row(path, number, line)
+            names = tuple(row)
+            yield number, known.setdefault(names, names), tuple(row.values())
 
 
 def _json_row(path: Path, number: int, line: str) -> dict[str, str]:

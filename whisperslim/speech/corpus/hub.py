@@ -84,7 +84,7 @@ def read_hub(source: str, split: str) -> Table:
     rows = tuple(_hub_rows(data, datasets, root, source))
     if not rows:
         raise DataError(f"{source}#{split}: this split holds no recordings")
-    return Table(source, root, tuple(rows[0][1]), rows, (split,))
+    return Table(source, root, rows[0][1], rows, (split,))
 
 
 def _import_datasets() -> Any:
@@ -115,7 +115,8 @@ def _hub_rows(data: Any, datasets: Any, root: Path, source: str) -> Iterator[Row
         plain = {name: plain_text(v) for name, v in row.items() if name not in (*sounds, "path")}
         where = f"{source}, row {number}"
         sound = _encoded(row[sounds[0]], root.parent, where)
-        yield number, {**plain, "path": _store(sound, row[sounds[0]], root, number)}
+        plain["path"] = _store(sound, row[sounds[0]], root, number)
+        yield number, tuple(plain), tuple(plain.values())
 
 
 def _encoded(audio: dict[str, Any], cache: Path, where: str) -> bytes:

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class TextLimit:
         return self.positions if self.room is None else self.room(seconds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """`key` is the clip's, `kind` one of `KINDS`."""
 
@@ -227,20 +228,20 @@ def _long_texts(
 def _overlap(items: Sequence[Item], against: Sequence[Item]) -> Iterator[Problem]:
     texts = {_same(other.text): other.key for other in against if _has_words(other.text)}
     speakers = {other.speaker for other in against if other.speaker}
-    recordings = {other.path.resolve(): other.key for other in against}
+    recordings = {str(other.path.resolve()): other.key for other in against}
     for item in items:
         if (text := _same(item.text)) in texts:
             yield Problem(item.key, "shared_text", f"same text as {texts[text]}")
         if item.speaker in speakers:
             yield Problem(item.key, "shared_speaker", f"speaker {item.speaker}")
-        if (path := item.path.resolve()) in recordings:
+        if (path := str(item.path.resolve())) in recordings:
             yield Problem(item.key, "shared_audio", f"same file as {recordings[path]}")
 
 
 def _foreign_counts(items: Sequence[Item], language: str) -> tuple[tuple[str, int], ...] | None:
     if language not in _ALPHABETS:
         return None
-    return _foreign("".join(item.text for item in items), language)
+    return _foreign(chain.from_iterable(item.text for item in items), language)
 
 
 def _foreign_problems(items: Sequence[Item], language: str) -> Iterator[Problem]:
@@ -249,7 +250,7 @@ def _foreign_problems(items: Sequence[Item], language: str) -> Iterator[Problem]
             yield Problem(item.key, "foreign_characters", _listed(found))
 
 
-def _foreign(text: str, language: str) -> tuple[tuple[str, int], ...]:
+def _foreign(text: Iterable[str], language: str) -> tuple[tuple[str, int], ...]:
     counts = Counter(c for c in text if c not in _ALPHABETS[language])
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
@@ -263,5 +264,9 @@ def _has_words(text: str) -> bool:
 
 
 def _same(text: str) -> str:
-    """Texts are the same when they differ only in Unicode form and in spaces."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """Texts are the same when they differ only in Unicode form and in spaces.
+
+    The text itself where it is written so: of a large set, others take as much memory again.
+    """
+    same = " ".join(unicodedata.normalize("NFC", text).split())
+    return text if same == text else same
