@@ -1,4 +1,4 @@
-"""Every method on models without a decoder: Whisper's encoder with a CTC head, and a Conformer."""
+"""Every method on models without a decoder: Whisper's encoder with a CTC head, Conformers."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.methods.method_rows import ROWS, Row
-from tests.support.models.tiny_ctc import KINDS, headed_folder, samples_folder
+from tests.support.models.tiny_ctc import KINDS, headed_folder, parakeet_folder, samples_folder
 from tests.support.surgery import checked_cut
 from tests.support.tiny import tiny_corpus
 from tests.support.tiny_job import build, quick, steps_of
@@ -24,7 +24,7 @@ from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.loop import Job, fit
 
-FLAVOURS = ("whisper_ctc", "conformer")
+FLAVOURS = ("whisper_ctc", "conformer", "parakeet")
 # There is no decoder to keep layers of; of two encoder layers one goes.
 LAYER_DROP = replace(
     next(row for row in ROWS if row.name == "layer_drop"),
@@ -45,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_corpus(place / "corpus", clips=8)
     headed_folder(place / "whisper_ctc", place / "corpus")
     samples_folder(place / "conformer", KINDS["conformer relative"], place / "corpus")
+    parakeet_folder(place / "parakeet", place / "corpus")
     return place
 
 

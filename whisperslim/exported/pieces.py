@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from whisperslim.errors import CheckpointError
+from whisperslim.errors import CheckpointError, UsageError
 from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.scripts import LANGUAGES, SCRIPTS_OF, letters
 
 # How a token says that there is a space before it: byte-level tokenizers, and SentencePiece's.
 _SPACES = ("Ġ", "▁")
@@ -17,6 +18,8 @@ _SPACES = ("Ġ", "▁")
 @dataclass(frozen=True)
 class PieceTokens:
     """Pieces below the blank's id are text; the blank and what follows it is not.
+
+    What a vocabulary has no piece for, unless it spells byte by byte, is left out of a text.
 
     Attributes:
         tokenizer: Of the `tokenizers` library.
@@ -30,8 +33,9 @@ class PieceTokens:
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone."""
-        ids = self.tokenizer.encode(f"{self.lead}{text.strip()}", add_special_tokens=False).ids
-        return [number for number in ids if number < self.blank]
+        spelled = f"{self.lead}{self._form(text.strip())}"
+        ids = self.tokenizer.encode(spelled, add_special_tokens=False).ids
+        return [number for number in ids if number < self.blank and number != self._unknown]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; broken UTF-8 shown as the replacement mark."""
@@ -46,11 +50,41 @@ class PieceTokens:
         return self._names.get(token, "").startswith(_SPACES)
 
     def check_language(self, language: str) -> None:
-        """Any text can be spelled, byte by byte if need be."""
+        """Raise `UsageError` when no letter can be spelled that the language is written with."""
+        if language not in LANGUAGES:
+            raise UsageError(f"{language!r} is not a language code; use a code such as hi")
+        written = sorted(each for each in letters([language]) if each.isalpha())
+        if not any(self.decode(self.encode(letter)) for letter in written):
+            scripts = " or ".join(SCRIPTS_OF[language])
+            raise UsageError(
+                f"the model's pieces of words spell no letter of {scripts}, in which {language!r} "
+                "is written; take a model of that language, or train one with `head: ctc`"
+            )
 
     def vocabulary(self) -> Mapping[str, int]:
         """The pieces and the blank."""
         return {name: number for number, name in self._names.items() if number <= self.blank}
+
+    def _form(self, text: str) -> str:
+        """Models made elsewhere may have one case alone."""
+        has_lower, has_upper = self._cases
+        if has_lower == has_upper:
+            return text
+        return text.lower() if has_lower else text.upper()
+
+    @cached_property
+    def _cases(self) -> tuple[bool, bool]:
+        """Whether there are lower, and upper case letters."""
+        text = "".join(name for name, number in self.vocabulary().items() if number < self.blank
+                       and number != self._unknown)  # fmt: skip
+        return any(c.islower() for c in text), any(c.isupper() for c in text)
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        """Id that stands for what cannot be spelled, of the kinds of model that have one."""
+        name = getattr(self.tokenizer.model, "unk_token", None)
+        found: int | None = self.tokenizer.token_to_id(name) if name else None
+        return found
 
     @cached_property
     def _names(self) -> dict[int, str]:

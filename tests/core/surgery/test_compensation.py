@@ -100,6 +100,26 @@ def test_moments_are_of_every_position_whatever_the_batches() -> None:
         np.testing.assert_allclose(found.covariance, np.cov(x.T, bias=True), atol=1e-10)
 
 
+def test_what_varies_little_about_a_large_mean_is_not_lost() -> None:
+    """In float32, products about zero would leave nothing of a variance of a ten-thousandth."""
+    site = sites(toy_model())[0]
+    model = toy_model().float()
+    watch = MomentWatch([site])
+    watch.attach(model)
+    gate = model.get_submodule(site.gate)
+    rng = torch.Generator().manual_seed(3)
+    given = [
+        5.0 + 1e-4 * torch.randn(2, 60, gate.weight.shape[1], generator=rng) for _ in range(3)
+    ]  # fmt: skip
+    for states in given:
+        gate(states)
+    x = torch.cat([each.flatten(0, 1) for each in given]).double().numpy()
+    found = watch.moments()[site.key].covariance.numpy()
+    wanted = np.cov(x.T, bias=True)
+    assert np.abs(found - wanted).max() <= 1e-3 * np.abs(wanted).max()
+    assert np.linalg.eigvalsh(found).min() > 0
+
+
 def test_positions_that_do_not_count_are_left_out() -> None:
     model, given = toy_model(), states()
     site = sites(model)[0]

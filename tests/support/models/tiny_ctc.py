@@ -7,9 +7,15 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
 from transformers import (
     HubertConfig,
     HubertForCTC,
+    ParakeetCTCConfig,
+    ParakeetFeatureExtractor,
+    ParakeetForCTC,
     Wav2Vec2Config,
     Wav2Vec2ConformerConfig,
     Wav2Vec2ConformerForCTC,
@@ -58,6 +64,11 @@ KINDS = {
         Wav2Vec2ConformerForCTC,
         {**CONFORMER, "position_embeddings_type": "rotary"},
     ),
+    "conformer without positions": Kind(
+        Wav2Vec2ConformerConfig,
+        Wav2Vec2ConformerForCTC,
+        {**CONFORMER, **PRE, "position_embeddings_type": None},
+    ),
 }
 
 
@@ -67,6 +78,56 @@ def samples_folder(folder: Path, kind: Kind, corpus: Path) -> None:
     tokens = write_letters(folder, [item.text for item in load_items(str(corpus))], "hi")
     torch.manual_seed(3)
     model = kind.model(kind.config(**SMALL, **kind.own, vocab_size=len(tokens.vocabulary())))
+    _stir(model)
+    model.config.to_json_file(folder / "config.json", use_diff=False)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()},
+              folder / "model.safetensors")  # fmt: skip
+    facts = {"sampling_rate": 16000, "feature_size": 1, "do_normalize": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(facts), "utf-8")
+
+
+FACTOR, BANDS, CHANNELS = 4, 16, 6
+PARAKEET: dict[str, Any] = {
+    "hidden_size": D, "num_attention_heads": HEADS, "intermediate_size": FFN,
+    "num_hidden_layers": LAYERS, "conv_kernel_size": KERNEL, "subsampling_factor": FACTOR,
+    "subsampling_conv_channels": CHANNELS, "num_mel_bins": BANDS,
+}  # fmt: skip
+
+
+def parakeet_folder(folder: Path, corpus: Path, **encoder: Any) -> None:
+    """A tiny Parakeet with random weights, and its tokenizer: pieces of the words of a corpus."""
+    folder.mkdir()
+    texts = [item.text for item in load_items(str(corpus))]
+    blank = _write_pieces(folder, texts)
+    torch.manual_seed(3)
+    model = ParakeetForCTC(
+        ParakeetCTCConfig(
+            vocab_size=blank + 1, pad_token_id=blank, encoder_config={**PARAKEET, **encoder}
+        )
+    )
+    _stir(model)
+    model.config.to_json_file(folder / "config.json", use_diff=False)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()},
+              folder / "model.safetensors")  # fmt: skip
+    ParakeetFeatureExtractor(feature_size=BANDS).save_pretrained(folder)
+
+
+def _write_pieces(folder: Path, texts: list[str]) -> int:
+    """A tokenizer as transformers makes one of SentencePiece's; returns the id of the blank."""
+    tokenizer = Tokenizer(BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = BpeTrainer(vocab_size=80, special_tokens=["<unk>"], show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    blank = int(tokenizer.get_vocab_size())
+    tokenizer.add_special_tokens([AddedToken("<pad>", normalized=False, special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return blank
+
+
+def _stir(model: torch.nn.Module) -> None:
+    """Random everywhere, statistics of norms among it, so that nothing is lost unseen."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -75,11 +136,6 @@ def samples_folder(folder: Path, kind: Kind, corpus: Path) -> None:
                 buffer.normal_(0.0, 0.3)
             if key.endswith("running_var"):
                 buffer.uniform_(0.5, 2.0)
-    model.config.to_json_file(folder / "config.json", use_diff=False)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()},
-              folder / "model.safetensors")  # fmt: skip
-    facts = {"sampling_rate": 16000, "feature_size": 1, "do_normalize": True}
-    (folder / "preprocessor_config.json").write_text(json.dumps(facts), "utf-8")
 
 
 def headed_folder(folder: Path, corpus: Path) -> None:

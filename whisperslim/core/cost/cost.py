@@ -183,7 +183,7 @@ def count_places(skeleton: PreTrainedModel, work: Workload) -> FlopCount:
     places = {group.key: _modules_of(skeleton, group) for group in groups}
     owned = {part.parameter.rsplit(".", 1)[0] for group in groups for part in group.slices}
     for name, module in skeleton.named_modules():
-        if isinstance(module, (nn.Conv1d, nn.Linear)) and name not in owned:
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) and name not in owned:
             places.setdefault(family.cost_row(skeleton, name), []).append(module)
     return count_flops(skeleton, work, places)
 

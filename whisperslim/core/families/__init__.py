@@ -16,6 +16,7 @@ from whisperslim.core.families.base import (
     total_price,
     unlimited,
 )
+from whisperslim.core.families.parakeet.model import ParakeetFamily
 from whisperslim.core.families.wav2vec2.model import (
     ConformerFamily,
     HubertFamily,
@@ -75,3 +76,4 @@ register(WhisperCTCFamily())
 register(Wav2Vec2Family())
 register(HubertFamily())
 register(ConformerFamily())
+register(ParakeetFamily())

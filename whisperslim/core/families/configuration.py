@@ -14,6 +14,8 @@ from whisperslim.core.disk.untrusted import read_json, typed
 from whisperslim.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
+PROCESSOR_FILE = "preprocessor_config.json"
+_PROCESSORS_FILE = "processor_config.json"  # later releases of transformers have all in one file
 MOST_BYTES, MOST_VALUES = 1_000_000, 100_000  # of a configuration; our choice, theirs have some 200
 NOT_PASSED_ON = (
     # Code: kernels of the hub, classes to import, quantizers.
@@ -38,6 +40,26 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     found = _read(folder)
     gone = _left_out(found)
     return {key: value for key, value in found.items() if key not in gone}
+
+
+def plain_part(part: Any) -> dict[str, Any]:
+    """The same of a configuration within a configuration. Raises `ValueError` if it is none."""
+    found: dict[str, Any] = typed(part, dict)
+    gone = _left_out(found)
+    return {key: value for key, value in found.items() if key not in gone}
+
+
+def processor_settings(folder: Path) -> dict[str, Any]:
+    """What a folder says of how its models' input is made; nothing where it says nothing.
+
+    Raises `ValueError` or `OSError` for a file that is damaged, or longer or deeper than any.
+    """
+    for name, part in ((PROCESSOR_FILE, ""), (_PROCESSORS_FILE, "feature_extractor")):
+        file = folder / name
+        if file.is_file():
+            found = typed(read_json(file.resolve(), most=MOST_BYTES, values=MOST_VALUES), dict)
+            return typed(found.get(part, {}), dict) if part else found
+    return {}
 
 
 def left_out(folder: Path) -> tuple[str, ...]:

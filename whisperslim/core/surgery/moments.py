@@ -36,7 +36,8 @@ class Moments:
 class MomentWatch:
     """Hooks on gate modules that add up what goes in. The output stays the same.
 
-    Products of one pass are in the model's float32, sums over passes in float64. A site of 2,048
+    Products of one pass are in the model's float32, about the first pass's mean, so that what
+    varies little about a large mean is not lost; sums over passes are in float64. A site of 2,048
     channels takes 34 MB.
 
     Attributes:
@@ -48,6 +49,7 @@ class MomentWatch:
         self._sites = tuple(sites)
         self._handles: list[RemovableHandle] = []
         self._sums: dict[str, tuple[int, torch.Tensor, torch.Tensor]] = {}
+        self._centers: dict[str, torch.Tensor] = {}
         self.counted: Counted = lambda stack, states: states.flatten(0, -2)
 
     def attach(self, model: nn.Module) -> None:
@@ -64,16 +66,23 @@ class MomentWatch:
 
     def moments(self) -> dict[str, Moments]:
         """Group key -> what was found, for every site that was passed."""
-        return {
-            key: Moments(count, total / count, square / count)
-            for key, (count, total, square) in self._sums.items()
-        }
+        found = {}
+        for key, (count, total, square) in self._sums.items():
+            center = self._centers[key].double()
+            off = total / count
+            across = torch.outer(center, off)
+            about_zero = square / count + across + across.T + torch.outer(center, center)
+            found[key] = Moments(count, center + off, about_zero)
+        return found
 
     def _hook(self, site: UnitSite) -> Any:
         @torch.no_grad()
         def add(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
             states = inputs[0].movedim(site.gate_axis, -1)
             rows = self.counted(site.stack, states)
+            if not len(rows):
+                return
+            rows = rows - self._centers.setdefault(site.key, rows.mean(0))
             count, total, square = self._sums.get(site.key, (0, 0.0, 0.0))
             self._sums[site.key] = (
                 count + len(rows),

@@ -1,5 +1,6 @@
 """Write a model for ONNX Runtime: any cut, in float32, or in blocks of 8 or 4 bits."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import onnx
 import onnxruntime
 
+from whisperslim.core.families.parakeet.onnx import write_parakeet
+from whisperslim.core.families.wav2vec2.onnx import write_samples
 from whisperslim.core.families.whisper.decoder import as_whisper
 from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
 from whisperslim.core.families.whisper.timing import timing_heads
-from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
 from whisperslim.core.families.whisper_ctc.onnx import write_frames
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import copy_side_files
@@ -28,6 +30,15 @@ PRECISIONS = {
     "int4": (Precision(4, 8, many=True), Precision(4, 8)),
 }
 """Quantization -> of the encoder, which has many positions at a time, and of the decoder."""
+
+ONE_GRAPH: Mapping[str, Callable[[Any, OnnxBuilder], None]] = {
+    "whisper_ctc": write_frames,
+    "parakeet_ctc": write_parakeet,
+    "wav2vec2": write_samples,
+    "hubert": write_samples,
+    "wav2vec2-conformer": write_samples,
+}
+"""Model type -> what writes its graph, of those whose head scores frames."""
 
 # The first with products of 8-bit blocks on the processor, and with tables of them.
 _LEAST_RUNTIME = (1, 23)
@@ -51,9 +62,9 @@ def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """The model's graphs and the tokenizer into the existing folder `folder`."""
     many, few = PRECISIONS[quantize]
     timing: dict[str, Any] = {}
-    if isinstance(speech.model, WhisperForCTC):
+    if write_one := ONE_GRAPH.get(speech.family.model_type):
         frames = OnnxBuilder("frames", many)
-        write_frames(speech.model, frames)
+        write_one(speech.model, frames)
         files = frames.save(folder / FRAMES_FILE)
     else:
         files = _write_two(speech, folder, many, few)

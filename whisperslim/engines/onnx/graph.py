@@ -88,6 +88,24 @@ class OnnxBuilder:
     def zeros(self, *shape: int) -> str:
         return self._tensor("_".join(map(str, ("zeros", *shape))), np.zeros(shape, np.float32))
 
+    def stored(self, name: str, tensor: torch.Tensor, *, exact: bool = False) -> str:
+        return self._tensor(name, _array(tensor)) if exact else self._vector(name, tensor)
+
+    def convolution(
+        self,
+        x: str,
+        name: str,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        *,
+        strides: Sequence[int],
+        pads: Sequence[int],
+        groups: int = 1,
+    ) -> str:
+        added = () if bias is None else (self._vector(f"{name}.bias", bias),)
+        weights = self._vector(f"{name}.weight", weight)
+        return self.node("Conv", x, weights, *added, strides=strides, pads=pads, group=groups)[0]
+
     def product(
         self, x: str, name: str, weight: torch.Tensor, bias: torch.Tensor | None = None
     ) -> str:

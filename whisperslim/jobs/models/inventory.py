@@ -24,7 +24,9 @@ from whisperslim.jobs.run.folder import RunDir, list_runs
 from whisperslim.machine.places import cache_root
 
 SLIM, EXPORT, DOWNLOAD, BUILT_IN = "slim model", "export", "download", "built in"
-SUPPORTED = ("hubert", "wav2vec2", "wav2vec2-conformer", "whisper", "whisper_ctc")
+SUPPORTED = (
+    "hubert", "parakeet_ctc", "wav2vec2", "wav2vec2-conformer", "whisper", "whisper_ctc",
+)  # fmt: skip
 """Types that some family is registered for. The register itself loads torch."""
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64"}
 _MOST_BYTES, _MOST_VALUES = 16_000_000, 1_000_000  # of a score or a configuration; our choice

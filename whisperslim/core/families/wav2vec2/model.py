@@ -6,7 +6,7 @@ goes; in those of the newer one (`do_stable_layer_norm`) it comes before, and go
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,23 +15,20 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedModel
 
-from whisperslim.core.disk.untrusted import read_json
 from whisperslim.core.families.base import UnitSite
 from whisperslim.core.families.configuration import (
-    MOST_BYTES,
-    MOST_VALUES,
     check_sizes,
+    processor_settings,
     read_configuration,
 )
 from whisperslim.core.families.flavours.ctc import CTC
 from whisperslim.core.families.wav2vec2.units import (
-    AbsentLayer,
+    LayerUnits,
     Part,
     channel_site,
-    drop_part,
     ffn_site,
     head_site,
-    is_present,
+    receptive_field,
     set_channels,
 )
 from whisperslim.core.tokens.bounds import check_token_files
@@ -50,7 +47,6 @@ _OLDER = {
     "pos_conv_embed.conv.weight_g": "pos_conv_embed.conv.parametrizations.weight.original0",
     "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
 }
-_PROCESSOR = "preprocessor_config.json"
 # Of what a configuration may say, both ends included. Our choice; the largest published have 48
 # layers of 1920 channels and seven convolutions.
 _SIZES = {
@@ -63,11 +59,11 @@ _OF_CONFORMERS = {"max_source_positions": (1, 30_000), "conv_depthwise_kernel_si
 _MOST_CHANNELS = 8192
 
 
-class Wav2Vec2Family(CTC):
+class Wav2Vec2Family(LayerUnits, CTC):
     """Heads and feed-forward units of every layer."""
 
     model_type = "wav2vec2"
-    engines: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ("onnx",)
     tied = _NOTHING
     token_row = "encoder.head"
     base = "wav2vec2"
@@ -144,19 +140,23 @@ class Wav2Vec2Family(CTC):
         """States of samples, each clip made of mean 0 and variance 1 where the model asks for it.
 
         Zeros at the end of a clip are padding. As transformers' processors have it, models with
-        layer norms among their convolutions get a mask of it, and those with one group norm,
-        which are trained without, are not.
+        layer norms among their convolutions get a mask of it, and their states there are zeros;
+        those with one group norm are trained without.
         """
         inner, config = cast(Any, self.encoder(model)), cast(Any, model).config
         if features.is_meta:
             states: torch.Tensor = inner(features).last_hidden_state
             return states
-        lengths = _heard_samples(features).clamp_min(_receptive_field(config))
+        lengths = _heard_samples(features).clamp_min(receptive_field(config))
         mask = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
         samples = _normalized(features, mask) if config.do_normalize else features
-        given = mask.long() if config.feat_extract_norm == "layer" else None
-        states = inner(samples, attention_mask=given).last_hidden_state
-        return states
+        if config.feat_extract_norm != "layer":
+            states = inner(samples).last_hidden_state
+            return states
+        states = inner(samples, attention_mask=mask.long()).last_hidden_state
+        heard = inner._get_feat_extract_output_lengths(lengths)
+        place = torch.arange(states.shape[1], device=states.device)
+        return states * (place < heard[:, None])[..., None].to(states)
 
     def encoder(self, model: nn.Module) -> nn.Module:
         """Convolutions, positions and layers."""
@@ -166,7 +166,7 @@ class Wav2Vec2Family(CTC):
         """Every position whose convolutions end within the clip."""
         config: Any = cast(Any, model).config
         stride = math.prod(config.conv_stride)
-        return FrameTiming(stride / _RATE, (_receptive_field(config) - 1) / _RATE)
+        return FrameTiming(stride / _RATE, (receptive_field(config) - 1) / _RATE)
 
     def head(self, model: nn.Module) -> nn.Linear:
         """Over the states."""
@@ -183,6 +183,17 @@ class Wav2Vec2Family(CTC):
 
     # Units
 
+    @property
+    def stack(self) -> str:
+        """Within the encoder."""
+        return f"{self.base}.encoder.layers"
+
+    def set_unit_count(self, model: nn.Module, group: UnitSite, count: int) -> None:
+        """The matrices say it; the number of heads is kept as a label."""
+        if group.kind == "heads":
+            attention: Any = model.get_submodule(group.gate.rpartition(".")[0])
+            attention.num_heads = count
+
     def parts(self, model: nn.Module) -> tuple[Part, ...]:
         """The sub-layers of a layer, in the order they act."""
         before = bool(cast(Any, model).config.do_stable_layer_norm)
@@ -193,50 +204,15 @@ class Wav2Vec2Family(CTC):
 
     def site(self, model: nn.Module, part: Part, index: int) -> UnitSite:
         """The units of one sub-layer."""
-        name = f"{self.base}.encoder.layers.{index}.{part.name}"
+        name = f"{self.stack}.{index}.{part.name}"
         if part.kind == "heads":
             projections = ("q_proj", "k_proj", "v_proj")
             return head_site(model, name, projections, "out_proj", index, part.key)
         return ffn_site(model, name, "intermediate_dense", "output_dense", index, part.key)
 
-    def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
-        """One group for each sub-layer that is present."""
-        return tuple(
-            self.site(model, part, index)
-            for index, layer in enumerate(self._layers(model))
-            for part in self.parts(model)
-            if is_present(layer, part)
-        )
-
-    def prunable_weights(self, model: nn.Module) -> dict[str, str]:
-        """The matrices of all units."""
-        parts = [part for group in self.unit_groups(model) for part in group.slices]
-        return {part.parameter: "encoder" for part in parts if part.prunable}
-
-    def set_unit_count(self, model: nn.Module, group: UnitSite, count: int) -> None:
-        """The matrices say it; the number of heads is kept as a label."""
-        if group.kind == "heads":
-            attention: Any = model.get_submodule(group.gate.rpartition(".")[0])
-            attention.num_heads = count
-
-    def drop(self, model: nn.Module, group: UnitSite) -> None:
-        """Take out a sub-layer and the norm before it; a norm behind it stays."""
-        layers, parts = self._layers(model), self.parts(model)
-        layer = layers[group.layer]
-        for part in parts:
-            if group.key.endswith(f".{part.key}"):
-                drop_part(layer, part)
-        stays = any(is_present(layer, part) for part in parts) or self._norm_stays(model)
-        if not stays:
-            layers[group.layer] = AbsentLayer()
-
-    def layers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
-        """Those of the one stack."""
-        return {"encoder": tuple(self._layers(model))}
-
     def final_norms(self, model: nn.Module) -> Mapping[str, nn.Module]:
         """The norm behind the last layer, which post-norm models do not have."""
-        if self._norm_stays(model):
+        if self.norm_stays(model):
             return {}
         return {"encoder": model.get_submodule(f"{self.base}.encoder.layer_norm")}
 
@@ -248,7 +224,7 @@ class Wav2Vec2Family(CTC):
             if isinstance(module, nn.Dropout):
                 residual = ".layers." in name and not name.endswith("intermediate_dropout")
                 module.p = rate if residual and "self_attn.dropout" not in name else 0.0
-        for layer in self._layers(model):
+        for layer in self.modules(model):
             attention: Any = getattr(layer, "attention", None)
             if attention is not None and hasattr(attention, "dropout"):
                 attention.dropout = 0.0
@@ -268,11 +244,8 @@ class Wav2Vec2Family(CTC):
         kind = next((kind for part, kind in kinds if part in name.split(".")), "norms_and_biases")
         return f"encoder.{kind}"
 
-    def _layers(self, model: nn.Module) -> nn.ModuleList:
-        return cast(nn.ModuleList, model.get_submodule(f"{self.base}.encoder.layers"))
-
-    def _norm_stays(self, model: nn.Module) -> bool:
-        """Whether a layer without sub-layers still norms."""
+    def norm_stays(self, model: nn.Module) -> bool:
+        """Of the older form."""
         return not cast(Any, model).config.do_stable_layer_norm
 
     def _check(self, config: Any) -> None:
@@ -337,7 +310,7 @@ class ConformerFamily(Wav2Vec2Family):
 
     def site(self, model: nn.Module, part: Part, index: int) -> UnitSite:
         """With relative positions a head owns its rows of their projection, and both biases."""
-        name = f"{self.base}.encoder.layers.{index}.{part.name}"
+        name = f"{self.stack}.{index}.{part.name}"
         if part.kind == "channels":
             return channel_site(model, name, "batch_norm", index, part.key)
         if part.kind == "ffn":
@@ -356,32 +329,20 @@ class ConformerFamily(Wav2Vec2Family):
         """Behind the last layer."""
         return {"encoder": model.get_submodule(f"{self.base}.encoder.layer_norm")}
 
-    def _norm_stays(self, model: nn.Module) -> bool:
-        return True  # every layer ends in one
+    def norm_stays(self, model: nn.Module) -> bool:
+        """Every layer ends in one."""
+        return True
 
 
 def _normalizes(folder: Path, usual: bool) -> bool:
     """Whether clips are to be made of mean 0 and variance 1, by the folder's processor."""
-    file = folder / _PROCESSOR
-    if not file.is_file():
-        return usual
-    found = read_json(file.resolve(), most=MOST_BYTES, values=MOST_VALUES)
-    rate = found.get("sampling_rate", _RATE) if isinstance(found, dict) else None
-    if rate != _RATE or found.get("feature_size", 1) != 1:
+    found = processor_settings(folder)
+    if found.get("sampling_rate", _RATE) != _RATE or found.get("feature_size", 1) != 1:
         raise ValueError(
-            f"{file.name} is of another model: it makes {found!r:.60}…, and {_RATE} samples a "
+            f"its processor is of another model: it makes {found!r:.60}…, and {_RATE} samples a "
             "second are needed; restore the model's own file"
         )
     return bool(found.get("do_normalize", usual))
-
-
-def _receptive_field(config: Any) -> int:
-    """Samples that one position hears."""
-    field, step = 1, 1
-    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-        field += (kernel - 1) * step
-        step *= stride
-    return field
 
 
 def _heard_samples(samples: torch.Tensor) -> torch.Tensor:

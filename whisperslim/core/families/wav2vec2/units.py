@@ -3,7 +3,8 @@
 Where a sub-layer was taken out, a module stands that holds no tensor.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -75,6 +76,69 @@ def drop_part(layer: nn.Module, part: Part) -> None:
     setattr(layer, part.name, ABSENT[part.kind]())
     if part.norm:
         setattr(layer, part.norm, nn.Identity())
+
+
+def receptive_field(config: Any) -> int:
+    """Samples that one position hears."""
+    field, step = 1, 1
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field
+
+
+class LayerUnits(ABC):
+    """The part of a family that knows the units of one stack of layers."""
+
+    @property
+    @abstractmethod
+    def stack(self) -> str:
+        """Name of the list of layers in the model."""
+
+    @abstractmethod
+    def parts(self, model: nn.Module) -> tuple[Part, ...]:
+        """The sub-layers of a layer, in the order they act."""
+
+    @abstractmethod
+    def site(self, model: nn.Module, part: Part, index: int) -> UnitSite:
+        """The units of one sub-layer of layer `index`."""
+
+    @abstractmethod
+    def norm_stays(self, model: nn.Module) -> bool:
+        """Whether a layer without sub-layers still norms."""
+
+    def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
+        """One group for each sub-layer that is present."""
+        return tuple(
+            self.site(model, part, index)
+            for index, layer in enumerate(self.modules(model))
+            for part in self.parts(model)
+            if is_present(layer, part)
+        )
+
+    def prunable_weights(self, model: nn.Module) -> dict[str, str]:
+        """The matrices of all units."""
+        parts = [part for group in self.unit_groups(model) for part in group.slices]
+        return {part.parameter: "encoder" for part in parts if part.prunable}
+
+    def drop(self, model: nn.Module, group: UnitSite) -> None:
+        """Take out a sub-layer and the norm before it; a norm behind it stays."""
+        layers, parts = self.modules(model), self.parts(model)
+        layer = layers[group.layer]
+        for part in parts:
+            if group.key.endswith(f".{part.key}"):
+                drop_part(layer, part)
+        stays = any(is_present(layer, part) for part in parts) or self.norm_stays(model)
+        if not stays:
+            layers[group.layer] = AbsentLayer()
+
+    def layers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
+        """Those of the one stack."""
+        return {"encoder": tuple(self.modules(model))}
+
+    def modules(self, model: nn.Module) -> nn.ModuleList:
+        """The list itself, to put other modules in."""
+        return cast(nn.ModuleList, model.get_submodule(self.stack))
 
 
 def head_site(

@@ -63,6 +63,24 @@ class GraphBuilder(Protocol):
         """A constant of zeros."""
         ...
 
+    def stored(self, name: str, tensor: torch.Tensor, *, exact: bool = False) -> str:
+        """A constant; without `exact` in half precision where other weights are rounded."""
+        ...
+
+    def convolution(
+        self,
+        x: str,
+        name: str,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        *,
+        strides: Sequence[int],
+        pads: Sequence[int],
+        groups: int = 1,
+    ) -> str:
+        """Of `(batch, channels, ...)`; `pads` as ONNX has them, all starts and then all ends."""
+        ...
+
     def product(
         self, x: str, name: str, weight: torch.Tensor, bias: torch.Tensor | None = None
     ) -> str:

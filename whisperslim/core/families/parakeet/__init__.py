@@ -1,0 +1,1 @@
+"""FastConformers with a CTC head, as NVIDIA publishes them under the name Parakeet."""
