@@ -120,7 +120,16 @@ class ParakeetFamily(LayerUnits, CTC):
     def load_tokens(self, folder: Path) -> PieceTokens:
         """Pieces of words, whose blank is the model's."""
         check_token_files(folder)
-        return load_pieces(folder, int(cast(Any, self.skeleton(folder).config).pad_token_id))
+        blank = int(cast(Any, self.skeleton(folder).config).pad_token_id)
+        found = load_pieces(folder, blank)
+        pieces = found.tokenizer.get_vocab_size(with_added_tokens=False)
+        if blank < pieces:
+            raise CheckpointError(
+                f"pad_token_id, the blank, is {blank} in {folder}, and the tokenizer writes text "
+                f"with it as with all below {pieces}: it belongs to another model; restore the "
+                "model's own files"
+            )
+        return found
 
     def tokenizer_file(self, model: nn.Module) -> str:
         """Of pieces."""
