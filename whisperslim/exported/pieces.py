@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from whisperslim.errors import CheckpointError, UsageError
 from whisperslim.exported.tokens import TOKENIZER_FILE
-from whisperslim.scripts import LANGUAGES, SCRIPTS_OF, letters
+from whisperslim.text.scripts import LANGUAGES, SCRIPTS_OF, letters
 
 # How a token says that there is a space before it: byte-level tokenizers, and SentencePiece's.
 _SPACES = ("Ġ", "▁")
