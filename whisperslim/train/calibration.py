@@ -10,7 +10,7 @@ from whisperslim.core.families import UnitSite
 from whisperslim.core.families.hearing import PieceEvidence
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import Scores
-from whisperslim.core.surgery.moments import Moments, MomentWatch
+from whisperslim.core.surgery.moments import Moments, MomentWatch, Watched
 from whisperslim.errors import DataError
 from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.speech.corpus.batching import Batch
@@ -53,7 +53,7 @@ class CleanClips:
                 fisher.detach()
         return dict(fisher.information)
 
-    def moments(self, groups: Sequence[UnitSite], clips: int) -> Mapping[str, Moments]:
+    def moments(self, groups: Sequence[Watched], clips: int) -> Mapping[str, Moments]:
         """Moments of what goes into the gate modules, in float32 without gradient.
 
         Raises:

@@ -30,7 +30,7 @@ from whisperslim.core.store.checkpoint import (
     read_record,
 )
 from whisperslim.core.store.sparse import whole_shapes
-from whisperslim.core.surgery.shrink import resize
+from whisperslim.core.surgery.shrink import head_widths, resize
 from whisperslim.errors import CheckpointError
 
 __all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
@@ -69,9 +69,10 @@ def cost_of(
     _check_record(folder, dense)
     slim = empty_model(folder)
     present = {group.key: group.count for group in _groups(live)}
-    resize(slim, {group.key: present.get(group.key, 0) for group in _groups(dense)})
-    counts = [(count_places(slim, work), count_places(dense, work)) for work in workloads]
-    rows = (*_group_rows(live, dense, counts[0]), *_other_rows(live, dense, counts[0]))
+    counts = {group.key: present.get(group.key, 0) for group in _groups(dense)}
+    resize(slim, counts, head_widths(live))
+    passes = [(count_places(slim, work), count_places(dense, work)) for work in workloads]
+    rows = (*_group_rows(live, dense, passes[0]), *_other_rows(live, dense, passes[0]))
     removed = sum(row.removed for row in rows)
     return CostReport(
         name=name or (str(folder) if isinstance(model, Path) else model.name),
@@ -87,7 +88,7 @@ def cost_of(
         sparse_saved=disk.sparse_saved,
         dense_bytes=disk.bytes + disk.sparse_saved + disk.missing_from(dense) * disk.bytes_each,
         dtype=disk.dtype,
-        workloads=tuple(_workload(*each) for each in zip(workloads, counts, strict=True)),
+        workloads=tuple(_workload(*each) for each in zip(workloads, passes, strict=True)),
         flops_note=workloads[0].describe(),
     )
 
@@ -220,7 +221,8 @@ def _group_rows(
                 kind=before.kind,
                 stack=before.stack,
                 parameters=sum(live.get_parameter(name).numel() for name in names),
-                removed=(before.count - units) * before.parameters_per_unit,
+                removed=before.count * before.parameters_per_unit
+                - (units * now.parameters_per_unit if now else 0),
                 zeroed=_zeros(live, names),
                 units=units,
                 units_dense=before.count,

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from whisperslim.core.cost.flops import WORKLOADS, Workload, count_flops
 from whisperslim.core.families import UnitSite, family_of
 from whisperslim.core.plan.counting import CURRENCIES, FLOPS, LATENCY, WEIGHTS
 from whisperslim.core.plan.plan import PruningPlan
-from whisperslim.core.surgery.shrink import cut, resize
+from whisperslim.core.surgery.shrink import cut, head_widths, resize
 from whisperslim.errors import UsageError
 
 # Timing noise can make a slope zero or negative. A unit then costs this share of the mean time per
@@ -63,21 +64,24 @@ def unit_costs(
 def counted_flops(
     model: nn.Module, groups: Sequence[UnitSite], workload: Workload
 ) -> dict[str, float]:
-    """Operations a pass of `workload` saves per unit; exact, and the same in every layer.
+    """Operations a pass of `workload` saves per unit; exact, and the same in every layer
+    whose heads are as wide.
 
     Counted without weights on the architecture before any cut, where operations are linear in the
-    units of a place: once in full, and once for every place with half the units of one group.
+    units of a place: once in full, and once for every place, and every width of heads there, with
+    half the units of one group.
     """
-    family = family_of(model)
-    dense = family.unit_groups(family.skeleton_of(model))
+    skeleton = _with_heads_of(model)
+    dense = family_of(model).unit_groups(skeleton)
     full = _operations(model, dense, {}, workload)
-    costs: dict[str, float] = {}
+    costs: dict[tuple[str, int], float] = {}
     for group in dense:
-        if group.place not in costs:
+        place = (group.place, group.width)
+        if place not in costs:
             left = group.count // 2
             less = _operations(model, dense, {group.key: left}, workload)
-            costs[group.place] = (full - less) / (group.count - left)
-    return {group.key: costs[group.place] for group in groups}
+            costs[place] = (full - less) / (group.count - left)
+    return {group.key: costs[group.place, group.width] for group in groups}
 
 
 def measured_latency(
@@ -98,7 +102,7 @@ def measured_latency(
     narrow = _pooled(groups, _timed_passes(smaller, groups, workload, repeats))
     costs = {}
     for group in groups:
-        shape = (group.place, group.count)
+        shape = _shape(group)
         costs[group.key] = _slope(wide[shape], narrow[shape], group.count)
     return costs
 
@@ -110,10 +114,18 @@ def _slope(wide: float, narrow: float, count: int) -> float:
     return max((wide - narrow) / gone, least) if gone else max(wide, least)
 
 
+def _with_heads_of(model: nn.Module) -> PreTrainedModel:
+    """The architecture before any unit went, with heads as wide as the model's."""
+    skeleton = family_of(model).skeleton_of(model)
+    whole = {group.key: group.count for group in family_of(model).unit_groups(skeleton)}
+    resize(skeleton, whole, head_widths(model))
+    return skeleton
+
+
 def _operations(
     model: nn.Module, dense: Sequence[UnitSite], fewer: Mapping[str, int], workload: Workload
 ) -> int:
-    skeleton = family_of(model).skeleton_of(model)
+    skeleton = _with_heads_of(model)
     resize(skeleton, {group.key: fewer.get(group.key, group.count) for group in dense})
     return count_flops(skeleton, workload, {}).total
 
@@ -173,10 +185,16 @@ def _clock(
     return [*handles, model.get_submodule(group.gate).register_forward_hook(end)]
 
 
-def _pooled(groups: Sequence[UnitSite], passes: Sequence[Times]) -> dict[tuple[str, int], float]:
-    """Median over passes and over groups of one place and size, by (place, count)."""
-    samples: dict[tuple[str, int], list[float]] = {}
+def _shape(group: UnitSite) -> tuple[str, int, int]:
+    return group.place, group.count, group.width
+
+
+def _pooled(
+    groups: Sequence[UnitSite], passes: Sequence[Times]
+) -> dict[tuple[str, int, int], float]:
+    """Median over passes and over groups of one place and size, by `_shape`."""
+    samples: dict[tuple[str, int, int], list[float]] = {}
     for group in groups:
         times = [each[group.key] for each in passes]
-        samples.setdefault((group.place, group.count), []).extend(times)
+        samples.setdefault(_shape(group), []).extend(times)
     return {shape: statistics.median(times) for shape, times in samples.items()}

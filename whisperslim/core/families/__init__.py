@@ -5,8 +5,10 @@ from typing import Any, cast
 from torch import nn
 
 from whisperslim.core.families.base import (
+    AttentionSite,
     Family,
     Group,
+    NarrowsHeads,
     Slice,
     TakesCTCHead,
     UnitGroup,
@@ -27,8 +29,10 @@ from whisperslim.core.families.whisper_ctc.model import WhisperCTCFamily
 from whisperslim.errors import UsageError
 
 __all__ = [
+    "AttentionSite",
     "Family",
     "Group",
+    "NarrowsHeads",
     "Slice",
     "TakesCTCHead",
     "UnitGroup",

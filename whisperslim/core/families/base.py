@@ -99,6 +99,33 @@ class UnitSite(UnitGroup):
         return UnitGroup(**{each.name: getattr(self, each.name) for each in fields(UnitGroup)})
 
 
+@dataclass(frozen=True)
+class AttentionSite:
+    """An attention module in a model: where its four projections are.
+
+    Attributes:
+        key: Stable name, for example `encoder.3.self_attn`.
+        stack: Stack of the states that ask: `encoder` or `decoder`.
+        source: Stack of the states that are attended to.
+        query, keys, values, output: Names of the projections. Rows of the first three, and columns
+            of the last, lie head by head.
+        heads: Heads present.
+        width: Dimensions of each head, in all four alike.
+        scaling: What products of queries and keys are multiplied by.
+    """
+
+    key: str
+    stack: str
+    source: str
+    query: str
+    keys: str
+    values: str
+    output: str
+    heads: int
+    width: int
+    scaling: float
+
+
 class Family(Hearing, Protocol):
     """One architecture. The only place where its module names may appear."""
 
@@ -146,6 +173,26 @@ class Family(Hearing, Protocol):
 
     def freeze(self, model: nn.Module, *, encoder: bool, embeddings: bool) -> None:
         """Stop the gradient of the whole encoder, of the token embedding, or of both."""
+        ...
+
+
+@runtime_checkable
+class NarrowsHeads(Protocol):
+    """A family whose heads may have any width, and that attends without rotary positions.
+
+    Products of queries and keys are then all that is seen of either, and products of the output
+    projection and the values all that is seen of those.
+    """
+
+    def attentions(self, model: nn.Module) -> tuple[AttentionSite, ...]:
+        """Every attention module that is present, encoder first, in layer order."""
+        ...
+
+    def set_head_width(self, model: nn.Module, site: AttentionSite, width: int) -> None:
+        """Give the module the attributes of heads so wide. Changes no tensor.
+
+        What scores are scaled by stays, so that they mean the same.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """What `slim.json` says of a slim model: its shapes, its vocabulary, where it comes from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class SlimRecord:
         removed: Share of the dense model's prunable weights cut out.
         language: The language it was tuned for, or empty.
         vocabulary: What of the vocabulary was kept; None when all of it was.
+        head_widths: Attention key -> dimensions of its heads, where they are not the dense model's.
     """
 
     base: str
@@ -58,6 +59,7 @@ class SlimRecord:
     language: str = ""
     format: int = FORMAT
     vocabulary: VocabularyFacts | None = None
+    head_widths: Mapping[str, int] = field(default_factory=dict)
 
 
 def describe_cut(

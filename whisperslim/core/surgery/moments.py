@@ -1,16 +1,34 @@
-"""First and second moments of what the units of a site put out, gathered while a model runs."""
+"""First and second moments of what goes into modules, gathered while a model runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from whisperslim.core.families import UnitSite
-
 Counted = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+class Watched(Protocol):
+    """A module whose input is watched; a `UnitSite` is one.
+
+    Attributes:
+        key: Names what is found.
+        stack: Stack of the states that go in.
+        gate: The module.
+        gate_axis: Axis of its input that the channels lie along; the batch is axis 0.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def stack(self) -> str: ...
+    @property
+    def gate(self) -> str: ...
+    @property
+    def gate_axis(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,7 @@ class MomentWatch:
             rows of those that count, `(places, channels)`. All do at first.
     """
 
-    def __init__(self, sites: Sequence[UnitSite]) -> None:
+    def __init__(self, sites: Sequence[Watched]) -> None:
         self._sites = tuple(sites)
         self._handles: list[RemovableHandle] = []
         self._sums: dict[str, tuple[int, torch.Tensor, torch.Tensor]] = {}
@@ -75,7 +93,7 @@ class MomentWatch:
             found[key] = Moments(count, center + off, about_zero)
         return found
 
-    def _hook(self, site: UnitSite) -> Any:
+    def _hook(self, site: Watched) -> Any:
         @torch.no_grad()
         def add(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
             states = inputs[0].movedim(site.gate_axis, -1)

@@ -1,14 +1,24 @@
 """Apply a pruning plan. The only file of the package that changes a tensor's shape."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from whisperslim.core.families import Slice, UnitGroup, UnitSite, family_of, unlimited
+from whisperslim.core.families import (
+    AttentionSite,
+    NarrowsHeads,
+    Slice,
+    UnitGroup,
+    UnitSite,
+    family_of,
+    unlimited,
+)
 from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.surgery.head_width import SortedHeads
 from whisperslim.core.surgery.units import kept_of
 from whisperslim.errors import PlanError
 
@@ -88,12 +98,78 @@ def select_tokens(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> N
     cast(Any, model.config).vocab_size = len(sources)
 
 
-def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
-    """Give a model on the meta device the shapes of a cut one, before weights are assigned.
+def narrowing(model: nn.Module) -> NarrowsHeads:
+    """The family of a model whose heads may have any width.
 
     Raises:
-        PlanError: when a group is unknown or a count is outside 0 to the present count.
+        PlanError: it is not of such a family.
     """
+    family = family_of(model)
+    if not isinstance(family, NarrowsHeads):
+        raise PlanError(
+            f"heads of a {family.model_type} model keep their width; set target.head_width to 0"
+        )
+    return family
+
+
+def head_widths(model: nn.Module) -> dict[str, int]:
+    """Attention key -> dimensions of its heads; nothing for families whose heads have one width."""
+    family = family_of(model)
+    if not isinstance(family, NarrowsHeads):
+        return {}
+    return {site.key: site.width for site in family.attentions(model)}
+
+
+@torch.no_grad()
+def narrow_heads(model: nn.Module, found: Sequence[SortedHeads], widths: Mapping[str, int]) -> None:
+    """Sort the dimensions of heads and keep the first ones, in place.
+
+    The output's bias takes over the constant part of what goes.
+
+    Args:
+        model: The model that `found` was computed of.
+        found: Attentions to narrow.
+        widths: Attention key -> dimensions that stay, of each of `found`.
+
+    Raises:
+        PlanError: a width is outside 1 to the present one; nothing has been changed then.
+    """
+    for each in found:
+        _check_width(each.site, widths[each.site.key])
+    for each in found:
+        width = widths[each.site.key]
+        for name, value in each.values.items():
+            model.get_parameter(name).copy_(value)
+        bias = model.get_parameter(f"{each.site.output}.bias")
+        bias.add_(each.constants[:, width:].sum(1).to(bias))
+        _keep_dimensions(model, each.site, width)
+
+
+def resize(
+    model: nn.Module, counts: Mapping[str, int], widths: Mapping[str, int] | None = None
+) -> None:
+    """Give a model on the meta device the shapes of a cut one, before weights are assigned.
+
+    Args:
+        model: A whole model.
+        counts: Group key -> units that stay.
+        widths: Attention key -> dimensions of its heads; those that are not named, or have lost all
+            of their heads, keep the present ones.
+
+    Raises:
+        PlanError: when a group is unknown or a count is outside 0 to the present count, or a width
+            outside 1 to the present one.
+    """
+    if widths:
+        sites = {site.key: site for site in narrowing(model).attentions(model)}
+        unknown = sorted(set(widths) - set(sites))
+        if unknown:
+            raise PlanError(f"attentions do not match this model: {unknown[:3]}")
+        for key, width in widths.items():
+            _check_width(sites[key], width)
+        with torch.no_grad():
+            for key, width in widths.items():
+                _keep_dimensions(model, sites[key], width)
     groups = family_of(model).unit_groups(model)
     known = {group.key for group in groups}
     if known != set(counts):
@@ -107,6 +183,26 @@ def resize(model: nn.Module, counts: Mapping[str, int]) -> None:
     with torch.no_grad():
         for group in groups:
             _keep_units(model, group, plan.keep[group.key])
+
+
+def _check_width(site: AttentionSite, width: int) -> None:
+    if not 1 <= width <= site.width:
+        raise PlanError(
+            f"heads of {site.key} cannot have {width} dimensions; accepted are 1 to {site.width}"
+        )
+
+
+def _keep_dimensions(model: nn.Module, site: AttentionSite, width: int) -> None:
+    """The first dimensions of every head, and none else."""
+    if width == site.width:
+        return
+    units = range(width)
+    for name, dim in ((site.query, 0), (site.keys, 0), (site.values, 0), (site.output, 1)):
+        part = Slice(f"{name}.weight", dim, 1, prunable=True, repeats=site.heads)
+        _select(model, part, units)
+        if dim == 0 and getattr(model.get_submodule(name), "bias", None) is not None:
+            _select(model, replace(part, parameter=f"{name}.bias"), units)
+    narrowing(model).set_head_width(model, site, width)
 
 
 def _check_groups(model: nn.Module, groups: Sequence[UnitSite]) -> None:

@@ -8,7 +8,8 @@ from whisperslim.jobs.run.folder import RunDir
 
 # Stages whose names are verbs, as a noun.
 _WORK = {
-    "prepare": "preparation", "tune": "tuning", "plan": "planning", "shrink": "shrinking",
+    "prepare": "preparation", "narrow": "narrowing", "tune": "tuning", "plan": "planning",
+    "shrink": "shrinking",
     "recover": "recovery", "evaluate": "evaluation",
 }  # fmt: skip
 _NAME = re.compile(r"step-(\d{6,})")

@@ -75,8 +75,9 @@ def room_needed(run: "RunDir") -> RoomNeeded | None:
         for name, stage in _STAGES.items()
         if not run.stage_done(stage)
     ]
-    # tuned, cut and slim always; trimmed, headed, prepared and an export when the recipe has them.
+    # tuned, cut and slim always; the others and an export when the recipe has them.
     copies = 3 + trims + heads + bool(_section(recipe, "prepare").get("steps"))
+    copies += bool(_section(recipe, "target").get("head_width"))
     copies += _section(recipe, "export").get("engine") != registry.OWN
     return RoomNeeded(max(checkpoints, default=0), copies * every * _FLOAT_BYTES)
 

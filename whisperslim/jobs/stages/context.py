@@ -80,6 +80,11 @@ class StageContext:
         return self.run.path / "prepared"
 
     @property
+    def narrowed_path(self) -> Path:
+        """The model compression starts from, with narrower heads when the recipe wants them."""
+        return self.run.path / "narrowed"
+
+    @property
     def base(self) -> str:
         """Name of the model training starts with: the last one made from the recipe's."""
         made = [path for path in (self.headed_path, self.trimmed_path) if path.is_dir()]
@@ -87,7 +92,7 @@ class StageContext:
 
     @property
     def start(self) -> str:
-        """Name of the model compression starts from; the teacher called `dense`."""
+        """Name of the whole model compression starts from; the teacher called `dense`."""
         return str(self.prepared_path) if self.recipe.prepare.steps else self.base
 
     @property

@@ -3,6 +3,7 @@
     data      examine the recordings, hold out a dev set, decode
     vocabulary  leave out tokens of other languages    -> trimmed/
     prepare   tune the dense model first, if asked for  -> prepared/
+    narrow    fewer dimensions a head, if asked for -> narrowed/
     tune      train with the method acting           -> tuned/
     plan      scores, groups, what to remove -> scores.safetensors groups.json plan.json
     shrink    masked against cut, then cut           -> cut/  parity.json
@@ -26,6 +27,7 @@ from whisperslim.jobs.run.matmul import set_up_matmul
 from whisperslim.jobs.stages import data as stage_data
 from whisperslim.jobs.stages import evaluate as stage_evaluate
 from whisperslim.jobs.stages import export as stage_export
+from whisperslim.jobs.stages import narrow as stage_narrow
 from whisperslim.jobs.stages import prune as stage_prune
 from whisperslim.jobs.stages import train as stage_train
 from whisperslim.jobs.stages import vocabulary as stage_vocabulary
@@ -35,6 +37,7 @@ _WORK: dict[str, Callable[[StageContext], bool]] = {
     "data": stage_data.prepare_data,
     "vocabulary": stage_vocabulary.trim_vocabulary,
     "prepare": stage_train.prepare,
+    "narrow": stage_narrow.narrow,
     "tune": stage_train.tune,
     "plan": stage_prune.make_plan,
     "shrink": stage_prune.shrink,

@@ -113,7 +113,8 @@ def record_of_cut(context: StageContext, tuned: SpeechModel, smaller: SpeechMode
     vocabulary = record.vocabulary if record else None
     plan = PruningPlan(keep, removed=(total - prunable_total(smaller.groups())) / total)
     language = context.recipe.language
-    return describe_cut(base, groups, count_parameters(dense), plan, language, vocabulary)
+    cut_from = describe_cut(base, groups, count_parameters(dense), plan, language, vocabulary)
+    return dataclasses.replace(cut_from, head_widths=record.head_widths if record else {})
 
 
 def check_parity(

@@ -74,8 +74,9 @@ def prepare(context: StageContext) -> bool:
 def tune(context: StageContext) -> bool:
     """Train the dense model with the method active, and store what the method has learned."""
     recipe = context.recipe
-    student = context.load(context.start)
-    if context.start == recipe.model:
+    start = str(context.narrowed_path) if recipe.target.head_width else context.start
+    student = context.load(start)
+    if start == recipe.model:
         context.note_origin(student)
     method = build_method(context)
     if not _train(context, "tune", student, method, recipe.train, _teacher(context, student)):

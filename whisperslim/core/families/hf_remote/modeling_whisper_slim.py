@@ -25,11 +25,13 @@ class WhisperSlimConfig(WhisperConfig):
     """A Whisper's configuration, and what is left of each layer.
 
     The stock fields describe the model before anything was cut. Each list has one number per
-    layer; 0 stands for a sub-layer that is not there.
+    layer; 0 stands for a sub-layer that is not there. Without lists of widths, heads are as wide
+    as in stock Whisper.
 
     Attributes:
         encoder_heads, decoder_heads: Heads of self-attention.
         decoder_cross_heads: Heads of the decoder's attention to the encoder.
+        encoder_heads_width, decoder_heads_width, decoder_cross_heads_width: Their dimensions.
         encoder_ffn, decoder_ffn: Width of the feed-forward block.
     """
 
@@ -40,6 +42,9 @@ class WhisperSlimConfig(WhisperConfig):
     decoder_heads: list[int] | None = None
     decoder_cross_heads: list[int] | None = None
     decoder_ffn: list[int] | None = None
+    encoder_heads_width: list[int] | None = None
+    decoder_heads_width: list[int] | None = None
+    decoder_cross_heads_width: list[int] | None = None
 
 
 class WhisperSlimCTCConfig(WhisperSlimConfig):
@@ -256,9 +261,9 @@ def _cut(model: Any, config: WhisperSlimConfig) -> None:
     }
     for stack, owner in stacks.items():
         for index, layer in enumerate(owner.layers):
-            _cut_attention(layer, "self_attn", getattr(config, f"{stack}_heads"), index)
+            _cut_attention(layer, "self_attn", config, f"{stack}_heads", index)
             if stack == "decoder":
-                _cut_attention(layer, "encoder_attn", config.decoder_cross_heads, index)
+                _cut_attention(layer, "encoder_attn", config, "decoder_cross_heads", index)
             _cut_ffn(layer, getattr(config, f"{stack}_ffn"), index)
             if _is_empty(layer):
                 owner.layers[index] = AbsentLayer()
@@ -266,7 +271,10 @@ def _cut(model: Any, config: WhisperSlimConfig) -> None:
         _number_caches(stacks["decoder"].layers)
 
 
-def _cut_attention(layer: Any, name: str, heads: list[int] | None, index: int) -> None:
+def _cut_attention(
+    layer: Any, name: str, config: WhisperSlimConfig, listed: str, index: int
+) -> None:
+    heads, widths = getattr(config, listed), getattr(config, f"{listed}_width")
     if heads is None:
         return
     if heads[index] == 0:
@@ -274,6 +282,8 @@ def _cut_attention(layer: Any, name: str, heads: list[int] | None, index: int) -
         setattr(layer, f"{name}_layer_norm", nn.Identity())
         return
     attention = getattr(layer, name)
+    if widths is not None:  # scores are scaled as before
+        attention.head_dim = widths[index]
     inner, width = attention.embed_dim, heads[index] * attention.head_dim
     attention.num_heads = heads[index]
     attention.q_proj = nn.Linear(inner, width)

@@ -1,6 +1,6 @@
 """A cut Whisper's settings as a Hugging Face folder has them: one list a kind of unit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.families.whisper.decoder import as_whisper, suppression
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 
-# Part of the group's key -> name of the list in `hf_remote.modeling_whisper_slim`.
+# Part of the group's key -> name of the list in `hf_remote.modeling_whisper_slim`. Widths of heads
+# have lists of their own, with `_width` behind the name.
 _LISTS = {
     ("encoder", "self_attn.heads"): "encoder_heads",
     ("encoder", "ffn"): "encoder_ffn",
@@ -28,7 +29,7 @@ _NOT_OURS = ("alignment_heads", "forced_decoder_ids", "_from_model_config", "pre
 
 
 def layer_lists(config: Any, groups: Sequence[UnitGroup]) -> dict[str, list[int]]:
-    """List name -> units of each layer, 0 where a sub-layer is absent."""
+    """List name -> units of each layer, 0 where a sub-layer is absent; and widths of heads."""
     counts = {group.key: group.count for group in groups}
     lists = {
         name: [
@@ -37,9 +38,29 @@ def layer_lists(config: Any, groups: Sequence[UnitGroup]) -> dict[str, list[int]
         ]
         for (stack, part), name in _LISTS.items()
     }
+    widths = head_widths(config, groups, {k: v for k, v in _LISTS.items() if "heads" in v})
     if counts:  # a kind of unit that this table does not know would be lost silently
         raise ValueError(f"no list for the unit groups {sorted(counts)[:3]}")
-    return lists
+    return lists | widths
+
+
+def head_widths(
+    config: Any, groups: Sequence[UnitGroup], lists: Mapping[tuple[str, str], str]
+) -> dict[str, list[int]]:
+    """List name -> dimensions of each layer's heads; none where all have the stock width.
+
+    `lists` has the names of the lists of heads, as `_LISTS` does.
+    """
+    found = {group.key: group.width for group in groups if group.kind == "heads"}
+    widths, stock = dict[str, list[int]](), dict[str, int]()
+    for (stack, part), name in lists.items():
+        stock[name] = config.d_model // getattr(config, f"{stack}_attention_heads")
+        widths[f"{name}_width"] = [
+            found.get(f"{stack}.{layer}.{part}", stock[name])
+            for layer in range(getattr(config, f"{stack}_layers"))
+        ]
+    same = all(set(widths[f"{name}_width"]) == {width} for name, width in stock.items())
+    return {} if same else widths
 
 
 def model_table(

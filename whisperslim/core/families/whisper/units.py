@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from whisperslim.core.families.base import Slice, UnitSite
+from whisperslim.core.families.base import AttentionSite, Slice, UnitSite
 
 
 class AbsentAttention(nn.Module):
@@ -81,6 +81,21 @@ class WhisperUnits:
         if group.kind == "heads":
             attention = model.get_submodule(group.gate.removesuffix(".out_proj"))
             attention.num_heads = cast(Any, count)
+
+    def attentions(self, model: nn.Module) -> tuple[AttentionSite, ...]:
+        """Self-attention of both stacks, and the decoder's attention to the encoder."""
+        return tuple(
+            _attention_site(model, stack, index, name)
+            for stack, names in self.stacks.items()
+            for index, layer in enumerate(_layers(model, stack))
+            for name in names
+            if _has_attention(layer, name)
+        )
+
+    def set_head_width(self, model: nn.Module, site: AttentionSite, width: int) -> None:
+        """The attention module's `head_dim`."""
+        module = model.get_submodule(site.query.removesuffix(".q_proj"))
+        module.head_dim = cast(Any, width)
 
     def drop(self, model: nn.Module, group: UnitSite) -> None:
         """Put modules in place that add nothing; a layer left with none becomes a pass-through."""
@@ -168,6 +183,23 @@ def _renumber_caches(layers: nn.ModuleList) -> None:
         for index, layer in enumerate(present):
             attention: Any = getattr(layer, name)
             attention.layer_idx = index
+
+
+def _attention_site(model: nn.Module, stack: str, index: int, name: str) -> AttentionSite:
+    path = f"model.{stack}.layers.{index}.{name}"
+    module: Any = model.get_submodule(path)
+    return AttentionSite(
+        key=f"{stack}.{index}.{name}",
+        stack=stack,
+        source="encoder" if name == "encoder_attn" else stack,
+        query=f"{path}.q_proj",
+        keys=f"{path}.k_proj",
+        values=f"{path}.v_proj",
+        output=f"{path}.out_proj",
+        heads=module.num_heads,
+        width=module.head_dim,
+        scaling=float(module.scaling),
+    )
 
 
 def _head_group(model: nn.Module, stack: str, index: int, attention: str) -> UnitSite:

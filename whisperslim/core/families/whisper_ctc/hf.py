@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from whisperslim.core.families.base import UnitGroup
+from whisperslim.core.families.whisper.hf import head_widths
 from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
 
 MODEL_TYPE, MODEL_CLASS = "whisper_slim_ctc", "WhisperSlimForCTC"
@@ -23,6 +24,7 @@ def ctc_table(
         **raw,
         "encoder_heads": [counts.get(f"encoder.{i}.self_attn.heads", 0) for i in layers],
         "encoder_ffn": [counts.get(f"encoder.{i}.ffn", 0) for i in layers],
+        **head_widths(model.config, groups, {("encoder", "self_attn.heads"): "encoder_heads"}),
         "model_type": MODEL_TYPE,
         "architectures": [MODEL_CLASS],
         "auto_map": {
