@@ -104,6 +104,9 @@ def test_targets_by_hand(speech: SpeechModel) -> None:
     # Counted: the text and one end token each; neither the prompt nor the padding.
     assert targets.wanted[0][targets.counted[0]].tolist() == [*a, END]
     assert targets.wanted[1][targets.counted[1]].tolist() == [*b, END]
+    # Attended to: the prompt as well, and still no padding.
+    attended = speech.family.attended_states("decoder", targets.inputs, targets)
+    assert attended.tolist() == [*prompt, *a, *prompt, *b]
 
 
 def test_a_text_may_fill_the_decoder_and_not_overflow_it(speech: SpeechModel) -> None:

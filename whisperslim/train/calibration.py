@@ -53,8 +53,12 @@ class CleanClips:
                 fisher.detach()
         return dict(fisher.information)
 
-    def moments(self, groups: Sequence[Watched], clips: int) -> Mapping[str, Moments]:
+    def moments(
+        self, groups: Sequence[Watched], clips: int, attended: bool = False
+    ) -> Mapping[str, Moments]:
         """Moments of what goes into the gate modules, in float32 without gradient.
+
+        Over the places whose loss counts, or with `attended` over all that are attended to.
 
         Raises:
             DataError: when no clips are asked for.
@@ -63,7 +67,7 @@ class CleanClips:
         with self._still(), torch.no_grad():
             watch.attach(self.speech.model)
             try:
-                self._each(clips, lambda batch: self._watched_pass(batch, watch))
+                self._each(clips, lambda batch: self._watched_pass(batch, watch, attended))
             finally:
                 watch.detach()
         return watch.moments()
@@ -128,9 +132,10 @@ class CleanClips:
                 if done >= clips:
                     return
 
-    def _watched_pass(self, batch: Batch, watch: MomentWatch) -> None:
+    def _watched_pass(self, batch: Batch, watch: MomentWatch, attended: bool) -> None:
         family, targets = self.speech.family, targets_of(self.speech, batch, self.language)
-        watch.counted = lambda stack, states: family.counted_states(stack, states, targets)
+        chosen = family.attended_states if attended else family.counted_states
+        watch.counted = lambda stack, states: chosen(stack, states, targets)
         decode_targets(self.speech, encode_batch(self.speech, batch), targets)
 
     def _loss_gradients(self, batch: Batch, fisher: FisherGates) -> None:

@@ -180,6 +180,11 @@ class ToyFamily:
     def width(self, model: Any) -> int:
         return model.config.width
 
+    def attended_states(
+        self, stack: str, states: torch.Tensor, targets: ToyTargets
+    ) -> torch.Tensor:
+        return self.counted_states(stack, states, targets)
+
     def counted_states(self, stack: str, states: torch.Tensor, targets: ToyTargets) -> torch.Tensor:
         return targets.heard(states)
 

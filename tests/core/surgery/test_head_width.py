@@ -9,63 +9,35 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.models.narrow import attentions, noise_inputs, sorted_on_noise
 from tests.support.models.toy_family import ToyFamily, toy_model
-from tests.support.tiny import D_MODEL, HEADS, VOCABULARY, tiny_model, tiny_model_folder
+from tests.support.tiny import D_MODEL, HEADS, tiny_model, tiny_model_folder
 from whisperslim.core import families
 from whisperslim.core.cost.cost import cost_of
-from whisperslim.core.families import AttentionSite, NarrowsHeads, family_of, prunable_total
+from whisperslim.core.families import AttentionSite, family_of, prunable_total
 from whisperslim.core.loading import load_model
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
-from whisperslim.core.surgery.head_width import SortedHeads, choose_widths, sorted_heads, watching
-from whisperslim.core.surgery.moments import Moments, MomentWatch
+from whisperslim.core.surgery.head_width import SortedHeads, choose_widths, sorted_heads
+from whisperslim.core.surgery.moments import Moments
 from whisperslim.core.surgery.shrink import cut, head_widths, narrow_heads, narrowing, resize
 from whisperslim.errors import PlanError
 
 WIDTH = D_MODEL // HEADS
 
 
-def inputs(seed: int = 1) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, VOCABULARY, (3, 12), generator=generator)
-    return {
-        "input_features": torch.randn(3, 80, 3000, generator=generator),
-        "decoder_input_ids": ids,
-    }
-
-
 @torch.no_grad()
 def logits(model: Any) -> torch.Tensor:
-    found: torch.Tensor = model(**inputs()).logits
+    found: torch.Tensor = model(**noise_inputs()).logits
     return found
 
 
-def sites(model: Any) -> tuple[AttentionSite, ...]:
-    family = family_of(model)
-    assert isinstance(family, NarrowsHeads)
-    return family.attentions(model)
-
-
-@torch.no_grad()
-def measured(model: Any) -> dict[str, Moments]:
-    watch = MomentWatch(watching(sites(model)))
-    watch.attach(model)
-    model(**inputs())
-    watch.detach()
-    return watch.moments()
-
-
-def sorted_all(model: Any) -> list[SortedHeads]:
-    moments = measured(model)
-    return [sorted_heads(model, site, moments) for site in sites(model)]
-
-
 def all_of(width: int) -> dict[str, int]:
-    return {site.key: width for site in sites(tiny_model())}
+    return {site.key: width for site in attentions(tiny_model())}
 
 
 def test_each_attention_is_found_with_what_it_attends_to() -> None:
-    found = {site.key: site for site in sites(tiny_model())}
+    found = {site.key: site for site in attentions(tiny_model())}
     assert list(found) == [
         "encoder.0.self_attn", "encoder.1.self_attn",
         "decoder.0.self_attn", "decoder.0.encoder_attn",
@@ -80,7 +52,7 @@ def test_each_attention_is_found_with_what_it_attends_to() -> None:
 def test_sorted_dimensions_compute_the_same() -> None:
     model = tiny_model()
     before, weights = logits(model), model.model.encoder.layers[0].self_attn.q_proj.weight.clone()
-    narrow_heads(model, sorted_all(model), all_of(WIDTH))
+    narrow_heads(model, sorted_on_noise(model), all_of(WIDTH))
     assert not torch.allclose(model.model.encoder.layers[0].self_attn.q_proj.weight, weights)
     assert torch.allclose(logits(model), before, atol=2e-4)
 
@@ -89,7 +61,7 @@ def test_masked_equals_cut() -> None:
     """The first dimensions stay: the rest as zeros, or not there, is the same."""
     widths = {key: (2, 3, 5, 6, 7, 8)[i] for i, key in enumerate(all_of(WIDTH))}
     masked, narrow = tiny_model(), tiny_model()
-    found = sorted_all(masked)
+    found = sorted_on_noise(masked)
     narrow_heads(narrow, found, widths)
     narrow_heads(masked, found, all_of(WIDTH))
     with torch.no_grad():
@@ -123,7 +95,7 @@ def states_into(model: Any, name: str) -> np.ndarray:
 def test_scores_lose_what_the_best_approximation_loses(key: str) -> None:
     """Against numpy's singular values of the whole product, and against scores of all pairs."""
     model = tiny_model()
-    site = next(site for site in sites(model) if site.key == key)
+    site = next(site for site in attentions(model) if site.key == key)
     asking = states_into(model, site.query)[::7]
     heard = states_into(model, site.keys)[::11]
     moments = {
@@ -157,7 +129,7 @@ def test_scores_lose_what_the_best_approximation_loses(key: str) -> None:
 
 def test_outputs_lose_what_the_best_approximation_loses_and_keep_their_mean() -> None:
     model = tiny_model()
-    site = sites(model)[0]
+    site = attentions(model)[0]
     heard = states_into(model, site.keys)[::13]
     moment = Moments(
         len(heard), torch.tensor(heard.mean(0)), torch.tensor(heard.T @ heard / len(heard))
@@ -190,7 +162,7 @@ def test_a_head_of_zeros_stays_one() -> None:
             part.weight[:WIDTH] = 0.0
             part.bias[:WIDTH] = 0.0
     before = logits(model)
-    narrow_heads(model, sorted_all(model), all_of(WIDTH))
+    narrow_heads(model, sorted_on_noise(model), all_of(WIDTH))
     assert torch.isfinite(logits(model)).all()
     assert torch.allclose(logits(model), before, atol=2e-4)
 
@@ -223,7 +195,7 @@ def test_saved_equals_reloaded_and_the_record_counts_what_went(tmp_path: Path) -
     model, groups = speech.model, speech.groups()
     dense, parameters = prunable_total(groups), count_parameters(model)
     widths = {key: (4, 8, 6, 2, 8, 4)[i] for i, key in enumerate(all_of(WIDTH))}
-    narrow_heads(model, sorted_all(model), widths)
+    narrow_heads(model, sorted_on_noise(model), widths)
     now = speech.groups()
     assert [group.width for group in now if group.kind == "heads"] == list(widths.values())
     lost = sum(4 * D_MODEL * HEADS * (WIDTH - width) for width in widths.values())
@@ -255,7 +227,7 @@ def test_shapes_that_no_model_has_are_refused() -> None:
     with pytest.raises(PlanError, match="do not match this model"):
         resize(model, whole, {"encoder.7.self_attn": 4})
     with pytest.raises(PlanError, match="cannot have 0 dimensions"):
-        narrow_heads(model, sorted_all(model), all_of(0))
+        narrow_heads(model, sorted_on_noise(model), all_of(0))
 
 
 def test_families_of_fixed_heads_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engines.ctranslate2.tiny_ct2 import Keep, cut_to, exported
+from tests.engines.ctranslate2.tiny_ct2 import WIDTHS, Keep, cut_to, exported
 from tests.support.models.decoding import greedy
 from tests.support.models.inputs import WHISPERS
 from tests.support.tiny import END, START, tiny_model_folder
@@ -40,6 +40,8 @@ SHAPES: dict[str, Keep] = {
     "no cross-attention in the last decoder layer": {r"decoder\.1\.enc.*": ()},
     "no first encoder layer": {r"encoder\.0.*": ()},
     "no first decoder layer": {r"decoder\.0.*": ()},
+    "narrower heads": {WIDTHS: (4, 8, 6, 2, 8, 4)},
+    "narrower single heads": {r".*heads": (3,), WIDTHS: (4, 8, 6, 2, 8, 4)},
     "much": {
         r"encoder.*heads": (0, 2), r"decoder.*heads": (3,), r"encoder.*ffn": (1, 4, 7),
         r"encoder\.0.*heads": (), r"decoder\.0\.ffn": (), r"decoder\.0\.enc.*": (),

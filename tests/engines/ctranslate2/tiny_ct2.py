@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from re import fullmatch
 
+from tests.support.models.narrow import narrow_to
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.store.checkpoint import count_parameters
@@ -16,17 +17,23 @@ from whisperslim.engines.export.record import ExportRecord
 from whisperslim.speech.audio.window import WindowPolicy
 
 Keep = Mapping[str, Sequence[int]]
+WIDTHS = "widths of heads"
 
 
 def cut_to(speech: SpeechModel, keep: Keep) -> SpeechModel:
-    """A copy of a model with the units `keep` names; its keys are patterns, the last one counts."""
-    groups = speech.groups()
+    """A copy of a model with the units `keep` names; its keys are patterns, the last one counts.
+
+    Under `WIDTHS` it has the dimensions of the heads of each attention.
+    """
+    smaller = replace(speech, model=deepcopy(speech.model))
+    if WIDTHS in keep:
+        narrow_to(smaller.model, keep[WIDTHS])
+    groups = smaller.groups()
     plan = keep_everything(groups)
     chosen = {
         key: next((tuple(k) for p, k in reversed(keep.items()) if fullmatch(p, key)), units)
         for key, units in plan.keep.items()
     }
-    smaller = replace(speech, model=deepcopy(speech.model))
     cut(smaller.model, groups, replace(plan, keep=chosen))
     return smaller
 

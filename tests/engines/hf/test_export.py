@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -16,13 +18,14 @@ from typer.testing import CliRunner
 
 from tests.engines.hf.hf_alone import sound
 from tests.support.models.decoding import greedy
+from tests.support.models.narrow import narrow_to
 from tests.support.tiny import END, START, tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimFeatureExtractor
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, load_dense, save_slim
-from whisperslim.core.surgery.shrink import cut
+from whisperslim.core.surgery.shrink import cut, head_widths
 from whisperslim.engines.export import export as exporting
 from whisperslim.engines.export import parity, parity_child
 from whisperslim.engines.export.parity import read_verdict
@@ -41,12 +44,13 @@ FIRST = ("self_attn.heads", "encoder_attn.heads", "ffn")
 RAGGED = {"encoder.0.self_attn.heads": 2, "encoder.0.ffn": 10, "encoder.1.ffn": 0,
           "decoder.0.self_attn.heads": 0, "decoder.0.encoder_attn.heads": 3,
           "decoder.1.encoder_attn.heads": 0, "decoder.1.ffn": 7}  # fmt: skip
+WIDTHS = (4, 8, 6, 2, 5, 7)  # of heads, in each attention of the dense model
 LAYERS = {"encoder.0.self_attn.heads": 0, "encoder.0.ffn": 0,
           **{f"decoder.0.{part}": 0 for part in FIRST}}  # fmt: skip
 
 
-def slim(folder: Path, kept: dict[str, int]) -> SpeechModel:
-    """A tiny model cut to `kept`, by its folder."""
+def slim(folder: Path, kept: dict[str, int], widths: Sequence[int] = ()) -> SpeechModel:
+    """A tiny model cut to `kept`, its heads to `widths`, by its folder."""
     dense = tiny_model_folder(folder / "dense")
     speech = load_model(str(dense))
     plan = keep_everything(speech.groups())
@@ -54,9 +58,12 @@ def slim(folder: Path, kept: dict[str, int]) -> SpeechModel:
         {key: units[: kept.get(key, len(units))] for key, units in plan.keep.items()}
     )
     model = load_dense(dense)
-    cut(model, speech.groups(), plan)
+    if widths:
+        narrow_to(model, widths)
+    cut(model, speech.family.unit_groups(model), plan)
     size = count_parameters(speech.model)
     record = describe_cut("openai/whisper-tiny", speech.groups(), size, plan, "hi")
+    record = replace(record, head_widths=head_widths(model))
     save_slim(folder / "slim", model, record, side_files=dense)
     return load_model(str(folder / "slim"))
 
@@ -68,7 +75,7 @@ def write(speech: SpeechModel, out: Path, quantize: str = "none") -> Path:
 
 @pytest.fixture(scope="module")
 def ragged(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
-    return slim(tmp_path_factory.mktemp("ragged"), RAGGED)
+    return slim(tmp_path_factory.mktemp("ragged"), RAGGED, WIDTHS)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +95,10 @@ def test_the_configuration_names_what_is_left_of_each_layer(exported: Path) -> N
     assert config["encoder_heads"] == [2, 4] and config["encoder_ffn"] == [10, 0]
     assert config["decoder_heads"] == [0, 4] and config["decoder_cross_heads"] == [3, 0]
     assert config["decoder_ffn"] == [48, 7]
+    assert config["encoder_heads_width"] == [4, 8]
+    # Of those that are not there, the stock width.
+    assert config["decoder_heads_width"] == [8, 5]
+    assert config["decoder_cross_heads_width"] == [2, 8]
 
 
 def test_generation_is_what_our_decoding_is(exported: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.models.narrow import narrow_to
 from tests.support.tiny import D_MODEL, VOCABULARY, tiny_model, tiny_model_folder
 from whisperslim.core.families import family_of
 from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
@@ -51,15 +52,21 @@ ABSENT = {
     "decoder.0.ffn": (),  # with these three, the layer itself
     "decoder.1.encoder_attn.heads": (3,),
 }
-KEEPS: dict[str, dict[str, tuple[int, ...]]] = {"whole": {}, "ragged": RAGGED, "absent": ABSENT}
+WIDTHS = "widths of heads"
+NARROW = {**RAGGED, WIDTHS: (4, 8, 6, 2, 8, 4)}
+KEEPS: dict[str, dict[str, tuple[int, ...]]] = {
+    "whole": {}, "ragged": RAGGED, "absent": ABSENT, "narrow": NARROW,
+}  # fmt: skip
 every_model = pytest.mark.parametrize("keeps", KEEPS.values(), ids=KEEPS)
 
 
 def model_with(keeps: dict[str, tuple[int, ...]]) -> Any:
     model = tiny_model()
+    if WIDTHS in keeps:
+        narrow_to(model, keeps[WIDTHS])
     groups = family_of(model).unit_groups(model)
     plan = keep_everything(groups)
-    cut(model, groups, replace(plan, keep={**plan.keep, **keeps}))
+    cut(model, groups, replace(plan, keep={k: keeps.get(k, u) for k, u in plan.keep.items()}))
     return model
 
 

@@ -174,6 +174,9 @@ def test_the_forecast_leaves_open_what_only_the_plan_tells(
 ) -> None:
     common = {"model": model, "target__removed": 0.5, "target__zeroed": 0.25}
     weights = forecast(app, fields, **common)
+    assert weights in forecast(app, fields, **common, target__head_width=48)
+    assert "Narrower heads" in forecast(app, fields, **common, target__head_width=48)
+    assert "Narrower heads" not in weights
     assert OPERATIONS not in weights and "→ ?" not in weights
     for changes in (
         {"target__currency": "flops"},

@@ -213,6 +213,13 @@ class Hearing(Protocol):
         """
         ...
 
+    def attended_states(self, stack: str, states: torch.Tensor, targets: Any) -> torch.Tensor:
+        """Those that later ones attend to, in the form of `counted_states`.
+
+        A prompt is attended to, and much so, though nothing is learned at its places.
+        """
+        ...
+
     # Decoding
 
     def decode(

@@ -24,7 +24,7 @@ from whisperslim.methods.sgl.two_pass import with_zeros
 
 __all__ = ["Derivation", "derivation_of", "derive", "read_derivation", "zeros_for"]
 
-_DONE = ("data", "vocabulary", "prepare", "tune", "plan")
+_DONE = ("data", "vocabulary", "prepare", "narrow", "tune", "plan")
 _LINKED = ("trimmed", "headed", "prepared", "narrowed", "tuned")
 _COPIED = ("data.json", FACTS_FILE)
 _KEPT_SCORES = ("dense.json", "dense.tsv")  # of the model the run began with: the same here

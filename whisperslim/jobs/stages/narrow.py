@@ -19,7 +19,7 @@ from whisperslim.events import Notice
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.train import calibration
 
-_CLIPS = 64  # most training clips that the moments are of; our choice
+CLIPS = 64  # most training clips that the moments are of; our choice
 
 
 def narrow(context: StageContext) -> bool:
@@ -31,8 +31,9 @@ def narrow(context: StageContext) -> bool:
     if context.start == context.recipe.model:
         context.note_origin(speech)
     sites = narrowing(speech.model).attentions(speech.model)
-    clips = min(_CLIPS, len(context.chosen("train")))
-    moments = calibration(context, "narrow", speech, "heads").moments(watching(sites), clips)
+    clips = min(CLIPS, len(context.chosen("train")))
+    measure = calibration(context, "narrow", speech, "heads")
+    moments = measure.moments(watching(sites), clips, attended=True)
     found = [sorted_heads(speech.model, site, moments) for site in sites]
     widths = choose_widths(found, mean)
     before = prunable_total(speech.groups())

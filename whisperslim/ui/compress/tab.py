@@ -30,8 +30,9 @@ from whisperslim.ui.parts.updates import Updates, Values
 _FORECAST_FIELDS = (
     "model", "target.removed", "target.zeroed", "export.dtype", "vocabulary.languages",
     "vocabulary.timestamps", "target.currency", "method.name", "method.currency", "export.engine",
-    "export.quantize",
+    "export.quantize", "target.head_width",
 )  # fmt: skip
+_NARROWER = "Narrower heads take off more. How much is known when they are chosen, in stage narrow."
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def forecast_of(context: AppContext, values: Mapping[str, Any]) -> str:
         values["export.engine"],
         values["export.quantize"],
     )
-    return forecast(
+    shown = forecast(
         context,
         values["model"],
         values["target.removed"],
@@ -143,6 +144,7 @@ def forecast_of(context: AppContext, values: Mapping[str, Any]) -> str:
         values["vocabulary.timestamps"],
         counting.words,
     )
+    return shown + note(_NARROWER) if values["target.head_width"] else shown
 
 
 def forecast(

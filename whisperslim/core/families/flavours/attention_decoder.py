@@ -238,6 +238,13 @@ class AttentionDecoder(ABC):
             return states[targets.counted.to(states.device)]
         return states.flatten(0, 1)
 
+    def attended_states(self, stack: str, states: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Every frame of the encoder; of the decoder the prompt's places, too."""
+        if stack == "decoder":
+            behind = targets.counted.flip(1).cumsum(1).flip(1) > 0
+            return states[behind.to(states.device)]
+        return states.flatten(0, 1)
+
     @torch.no_grad()
     def decode(
         self,

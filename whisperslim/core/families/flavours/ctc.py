@@ -150,6 +150,10 @@ class CTC(ABC):
         """Every position that hears something."""
         return _heard(states, targets.states)
 
+    def attended_states(self, stack: str, states: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """The same."""
+        return self.counted_states(stack, states, targets)
+
     @torch.no_grad()
     def decode(
         self,
