@@ -17,7 +17,7 @@ from whisperslim.machine.places import PACKAGE_PARENT
 from whisperslim.ui.compress import check, preset_fields, try_it
 from whisperslim.ui.compress.check import Marked
 from whisperslim.ui.compress.form import RecipeForm, lay_out
-from whisperslim.ui.compress.preset_actions import own_presets
+from whisperslim.ui.compress.preset_actions import filled, own_presets
 from whisperslim.ui.compress.preset_fields import PresetFields
 from whisperslim.ui.compress.try_it import TryCard
 from whisperslim.ui.context.context import AppContext
@@ -177,6 +177,33 @@ def test_the_check_says_nothing_of_folders_elsewhere(app: AppContext, form: Reci
         for path in ("/etc/passwd", "/etc/no-such-file")
     )
     assert there.replace("/etc/passwd", "") == not_there.replace("/etc/no-such-file", "")
+
+
+def test_a_preset_sends_only_what_it_changes(app: AppContext, form: RecipeForm) -> None:
+    values = shown(form, train__steps=7, target__removed=0.3)
+    marked = Marked("sgl", {"name": "wrong"})
+    recipe = with_values(DEMO, {"train.steps": 9, "data.train": "no/such/folder"})
+    now = Marked(recipe.method, check.problems_in(app, recipe))
+    assert set(now.problems) == {"data.train"}
+    updates = filled(form, values, marked, recipe, now)
+    assert changed(form, updates) == {"train.steps", "data.train", "name"}
+    assert set(updates) == {form.component(name) for name in ("train.steps", "data.train", "name")}
+    steps, train, name = (
+        updates[form.component(each)] for each in ("train.steps", "data.train", "name")
+    )
+    assert steps["value"] == 9 and "elem_classes" not in steps
+    assert train["value"] == "no/such/folder" and train["elem_classes"] == ["ws-wrong"]
+    assert name["elem_classes"] == [] and "value" not in name
+
+
+def test_a_preset_of_another_method_brings_its_knobs(form: RecipeForm) -> None:
+    recipe = load_recipe("gates-hindi")
+    updates = filled(form, shown(form), Marked(), recipe, Marked(recipe.method))
+    after = {each: update["value"] for each, update in updates.items() if "value" in update}
+    values = {**shown(form), **after}
+    assert dotted_values(check.recipe_of(form, values)) == dotted_values(recipe)
+    visible = {name for name, part in form.method_parts if updates[part]["visible"]}
+    assert visible == {recipe.method}
 
 
 # --- the presets' list ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from whisperslim import methods
 from whisperslim.errors import UsageError
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.recipe.recipe import dotted_specs, dotted_values, from_mapping, load_recipe
+from whisperslim.ui.compress.check import Marked
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html
 from whisperslim.ui.compress.form import RecipeForm
 from whisperslim.ui.compress.tab import (
@@ -136,9 +137,12 @@ def test_problems_stand_beside_their_fields(app: AppContext, acts: Acts, page: C
     started = start_run(app, form, wrong)
     assert started.run is None and acts.started == [] and not app.runs.exists()
     assert set(started.problems) == {"train.steps", "train.clip_norm", "name"}
-    updates = problem_updates(page, wrong, started.problems)
+    before = {page.marked: Marked("sgl", {"train.batch_size": "was wrong"})}
+    updates = problem_updates(page, {**wrong, **before}, started.problems)
     assert updates.keys() <= set(page.problem_outputs())
-    marked = {f.dotted for f in form.fields if updates[f.component]["elem_classes"] == ["ws-wrong"]}
+    sent = {f.dotted: updates[f.component] for f in form.fields if f.component in updates}
+    assert sent.pop("train.batch_size")["elem_classes"] == []
+    marked = {name for name, update in sent.items() if update["elem_classes"] == ["ws-wrong"]}
     assert marked == set(started.problems) == set(updates[page.marked].problems)
     assert updates[form.advanced]["open"] is True
     assert "Training, Steps: -5 is outside" in updates[page.problems]

@@ -118,7 +118,7 @@ def build(
         # Models of the project can be compared before there is a run.
         connect_leads(run_leads, lambda: bool(slim_choices(app)), tabs)
         connect_leads(model_leads, lambda: bool(slim_names(app)), tabs)
-        connect_compress(compress, app, blocks)
+        look_after = connect_compress(compress, app, blocks)
         connect_sparsity(sparsity, app, [sparsity_page.select])
         # The tab that a page opens with is not selected by anybody.
         opened = [compare_page.select, *([blocks.load] if first == "compare" else [])]
@@ -135,7 +135,7 @@ def build(
             microphone.connect(own_microphone, recorder, blocks, compare.audio)
         filled = {name: compress.form.component(name) for name in FILLED}
         desk = RecordingDesk(app.runs / FOLDER, hear=partial(heard_by_newest, app))
-        connect_record(record, desk, blocks, filled, tabs)
+        connect_record(record, desk, blocks, filled, tabs, look_after)
         refresh = _connect_refresh(app, blocks, compress, runs, chosen, drawn, open_run)
         _connect_buttons(app, compress, runs, chosen, tabs, refresh)
         actions.connect(runs.actions, compare, app, chosen, tabs, refresh)
@@ -329,7 +329,7 @@ def _connect_buttons(
     refresh(
         compress.start.click(
             start,
-            set(form.components),
+            {compress.marked, *form.components},
             [chosen, tabs, *compress.problem_outputs()],
             concurrency_id="act",
             concurrency_limit=1,

@@ -38,7 +38,14 @@ def recipe_of(form: RecipeForm, shown: Values) -> Recipe:
 def problems_of(context: AppContext, form: RecipeForm, shown: Values) -> Mapping[str, str]:
     """Problems for which Start would refuse, by dotted name; empty when there are none."""
     try:
-        recipe = recipe_of(form, shown)
+        return problems_in(context, recipe_of(form, shown))
+    except RecipeError as error:
+        return error.problems
+
+
+def problems_in(context: AppContext, recipe: Recipe) -> Mapping[str, str]:
+    """As `problems_of`, for a recipe."""
+    try:
         # Before any path is accessed: what is elsewhere on this computer must not be revealed.
         check_places(context, recipe)
         with_absolute_paths(recipe)

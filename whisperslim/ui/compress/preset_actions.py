@@ -1,12 +1,15 @@
 """What the preset list and its buttons do, and the check after every change of the form."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.recipe.own_presets import FOLDER, OwnPresets
-from whisperslim.jobs.recipe.recipe import dotted_values
+from whisperslim.jobs.recipe.recipe import Recipe, dotted_values
 from whisperslim.ui.compress import preset_fields
 from whisperslim.ui.compress.check import (
     Marked,
@@ -14,16 +17,28 @@ from whisperslim.ui.compress.check import (
     form_changes,
     mark_changes,
     marked_now,
+    problems_in,
     problems_of,
     recipe_of,
 )
 from whisperslim.ui.compress.form import RecipeForm
 from whisperslim.ui.compress.preset_fields import DOWNLOAD, OWN, PresetFields
 from whisperslim.ui.context.context import AppContext, for_people
-from whisperslim.ui.parts.forms import show_values
+from whisperslim.ui.parts.forms import chosen_method, show_values
 from whisperslim.ui.parts.updates import Updates, Values
 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+@dataclass(frozen=True)
+class FormEvents:
+    """What others connect to: `filled` are events after which the form has other values.
+
+    `look_after` checks the form after an event that changes it.
+    """
+
+    filled: Sequence[Any]
+    look_after: Callable[[Any], None]
 
 
 def own_presets(context: AppContext) -> OwnPresets:
@@ -38,34 +53,36 @@ def connect_presets(
     blocks: gr.Blocks,
     problems: gr.HTML,
     marked: gr.State,
-) -> None:
+) -> FormEvents:
     """Wire the list and the buttons. `problems` sums up what is wrong, `marked` marks where."""
     own = own_presets(context)
-    checked = [*form.components, problems, marked]
-    filled = [*fields.chosen(), *form.swapped, *checked]
+    checked = [fields.changes, *form.components, problems, marked]
+    inputs: set[Block] = {fields.choice, marked, *form.components}
 
-    def fill(choice: str) -> Updates:
+    def fill(choice: str, shown: Values) -> Updates:
         recipe = preset_fields.chosen_recipe(own, choice)
+        now = Marked(recipe.method, problems_in(context, recipe))
         return {
             **preset_fields.chosen_updates(fields, own, choice),
-            **show_values(form.fields, dotted_values(recipe), recipe.method),
-            **form.shown_parts(recipe.method),
+            **filled(form, shown, shown[marked], recipe, now),
+            fields.changes: changes_html(form, (), preset_fields.title(choice)),
             problems: "",
-            marked: Marked(),
+            marked: now,
         }
 
     @for_people
-    def choose(choice: str) -> Updates:
-        return fill(choice)
+    def choose(shown: Values) -> Updates:
+        return fill(shown[fields.choice], shown)
 
     @for_people
-    def take(raw: object) -> Updates:
-        return fill(preset_fields.taken(own, raw))
+    def take(shown: Values) -> Updates:
+        return fill(preset_fields.taken(own, shown[fields.take]), shown)
 
     @for_people
-    def delete(choice: str) -> Updates:
-        own.delete(str(choice).removeprefix(OWN) if str(choice).startswith(OWN) else None)
-        return fill(preset_fields.first_preset())
+    def delete(shown: Values) -> Updates:
+        choice = str(shown[fields.choice])
+        own.delete(choice.removeprefix(OWN) if choice.startswith(OWN) else None)
+        return fill(preset_fields.first_preset(), shown)
 
     @for_people
     def save(shown: Values) -> Updates:
@@ -87,27 +104,26 @@ def connect_presets(
             updates[problems] = ""
         return updates
 
-    gr.on([fields.choice.input, fields.back.click], choose, fields.choice, filled, **_QUIET)
-    fields.take.upload(take, fields.take, filled, **_QUIET)
-    fields.delete.click(delete, fields.choice, filled, **_QUIET)
+    filling = {"inputs": inputs, "outputs": [*fields.chosen(), *form.swapped, *checked], **_QUIET}
+    # Gradio reports `input` of a list twice for one choice.
+    chosen = gr.on([fields.choice.select, fields.back.click], choose, **filling)
+    taken = fields.take.upload(take, **{**filling, "inputs": {fields.take, *inputs}})
+    deleted = fields.delete.click(delete, **filling)
     fields.share.click(share, set(form.components), fields.shared, **_QUIET).success(
         None, fields.shared, None, js=DOWNLOAD
     )
     saved = fields.save.click(save, {fields.name, *form.components}, fields.chosen(), **_QUIET)
-    inputs = {fields.choice, marked, *form.components}
-    outputs = [fields.changes, *checked]
-    saved.success(look, inputs, outputs, **_QUIET)
-    # While someone types or drags, only the latest state of the form is worth an answer. Not for a
-    # fresh page, which is as the preset: in Gradio, being an input makes a component expensive.
+    looking = {"inputs": inputs, "outputs": checked, **_QUIET}
+    saved.success(look, **looking)
+    # While someone types or drags, only the latest state of the form is worth an answer. Only what
+    # people change: a preset changes thirty controls, and would be looked at thirty times.
     gr.on(
-        [field.component.change for field in form.fields],
+        [field.component.input for field in form.fields],
         look,
-        inputs,
-        outputs,
         trigger_mode="always_last",
         concurrency_id="check",
         concurrency_limit=4,
-        **_QUIET,
+        **looking,
     )
 
     def arrive() -> Updates:
@@ -118,6 +134,23 @@ def connect_presets(
         }
 
     blocks.load(arrive, None, [fields.choice, fields.changes], **_QUIET)
+
+    def look_after(event: Any) -> None:
+        event.success(look, **looking)
+
+    return FormEvents([chosen, taken, deleted], look_after)
+
+
+def filled(form: RecipeForm, shown: Values, before: Marked, recipe: Recipe, now: Marked) -> Updates:
+    """The form with a recipe's values and marks; controls that have them already are not sent.
+
+    A browser takes tenths of a second for each that is sent when the machine is busy.
+    """
+    marks = mark_changes(form, before, now)
+    values = show_values(form.fields, shown, dotted_values(recipe), recipe.method)
+    both = {each: {**marks.get(each, {}), **values.get(each, {})} for each in {**marks, **values}}
+    was = chosen_method(form.fields, shown)
+    return {**both, **(form.shown_parts(recipe.method) if was != recipe.method else {})}
 
 
 def _changes(form: RecipeForm, own: OwnPresets, choice: str, shown: Values) -> str:

@@ -1,6 +1,6 @@
 """The Compress tab: a recipe, its expected size, and the buttons that start and stop its run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,13 @@ from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.text.languages import choices
 from whisperslim.text.scripts import LANGUAGES
-from whisperslim.ui.compress.check import Marked, check_places, marked_now, recipe_of
+from whisperslim.ui.compress.check import (
+    Marked,
+    check_places,
+    mark_changes,
+    marked_now,
+    recipe_of,
+)
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html, unknown_html, unplanned_html
 from whisperslim.ui.compress.form import RecipeForm, lay_out
 from whisperslim.ui.compress.preset_actions import connect_presets, own_presets
@@ -23,7 +29,7 @@ from whisperslim.ui.context.choices import model_choices
 from whisperslim.ui.context.context import AppContext, for_people, warn_when_busy
 from whisperslim.ui.context.models import ModelSize
 from whisperslim.ui.guard.folders import is_path
-from whisperslim.ui.parts.forms import chosen_method, read_form, show_problems
+from whisperslim.ui.parts.forms import read_form
 from whisperslim.ui.parts.markup import note
 from whisperslim.ui.parts.updates import Updates, Values
 
@@ -75,8 +81,13 @@ def lay_out_compress(context: AppContext) -> CompressTab:
     )  # fmt: skip
 
 
-def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -> None:
-    """Wire what stays within the tab. `start` and `stop` affect other tabs: `build` wires them."""
+def connect_compress(
+    tab: CompressTab, context: AppContext, blocks: gr.Blocks
+) -> Callable[[Any], None]:
+    """Wire what stays within the tab. `start` and `stop` affect other tabs: `build` wires them.
+
+    Returns what checks the form after an event of another tab that fills it.
+    """
     form = tab.form
 
     @for_people
@@ -88,8 +99,8 @@ def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -
     def show_forecast(shown: Values) -> str:
         return forecast_of(context, read_form(said, shown))
 
-    connect_presets(tab.presets, form, context, blocks, tab.problems, tab.marked)
-    form.component("method.name").change(
+    events = connect_presets(tab.presets, form, context, blocks, tab.problems, tab.marked)
+    form.component("method.name").input(
         choose_method,
         form.component("method.name"),
         form.swapped,
@@ -104,17 +115,20 @@ def connect_compress(tab: CompressTab, context: AppContext, blocks: gr.Blocks) -
         api_visibility="private",
         show_progress="hidden",
     )
+    expected: dict[str, Any] = {
+        "fn": show_forecast,
+        "inputs": {field.component for field in said},
+        "outputs": tab.forecast,
+        "show_progress": "hidden",
+        "concurrency_id": "forecast",
+        "api_visibility": "private",
+    }
+    changed = [blocks.load, *(field.component.input for field in said)]
     # Sliders fire while they are dragged; only the latest position needs an answer.
-    gr.on(
-        [blocks.load, *(field.component.change for field in said)],
-        show_forecast,
-        {field.component for field in said},
-        tab.forecast,
-        trigger_mode="always_last",
-        show_progress="hidden",
-        concurrency_id="forecast",
-        api_visibility="private",
-    )
+    gr.on(changed, **expected, trigger_mode="always_last")
+    for event in events.filled:
+        event.success(**expected)
+    return events.look_after
 
 
 def _known(context: AppContext, model: object) -> tuple[str, ...]:
@@ -222,12 +236,11 @@ def start_run(context: AppContext, form: RecipeForm, shown: Values) -> Started:
 
 def problem_updates(tab: CompressTab, shown: Values, problems: Mapping[str, str]) -> Updates:
     """Marks at the controls, the fold around them, and the summary above Start."""
-    form = tab.form
-    updates = show_problems(form.fields, problems, chosen_method(form.fields, shown))
+    form, now = tab.form, marked_now(tab.form, shown, problems)
+    updates = mark_changes(form, shown[tab.marked], now)
     if any(form.is_folded(name) for name in problems):
         updates[form.advanced] = gr.update(open=True)
-    summary = _summary(form, problems)
-    return {**updates, tab.problems: summary, tab.marked: marked_now(form, shown, problems)}
+    return {**updates, tab.problems: _summary(form, problems), tab.marked: now}
 
 
 def _summary(form: RecipeForm, problems: Mapping[str, str]) -> str:

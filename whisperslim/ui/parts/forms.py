@@ -116,28 +116,19 @@ def chosen_method(fields: Sequence[FieldInput], shown: Values) -> str:
     return str(next(shown[f.component] for f in fields if f.dotted == "method.name"))
 
 
-def show_values(fields: Sequence[FieldInput], values: Mapping[str, Any], method: str) -> Updates:
-    """Puts `values` into the form and removes old problems.
+def show_values(
+    fields: Sequence[FieldInput], shown: Values, values: Mapping[str, Any], method: str
+) -> Updates:
+    """Puts `values` into the form; controls that show them already do not change.
 
-    Controls of other methods do not change.
+    Neither do controls of other methods.
     """
-    return {
-        f.component: fresh(f, value=_shown(f.spec, values[f.dotted]))
+    wanted = {
+        f.component: _shown(f.spec, values[f.dotted])
         for f in fields
         if f.applies_to(method) and f.dotted in values
     }
-
-
-def show_problems(
-    fields: Sequence[FieldInput], problems: Mapping[str, str], method: str
-) -> Updates:
-    """Puts each problem beside its field, and the help text back everywhere else."""
-    return {
-        f.component: wrong(problems[f.dotted])
-        if f.applies_to(method) and f.dotted in problems
-        else fresh(f)
-        for f in fields
-    }
+    return {each: gr.update(value=value) for each, value in wanted.items() if shown[each] != value}
 
 
 def wrong(problem: str) -> Update:
@@ -145,9 +136,9 @@ def wrong(problem: str) -> Update:
     return gr.update(info=f"⚠ {problem}", elem_classes=["ws-wrong"])
 
 
-def fresh(field: FieldInput, **changes: Any) -> Update:
+def fresh(field: FieldInput) -> Update:
     """An update that restores a control's help and removes its mark."""
-    return gr.update(info=field.spec.help, elem_classes=[], **changes)
+    return gr.update(info=field.spec.help, elem_classes=[])
 
 
 def _shown(spec: FieldSpec, value: Any) -> Any:

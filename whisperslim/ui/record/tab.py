@@ -208,8 +208,12 @@ def connect_record(
     blocks: gr.Blocks,
     filled: Mapping[str, Block],
     tabs: gr.Tabs,
+    look_after: Callable[[Any], None],
 ) -> None:
-    """Wire the tab. "Use it" changes `filled`, the controls of `FILLED` by name, and the `tabs`."""
+    """Wire the tab. "Use it" changes `filled`, the controls of `FILLED` by name, and the `tabs`.
+
+    `look_after` checks them after that.
+    """
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     place = [tab.corpus, tab.sentence]
 
@@ -317,7 +321,7 @@ def connect_record(
     for events, handler in ((starts, rest), (ends, go_on)):
         for event in events:
             event(handler, None, tab.moves(), queue=False, **quiet)
-    tab.use.click(use, tab.corpus, [*filled.values(), tabs], **quiet)
+    look_after(tab.use.click(use, tab.corpus, [*filled.values(), tabs], **quiet))
 
 
 def shown(tab: RecordTab, desk: RecordingDesk, name: str | None) -> Updates:
