@@ -12,6 +12,7 @@
   let recording = false, starting = false;
 
   function show() {
+    root.classList.toggle("ws-hearing", recording);
     const button = bar()?.querySelector(".ws-record");
     if (!button) return;
     button.classList.toggle("ws-recording", recording);
@@ -76,9 +77,10 @@
   });
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest?.(".ws-record, .ws-project, .ws-again");
+    const button = event.target.closest?.(".ws-record, .ws-project, .ws-again, .ws-sample");
     if (!button) return;
     if (button.matches(".ws-record")) press();
+    else if (button.matches(".ws-sample")) document.querySelector("#sample")?.click();
     else if (button.matches(".ws-project")) project(!projected());
     else for (const bar of document.querySelectorAll(".ws-race i")) {
       for (const race of bar.getAnimations()) { race.cancel(); race.play(); }

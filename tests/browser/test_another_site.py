@@ -90,5 +90,5 @@ def test_another_site_reads_and_presses_nothing(
     # A link from elsewhere opens the page itself.
     page.goto(another_site)
     page.evaluate("app => { location.href = app }", served.address)
-    page.wait_for_selector("#forecast .ws-big")
+    page.locator("#forecast .ws-big, #comparison").filter(visible=True).first.wait_for()
     context.close()

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
-from tests.browser.test_journey import open_options
+from tests.browser.test_journey import open_options, tab
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.jobs.recipe.recipe import Recipe, load_recipe, with_values
 from whisperslim.jobs.recipe.trial import NAME
@@ -63,6 +63,7 @@ def complaints(page: Page) -> Iterator[list[str]]:
 
 
 def test_one_path_is_offered_and_says_what_it_takes(page: Page, outside: list[str]) -> None:
+    tab(page, "Compress")
     expect(page.locator("#try-it")).to_be_visible()
     for words in ("about 2 minutes", "GB while it runs", "already on this computer"):
         expect(page.locator("#try-offer")).to_contain_text(words)
@@ -102,6 +103,7 @@ def test_no_tab_is_wider_than_a_phone(page: Page) -> None:
 
 
 def test_wrong_values_are_marked_while_they_are_typed(page: Page) -> None:
+    tab(page, "Compress")
     steps = page.locator("#field-train-steps input")
     steps.fill("-5")
     expect(page.locator("#field-train-steps")).to_have_class(re.compile("ws-wrong"))
@@ -112,6 +114,7 @@ def test_wrong_values_are_marked_while_they_are_typed(page: Page) -> None:
 
 
 def test_a_preset_of_ones_own_stays_after_a_reload(page: Page, served: Served) -> None:
+    tab(page, "Compress")
     page.locator("#field-train-steps input").fill("12")
     expect(page.locator("#preset-changes")).to_contain_text("1 change")
     page.get_by_text("Your own presets").click()
@@ -120,7 +123,7 @@ def test_a_preset_of_ones_own_stays_after_a_reload(page: Page, served: Served) -
     expect(page.locator("#preset-changes")).to_contain_text("Unchanged from mine")
     assert (served.runs / "presets" / "mine.yaml").is_file()
     page.reload()
-    page.wait_for_selector("#forecast .ws-big")
+    tab(page, "Compress")
     expect(page.locator("#preset-changes")).to_contain_text("Unchanged from quick-demo")
     page.locator("#preset input").click()
     page.get_by_role("option", name="mine (yours)").click()
@@ -128,6 +131,7 @@ def test_a_preset_of_ones_own_stays_after_a_reload(page: Page, served: Served) -
 
 
 def test_try_it_ends_on_compare_with_its_result(page: Page, served: Served) -> None:
+    tab(page, "Compress")
     page.locator("#try-it").click()
     expect(page.locator("#try-progress")).to_contain_text(re.compile("Step|Done"))
     compare = page.get_by_role("tab", name="Compare")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Served, free_port
-from tests.browser.test_journey import open_options
+from tests.browser.test_journey import open_options, tab
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.jobs.recipe.recipe import with_values
 from whisperslim.jobs.recipe.trial import trial_recipe
@@ -41,6 +41,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_try_it_compares_whisper_base_with_its_slim_model(
     page: Page, served: Served, outside: list[str]
 ) -> None:
+    tab(page, "Compress")
     page.locator("#try-it").click()
     compare = page.get_by_role("tab", name="Compare")
     expect(compare).to_have_attribute("aria-selected", "true", timeout=WORKING_MS)

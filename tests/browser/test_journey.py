@@ -16,6 +16,7 @@ WORKING_MS = 240_000  # a busy machine loads torch twice on the way
 
 
 def test_wrong_values_are_reported_beside_their_fields(page: Page, served: Served) -> None:
+    tab(page, "Compress")
     page.locator("#field-name textarea").fill("no/folder")
     page.locator("#field-train-steps input").fill("-5")
     page.locator("#start").click()
@@ -27,6 +28,7 @@ def test_wrong_values_are_reported_beside_their_fields(page: Page, served: Serve
 
 
 def test_slider_moves_the_expected_size(page: Page) -> None:
+    tab(page, "Compress")
     before = page.locator("#forecast .ws-big").inner_text()
     slider = page.locator("#field-target-removed input[type=number]")
     slider.fill("0.6")
@@ -38,6 +40,7 @@ def test_slider_moves_the_expected_size(page: Page) -> None:
 
 
 def test_start_runs_to_the_end_while_the_page_is_reloaded(page: Page, served: Served) -> None:
+    tab(page, "Compress")
     _fill_in(page, served)
     page.locator("#start").click()
     card = page.locator("#run-card")

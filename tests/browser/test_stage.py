@@ -143,6 +143,27 @@ def test_keys_alone_lead_from_recording_to_the_result(page: Page) -> None:
     expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
 
 
+def test_a_sample_sentence_is_compared_at_one_press(page: Page) -> None:
+    page.get_by_role("button", name="Hear both on a sample sentence").click()
+    expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#reference textarea")).to_have_value(re.compile(r"[\u0900-\u097f]"))
+    # Clips that train the demo are marked in the list, and this is none of them.
+    expect(page.locator("#clip input")).not_to_have_value(re.compile("^$|trains the demo"))
+
+
+def test_the_button_stays_where_it_is_while_recording_comes_and_goes(page: Page) -> None:
+    record = page.locator(".ws-record")
+    expect(page.locator("#recording select")).to_be_visible()  # the recorder is there
+    place = record.bounding_box()
+    record.click()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(1000)
+    assert record.bounding_box() == place
+    record.click()
+    expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
+    assert record.bounding_box() == place
+
+
 def test_tab_leaves_no_list_open(page: Page) -> None:
     open_options(page)
     page.locator("#clip input").focus()

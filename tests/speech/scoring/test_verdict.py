@@ -57,6 +57,21 @@ def test_neither_is_right_when_both_fail() -> None:
     assert clip_verdict({"a": clip(6), "b": clip(7), "c": clip(9)}).sentence.startswith("None is")
 
 
+def test_as_many_errors_are_a_result() -> None:
+    verdict = clip_verdict({"dense": clip(2), "slim": clip(2)})
+    assert verdict.winner == "" and verdict.equal
+    assert verdict.sentence == "Equal on this clip: 2 word errors each, of 10 words spoken."
+    right = clip_verdict({"dense": clip(0), "slim": clip(0), "third": clip(0)})
+    assert right.equal and right.sentence == "All are right: no word error in 10 words spoken."
+    assert not clip_verdict({"dense": clip(2), "slim": clip(3)}).equal
+    assert not clip_verdict({"dense": clip(6), "slim": clip(6)}).equal, "both failed"
+
+
+def test_as_many_errors_in_another_script_are_none() -> None:
+    hidden = clip(2, script="Arabic", transliterated=2, consonant_errors=1)
+    assert not clip_verdict({"dense": hidden, "slim": clip(2)}).equal
+
+
 @pytest.mark.parametrize(
     ("dense", "slim", "expected"),
     [

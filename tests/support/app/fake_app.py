@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.runs.fake_sizes import FakeResizing
+from whisperslim.jobs.process.queue import Stopping
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.context.cache import ModelCache
 from whisperslim.ui.context.context import AppContext
@@ -22,8 +23,9 @@ class Acts:
         self.started.append(run.name)
         return 1
 
-    def stop(self, run: RunDir) -> None:
+    def stop(self, run: RunDir) -> Stopping:
         self.stopped.append(run.name)
+        return Stopping.ASKED
 
 
 def fake_app(runs: Path, acts: Acts) -> AppContext:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.app.fake_app import Acts, fake_app
 from tests.support.runs.fake_runs import finish, make_run, write_events
+from whisperslim import boxed
 from whisperslim.errors import DataError, RunError
 from whisperslim.speech.scoring.wer import word_differences
 from whisperslim.ui.app.build import build, first_tab
@@ -118,7 +119,10 @@ def test_fonts_and_styles_travel_with_the_page() -> None:
         assert not re.search(r"https?://|url\((?!data:)", page)
 
 
-def test_the_page_opens_at_a_result_once_there_is_one(app: AppContext) -> None:
+def test_the_page_opens_where_models_can_be_compared(
+    app: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxed, "BOXED", ())
     assert first_tab(app, None) == "compress"
     run = make_run(app.runs)
     assert first_tab(app, None) == "compress"
@@ -126,6 +130,14 @@ def test_the_page_opens_at_a_result_once_there_is_one(app: AppContext) -> None:
     finish(run)
     assert first_tab(app, None) == "compare"
     assert first_tab(app, run.name) == "runs", "unless a run is asked for"
+
+
+def test_a_model_of_the_project_is_enough_to_open_at_compare(
+    app: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slim = boxed.BoxedModel("whisperslim/some", "", "", "whisperslim/some-dense", "some")
+    monkeypatch.setattr(boxed, "BOXED", (slim,))
+    assert slim.path.is_dir() and first_tab(app, None) == "compare"
 
 
 def test_no_handler_is_offered_as_an_api(app: AppContext) -> None:

@@ -140,11 +140,15 @@ def script_note(judged: ClipJudgement) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`winner` is a side's name, or empty; `sentence` is for people, `notes` qualify it."""
+    """`winner` is a side's name, or empty; `sentence` is for people, `notes` qualify it.
+
+    `equal` says that all sides have as many word errors, which is a result and no doubt.
+    """
 
     winner: str
     sentence: str
     notes: tuple[str, ...] = ()
+    equal: bool = False
 
 
 def clip_verdict(sides: Mapping[str, ClipJudgement]) -> Verdict:
@@ -155,6 +159,8 @@ def clip_verdict(sides: Mapping[str, ClipJudgement]) -> Verdict:
     notes = tuple(f"{name}: {note}." for name, each in sides.items() for note in each.notes())
     if all(judged.failed for judged in sides.values()):
         return Verdict("", f"{_neither(sides)} is right: {facts}.", notes)
+    if len({(judged.errors, judged.most, judged.least) for judged in sides.values()}) == 1:
+        return Verdict("", _equal(sides, spoken), notes, equal=True)
     best = min(sides, key=lambda name: sides[name].most)
     others = [judged for name, judged in sides.items() if name != best]
     needed = max(CLIP_ERRORS, math.ceil(CLIP_SHARE * spoken))
@@ -195,6 +201,14 @@ def _counted(judged: ClipJudgement) -> str:
 
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _equal(sides: Mapping[str, ClipJudgement], spoken: int) -> str:
+    judged = next(iter(sides.values()))
+    every = "Both" if len(sides) == 2 else "All"
+    if judged.most == 0:
+        return f"{every} are right: no word error in {_plural(spoken, 'word')} spoken."
+    return f"Equal on this clip: {_counted(judged)} each, of {_plural(spoken, 'word')} spoken."
 
 
 def _neither(sides: Mapping[str, Any]) -> str:

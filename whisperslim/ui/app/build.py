@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from whisperslim.jobs.process import queue
+from whisperslim.jobs.process.queue import Stopping
 from whisperslim.listening.address import check_port
 from whisperslim.ui.app.leads import connect_leads, lay_out_lead
 from whisperslim.ui.app.try_it import connect_try_it
@@ -40,7 +41,7 @@ from whisperslim.ui.guard.room import UPLOAD_BYTES
 from whisperslim.ui.guard.uploads import KEPT_SECONDS, make_own_folder, remove_on_termination
 from whisperslim.ui.models.tab import connect_models, lay_out_models
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
-from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, page_head, theme
+from whisperslim.ui.parts.theme import ASSETS, COMPARE_SHEET, STYLE_SHEET, page_head, theme
 from whisperslim.ui.parts.updates import Updates, Values, unchanged
 from whisperslim.ui.record import microphone
 from whisperslim.ui.record.desk import FOLDER, RecordingDesk
@@ -65,12 +66,20 @@ from whisperslim.ui.tradeoff.tab import connect_tradeoff, lay_out_tradeoff
 POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
 _HEADER = (
     '<header class="ws-header"><h1>WhisperSlim</h1>'
-    "<p>Make a Whisper model smaller and prove that it still hears Hindi.</p></header>"
+    "<p>Make a Whisper model smaller and prove that it still hears Hindi.</p>"
+    '<button type="button" class="ws-theme" title="Change between light and dark">Dark</button>'
+    "</header>"
 )
+_SCRIPT = ASSETS / "page.js"
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # Events of all pages that may wait at once. A page asks every two seconds: a hundred pages and some
 # comparisons fit, and further events get an answer at once instead of waiting forever.
 _MOST_WAITING = 256
+_STOPPED = {
+    Stopping.LEFT_QUEUE: "It has left the queue and is not started. Resume puts it back.",
+    Stopping.ASKED: "Stopping after this step. Press again to stop immediately.",
+    Stopping.KILLED: "Stopped. Resume continues from its last checkpoint.",
+}
 _MOST_PAGES = 1000  # that are remembered; choices of a page that is forgotten are refused
 
 
@@ -86,19 +95,29 @@ def build(
     With `desktop`, whoever sees the page may record by this computer's own microphone.
     """
     app = context or AppContext(RunWatch(Path(runs_folder).expanduser().absolute()))
+
+    def first(asked: object = None) -> str:
+        return first_tab(app, open_run)
+
     with CheckedBlocks(
         title="WhisperSlim",
         analytics_enabled=False,
         fill_width=False,
         delete_cache=(KEPT_SECONDS, KEPT_SECONDS),
     ) as blocks:
-        gr.HTML(_HEADER)
+        gr.HTML(
+            "",
+            html_template=_HEADER,
+            js_on_load=_SCRIPT.read_text("utf-8"),
+            server_functions=[first],
+        )
         chosen, drawn = gr.State(""), gr.State(NOTHING_DRAWN)
-        first = first_tab(app, open_run)
-        with gr.Tabs(selected=first, overflow_behavior="wrap") as tabs:
+        opens_at = first()
+        with gr.Tabs(selected=opens_at, overflow_behavior="wrap") as tabs:
             with gr.Tab("Compress", id="compress"):
                 compress = lay_out_compress(app)
-            with gr.Tab("Runs", id="runs"):
+            with gr.Tab("Runs", id="runs") as runs_page:
+                runs_lead = lay_out_lead("runs", "No run yet: try it first")
                 runs = lay_out_runs()
             with gr.Tab("Sparsity", id="sparsity") as sparsity_page:
                 run_leads = [(sparsity_page, lay_out_lead("sparsity"))]
@@ -116,20 +135,14 @@ def build(
             with gr.Tab("Record", id="record"):
                 record = lay_out_record(desktop=desktop)
         # Models of the project can be compared before there is a run.
+        connect_leads([(runs_page, runs_lead)], lambda: bool(app.watch.listed()), tabs)
         connect_leads(run_leads, lambda: bool(slim_choices(app)), tabs)
         connect_leads(model_leads, lambda: bool(slim_names(app)), tabs)
         look_after = connect_compress(compress, app, blocks)
         connect_sparsity(sparsity, app, [sparsity_page.select])
         # The tab that a page opens with is not selected by anybody.
-        opened = [compare_page.select, *([blocks.load] if first == "compare" else [])]
+        opened = [compare_page.select, *([blocks.load] if opens_at == "compare" else [])]
         connect_compare(compare, app, opened)
-
-        def find_first() -> Updates:
-            # What the page was made with may be days old.
-            now = first_tab(app, open_run)
-            return unchanged() if now == first else {tabs: gr.update(selected=now)}
-
-        blocks.load(find_first, None, tabs, **_QUIET)
         if own_microphone is not None:
             recorder = ComputerMicrophone(MAX_SECONDS)
             microphone.connect(own_microphone, recorder, blocks, compare.audio)
@@ -192,7 +205,7 @@ def launch(
             ssl_certfile=access.certificate,
             ssl_keyfile=access.key,
             ssl_verify=False,  # of Gradio's call to itself: certificates may be self-signed
-            footer_links=["settings"],
+            footer_links=[],
             run_history=False,
             # The demo clips only; fonts and styles are inside the page.
             allowed_paths=[str(CLIPS_FOLDER / "audio")],
@@ -220,10 +233,13 @@ def heard_by_newest(app: AppContext, recording: str) -> str:
 
 
 def first_tab(app: AppContext, open_run: str | None) -> str:
-    """Where the page opens: at the run that was asked for, at a result, else where one is made."""
+    """Where the page opens: at the run that was asked for, else where models are compared.
+
+    Where there is no slim model, not even one of the project, it opens where one is made.
+    """
     if open_run:
         return "runs"
-    return "compare" if slim_choices(app) else "compress"
+    return "compare" if slim_names(app) else "compress"
 
 
 def _front(blocks: gr.Blocks, access: Access, uploads: Path) -> Callable[[App], App]:
@@ -317,8 +333,7 @@ def _connect_buttons(
 
     @for_people
     def stop(name: str) -> None:
-        app.stop(app.watch.open(name))
-        gr.Info("Stopping after this step. Press again to stop immediately.", title="Stopping")
+        gr.Info(_STOPPED[app.stop(app.watch.open(name))], title="Stop")
 
     @for_people
     def proceed(name: str) -> None:

@@ -8,10 +8,10 @@ import gradio as gr
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def lay_out_lead(tab: str) -> gr.Button:
+def lay_out_lead(tab: str, words: str = "No finished run yet: try it first") -> gr.Button:
     """Make the button in the open Blocks context; hidden until it is needed."""
     return gr.Button(
-        "No finished run yet: try it first",
+        words,
         variant="primary",
         visible=False,
         elem_id=f"lead-{tab}",

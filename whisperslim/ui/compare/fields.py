@@ -21,7 +21,11 @@ from whisperslim.ui.parts.demo_clips import demo_clips, demo_training_clips
 from whisperslim.ui.parts.markup import empty
 
 LONGEST_REFERENCE = 5000  # characters
-NOTHING = empty("Nothing compared yet", "Record, upload or choose a clip.")
+NOTHING = empty(
+    "Nothing compared yet",
+    "Record, upload or choose a clip, or begin with a sentence that neither model was trained on.",
+    '<button type="button" class="ws-sample">Hear both on a sample sentence</button>',
+)
 _NO_MICROPHONE = (
     '<div class="ws-note ws-wait ws-mic-note">This browser gives pages no microphone here. Open '
     "the page as http://localhost or 127.0.0.1, or over https; uploading a file and the demo clips "
@@ -100,7 +104,7 @@ class ResultFields:
 
 @dataclass(frozen=True)
 class CompareTab:
-    """The components that handlers read and fill."""
+    """The components that handlers read and fill. The page's script presses `sample`."""
 
     audio: gr.Audio
     live: gr.Checkbox
@@ -117,13 +121,14 @@ class CompareTab:
     third: gr.Dropdown
     blind: gr.Checkbox
     compare: gr.Button
+    sample: gr.Button
     shown: ResultFields
     batch: BatchFields
 
 
 def lay_out_compare(context: AppContext) -> CompareTab:
     """Make the tab's components in the Blocks context now open."""
-    with gr.Row(equal_height=False, elem_id="sources"):
+    with gr.Row(equal_height=True, elem_id="sources"):
         with gr.Column(scale=1, min_width=300):
             gr.HTML(_NO_MICROPHONE)
             audio = gr.Audio(
@@ -159,6 +164,7 @@ def lay_out_compare(context: AppContext) -> CompareTab:
         gr.HTML(_RECORD, elem_classes=["ws-widest"])
         compare = gr.Button("Compare", min_width=130, scale=0, elem_id="compare")
         gr.HTML(_PROJECTOR)
+        sample = gr.Button("", elem_id="sample", elem_classes=["ws-file"])
     live_text.lay_out(live_text.previews_of(context))
     shown = lay_out_results()
     with gr.Accordion("Models, engines and options", open=False, elem_id="options"):
@@ -169,7 +175,7 @@ def lay_out_compare(context: AppContext) -> CompareTab:
     batch = lay_out_panel()
     return CompareTab(
         audio, live, clip, reference, language, dense, slim, dense_engine, dense_window,
-        slim_engine, engine_note, own_script, third, blind, compare, shown, batch,
+        slim_engine, engine_note, own_script, third, blind, compare, sample, shown, batch,
     )  # fmt: skip
 
 

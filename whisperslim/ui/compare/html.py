@@ -43,6 +43,8 @@ def bars(sides: Sequence[HeardSide], beside_race: str = "") -> str:
 
     Bars of time grow as long as the side took: a race in real time. `beside_race` is HTML.
     """
+    every = "Both" if len(sides) == 2 else "All"
+    shared = f"{every} in {_way(sides[0])}." if _alike(sides) else ""
     return (
         '<div class="ws-card ws-figures ws-bars">'
         + _measure(
@@ -54,8 +56,18 @@ def bars(sides: Sequence[HeardSide], beside_race: str = "") -> str:
             race=True,
         )
         + _measure("Size on disk", sides, lambda side: side.bytes_on_disk, megabytes)
+        + (f'<p class="ws-small ws-flat">{text(shared)}</p>' if shared else "")
         + "</div>"
     )
+
+
+def _way(side: HeardSide) -> str:
+    return f"{side.runs_in}, {side.hears_in}"
+
+
+def _alike(sides: Sequence[HeardSide]) -> bool:
+    """Whether all run in the same way, so that it need be said once only."""
+    return len({_way(side) for side in sides}) == 1
 
 
 def _measure(
@@ -68,8 +80,9 @@ def _measure(
     race: bool = False,
 ) -> str:
     most = max(get(side) for side in sides)
+    alike = _alike(sides)
     rows = "".join(
-        f"<span><b>{text(title_of(side))}</b> {text(side.runs_in)}, {text(side.hears_in)}</span>"
+        f"<span><b>{text(title_of(side))}</b>{'' if alike else text(f' {_way(side)}')}</span>"
         f'<div class="ws-bar" aria-hidden="true">'
         f'<i class="ws-bar-{text(side.role)}" style="width:{_width(get(side), most)}%'
         f'{f";--takes:{get(side):.2f}s" if race else ""}"></i></div>'
@@ -202,7 +215,7 @@ def _shown(compared: Compared) -> list[_Shown]:
     found = []
     for side in compared.sides:
         other = compared.side("slim") if side.role == "dense" else dense
-        ran = f"{side.runs_in}, {side.hears_in}"
+        ran = side.runs_in if _alike(compared.sides) else _way(side)
         facts = (model_words(side), ran, duration(side.seconds), megabytes(side.bytes_on_disk))
         trained = TRAINED if side.role in compared.trained else ""
         found.append(_Shown(side, title_of(side), other.text, " · ".join(facts), trained))
@@ -225,7 +238,9 @@ def _shared_note(first: HeardSide, second: HeardSide) -> str:
 def _head(compared: Compared) -> str:
     """The verdict and the vote."""
     verdict = verdict_of(compared)
-    sentence, tone = verdict.sentence or _NOT_KNOWN, "good" if verdict.winner else "wait"
+    sentence, tone = verdict.sentence or _NOT_KNOWN, "wait"
+    if verdict.winner or verdict.equal:
+        tone = "good"
     lines = []
     if compared.vote is not None:
         kind = "Blind vote" if compared.blind else "Vote"

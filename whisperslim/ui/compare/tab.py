@@ -38,7 +38,7 @@ from whisperslim.ui.context.sides import (
     slim_options,
     slim_side,
 )
-from whisperslim.ui.parts.demo_clips import demo_clip
+from whisperslim.ui.parts.demo_clips import demo_clip, demo_clips
 from whisperslim.ui.parts.markup import text
 from whisperslim.ui.parts.updates import Update, Updates, Values, inputs_of, read, unchanged
 
@@ -95,6 +95,12 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
             return unchanged()
         path, said = demo_clip(name)
         return {tab.audio: str(path), tab.reference: said}
+
+    @for_people
+    def take_sample() -> Updates:
+        name = next(iter(demo_clips()))  # a test clip: these come first
+        path, said = demo_clip(name)
+        return {tab.clip: name, tab.audio: str(path), tab.reference: said}
 
     @for_people
     def compare(values: Values) -> Updates:
@@ -185,24 +191,29 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
         queue=False,
         **quiet,
     )
-    # After a recording the pair is compared at once, without pressing a button.
-    gr.on(
-        [tab.compare.click, tab.audio.stop_recording],
-        compare,
-        inputs_of(AskedComparison, tab) | models,
-        shown.outputs(),
-        concurrency_id="compute",
-        concurrency_limit=1,
-        api_visibility="private",
-        show_progress="minimal",
-        show_progress_on=[shown.result],
-    ).then(
-        partial(time_words, shown, context, history),
-        [shown.key, shown.heard_as],
-        [shown.times, shown.heard_as],
-        concurrency_id="compute",
-        **quiet,
+    comparing: dict[str, Any] = {
+        "fn": compare,
+        "inputs": inputs_of(AskedComparison, tab) | models,
+        "outputs": shown.outputs(),
+        "concurrency_id": "compute",
+        "concurrency_limit": 1,
+        "api_visibility": "private",
+        "show_progress": "minimal",
+        "show_progress_on": [shown.result],
+    }
+    sampled = tab.sample.click(
+        take_sample, None, [tab.clip, tab.audio, tab.reference], js=_CLEAR, **quiet
     )
+    # After a recording the pair is compared at once, without pressing a button.
+    by_hand = gr.on([tab.compare.click, tab.audio.stop_recording], **comparing)
+    for event in (by_hand, sampled.success(**comparing)):
+        event.then(
+            partial(time_words, shown, context, history),
+            [shown.key, shown.heard_as],
+            [shown.times, shown.heard_as],
+            concurrency_id="compute",
+            **quiet,
+        )
 
 
 def origin_update(context: AppContext, slim: object) -> dict[str, Any]:

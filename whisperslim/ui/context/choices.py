@@ -36,7 +36,9 @@ def slim_names(context: AppContext) -> list[str]:
 
 
 def dense_words(name: str) -> str:
-    """A dense model's label: untuned, or tuned for a run."""
+    """A dense model's label: one of the project, untuned, or tuned for a run."""
+    if found := boxed.find_boxed(name):
+        return f"{found.name}, {found.words}"
     run = name.removesuffix(PREPARED)
     return f"{name}, untuned" if run == name else f"the dense model tuned in {run}"
 

@@ -10,6 +10,7 @@ import gradio as gr
 
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.process import background, queue
+from whisperslim.jobs.process.queue import Stopping
 from whisperslim.jobs.recipe.recipe import Recipe
 from whisperslim.jobs.recipe.trial import trial_recipe
 from whisperslim.jobs.run.folder import RunDir, RunStatus
@@ -48,7 +49,7 @@ class AppContext:
 
     watch: RunWatch
     start: Callable[[RunDir], int] = queue.start_or_wait
-    stop: Callable[[RunDir], object] = queue.stop_or_leave
+    stop: Callable[[RunDir], Stopping] = queue.stop_or_leave
     measures: ModelCache[str, ModelSize] = field(
         default_factory=lambda: ModelCache(measure, capacity=32)
     )

@@ -62,9 +62,10 @@ def note(message: str, tone: str = "plain") -> str:
     return f'<div class="ws-note ws-{text(tone)}" role="status">{text(message)}</div>'
 
 
-def empty(title: str, message: str) -> str:
-    """A placeholder where there is nothing yet."""
-    return f'<div class="ws-empty"><strong>{text(title)}</strong><span>{text(message)}</span></div>'
+def empty(title: str, message: str, more: str = "") -> str:
+    """A placeholder where there is nothing yet. `more` is HTML below the message."""
+    said = f"<strong>{text(title)}</strong><span>{text(message)}</span>"
+    return f'<div class="ws-empty">{said}{more}</div>'
 
 
 def bar(share: float, label: str) -> str:
