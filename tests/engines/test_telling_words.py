@@ -10,9 +10,8 @@ import torch
 from tests.engines.onnx.test_engine import exported, tone
 from tests.engines.onnx.test_export import KEEPS, model_with
 from tests.support.models.decoding import bounded
-from tests.support.tiny import tiny_model_folder
 from whisperslim.core.disk.storage import file_sha256
-from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.export.record import read_export
 from whisperslim.engines.foreign.transcriber import ForeignTranscriber
 from whisperslim.engines.onnx.engine import open_export
@@ -22,11 +21,6 @@ from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.speech.audio.window import WindowPolicy
 
 SHORT = DecodingOptions(tokens_per_second=0.0, tokens_always=12)
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
-    return load_model(str(tiny_model_folder(tmp_path_factory.mktemp("words") / "model")))
 
 
 @pytest.mark.parametrize("keeps", KEEPS.values(), ids=KEEPS)

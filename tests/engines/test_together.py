@@ -8,17 +8,11 @@ import pytest
 
 from tests.engines.onnx.test_engine import LONG, exported, opened, tone
 from tests.support.models.decoding import bounded
-from tests.support.tiny import tiny_model_folder
-from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.exported.names import PAST
 from whisperslim.speech.audio.window import WindowPolicy
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
-    return load_model(str(tiny_model_folder(tmp_path_factory.mktemp("together") / "model")))
 
 
 def segments(engine: WindowedTranscriber) -> tuple[list[np.ndarray], list[float]]:

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from tests.support.models.decoding import bounded, greedy
-from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.base import NO_SPEECH, Features
 from whisperslim.engines.timing.memory import PeakMemory, resident_bytes, weight_bytes
@@ -17,11 +16,6 @@ from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 
 SHORT = DecodingOptions(tokens_per_second=0.0, tokens_always=6)
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
-    return load_model(str(tiny_model_folder(tmp_path_factory.mktemp("engine") / "model")))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import torch
 
 from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
 from tests.support.models.decoding import bounded, greedy
-from tests.support.tiny import tiny_model_folder
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import keep_everything
@@ -62,11 +61,6 @@ def sealed_export(speech: SpeechModel, folder: Path) -> Path:
 def opened(folder: Path, decoding: DecodingOptions = LONG) -> OnnxTranscriber:
     engine = open_export(folder, read_export(folder), WindowPolicy(), 1)
     return replace(engine, decoding=decoding)
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
-    return load_model(str(tiny_model_folder(tmp_path_factory.mktemp("onnx") / "model")))
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from tests.support.models.narrow import narrow_to
-from tests.support.tiny import D_MODEL, VOCABULARY, tiny_model, tiny_model_folder
+from tests.support.tiny import D_MODEL, VOCABULARY, tiny_model
 from whisperslim.core.families import family_of
 from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
-from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.engines.onnx import export as onnx_export
@@ -254,11 +254,6 @@ def test_blocks_by_hand() -> None:
     nothing = quantize(np.zeros((2, 16), np.float32), 8, 16)
     assert not dequantize(nothing).any()
     assert isinstance(nothing, Blocks)
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
-    return load_model(str(tiny_model_folder(tmp_path_factory.mktemp("onnx") / "model")))
 
 
 def test_files_and_settings(speech: SpeechModel, tmp_path: Path) -> None:
