@@ -62,6 +62,17 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def unflushed() -> Iterator[None]:
+    """Nothing waits for the disk: 64 times in a tiny run, and only a power cut would show it.
+
+    What flushing is worth is tried with an `os.fsync` of the test's own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def stock_products() -> Iterator[None]:
     """Float32 products are computed by one library in all tests, whatever would be faster here."""
     from whisperslim.core import matmul
