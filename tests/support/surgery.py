@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from tests.support.models.inputs import WHISPERS
+from tests.support.tiny_job import same, weights
 from whisperslim.core.families.base import UnitSite
-from whisperslim.core.loading import SpeechModel
+from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.speech.audio.audio import decode
@@ -75,6 +77,19 @@ def checked_cut(
         assert (ours - theirs).abs().max() <= within * theirs.abs().max()
     assert found.texts == wanted.texts
     return replace(speech, model=model)
+
+
+def reloaded(
+    whole: SpeechModel, smaller: SpeechModel, plan: PruningPlan, folder: Path
+) -> SpeechModel:
+    """`smaller`, which `plan` cut, saved to `folder` and loaded again: the same to the bit."""
+    record = describe_cut("tiny", whole.groups(), count_parameters(whole.model), plan, "hi")
+    save_slim(folder, smaller.model, record, side_files=whole.path)
+    again = load_model(str(folder))
+    again.model.set_attn_implementation(smaller.model.config._attn_implementation)
+    assert same(weights(again), weights(smaller))
+    assert same(dict(again.model.named_buffers()), dict(smaller.model.named_buffers()))
+    return again
 
 
 def demo_batch() -> Batch:

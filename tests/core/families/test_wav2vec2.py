@@ -24,7 +24,7 @@ from tests.support.models.tiny_ctc import (
     D,
     samples_folder,
 )
-from tests.support.surgery import checked_cut
+from tests.support.surgery import checked_cut, reloaded
 from tests.support.tiny import tiny_corpus
 from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, supply, weights
 from tests.support.tiny_run import tiny_recipe
@@ -33,7 +33,6 @@ from whisperslim.core.cost.flops import Workload
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything
-from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.engines.export.export import export
 from whisperslim.errors import CheckpointError, ExportError
@@ -134,12 +133,7 @@ def test_masked_equals_cut_and_saved_equals_reloaded(
     assert not torch.allclose(found, encode(whole, batch), atol=1e-4)
     present = {g.key: g.count for g in smaller.groups()}
     assert present == {key: len(units) for key, units in plan.keep.items() if units}
-    record = describe_cut("tiny", whole.groups(), count_parameters(whole.model), plan, "hi")
-    save_slim(tmp_path / "slim", smaller.model, record, side_files=whole.path)
-    again = load_model(str(tmp_path / "slim"))
-    again.model.set_attn_implementation(attention)
-    assert same(weights(again), weights(smaller))
-    assert same(dict(again.model.named_buffers()), dict(smaller.model.named_buffers()))
+    again = reloaded(whole, smaller, plan, tmp_path / "slim")
     assert torch.equal(encode(again, batch), found)
 
 

@@ -10,16 +10,15 @@ import torch
 from torch.nn import functional as F
 from transformers import pipeline
 
-from tests.support.surgery import checked_cut
+from tests.support.surgery import checked_cut, reloaded
 from tests.support.tiny import D_MODEL, FFN, HEADS, LAYERS, tiny_corpus, tiny_model_folder
-from tests.support.tiny_job import TARGET, build, drop_some, quick, same, steps_of, supply, weights
+from tests.support.tiny_job import TARGET, build, drop_some, quick, steps_of, supply
 from tests.support.tiny_run import tiny_recipe
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import Workload
 from whisperslim.core.heads.ctc import save_with_ctc_head
 from whisperslim.core.heads.options import HeadOptions
 from whisperslim.core.loading import SpeechModel, load_model
-from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.core.tokens.letters import load_letters
 from whisperslim.engines.export.export import export
@@ -175,10 +174,7 @@ def test_masked_equals_cut_and_saved_equals_reloaded(folder: Path, tmp_path: Pat
     plan, batch = drop_some(whole), one_batch(folder, whole)
     smaller = checked_cut(whole, plan, batch)
     assert {g.stack for g in smaller.groups()} == {"encoder"}
-    record = describe_cut("tiny", whole.groups(), count_parameters(whole.model), plan, "hi")
-    save_slim(tmp_path / "slim", smaller.model, record, side_files=whole.path)
-    again = load_model(str(tmp_path / "slim"))
-    assert same(weights(again), weights(smaller))
+    again = reloaded(whole, smaller, plan, tmp_path / "slim")
     with torch.no_grad():
         found = [each.family.encode(each.model, batch.features) for each in (smaller, again)]
     assert torch.equal(*found)
