@@ -71,17 +71,25 @@ def evaluate(
     batch_size: int = 16,
     skip_problems: bool = False,
     script: str = "auto",
+    beam: int = 0,
+    lm: str | Path | None = None,
+    lm_weight: float = 0.5,
+    word_bonus: float = 1.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
     announce: Callable[[str], None] = lambda message: None,
 ) -> "Evaluation":
     """Word and character error rate of a model, or of an export in its engine, on a data set.
 
     Arguments and errors as of `whisperslim.jobs.scoring.evaluation.evaluate_model`, but that
-    without `split` the test split is scored where data has one, as the command does.
+    without `split` the test split is scored where data has one, as the command does. A model
+    that scores frames (CTC) follows `beam` prefixes of a text, 0 being greedy, with the language
+    model in the ARPA file `lm`; see `whisperslim.exported.search`.
     """
+    from whisperslim.exported.search import search_asked
     from whisperslim.jobs.scoring.evaluation import evaluate_model
     from whisperslim.speech.corpus.dataset import scored_source
 
+    search = search_asked(beam, Path(lm) if lm else None, lm_weight, word_bonus)
     return evaluate_model(
         str(model),
         scored_source(data) if split is None else data,
@@ -94,6 +102,7 @@ def evaluate(
         announce=announce,
         skip_problems=skip_problems,
         script=script,
+        search=search,
     )
 
 

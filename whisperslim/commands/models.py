@@ -33,6 +33,19 @@ MODEL_HELP = (
     "Model: a hub id, a local folder, a run's slim folder, or one that comes with the project: "
     "whisperslim/base-hi."
 )
+Beam = Annotated[
+    int,
+    typer.Option(
+        help="Texts followed at once by a model that scores frames (CTC); 0 takes the likeliest "
+        "token of every frame.",
+        min=0,
+    ),
+]
+LanguageModel = Annotated[
+    Path | None, typer.Option(help="An ARPA file of words, which the beam is weighed with.")
+]
+LanguageWeight = Annotated[float, typer.Option(help="Weight of the language model.")]
+WordBonus = Annotated[float, typer.Option(help="Added for each word, beside a language model.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
 
 
@@ -72,6 +85,10 @@ def evaluate(
             "no run has tuned, since it also writes Hindi in other scripts."
         ),
     ] = "auto",
+    beam: Beam = 0,
+    lm: LanguageModel = None,
+    lm_weight: LanguageWeight = 0.5,
+    word_bonus: WordBonus = 1.0,
 ) -> None:
     """Word and character error rate of a model, or of an export in its engine, on a data set."""
     from whisperslim.speech.audio.window import hearing_window
@@ -85,7 +102,8 @@ def evaluate(
         evaluation = evaluate_model(
             model, data, split, language=language, window=window, limit=limit,
             batch_size=batch_size, progress=progress, announce=announce,
-            skip_problems=skip_problems, script=script,
+            skip_problems=skip_problems, script=script, beam=beam, lm=lm, lm_weight=lm_weight,
+            word_bonus=word_bonus,
         )  # fmt: skip
     # Before the file is written: the figures are shown even when the disk is full.
     _print_record(evaluation.to_record())
@@ -112,17 +130,25 @@ def transcribe(
             "words and times. All but text have word times.",
         ),
     ] = "text",
+    beam: Beam = 0,
+    lm: LanguageModel = None,
+    lm_weight: LanguageWeight = 0.5,
+    word_bonus: WordBonus = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Transcribe recordings: one line each, `file: text`."""
     from whisperslim.engines import transcripts
+    from whisperslim.exported.search import search_asked
     from whisperslim.speech.audio.audio import decode
 
     transcripts.check_form(form)
     write = transcripts.SUBTITLES.get(form)
     if write is not None and len(files) > 1:
         raise UsageError(f"--format {form} takes one recording; give one FILE")
+    search = search_asked(beam, lm, lm_weight, word_bonus)
     engine = _transcriber(model, window)
+    if search is not None:
+        engine = engine.searching(search)
     if form != "text":
         engine = engine.telling_words()
     records: list[dict[str, Any]] = []

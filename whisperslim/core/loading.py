@@ -14,6 +14,7 @@ from whisperslim.core.fetch.sources import ResolvedModel, resolve
 from whisperslim.core.plan.rules import PlanRules
 from whisperslim.core.store.checkpoint import load_dense, load_slim
 from whisperslim.errors import CheckpointError, DeviceError
+from whisperslim.exported.search import Search
 from whisperslim.inputs import InputSpec
 
 
@@ -45,6 +46,10 @@ class SpeechModel:
     def in_own_script(self) -> "SpeechModel":
         """The same model, its texts held to the script of their language where it can do that."""
         return replace(self, family=self.family.in_own_script())
+
+    def searching(self, search: Search) -> "SpeechModel":
+        """The same model, which looks for the likeliest text. Raises `UsageError` if it cannot."""
+        return replace(self, family=self.family.searching(search))
 
     def groups(self) -> tuple[UnitSite, ...]:
         """Its removable units, limited and priced by its rules."""

@@ -2,7 +2,7 @@
 
 import time
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,7 @@ from whisperslim.engines.export.record import ExportRecord, stated_rules
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.exported.ctc import DECODING, CTCRules, read_path
 from whisperslim.exported.pieces import PieceTokens, load_pieces
+from whisperslim.exported.search import Search, searched_path
 from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
@@ -27,12 +28,14 @@ class FramesTranscriber(WindowedTranscriber):
         rules: What of that says which frames count.
         window: Window policy it listens with.
         tokens: Its letters or pieces.
+        search: How text is looked for; None: along the greedy path.
     """
 
     record: ExportRecord
     rules: CTCRules
     window: WindowPolicy
     tokens: LetterTokens | PieceTokens
+    search: Search | None = field(default=None, kw_only=True)
 
     @abstractmethod
     def scores(self, given: np.ndarray) -> np.ndarray:
@@ -51,24 +54,36 @@ class FramesTranscriber(WindowedTranscriber):
         """Itself: it writes the letters it was made with."""
         return self
 
+    def searching(self, search: Search) -> Self:
+        """As `WindowedTranscriber.searching`."""
+        return replace(self, search=search)
+
     def telling_words(self) -> Self:
         """Itself: its words always come with their times."""
         return self
 
     def hear(self, given: np.ndarray, seconds: float, language: str) -> Heard:
-        """As `WindowedTranscriber.hear`, along the greedy path."""
+        """As `WindowedTranscriber.hear`, along the greedy path or as searched."""
         started = time.perf_counter()
-        scores = self.scores(given).astype(np.float64)
-        scores = np.exp(scores - scores.max(-1, keepdims=True))
-        chances, best = scores.max(-1) / scores.sum(-1), scores.argmax(-1)
-        path = read_path(best.tolist(), chances.tolist(), self.tokens, self.rules.timing, seconds)
+        timing, scores = self.rules.timing, self.scores(given)
+        if self.search is not None:
+            path = searched_path(scores, self.tokens, timing, seconds, self.search)
+        else:
+            chances, best = _greedy(scores.astype(np.float64))
+            path = read_path(best.tolist(), chances.tolist(), self.tokens, timing, seconds)
         first = time.perf_counter() - started if path.ids else None
         text = self.tokens.decode(path.ids)
         return Heard(text, len(path.ids), False, first, path.ids, path.words)
 
     def describe_decoding(self) -> str:
-        """Nothing to choose."""
-        return DECODING
+        """Greedy, or as its search says."""
+        return self.search.describe() if self.search else DECODING
+
+
+def _greedy(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest token of every frame: its probability, and which it is."""
+    raised = np.exp(scores - scores.max(-1, keepdims=True))
+    return raised.max(-1) / raised.sum(-1), raised.argmax(-1)
 
 
 def ctc_rules(record: ExportRecord) -> CTCRules:

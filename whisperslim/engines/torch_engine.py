@@ -17,6 +17,7 @@ from whisperslim.engines.timing.memory import weight_bytes
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import UsageError
 from whisperslim.exported.ctc import Word
+from whisperslim.exported.search import Search
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -53,6 +54,10 @@ class TorchTranscriber(WindowedTranscriber):
     def in_own_script(self) -> Self:
         """As `WindowedTranscriber.in_own_script`, as its family does."""
         return replace(self, speech=self.speech.in_own_script())
+
+    def searching(self, search: Search) -> Self:
+        """As `WindowedTranscriber.searching`, as its family does."""
+        return replace(self, speech=self.speech.searching(search))
 
     def telling_words(self) -> Self:
         """As `WindowedTranscriber.telling_words`; a family without a decoder always reports

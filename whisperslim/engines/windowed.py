@@ -11,6 +11,7 @@ import numpy as np
 from whisperslim.engines.base import NO_SPEECH, EngineSize, Features, Transcript, check_audio
 from whisperslim.errors import UsageError
 from whisperslim.exported.ctc import Word
+from whisperslim.exported.search import Search
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import SAMPLE_RATE, is_silent
 from whisperslim.speech.audio.log_mel import log_mel
@@ -105,6 +106,16 @@ class WindowedTranscriber(ABC):
         Raises `UsageError` from an engine that cannot do that.
         """
         raise UsageError(f"{self.name} cannot give word times; PyTorch and ONNX Runtime can")
+
+    def searching(self, search: Search) -> Self:
+        """The same model, which looks for the likeliest text among many.
+
+        Raises `UsageError` from an engine or a model that cannot do that.
+        """
+        raise UsageError(
+            f"{self.name} searches no beam: it is for models that score frames (CTC), in PyTorch "
+            "and in exports that were written here; leave --beam out"
+        )
 
     def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
         """What the encoder makes of a segment, `(positions, d_model)` float32.

@@ -27,8 +27,10 @@ from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import CheckpointError, ExportError, RecipeError, UsageError
 from whisperslim.events import Event, Notice
+from whisperslim.exported.search import Search
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.scoring.evaluation import evaluate_model
 from whisperslim.jobs.stages.order import work
 from whisperslim.methods.plain import PlainOptions
 from whisperslim.speech.audio.window import WindowPolicy
@@ -331,6 +333,14 @@ def test_it_is_exported_to_onnx_cut_as_it_is(folder: Path, tmp_path: Path, name:
             assert (first.text, first.start, first.end) == (second.text, second.start, second.end)
             assert first.confidence == pytest.approx(second.confidence, rel=1e-3)
     assert any(both[0].transcribe(audio).text for audio in clips), "silence would prove nothing"
+    searched = [each.searching(Search(width=8)) for each in both]
+    for audio in clips:
+        wanted, found = (each.transcribe(audio) for each in searched)
+        assert wanted.text == found.text
+        assert " ".join(word.text for word in wanted.words) == wanted.text
+    assert {each.describe_decoding() for each in searched} == {
+        "prefix beam search over CTC, 8 prefixes"
+    }
     stated = json.loads((tmp_path / "out" / "export.json").read_text("utf-8"))
     (tmp_path / "out" / "export.json").write_text(json.dumps({**stated, "seal": ""}), "utf-8")
     foreign = open_transcriber(str(tmp_path / "out"), WindowPolicy())
@@ -338,6 +348,17 @@ def test_it_is_exported_to_onnx_cut_as_it_is(folder: Path, tmp_path: Path, name:
     export(speech, "onnx", "int8", tmp_path / "int8", clips, "hi", WindowPolicy())
     with pytest.raises(UsageError, match=r"of Devanagari|none of them|not a language code"):
         both[1].transcribe(clips[0], "ta")
+
+
+def test_only_models_that_score_frames_search(folder: Path) -> None:
+    whisper = TorchTranscriber(load_model(str(folder / "whisper")), WindowPolicy())
+    with pytest.raises(UsageError, match="for models that score frames"):
+        whisper.searching(Search())
+    found = evaluate_model(
+        str(folder / "one"), str(folder / "corpus"), limit=2, cache_folder=folder / "cache",
+        search=Search(width=4),
+    )  # fmt: skip
+    assert found.to_record()["decoding"] == "prefix beam search over CTC, 4 prefixes"
 
 
 def test_ctranslate2_refuses_it_with_words(folder: Path, tmp_path: Path) -> None:

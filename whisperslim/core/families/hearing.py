@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from whisperslim.exported.ctc import Word
+from whisperslim.exported.search import Search
 from whisperslim.inputs import InputSpec
 
 
@@ -264,6 +265,10 @@ class Hearing(Protocol):
 
         Itself where it cannot do that; `describe_decoding` says which.
         """
+        ...
+
+    def searching(self, search: Search) -> Self:
+        """A family that looks for the likeliest text. Raises `UsageError` where it cannot."""
         ...
 
     def describe_decoding(self) -> str:

@@ -24,6 +24,7 @@ from whisperslim.engines.export.record import is_export, read_export
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import DataError, UsageError
+from whisperslim.exported.search import Search
 from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.disk import require_writable, write_text_checked
 from whisperslim.jobs.run.environment import describe
@@ -45,6 +46,10 @@ class OpenExport:
 
     folder: Path
     engine: WindowedTranscriber
+
+    def searching(self, search: Search) -> "OpenExport":
+        """The same, which looks for the likeliest text."""
+        return replace(self, engine=self.engine.searching(search))
 
     def in_own_script(self) -> "OpenExport":
         """The same, with texts limited to the script of their language."""
@@ -115,6 +120,10 @@ class OpenModel:
 
     speech: SpeechModel
     batch_size: int
+
+    def searching(self, search: Search) -> "OpenModel":
+        """The same, which looks for the likeliest text."""
+        return replace(self, speech=self.speech.searching(search))
 
     def in_own_script(self) -> "OpenModel":
         """The same, with texts limited to the script of their language."""
@@ -261,6 +270,7 @@ def evaluate_model(
     seed: int = 0,
     skip_problems: bool = False,
     script: str = "auto",
+    search: Search | None = None,
 ) -> Evaluation:
     """Transcribe a data set with a model and score it.
 
@@ -275,6 +285,7 @@ def evaluate_model(
         progress: Called with (done, total) clips.
         script: `own` holds texts to the language's own script, `any` does not, `auto` does for a
             model that no run has tuned.
+        search: How a model that scores frames (CTC) looks for its texts; None: greedily.
         skip_problems: Leave out clips that cannot be used, and record them, instead of refusing.
 
     Raises:
@@ -299,6 +310,7 @@ def evaluate_model(
         else OpenModel(load_model(model, device=device, announce=announce), batch_size)
     )
     opened = opened.in_own_script() if held else opened
+    opened = opened.searching(search) if search else opened
     longest, cache = opened.input_spec.max_seconds, AudioCache(folder, announce)
     items, skipped = _checked(items, source, language, longest, cache, skip_problems)
     result, origin = opened.evaluate(items, **asked), opened.provenance()

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from whisperslim.core.families.hearing import PieceEvidence, StepOutputs, Tokens, Written
-from whisperslim.errors import DataError
+from whisperslim.errors import DataError, UsageError
 from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.exported.ctc import Word
 from whisperslim.exported.own_script import ScriptMask, mask_for
+from whisperslim.exported.search import Search
 from whisperslim.exported.word_times import timed_words, token_starts
 
 # Decoder inputs are padded to a multiple of this many tokens, as matrix kernels are made, and kept
@@ -296,6 +297,13 @@ class AttentionDecoder(ABC):
         held = copy.copy(self)
         held.decoding = replace(self.decoding, own_script=True)
         return held
+
+    def searching(self, search: Search) -> Self:
+        """Raises `UsageError`: a decoder writes token after token, and no frames are scored."""
+        raise UsageError(
+            "a model with a decoder searches no beam here: it is for models that score frames "
+            "(CTC); leave --beam out"
+        )
 
     def describe_decoding(self) -> str:
         """As the options do."""

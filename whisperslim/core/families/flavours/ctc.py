@@ -7,7 +7,7 @@ encoder and its head are; see the abstract members.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from whisperslim.core.families.hearing import PieceEvidence, StepOutputs, Tokens, Written
 from whisperslim.exported.ctc import DECODING, CTCRules, FrameTiming, FrameTokens, read_path
+from whisperslim.exported.search import Search, searched_path
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -56,7 +57,13 @@ def frames_needed(tokens: Sequence[int | str]) -> int:
 
 
 class CTC(ABC):
-    """The part of a family that trains and decodes, for architectures of this flavour."""
+    """The part of a family that trains and decodes, for architectures of this flavour.
+
+    Attributes:
+        search: How text is looked for; None: along the greedy path.
+    """
+
+    search: Search | None = None
 
     @abstractmethod
     def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
@@ -164,11 +171,19 @@ class CTC(ABC):
         language: str,
         on_first: Callable[[], None] = lambda: None,
     ) -> list[Written]:
-        """The greedy path of every clip, collapsed."""
-        chances, best = self.project(model, states).float().softmax(-1).max(-1)
+        """The greedy path of every clip, collapsed, or what `search` finds."""
+        logits, timing = self.project(model, states).float(), self.timing(model)
+        known = cast(BlankTokens, tokens)
+        if self.search is not None:
+            on_first()
+            found = [
+                searched_path(row.cpu().numpy(), known, timing, length, self.search)
+                for row, length in zip(logits, seconds, strict=True)
+            ]
+            return [Written(path.ids, words=path.words) for path in found]
+        chances, best = logits.softmax(-1).max(-1)
         rows = zip(best.tolist(), chances.tolist(), seconds, strict=True)
         on_first()
-        timing, known = self.timing(model), cast(BlankTokens, tokens)
         paths = [read_path(path, sure, known, timing, length) for path, sure, length in rows]
         return [Written(path.ids, words=path.words) for path in paths]
 
@@ -188,9 +203,15 @@ class CTC(ABC):
         """Itself: it writes the letters it was made with."""
         return self
 
+    def searching(self, search: Search) -> Self:
+        """The same family, which looks for the likeliest text."""
+        found = copy(self)
+        found.search = search
+        return found
+
     def describe_decoding(self) -> str:
-        """Nothing to choose."""
-        return DECODING
+        """Greedy, or as its search says."""
+        return self.search.describe() if self.search else DECODING
 
     def export_facts(self, model: nn.Module, tokens: Tokens, folder: Path) -> Mapping[str, Any]:
         """As `CTCRules` has it."""
