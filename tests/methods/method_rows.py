@@ -10,11 +10,17 @@ import torch
 from tests.support.tiny import D_MODEL, FFN, HEADS
 from tests.support.tiny_job import TARGET
 from whisperslim.core.loading import SpeechModel
+from whisperslim.methods.any_depth.options import AnyDepthOptions
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.l0.method import L0Distill
 from whisperslim.methods.l0.options import L0Options
 from whisperslim.methods.layer_drop.options import LayerDropOptions
-from whisperslim.methods.magnitude.options import IMPOptions, OneShotOptions, RandomOptions
+from whisperslim.methods.magnitude.options import (
+    FisherOptions,
+    IMPOptions,
+    OneShotOptions,
+    RandomOptions,
+)
 from whisperslim.methods.pinching.gates import unit_mean_squares
 from whisperslim.methods.pinching.options import SelfPinchingOptions
 from whisperslim.methods.plain import PlainOptions
@@ -140,6 +146,11 @@ ROWS = (
     Row("one_shot", OneShotOptions()),
     Row("one_shot", OneShotOptions(importance="fisher", compare="layer"), label="fisher, layer"),
     Row("one_shot", OneShotOptions(begin=0.5, compare="layer"), label="later, layer"),
+    Row("fisher", FisherOptions()),
+    Row(
+        "any_depth", AnyDepthOptions(fewest=1, whole_share=0.3),
+        target=Target(removed=0.15, zeroed=0.05), unit_of_plan=LAYER_WEIGHTS["encoder"],
+    ),
     Row("imp", IMPOptions()),
     Row("imp", IMPOptions(rounds=3, importance="fisher", settle=0.9), label="fisher"),
     Row("imp", IMPOptions(rounds=3), label="priced", prices=COSTLY_ENCODER),

@@ -6,6 +6,7 @@ Only their options are loaded then; a method itself, and torch with it, is loade
 from typing import Any
 
 from whisperslim.methods import plain_options
+from whisperslim.methods.any_depth import options as any_depth_options
 from whisperslim.methods.base import (
     CompressionMethod,
     MethodEntry,
@@ -39,6 +40,18 @@ def _one_shot(options: Any, target: Target) -> CompressionMethod:
     from whisperslim.methods.magnitude.method import one_shot
 
     return one_shot(options, target)
+
+
+def _fisher(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.magnitude.method import by_fisher
+
+    return by_fisher(options, target)
+
+
+def _any_depth(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.any_depth.method import AnyDepth
+
+    return AnyDepth(options, target)
 
 
 def _imp(options: Any, target: Target) -> CompressionMethod:
@@ -97,6 +110,24 @@ register(
         _one_shot,
         magnitude_options.ONE_SHOT_SUMMARY,
         "Magnitude, at once",
+    ),
+)
+register(
+    "fisher",
+    MethodEntry(
+        magnitude_options.FisherOptions,
+        _fisher,
+        magnitude_options.FISHER_SUMMARY,
+        "Fisher and a fit, no training",
+    ),
+)
+register(
+    "any_depth",
+    MethodEntry(
+        any_depth_options.AnyDepthOptions,
+        _any_depth,
+        any_depth_options.SUMMARY,
+        "Layers on demand",
     ),
 )
 register(

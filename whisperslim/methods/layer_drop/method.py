@@ -16,7 +16,7 @@ from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.layer_drop.options import LayerDropOptions
 from whisperslim.methods.magnitude.method import Magnitude
-from whisperslim.methods.magnitude.rounds import MaskedPruning, Schedule
+from whisperslim.methods.magnitude.rounds import MaskedPruning, Schedule, below_one
 from whisperslim.methods.shared.reach import frozen_note
 
 Layer = tuple[str, int]
@@ -44,7 +44,7 @@ class LayerDrop(MaskedPruning):
         order = death_order(_by_stack(sizes), self._kept_counts(sizes))
         place = {layer: float(index) for index, layer in enumerate(order)}
         return {
-            group.key: place[group.stack, group.layer] + _below_one(norms)
+            group.key: place[group.stack, group.layer] + below_one(norms)
             for group, norms in zip(self._tuned, super()._units().values(), strict=True)
         }
 
@@ -163,12 +163,6 @@ def _layer_sizes(groups: Sequence[UnitGroup]) -> dict[Layer, float]:
 
 def _by_stack(layers: Mapping[Layer, float]) -> dict[str, list[int]]:
     return {name: sorted(i for stack, i in layers if stack == name) for name in _STACKS}
-
-
-def _below_one(norms: torch.Tensor) -> torch.Tensor:
-    """The same order, in [0, 1)."""
-    norms = norms.double()
-    return norms / (1 + norms)
 
 
 def _in_words(keep: Mapping[str, int]) -> str:

@@ -20,13 +20,20 @@ from torch import nn
 from whisperslim.core.families import UnitSite
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Calibration, Target
-from whisperslim.methods.magnitude.options import IMPOptions, OneShotOptions, RandomOptions
+from whisperslim.methods.magnitude.options import (
+    FisherOptions,
+    IMPOptions,
+    OneShotOptions,
+    RandomOptions,
+)
 from whisperslim.methods.magnitude.rounds import Importance, MaskedPruning, Schedule, rms_norms
 from whisperslim.methods.sgl.two_pass import standardized
 from whisperslim.methods.shared.importance import FisherGates
 
 # Frankle & Carbin's rate: each round prunes a fifth of what remains.
 _STAYS_PER_ROUND = 0.8
+# Steps between measurements in training, if there is any; the clean clips replace them.
+_EVERY = 4
 
 
 class Magnitude:
@@ -154,6 +161,12 @@ class Drawn(Magnitude):
 def one_shot(options: OneShotOptions, target: Target) -> MaskedPruning:
     """All at once, after the first step or a share of them."""
     return MaskedPruning(target, Schedule(1, options.begin), _importance(options))
+
+
+def by_fisher(options: FisherOptions, target: Target) -> MaskedPruning:
+    """When the stage is done, which needs no step."""
+    importance = Fisher(options.compare, _EVERY, options.clips)
+    return MaskedPruning(target, Schedule(1, 1.0), importance)
 
 
 def iterative(options: IMPOptions, target: Target) -> MaskedPruning:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from whisperslim.fields import check, option
 
 ONE_SHOT_SUMMARY = "One-shot magnitude pruning: decide once, then tune what is left"
+FISHER_SUMMARY = "No training: what the loss depends on least goes, and the rest is fitted to it"
 IMP_SUMMARY = "Iterative magnitude pruning: in rounds, tuning with the mask fixed in between"
 RANDOM_SUMMARY = "Random pruning: what any method must beat"
 
@@ -65,6 +66,25 @@ class OneShotOptions:
     compare: str = _compare()
     importance_every: int = _importance_every()
     importance_clips: int = _importance_clips()
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class FisherOptions:
+    """What the one decision is measured on."""
+
+    clips: int = option(
+        512,
+        "Training clips, without augmentation, that importance is measured on.",
+        label="Clips",
+        unit="clips",
+        minimum=1,
+        maximum=1_000_000,
+        advanced=False,
+    )
+    compare: str = _compare()
 
     def __post_init__(self) -> None:
         check(self)

@@ -363,3 +363,9 @@ def rms_norms(model: nn.Module, group: UnitSite) -> torch.Tensor:
     Unlike the norm, it can be compared between a head and an FFN unit.
     """
     return unit_norms(model, group) / math.sqrt(group.parameters_per_unit)
+
+
+def below_one(values: torch.Tensor) -> torch.Tensor:
+    """The same order, in [0, 1), of values of 0 or more."""
+    values = values.double()
+    return values / (1 + values)

@@ -1,0 +1,1 @@
+"""One training, any number of upper encoder layers to cut afterwards."""
