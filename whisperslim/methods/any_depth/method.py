@@ -52,10 +52,6 @@ class AnyDepth(MaskedPruning):
         super().after_step(learning_rate, step)
         self._go_to(step)
 
-    def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        """Nothing closes while training."""
-        return {}
-
     def state_dict(self) -> dict[str, Any]:
         """Also how many steps are done, which the draws depend on."""
         return {**super().state_dict(), "step": self._step}

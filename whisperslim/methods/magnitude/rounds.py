@@ -165,7 +165,9 @@ class MaskedPruning(CompressionMethod):
         hold_zeros(self._model, self._zeros)
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        """The share of each group's units that is not masked."""
+        """The share of each group's units that is not masked; none where only the plan decides."""
+        if self._schedule.rounds == 1 and self._schedule.last >= 1.0:
+            return {}
         return {"kept": {key: float((d == 0).float().mean()) for key, d in self._death.items()}}
 
     def scores(self) -> Scores:
