@@ -14,9 +14,6 @@ zero. Layer drop alone decides at the start.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,18 +23,15 @@ from typing import Any
 import torch
 
 from benchmarks.shared.provenance import provenance, write_result
+from benchmarks.shared.runs import compression_seconds, finished, make, own_values, run_name
 from benchmarks.shared.scoring import latency, row_record, score, short
 from whisperslim.core.loading import load_model
-from whisperslim.events import StageFinished
-from whisperslim.jobs.recipe.recipe import dotted_values, load_recipe, to_yaml, with_values
-from whisperslim.jobs.run.eventlog import read_events
-from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs
+from whisperslim.jobs.recipe.recipe import load_recipe, to_yaml, with_values
+from whisperslim.jobs.run.folder import RunDir
 from whisperslim.speech.audio.window import parse_window
 from whisperslim.speech.corpus.dataset import load_items
 
 DENSE = "dense tuned"
-# From the loaded dense model to the tuned slim model; preparing data and scoring are no part of it.
-_COMPRESSION = ("tune", "plan", "shrink", "recover")
 
 
 @dataclass(frozen=True)
@@ -137,7 +131,7 @@ class Cell:
     @property
     def run_name(self) -> str:
         """The name of its run."""
-        return "".join(c if c.isalnum() else "-" for c in self.row.replace("%", "pc")).lower()
+        return run_name(self.row)
 
 
 def main() -> None:
@@ -146,8 +140,14 @@ def main() -> None:
     cells = list(_cells(arguments))
     if not arguments.score_only:
         with ThreadPoolExecutor(arguments.parallel) as pool:
-            list(pool.map(lambda cell: _make(cell, arguments), cells))
-    done = {cell: run for cell in cells if (run := _finished(cell, arguments.runs)) is not None}
+            list(
+                pool.map(
+                    lambda cell: make(cell.row, _recipe(cell, arguments), arguments.runs), cells
+                )
+            )
+    done = {
+        cell: run for cell in cells if (run := finished(cell.run_name, arguments.runs)) is not None
+    }
     print(write_result(arguments.out, _record(done, cells, arguments)))
 
 
@@ -162,26 +162,6 @@ def _cells(arguments: argparse.Namespace) -> Iterator[Cell]:
     for seed in sorted({cell.seed for cell in chosen}):
         yield Cell(DENSE, 0.0, seed)
         yield from (cell for cell in chosen if cell.seed == seed)
-
-
-def _make(cell: Cell, arguments: argparse.Namespace) -> None:
-    """Do or continue one run in a process of its own, so that no cell profits from another's
-    caches."""
-    arguments.runs.mkdir(parents=True, exist_ok=True)
-    run = _run_of(cell, arguments.runs)
-    if run is not None and run.status() is RunStatus.FINISHED:
-        return
-    print(f"{cell.row} ...", flush=True)
-    command = [sys.executable, "-m", "whisperslim"]
-    if run is not None:
-        command += ["resume", str(run.path)]
-    else:
-        recipe = arguments.runs / f"{cell.run_name}.yaml"
-        recipe.write_text(_recipe(cell, arguments), "utf-8")
-        command += ["compress", str(recipe), "--runs", str(arguments.runs)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"{cell.row} failed:\n{(done.stdout + done.stderr)[-2000:]}", flush=True)
 
 
 def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
@@ -231,16 +211,6 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
     return to_yaml(with_values(recipe, {**shared, **stages, **own}))
 
 
-def _run_of(cell: Cell, runs: Path) -> RunDir | None:
-    found = [run for run in list_runs(runs) if run.name.endswith(f"-{cell.run_name}")]
-    return found[0] if found else None
-
-
-def _finished(cell: Cell, runs: Path) -> RunDir | None:
-    run = _run_of(cell, runs)
-    return run if run is not None and run.status() is RunStatus.FINISHED else None
-
-
 def _record(
     done: Mapping[Cell, RunDir], cells: list[Cell], arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -258,8 +228,8 @@ def _record(
             "label": cell.label,
             "target": cell.target,
             "seed": cell.seed,
-            "compression_seconds": _compression_seconds(run),
-            "recipe": _own_values(run),
+            "compression_seconds": compression_seconds(run),
+            "recipe": own_values(run, DENSE),
             **row_record(cell.row, models[cell.row], results[cell.row], baseline),
         }
     every = [item for items in sets.values() for item in items]
@@ -276,21 +246,6 @@ def _record(
         "latency": latency(models, every, arguments.latency_clips, "hi", window),
         **provenance(arguments.threads),
     }
-
-
-def _compression_seconds(run: RunDir) -> float:
-    events, _ = read_events(run.events_path)
-    finished = [event for event in events if isinstance(event, StageFinished)]
-    return sum(e.seconds for e in finished if e.stage in _COMPRESSION and not e.skipped)
-
-
-def _own_values(run: RunDir) -> dict[str, Any]:
-    """The method's part of the recipe, the part that differs between rows."""
-    values = dotted_values(run.recipe())
-    kept = ("method.", "target.", "distill.", "train.steps", "recover.steps", "train.learning_rate")
-    chosen = {key: value for key, value in values.items() if key.startswith(kept)}
-    chosen["distill.teacher"] = DENSE if chosen["distill.teacher"] else ""
-    return json.loads(json.dumps(chosen))
 
 
 def _arguments() -> argparse.Namespace:

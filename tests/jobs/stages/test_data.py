@@ -289,6 +289,23 @@ def test_a_text_that_fits_until_the_vocabulary_is_trimmed_is_left_out(tmp_path: 
         assert len(context.chosen("train")) + len(context.chosen("dev")) == left
 
 
+def test_a_clip_too_short_for_its_text_is_left_out_where_frames_are_scored(
+    tmp_path: Path,
+) -> None:
+    """A clip of 0.6 s has 30 frames of 20 ms: 30 letters fit, and equal neighbors take one more."""
+    for kept, text in ((9, "नम" * 15), (8, "नम" * 15 + "न"), (8, "नन" * 11)):
+        seen: list[Event] = []
+        context = a_context(tmp_path, seen, head={"kind": "ctc"}, data={"on_problem": "skip"})
+        give_text(tmp_path / "corpus", TRAIN, text)
+        prepare_data(context)
+        assert len(context.chosen("train")) + len(context.chosen("dev")) == kept, text
+        assert ("skipped" in notices(seen)) == (kept == 8)
+    context = a_context(tmp_path, [], head={"kind": "ctc"})
+    give_text(tmp_path / "corpus", TRAIN, "नम" * 60)
+    with pytest.raises(DataError, match="clip_00"):
+        prepare_data(context)
+
+
 def test_a_run_with_nothing_wrong_takes_every_clip(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
     record = json.loads((run.path / "data.json").read_text("utf-8"))

@@ -21,13 +21,13 @@ from whisperslim.errors import PlanError
 from whisperslim.methods.any_depth.options import AnyDepthOptions
 from whisperslim.methods.base import Target
 from whisperslim.methods.magnitude.method import Magnitude
-from whisperslim.methods.magnitude.rounds import MaskedPruning, Schedule, below_one
+from whisperslim.methods.magnitude.rounds import DecidedLast, below_one
 from whisperslim.methods.shared.reach import frozen_note
 
 _STACK = "encoder"
 
 
-class AnyDepth(MaskedPruning):
+class AnyDepth(DecidedLast):
     """The method behind `AnyDepthOptions`; nothing is masked for good before the plan.
 
     The plan takes as many upper layers as the target needs. Elements, when the target asks for
@@ -37,7 +37,7 @@ class AnyDepth(MaskedPruning):
     whole = True
 
     def __init__(self, options: AnyDepthOptions, target: Target) -> None:
-        super().__init__(target, Schedule(1, 1.0), Magnitude())
+        super().__init__(target, Magnitude())
         self._options = options
         self._step, self._depth = 0, 0
 

@@ -26,7 +26,13 @@ from whisperslim.methods.magnitude.options import (
     OneShotOptions,
     RandomOptions,
 )
-from whisperslim.methods.magnitude.rounds import Importance, MaskedPruning, Schedule, rms_norms
+from whisperslim.methods.magnitude.rounds import (
+    DecidedLast,
+    Importance,
+    MaskedPruning,
+    Schedule,
+    rms_norms,
+)
 from whisperslim.methods.sgl.two_pass import standardized
 from whisperslim.methods.shared.importance import FisherGates
 
@@ -166,7 +172,7 @@ def one_shot(options: OneShotOptions, target: Target) -> MaskedPruning:
 def by_fisher(options: FisherOptions, target: Target) -> MaskedPruning:
     """When the stage is done, which needs no step."""
     importance = Fisher(options.compare, _EVERY, options.clips)
-    return MaskedPruning(target, Schedule(1, 1.0), importance)
+    return DecidedLast(target, importance)
 
 
 def iterative(options: IMPOptions, target: Target) -> MaskedPruning:

@@ -165,9 +165,7 @@ class MaskedPruning(CompressionMethod):
         hold_zeros(self._model, self._zeros)
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        """The share of each group's units that is not masked; none where only the plan decides."""
-        if self._schedule.rounds == 1 and self._schedule.last >= 1.0:
-            return {}
+        """The share of each group's units that is not masked."""
         return {"kept": {key: float((d == 0).float().mean()) for key, d in self._death.items()}}
 
     def scores(self) -> Scores:
@@ -357,6 +355,17 @@ class MaskedPruning(CompressionMethod):
         # `kthvalue` counts from 1 and a rule is strict, so the next value up is the limit.
         limit = float(torch.kthvalue(every, min(wanted + 1, every.numel())).values)
         return {name: ZeroRule(0.0, limit * scale) for name, scale in scales.items()}
+
+
+class DecidedLast(MaskedPruning):
+    """The plan alone decides, when training is done; no unit is masked before."""
+
+    def __init__(self, target: Target, importance: Importance) -> None:
+        super().__init__(target, Schedule(1, 1.0), importance)
+
+    def gauges(self) -> Mapping[str, Mapping[str, float]]:
+        """Nothing closes while training."""
+        return {}
 
 
 def rms_norms(model: nn.Module, group: UnitSite) -> torch.Tensor:
