@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import gradio as gr
 import httpx
 import pytest
+from gradio.blocks import BlocksConfig
+from gradio.state_holder import SessionState
 
 from tests.support.app.served import serve
 from tests.support.runs.fake_runs import make_run
@@ -18,6 +20,7 @@ API = "/gradio_api"
 class Open:
     """The app, and an event of it that takes nothing."""
 
+    blocks: gr.Blocks
     client: httpx.Client
     event: int
 
@@ -28,7 +31,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     make_run(folder / "runs")
     blocks, address = serve(folder)
     with httpx.Client(base_url=address, timeout=60) as client:
-        yield Open(client, event_without_inputs(blocks))
+        yield Open(blocks, client, event_without_inputs(blocks))
     blocks.close()
 
 
@@ -77,3 +80,26 @@ def test_an_event_is_cancelled_by_its_own_session(app: Open) -> None:
     event = join(app, mine := secrets.token_hex(8))
     assert cancel(app, mine, event) == 200
     assert event in stream(app, mine)
+
+
+def test_a_session_has_the_descriptions_that_gradio_gives(app: Open) -> None:
+    first, second = SessionState(app.blocks), SessionState(app.blocks)
+    for number, block in app.blocks.blocks.items():
+        described = BlocksConfig.config_for_block(number, [], block)
+        assert first.config_values[number] == second.config_values[number] == described
+    changed = next(
+        number for number, block in app.blocks.blocks.items() if isinstance(block, gr.Textbox)
+    )
+    before = second.config_values[changed]["props"].get("value")
+    first._update_value_in_config(changed, "of the first session")
+    assert first.config_values[changed]["props"]["value"] == "of the first session"
+    for other in (second, SessionState(app.blocks)):
+        assert other.config_values[changed]["props"].get("value") == before
+
+
+def test_a_further_session_describes_nothing(app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done in the thread that answers all requests, and takes as long as a page has parts."""
+    SessionState(app.blocks)
+    refused = staticmethod(lambda *given: pytest.fail("a component was described again"))
+    monkeypatch.setattr(BlocksConfig, "config_for_block", refused)
+    assert SessionState(app.blocks).config_values.keys() == app.blocks.blocks.keys()

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block, BlocksConfig
+from gradio.renderable import Renderable
 
 from whisperslim.ui.guard.refusals import RefusedError
 
@@ -16,10 +19,15 @@ _NOT_THE_PAGES = ("batched", "event_id", "simple_format", "oauth_token")
 
 
 class CheckedBlocks(gr.Blocks):
-    """A page whose events refuse values that their fields cannot hold, without a traceback.
+    """A page whose events refuse values that their fields cannot hold, without a traceback, and
+    whose sessions cost little.
 
     Gradio prints one for each such value, and anyone who reaches the page can send them.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.default_config = _Config(self)
 
     async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
         """As in Gradio, but a bad value is refused with a message on the page instead of a program
@@ -35,6 +43,46 @@ class CheckedBlocks(gr.Blocks):
                 "The page sent a value that its field cannot hold; reload the page.",
                 print_exception=False,
             ) from error
+
+
+class _Config(BlocksConfig):
+    """The components and events of a page, whose sessions share the descriptions of components.
+
+    Gradio describes all of them anew for each session, in the thread that answers all requests: 60
+    ms for this page, and anyone can open sessions without number.
+    """
+
+    def __init__(self, page: gr.Blocks) -> None:
+        super().__init__(page)
+        self._described: dict[int, dict[str, Any]] | None = None  # only of a session
+
+    def __copy__(self) -> "_Config":
+        """The configuration of a new session."""
+        new = _Config(self.root_block)
+        vars(new).update(vars(super().__copy__()))
+        new._described = self._known
+        return new
+
+    @cached_property
+    def _known(self) -> dict[int, dict[str, Any]]:
+        # Of the page when its first session begins: from then on, only sessions change anything.
+        describe = super().config_for_block
+        return {number: describe(number, [], block) for number, block in self.blocks.items()}
+
+    def config_for_block(  # type: ignore[override]
+        self,
+        _id: int,
+        rendered_ids: list[int],
+        block: Block,
+        renderable: Renderable | None = None,
+    ) -> dict[str, Any]:
+        """As Gradio describes it. What a session may write to is a copy of its own."""
+        is_as_built = block is self.root_block.blocks.get(_id)
+        if self._described is None or renderable is not None or not is_as_built:
+            found: dict[str, Any] = super().config_for_block(_id, rendered_ids, block, renderable)
+            return found
+        known = self._described[_id]
+        return {**known, "props": dict(known["props"])}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ _PIECE_SECONDS, _JSON_SECONDS, _UPLOAD_SECONDS = (
 )  # a body's longest pause, and its total time
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes: Linux's own limits
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 
 _API = "/gradio_api"
@@ -226,7 +227,7 @@ def _is_remote(path: object) -> bool:
 
 def _is_text(value: str) -> bool:
     # Half of a UTF-16 pair: valid in JSON, but not in a file or an answer.
-    return not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return not _HALF_PAIR.search(value)
 
 
 def _values(value: Any) -> Iterator[tuple[Any, int]]:
