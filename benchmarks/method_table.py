@@ -14,7 +14,7 @@ zero. Layer drop alone decides at the start.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,9 +134,9 @@ class Cell:
         return run_name(self.row)
 
 
-def main() -> None:
-    """Run the grid, score it, store it."""
-    arguments = _arguments()
+def main(given: Sequence[str] | None = None) -> None:
+    """Run the grid, score it, store it; `given` stands in for the command line."""
+    arguments = _arguments(given)
     cells = list(_cells(arguments))
     if not arguments.score_only:
         with ThreadPoolExecutor(arguments.parallel) as pool:
@@ -154,7 +154,7 @@ def main() -> None:
 def _cells(arguments: argparse.Namespace) -> Iterator[Cell]:
     chosen = [
         Cell(*place)
-        for place in PLAN
+        for place in arguments.cell or PLAN
         if (not arguments.only or place[0] in arguments.only)
         and (not arguments.targets or place[1] in arguments.targets)
         and (not arguments.seeds or place[2] in arguments.seeds)
@@ -248,7 +248,14 @@ def _record(
     }
 
 
-def _arguments() -> argparse.Namespace:
+def _cell(words: Sequence[str]) -> tuple[str, float, int]:
+    label, target, seed = words
+    if label not in ENTRIES:
+        raise SystemExit(f"{label!r} is no row; choose one of: {', '.join(ENTRIES)}")
+    return label, float(target), int(seed)
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dense", required=True, help="run or folder of the tuned dense model")
     for name in ("train", "dev", "data"):
@@ -259,6 +266,14 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--targets", type=float, nargs="+", help="of those planned; all by default")
     parser.add_argument("--seeds", type=int, nargs="+", help="of those planned; all by default")
+    parser.add_argument(
+        "--cell",
+        nargs=3,
+        action="append",
+        metavar=("ROW", "TARGET", "SEED"),
+        default=[],
+        help="cells to run in place of those planned",
+    )
     parser.add_argument("--only", nargs="+", choices=tuple(ENTRIES), help="rows; all by default")
     parser.add_argument("--tune-steps", type=int, default=100)
     parser.add_argument("--recover-steps", type=int, default=200)
@@ -271,7 +286,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--score-only", action="store_true", help="run nothing, score what is done")
     parser.add_argument("--out", default="method_table")
     parser.add_argument("--note", default="", help="free text stored with the record")
-    return parser.parse_args()
+    arguments = parser.parse_args(given)
+    arguments.cell = [_cell(words) for words in arguments.cell]
+    return arguments
 
 
 if __name__ == "__main__":
