@@ -9,8 +9,9 @@
 seen. `closed`: a six-layer Conformer from scratch. It can only learn the sentences that it is
 trained with; those who speak in the corpus's split `test` are not heard in training and say the
 same sentences, and every record says so. Runs that are finished are not done again, and one that
-was broken off is continued: the same command goes on. The grid is that of `benchmarks.method_table`,
-with its schedule; times in other engines are those of `benchmarks.systems.side_by_side`.
+was broken off is continued: the same command goes on. The grid is that of
+`benchmarks.method_table`, with its schedule; times in other engines are those of
+`benchmarks.systems.side_by_side`.
 """
 
 import argparse
