@@ -223,3 +223,13 @@ def test_its_graph_scores_frames_as_it_does(folder: Path, tmp_path: Path) -> Non
     cut(speech.model, speech.groups(), whole_sub_layers(speech))
     check_graph(speech, tmp_path / "graph")
     check_export(speech, tmp_path / "out", load_items(str(folder / "corpus")), folder / "cache")
+
+
+@pytest.mark.parametrize(("precision", "error"), [("int8", 0.1), ("int4", 0.4)])
+def test_its_graph_may_be_rounded(
+    folder: Path, tmp_path: Path, precision: str, error: float
+) -> None:
+    """Weights of 8 and of 4 bits, where channels come in blocks of 32."""
+    parakeet_folder(tmp_path / "wide", folder / "corpus", hidden_size=32, intermediate_size=64)
+    speech = load_model(str(tmp_path / "wide"))
+    check_graph(speech, tmp_path / "graph", precision, error)
