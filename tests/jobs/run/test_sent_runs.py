@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.runs.light_runs import light_run
 from whisperslim.commands.runs import _record
-from whisperslim.core.disk.untrusted import foreign_part, open_plain
+from whisperslim.core.disk import untrusted
+from whisperslim.core.disk.untrusted import MOST_JSON_VALUES, foreign_part, open_plain
 from whisperslim.errors import RunError
 from whisperslim.events import Finished, Notice, RunStarted, StageStarted, StepDone
 from whisperslim.jobs.process import child, queue
@@ -236,3 +237,27 @@ def test_a_damaged_run_has_a_report(tmp_path: Path) -> None:
     for name in ("groups.json", "plan.json", "data.json", "environment.json"):
         (run.path / name).write_bytes(b"[" * 100_000)
     assert "is damaged" in report(run)
+
+
+def test_an_order_of_too_many_values_is_empty_and_not_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every page asks for it every two seconds, and nothing else runs while JSON is parsed."""
+    light_run(tmp_path, "waits")
+    (tmp_path / ".queue").mkdir()
+    order = tmp_path / ".queue" / "order.json"
+    order.write_text('["waits"]')
+    assert queue.waiting(tmp_path) == ("waits",)
+    monkeypatch.setattr(untrusted.json, "loads", lambda *_, **__: pytest.fail("it was parsed"))
+    for content in ('["waits"' + ",[]" * 10_000 + "]", '["waits"' + " " * 1_000_000 + "]"):
+        order.write_text(content)
+        assert queue.waiting(tmp_path) == ()
+
+
+def test_a_file_of_facts_has_a_limit_of_values(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text("[0" + ",0" * (MOST_JSON_VALUES - 1) + "]")
+    assert len(untrusted.read_json(path)) == MOST_JSON_VALUES
+    path.write_text("[0" + ",0" * MOST_JSON_VALUES + "]")
+    with pytest.raises(ValueError, match="values"):
+        untrusted.read_json(path)

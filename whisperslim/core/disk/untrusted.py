@@ -19,6 +19,8 @@ import yaml
 
 MOST_JSON_BYTES = 64_000_000
 """Of a file of facts. The longest, `tuned.json`, has some bytes for each of a model's units."""
+MOST_JSON_VALUES = 4_000_000
+"""Of a file of facts. The longest list is of the clips of a run; nothing else runs meanwhile."""
 MOST_YAML_BYTES = 256_000
 _MOST_NODES = 20_000
 _DEEPEST = 16  # a recipe has two levels, and lists in them
@@ -82,7 +84,7 @@ def read_json(
     path: Path,
     below: Path | None = None,
     most: int = MOST_JSON_BYTES,
-    values: int | None = None,
+    values: int = MOST_JSON_VALUES,
 ) -> Any:
     """The value in a JSON file. Raises as `read_plain` and `json_of`."""
     return json_of(read_plain(path, most, below), values)
@@ -111,14 +113,14 @@ def foreign_part(folder: Path) -> Path | None:
     return None
 
 
-def json_of(content: bytes, values: int | None = None) -> Any:
+def json_of(content: bytes, values: int = MOST_JSON_VALUES) -> Any:
     """The value of JSON in UTF-8, of at most about `values` values in it.
 
     Raises `ValueError` for anything else, and for what is nested too deep, has more values, or has
     a whole number of over twenty digits.
     """
     # A byte or two of an empty list become 60 in memory. Those in texts count, too.
-    if values is not None and sum(map(content.count, (b",", b"[", b"{"))) > values:
+    if sum(map(content.count, (b",", b"[", b"{"))) > values:
         raise ValueError(f"it has over {values} values")
     try:
         return json.loads(content.decode("utf-8"), parse_int=_whole)

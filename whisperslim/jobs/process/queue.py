@@ -31,6 +31,7 @@ from whisperslim.jobs.run.room import require_room_for
 # A dot in front, so that it is never listed as a run.
 _FOLDER = ".queue"
 _POLL_SECONDS = 1.0
+_MOST_BYTES, _MOST_VALUES = 1_000_000, 10_000  # of the order, which is read at every look
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -91,7 +92,7 @@ def stop_or_leave(run: RunDir, force: bool = False) -> Stopping:
 def waiting(runs: Path) -> tuple[str, ...]:
     """Names of the waiting runs, the next one first. A damaged list counts as empty."""
     try:
-        found = read_json(runs / _FOLDER / "order.json", runs)
+        found = read_json(runs / _FOLDER / "order.json", runs, _MOST_BYTES, _MOST_VALUES)
     except (OSError, ValueError):
         return ()
     # A folder may have been deleted, and the file may come from anyone: only names of existing
