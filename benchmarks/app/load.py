@@ -1,12 +1,13 @@
 """Many users at once, and for long: how the app answers, and whether its memory grows.
 
-    python -m benchmarks.app.load RUNS --dense MODEL
-    python -m benchmarks.app.load RUNS --dense MODEL --minutes 30 --pause 5
+    python -m benchmarks.app.load RUNS [--dense MODEL]
+    python -m benchmarks.app.load RUNS [--dense MODEL] --minutes 30 --pause 5
 
 What the page itself sends for one comparison and for one update of the runs is recorded in a real
-Chromium, with the first demo clip. Then both are sent by many sessions: `--comparisons` comparisons
-at one moment (they are processed one after another, so waits add up), and `--pollers` pages that
-poll every two seconds until the last comparison is answered. With `--minutes`, comparisons follow
+Chromium, with the first demo clip. Ten comparisons one after another, with nobody else there, are
+timed first. Then both are sent by many sessions: `--comparisons` comparisons at one moment, of
+which the median should wait no longer than those ten took, and `--pollers` pages that poll every
+two seconds until the last comparison is answered. With `--minutes`, comparisons follow
 one another instead, `--pause` seconds apart, and the memory that only the app holds is recorded
 every minute.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.app.page import open_compare
+from benchmarks.app.page import open_compare, opened_folder
 from benchmarks.app.served import Served, browser_hearing, fresh_page, served
 from benchmarks.shared.provenance import provenance, write_result
 from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
@@ -62,7 +63,7 @@ class Answers:
 def main() -> None:
     """Record, send, store."""
     asked = _arguments()
-    with served(asked.runs, "--folder", str(asked.dense)) as app:
+    with served(asked.runs, *opened_folder(asked.dense)) as app:
         bodies = _noted(app, asked)
         made = _memory(app, bodies, asked) if asked.minutes else _many(app, bodies, asked)
     name = "app_memory" if asked.minutes else "app_load"
@@ -71,9 +72,11 @@ def main() -> None:
 
 def _many(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
     before = app.memory()
+    alone = asyncio.run(_one_by_one(app.address, bodies))
     compared, looked = asyncio.run(_load(app.address, bodies, asked))
     return {
         "what": "seconds until an answer, many sessions at once; memory the app alone holds",
+        "ten_one_after_another": alone,
         "comparisons": compared.record(),
         "looks": looked.record(),
         "pollers": asked.pollers,
@@ -135,6 +138,18 @@ def _events(config: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]) ->
 
 def _is_recording(data: Sequence[Any]) -> bool:
     return any(isinstance(value, dict) and "path" in value for value in data)
+
+
+async def _one_by_one(address: str, bodies: Bodies) -> float:
+    """Seconds of ten comparisons while nobody else asks."""
+    answers = Answers()
+    async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS) as client:
+        session = await _session(client, bodies)
+        for _ in range(10):
+            await _ask(client, bodies["compare"], answers, session)
+    if answers.refused:
+        raise RuntimeError(f"comparisons were refused: {answers.refused[:3]}")
+    return sum(answers.seconds)
 
 
 async def _load(address: str, bodies: Bodies, asked: argparse.Namespace) -> tuple[Answers, Answers]:
@@ -218,7 +233,7 @@ async def _for_long(app: Served, bodies: Bodies, asked: argparse.Namespace) -> l
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, help="folder of runs, with one that is finished")
-    parser.add_argument("--dense", type=Path, required=True, help="folder of the dense model")
+    parser.add_argument("--dense", type=Path, help="folder of the dense model")
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--pollers", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=0.0)

@@ -1,14 +1,16 @@
 """How long a user waits at the page: loading, first words while speaking, the final pair.
 
-    python -m benchmarks.app.page RUNS --dense MODEL --clip RECORDING [--name WORDS]
+    python -m benchmarks.app.page RUNS --clip RECORDING [--dense MODEL] [--name WORDS]
 
-A real Chromium; its microphone plays the recording. The slim side is what the app offers first for
-the newest run in RUNS, in that run's fastest engine; the dense side is transformers in its 30 s
-window. First text: from the press of Record to the first word of each side on the page; the dense
-side may have none before Stop. How long the recording is silent first is given beside it. Frames a
-second: those the browser drew from Record to Stop. Final pair: from the press of Stop to both
-transcripts, the upload included; the first of them loads both models. Needs requirements-dev.txt.
-Nothing else should run meanwhile; the browser itself shares the machine.
+A real Chromium; its microphone plays the recording. Both sides are what the app offers first: the
+newest run in RUNS, or else the model that comes with the project, in its fastest engine beside what
+it was made from. With `--dense` the dense side is that folder. First text: from the press of Record
+to the first word of each side on the page; the dense side may have none before Stop. How long the
+recording is silent first is given beside it. Frames a second: those the browser drew from Record to
+Stop; slow frames: the share of them that came more than a thirtieth of a second after the one
+before. Final pair: from the press of Stop to both transcripts, the upload included; the first of
+them loads both models. Needs requirements-dev.txt. Nothing else should run meanwhile; the browser
+itself shares the machine.
 """
 
 import argparse
@@ -26,9 +28,13 @@ from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 # Reads the page before each frame, when a viewer would see it.
 _WATCH = """() => {
   const seen = window.watched = { begun: performance.now(), frames: 0, texts: {}, ended: false };
+  let before = seen.begun;
+  seen.slow = 0;
   const seconds = () => (performance.now() - seen.begun) / 1000;
   const look = () => {
     seen.frames += 1;
+    seen.slow += performance.now() - before > 1000 / 30;
+    before = performance.now();
     for (const side of ["dense", "slim"]) {
       const text = document.querySelector(`.ws-live-${side} .ws-live-text`);
       if (!(side in seen.texts) && text?.innerText.trim()) seen.texts[side] = seconds();
@@ -41,7 +47,8 @@ _WATCH = """() => {
 _SEEN = """() => {
   const seen = window.watched;
   seen.ended = true;
-  return { ...seen.texts, frames: seen.frames / seen.seconds() };
+  const slow = seen.slow / seen.frames;
+  return { ...seen.texts, frames: seen.frames / seen.seconds(), slow };
 }"""
 
 
@@ -50,7 +57,7 @@ def main() -> None:
     asked = _arguments()
     sound = decode(asked.clip)
     with (
-        served(asked.runs, "--folder", str(asked.dense)) as app,
+        served(asked.runs, *opened_folder(asked.dense)) as app,
         browser_hearing(asked.clip) as browser,
     ):
         loads = [_load(browser, app) for _ in range(asked.repeats + 1)][1:]
@@ -68,6 +75,7 @@ def main() -> None:
         "first_text": median_and_range([wait["slim"] for wait in later]),
         "first_text_dense": _where_any([wait["dense"] for wait in later if "dense" in wait]),
         "frames_per_second": median_and_range([wait["frames"] for wait in later]),
+        "slow_frames": median_and_range([wait["slow"] for wait in later]),
         "pair_from": "Stop",
         "final_pair_cold": first["pair"],
         "final_pair": median_and_range([wait["pair"] for wait in later]),
@@ -106,14 +114,21 @@ def _where_any(values: list[float]) -> dict[str, float] | None:
     return median_and_range(values) if values else None
 
 
-def open_compare(page: Page, dense: Path) -> None:
-    """The Compare tab with `dense` on its left side, its slim side as offered."""
-    page.get_by_role("tab", name="Compare", exact=True).click()
+def opened_folder(dense: Path | None) -> tuple[str, ...]:
+    """The option by which the app may open the dense model's folder."""
+    return () if dense is None else ("--folder", str(dense))
+
+
+def open_compare(page: Page, dense: Path | None) -> None:
+    """The Compare tab with both sides as offered, or with `dense` on its left side."""
+    for tab in ("Models", "Compare"):  # the page may open at Compare: it is to be chosen
+        page.get_by_role("tab", name=tab, exact=True).click()
     page.get_by_text("Models, engines and options").click()
-    field = page.locator("#dense input")
-    field.fill(str(dense))
-    field.press("Enter")
     page.wait_for_function("() => document.querySelector('#slim input').value !== ''")
+    if dense is not None:
+        field = page.locator("#dense input")
+        field.fill(str(dense))
+        field.press("Enter")
     page.wait_for_timeout(3000)  # the slim model is read ahead when the tab is opened
 
 
@@ -128,7 +143,7 @@ def _silence(sound: Any) -> float:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, help="folder of runs, with one that is finished")
-    parser.add_argument("--dense", type=Path, required=True, help="folder of the dense model")
+    parser.add_argument("--dense", type=Path, help="folder of the dense model")
     parser.add_argument("--clip", type=Path, required=True, help="what is said")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--name", default="", help="words for the models, stored beside")

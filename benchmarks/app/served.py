@@ -61,20 +61,23 @@ def served(runs: Path, *more: str) -> Iterator[Served]:
 @contextmanager
 def browser_hearing(recording: Path) -> "Iterator[Browser]":
     """Chromium whose microphone plays the recording from its beginning at each use."""
-    from playwright.sync_api import sync_playwright
-
-    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with TemporaryDirectory() as folder:
         sound = Path(folder) / "spoken.wav"
         _write_pcm(sound, recording)
-        flags = [
-            "--no-sandbox",
-            "--use-fake-ui-for-media-stream",
-            "--use-fake-device-for-media-stream",
-            f"--use-file-for-fake-audio-capture={sound}",
-        ]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
+        with browser(f"--use-file-for-fake-audio-capture={sound}") as chromium:
+            yield chromium
+
+
+@contextmanager
+def browser(*more: str) -> "Iterator[Browser]":
+    """Chromium with a microphone that plays a tone. `more` are further options of it."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*flags, *more])
+        yield chromium
+        chromium.close()
 
 
 @contextmanager
@@ -86,7 +89,7 @@ def fresh_page(browser: "Browser", address: str) -> "Iterator[Page]":
     page = context.new_page()
     page.set_default_timeout(1000 * GIVE_UP_SECONDS)
     page.goto(address)
-    page.wait_for_selector("#forecast .ws-big, #comparison")
+    page.locator("#forecast .ws-big, #comparison").filter(visible=True).first.wait_for()
     yield page
     context.close()
 

@@ -26,6 +26,10 @@ def app_page(record: dict[str, Any]) -> str:
         rows.insert(2, ("press of Record to the first dense word", spread(dense, "{:.2f}")))
     if frames := record.get("frames_per_second"):
         rows.append(("frames drawn in a second of recording", spread(frames, "{:.0f}")))
+    if slow := record.get("slow_frames"):
+        each = {name: 100 * slow[name] for name in ("median", "min", "max")}
+        later = spread({**slow, **each}, "{:.1f}")
+        rows.append(("of these more than 1/30 s after the one before, in percent", later))
     made = table(("at the page", "seconds (median, range)"), rows)
     memory = (
         f"Memory that only the app holds (unique set size, browser left out): "
@@ -58,6 +62,9 @@ def app_load(record: dict[str, Any]) -> str:
             (f"looks of {record['pollers']} pages meanwhile", record["looks"]),
         )
     ]  # fmt: skip
+    if alone := record.get("ten_one_after_another"):
+        alone_words = "ten comparisons one after another, nobody else there"
+        rows.insert(0, (alone_words, "10", "0", f"{alone:.2f} in all", "", ""))
     header = ("asked", "answered", "refused", "median s", "p95 s", "longest s")
     made = table(header, rows)
     memory = (

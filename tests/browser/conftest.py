@@ -15,8 +15,6 @@ from whisperslim.ui.app.build import launch
 CHROMIUM = Path("/usr/bin/chromium")
 # Two workers and a browser share two cores: an answer may take long, and none is asked to be fast.
 expect.set_options(timeout=30_000)
-# Pictures are no test: they are taken when asked for.
-collect_ignore = [] if os.environ.get("WHISPERSLIM_SCREENSHOTS") else ["test_pictures.py"]
 
 
 @dataclass(frozen=True)
