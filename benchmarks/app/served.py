@@ -63,7 +63,7 @@ def browser_hearing(recording: Path) -> "Iterator[Browser]":
     """Chromium whose microphone plays the recording from its beginning at each use."""
     with TemporaryDirectory() as folder:
         sound = Path(folder) / "spoken.wav"
-        _write_pcm(sound, recording)
+        write_pcm(sound, recording)
         with browser(f"--use-file-for-fake-audio-capture={sound}") as chromium:
             yield chromium
 
@@ -94,7 +94,8 @@ def fresh_page(browser: "Browser", address: str) -> "Iterator[Page]":
     context.close()
 
 
-def _write_pcm(path: Path, recording: Path) -> None:
+def write_pcm(path: Path, recording: Path) -> None:
+    """A recording as the WAV file that Chromium takes for a microphone."""
     samples = soxr.resample(decode(recording), SAMPLE_RATE, _MICROPHONE_RATE)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

@@ -142,6 +142,9 @@ def test_a_whole_folder(page: Page, tmp_path_factory: pytest.TempPathFactory) ->
     page.locator("#folder-most input").fill("3")
     page.locator("#folder-start").click()
     expect(page.locator("#folder-result")).to_contain_text("3 of 3 clips", timeout=PATIENCE)
+    page.locator("#folder-clip input").click()
+    page.locator("ul [role=option]").nth(1).click()
+    expect(page.locator("#folder-sound audio")).to_be_visible(timeout=PATIENCE)
     with page.expect_download(timeout=PATIENCE) as download:
         page.locator("#folder-json").click()
     assert json.loads(Path(download.value.path()).read_text("utf-8"))["compared"] == 3

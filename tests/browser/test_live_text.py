@@ -4,7 +4,6 @@ Microphone, script, server and voice detector are real; the model is not.
 """
 
 import re
-import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soxr
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from benchmarks.app.served import write_pcm
 from tests.browser.conftest import Served, chromium_with_microphone, free_port
 from tests.browser.test_journey import open_options, tab
 from tests.support.runs.fake_runs import finish, make_run, write_events
@@ -85,12 +84,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Iter
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     spoken = tmp_path_factory.mktemp("microphone") / "spoken.wav"
-    samples = soxr.resample(decode(CLIP), 16_000, 48_000)
-    with wave.open(str(spoken), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(48_000)
-        file.writeframes((samples * 32_767).astype("<i2").tobytes())
+    write_pcm(spoken, CLIP)
     with sync_playwright() as playwright:
         chromium = chromium_with_microphone(playwright, spoken)
         yield chromium

@@ -277,6 +277,26 @@ def test_axe_finds_nothing_serious_in_a_result(page: Page, scheme: str) -> None:
     assert settled(page, {}) == []
 
 
+def test_a_chart_is_as_wide_as_its_column_when_the_window_changes(page: Page) -> None:
+    tab(page, "Runs")
+    page.locator("#runs label", has_text="shown").click()
+    chart = page.locator("#loss-plot .main-svg").first
+    expect(chart).to_be_visible(timeout=PATIENCE)
+    fits = """() => {
+      const chart = document.querySelector("#loss-plot .main-svg").getBoundingClientRect();
+      const column = document.querySelector("#loss-plot").getBoundingClientRect();
+      return chart.right <= column.right + 1 && chart.width > 0.8 * column.width;
+    }"""
+    for width in (1440, 800, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(fits)
+    # Drawn while nobody sees it, and then looked at in a window of another width.
+    tab(page, "Compare")
+    page.set_viewport_size({"width": 900, "height": 900})
+    tab(page, "Runs")
+    page.wait_for_function(fits)
+
+
 def test_a_finished_run_is_exported_compared_and_deleted(
     page: Page, served: Served, commands: Commands
 ) -> None:

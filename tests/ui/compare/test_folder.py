@@ -14,7 +14,14 @@ import pytest
 from whisperslim.errors import AudioError, DataError, ExportError, UsageError
 from whisperslim.jobs.scoring import origin
 from whisperslim.ui.compare import folder_panel
-from whisperslim.ui.compare.folder import BatchCompare, BatchState, Clip, check_source, clips_of
+from whisperslim.ui.compare.folder import (
+    BatchCompare,
+    BatchState,
+    Clip,
+    check_source,
+    clip_of,
+    clips_of,
+)
 from whisperslim.ui.compare.folder_panel import batch_html
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.guard.folders import Folders
@@ -68,6 +75,23 @@ def test_a_manifest_gives_texts_and_splits(tmp_path: Path) -> None:
     (clip,) = clips_of(f"{tmp_path}#test", 20, admit_in(tmp_path))
     assert (clip.key, clip.reference) == ("2.wav", "दो")
     assert len(clips_of(str(tmp_path / "manifest.tsv"), 20.0, admit_in(tmp_path))) == 2
+
+
+def test_a_clip_is_found_again_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (folder / name).write_bytes(b"x")
+    batch = BatchCompare(lambda *given: heard("एक", "एक"), tmp_path / "kept")
+    batch.start(NAMES, SIDES, str(folder), clips_of(str(folder), 20, admit_in(folder)), "hi")
+    wait_for_the_work()
+    assert clip_of(batch.look(), "b.wav", admit_in(folder)).path == folder / "b.wav"
+    for state, key in ((None, "b.wav"), (batch.look(), "../b.wav"), (batch.look(), None)):
+        with pytest.raises(UsageError, match="not in the folder"):
+            clip_of(state, key, admit_in(folder))
+    (folder / "b.wav").unlink()
+    with pytest.raises(UsageError, match="not in the folder"):
+        clip_of(batch.look(), "b.wav", admit_in(folder))
 
 
 def test_nothing_outside_is_heard(tmp_path: Path) -> None:

@@ -294,6 +294,15 @@ def clips_of(source: str, most: object, admit: Callable[[object, str], Path]) ->
     return [replace(clip, path=admit(str(clip.path), "recording")) for clip in found]
 
 
+def clip_of(state: BatchState | None, key: object, admit: Callable[[object, str], Path]) -> Clip:
+    """One clip of a folder that was compared, by its key. Raises as `clips_of` does."""
+    if state is not None:  # its record may be another's
+        for clip in clips_of(check_source(state.source), MOST_CLIPS, admit):
+            if clip.key == key:
+                return clip
+    raise UsageError("this clip is not in the folder any more; choose another")
+
+
 def _listed(place: Path, split: str) -> list[Clip]:
     bare = place.is_dir() and not any(
         path.suffix.lower() in (".tsv", ".csv", ".jsonl") for path in place.iterdir()

@@ -23,7 +23,7 @@ from whisperslim.speech.scoring.verdict import (
 )
 from whisperslim.speech.scoring.wer import word_differences
 from whisperslim.ui.compare.folder import MOST_CLIPS, BatchCompare, BatchRow, BatchState, record_of
-from whisperslim.ui.compare.html import marked_words
+from whisperslim.ui.compare.html import marked_words, player_html
 from whisperslim.ui.context import saved_file
 from whisperslim.ui.context.context import for_people
 from whisperslim.ui.context.saved_file import SaveButton, place_for
@@ -46,13 +46,16 @@ class BatchFields:
     start: gr.Button
     stop: gr.Button
     record: SaveButton
+    clip: gr.Dropdown
+    sound: gr.HTML
     result: gr.HTML
     timer: gr.Timer
     drawn: gr.State
 
     def outputs(self) -> list[Block]:
         """What `updates` fills, in any order."""
-        return [self.result, self.start, self.stop, self.record.button, self.timer, self.drawn]
+        shown = [self.clip, self.result, self.timer, self.drawn]
+        return [*shown, self.start, self.stop, self.record.button]
 
 
 def lay_out_panel() -> BatchFields:
@@ -84,10 +87,19 @@ def lay_out_panel() -> BatchFields:
             stop = gr.Button("Stop", variant="stop", visible=False, min_width=110,
                              elem_id="folder-stop")  # fmt: skip
             record = saved_file.lay_out("Save as JSON", "folder-json", visible=False, min_width=150)
+        clip = gr.Dropdown(
+            [],
+            value=None,
+            label="Play a clip",
+            visible=False,
+            filterable=True,
+            elem_id="folder-clip",
+        )
+        sound = gr.HTML("", elem_id="folder-sound")
         result = gr.HTML(_NOTHING, elem_id="folder-result")
         timer = gr.Timer(_SECONDS, active=False)
         drawn = gr.State(None)
-    return BatchFields(source, most, start, stop, record, result, timer, drawn)
+    return BatchFields(source, most, start, stop, record, clip, sound, result, timer, drawn)
 
 
 def connect(
@@ -96,13 +108,21 @@ def connect(
     opened: Sequence[Any],
     begin: Callable[[Values], None],
     given: set[Block],
+    sound_of: Callable[[BatchState | None, object], bytes],
 ) -> None:
-    """Wire the panel. `begin` starts a folder from the values of `given`, and may raise."""
+    """Wire the panel. `begin` starts a folder from the values of `given`, and may raise.
+
+    `sound_of` is a clip of the folder by its name, as FLAC; it may raise, too.
+    """
 
     @for_people
     def start(values: Values) -> Updates:
         begin(values)
         return updates(fields, batch.look(), None)
+
+    @for_people
+    def play(key: object) -> str:
+        return player_html(sound_of(batch.look(), key))
 
     def stop(drawn: object) -> Updates:
         batch.stop()
@@ -114,6 +134,7 @@ def connect(
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     fields.start.click(start, given, fields.outputs(), **quiet)
     saved_file.connect(fields.record, lambda: write_record(batch.look()), None)
+    fields.clip.select(play, fields.clip, fields.sound, **quiet)
     fields.stop.click(stop, fields.drawn, fields.outputs(), **quiet)
     fields.timer.tick(look, fields.drawn, fields.outputs(), **quiet)
     gr.on(list(opened), look, fields.drawn, fields.outputs(), **quiet)
@@ -128,7 +149,9 @@ def updates(fields: BatchFields, state: BatchState | None, drawn: object) -> Upd
     """The panel for a state; nothing changes when `drawn` is its mark."""
     if state is None or mark_of(state) == drawn:
         return unchanged()
+    keys = [row.key for row in state.rows]
     return {
+        fields.clip: gr.update(choices=keys, visible=bool(keys) and not state.running),
         fields.result: batch_html(state),
         fields.start: gr.update(interactive=not state.running),
         fields.stop: gr.update(visible=state.running, interactive=not state.stopping),

@@ -41,7 +41,7 @@ class History:
 
         Raises `RunError` when the disk refuses it, `AudioError` without a recording.
         """
-        sound = _flac_of(recording, max_seconds) if recording else b""
+        sound = flac_of(recording, max_seconds) if recording else b""
         try:
             with renamed_into_place(self.folder / compared.key) as place:
                 if sound:
@@ -140,7 +140,8 @@ def _role_of(compared: Compared, choice: object) -> str:
     return names[choice]
 
 
-def _flac_of(recording: Path | str, max_seconds: float) -> bytes:
+def flac_of(recording: Path | str, max_seconds: float) -> bytes:
+    """A recording as the models are given it, in a FLAC file. Raises `AudioError`."""
     import io
 
     import soundfile

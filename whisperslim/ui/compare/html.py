@@ -152,7 +152,7 @@ def comparison_html(compared: Compared, sound: bytes = b"", *, alone: bool = Fal
     for a page without scripts, on which the drawer is open.
     """
     verdict = note(_VOTE_FIRST, "busy") if compared.hidden else _head(compared)
-    parts = [_player(sound), verdict, _said(compared), _cards(compared), _legend(compared)]
+    parts = [player_html(sound), verdict, _said(compared), _cards(compared), _legend(compared)]
     if not compared.hidden:
         again = "" if alone else _AGAIN
         parts += [_gains(compared), note(compared.fairness), bars(compared.sides, again)]
@@ -422,8 +422,8 @@ def _aligned(words_above: str, steps: Iterable[Difference], language: str) -> st
     )
 
 
-def _player(sound: bytes) -> str:
-    """The recording inside the page itself, so that no file has to be served."""
+def player_html(sound: bytes) -> str:
+    """A recording, as FLAC, inside the page itself: no file has to be served. Empty for none."""
     if not sound:
         return ""
     data = base64.b64encode(sound).decode()

@@ -23,12 +23,19 @@ from whisperslim.ui.compare.fields import (
     CompareTab,
     ResultFields,
 )
-from whisperslim.ui.compare.folder import BatchCompare, check_source, clips_of
-from whisperslim.ui.compare.history import History
+from whisperslim.ui.compare.folder import (
+    BatchCompare,
+    BatchState,
+    check_source,
+    clip_of,
+    clips_of,
+)
+from whisperslim.ui.compare.history import History, flac_of
 from whisperslim.ui.compare.languages import offer_update, typed_update
 from whisperslim.ui.compare.record import ROLES, Compared, HeardSide, compared_from
 from whisperslim.ui.context.choices import dense_choices, dense_of, slim_names
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext, for_people
+from whisperslim.ui.context.models import MAX_SECONDS
 from whisperslim.ui.context.side_choice import SideChoice
 from whisperslim.ui.context.sides import (
     dense_engines,
@@ -144,7 +151,11 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
         begin_folder(context, batch, source, most, read(AskedModels, tab, values))
 
     folder = {tab.batch.source, tab.batch.most, *models}
-    folder_panel.connect(tab.batch, batch, opened, begin, folder)
+
+    def sound_of(state: BatchState | None, key: object) -> bytes:
+        return flac_of(clip_of(state, key, context.admit).path, MAX_SECONDS)
+
+    folder_panel.connect(tab.batch, batch, opened, begin, folder, sound_of)
     tab.slim.input(choose_slim, chosen, [tab.dense, *offered], **quiet)
     explained = [tab.slim, tab.slim_engine, tab.dense_engine]
     again = {**quiet, "trigger_mode": "always_last"}
