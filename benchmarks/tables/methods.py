@@ -137,6 +137,45 @@ def compensation_table(record: dict[str, Any]) -> str:
     return f"{caption}\n\n{table(header, rows)}\n\n{where(record['provenance'])}"
 
 
+def head_width_table(record: dict[str, Any]) -> str:
+    """Token losses with narrower heads, alone and with units cut, before anything is trained."""
+    alone = [
+        (f"{row['mean']:g}", f"{row['removed']:.1%}", *_against_dense(row)) for row in record["heads"]
+    ]
+    both = [
+        (
+            f"{row['mean']:g}" if row["mean"] else "as they are",
+            f"{row['removed']:.1%}",
+            *_against_dense(row),
+        )
+        for row in record["heads_and_units"]
+    ]
+    header = ("removed in all", "set", "dense", "slim", "slim - dense, per token (95 %)")
+    sizes = ", ".join(f"{name} n = {each['n']}" for name, each in record["sets"].items())
+    caption = (
+        f"Loss per token of the transcript, nothing trained: {sizes}; window {record['window']}; "
+        f"heads fitted on {record['clips']['heads']} training clips, units by Fisher information of "
+        f"{record['clips']['units']} and least squares. One tuned model; intervals by bootstrap over "
+        "clips. Heads alone:"
+    )
+    return "\n\n".join(
+        (
+            caption,
+            table(("mean width", *header), alone),
+            "Heads and units, to equal shares in all:",
+            table(("mean width", *header), both),
+            where(record["provenance"]),
+        )
+    )
+
+
+def _against_dense(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["set"], f"{row['dense']:.3f}", f"{row['slim']:.3f}",
+        f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
+    )  # fmt: skip
+
+
 def _minutes(record: dict[str, Any]) -> dict[str, Any]:
     """Label -> minutes of compression, when measured for as many updates, clips and tokens."""
     path = RESULTS / "method_step.json"

@@ -20,6 +20,7 @@ from benchmarks.tables.app import app_load, app_memory, app_page, live_latency
 from benchmarks.tables.engines import engine_table
 from benchmarks.tables.methods import (
     compensation_table,
+    head_width_table,
     earlier_method_table,
     method_step_table,
     method_table,
@@ -206,6 +207,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "method_table_fair": method_table,
     "method_step": method_step_table,
     "compensation": compensation_table,
+    "head_width": head_width_table,
     "side_by_side": side_by_side,
     "ablation": ablation,
     "engine_table": engine_table,
