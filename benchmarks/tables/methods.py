@@ -140,7 +140,8 @@ def compensation_table(record: dict[str, Any]) -> str:
 def head_width_table(record: dict[str, Any]) -> str:
     """Token losses with narrower heads, alone and with units cut, before anything is trained."""
     alone = [
-        (f"{row['mean']:g}", f"{row['removed']:.1%}", *_against_dense(row)) for row in record["heads"]
+        (f"{row['mean']:g}", f"{row['removed']:.1%}", *_against_dense(row))
+        for row in record["heads"]
     ]
     both = [
         (
@@ -152,11 +153,12 @@ def head_width_table(record: dict[str, Any]) -> str:
     ]
     header = ("removed in all", "set", "dense", "slim", "slim - dense, per token (95 %)")
     sizes = ", ".join(f"{name} n = {each['n']}" for name, each in record["sets"].items())
+    clips = record["clips"]
     caption = (
         f"Loss per token of the transcript, nothing trained: {sizes}; window {record['window']}; "
-        f"heads fitted on {record['clips']['heads']} training clips, units by Fisher information of "
-        f"{record['clips']['units']} and least squares. One tuned model; intervals by bootstrap over "
-        "clips. Heads alone:"
+        f"heads fitted on {clips['heads']} training clips, units by Fisher information of "
+        f"{clips['units']} and least squares. One tuned model; intervals by bootstrap over clips. "
+        "Heads alone:"
     )
     return "\n\n".join(
         (

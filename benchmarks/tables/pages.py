@@ -20,8 +20,8 @@ from benchmarks.tables.app import app_load, app_memory, app_page, live_latency
 from benchmarks.tables.engines import engine_table
 from benchmarks.tables.methods import (
     compensation_table,
-    head_width_table,
     earlier_method_table,
+    head_width_table,
     method_step_table,
     method_table,
 )
