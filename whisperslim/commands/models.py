@@ -24,6 +24,7 @@ from whisperslim.commands.terminal import (
 from whisperslim.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
+    from whisperslim.core.cost.report import CostRow
     from whisperslim.engines.comparison import Side, SideScores
     from whisperslim.engines.windowed import WindowedTranscriber
     from whisperslim.jobs.models.inventory import ModelEntry
@@ -228,7 +229,7 @@ def inspect(
         return
     rows = [
         (
-            row.key, f"{row.units}/{row.units_dense}" if row.units_dense else "",
+            row.key, _units(row),
             millions(row.parameters), millions(row.removed), millions(row.zeroed),
             f"{row.flops / 1e9:.3f}",
         )
@@ -246,6 +247,14 @@ def inspect(
         f"{_sparse(report.sparse_saved)}, "
         f"{report.flops / 1e9:.2f} GFLOPs ({report.flops_note})"
     )
+
+
+def _units(row: "CostRow") -> str:
+    """How many there are of how many, and the dimensions of heads where they are narrower."""
+    if not row.units_dense:
+        return ""
+    narrower = f", {row.width}/{row.width_dense} wide" if 0 < row.width < row.width_dense else ""
+    return f"{row.units}/{row.units_dense}{narrower}"
 
 
 def fetch(

@@ -12,6 +12,7 @@ import torch
 from tests.support.models.narrow import attentions, noise_inputs, sorted_on_noise
 from tests.support.models.toy_family import ToyFamily, toy_model
 from tests.support.tiny import D_MODEL, HEADS, tiny_model, tiny_model_folder
+from whisperslim.commands.models import _units
 from whisperslim.core import families
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.families import AttentionSite, family_of, prunable_total
@@ -217,6 +218,10 @@ def test_saved_equals_reloaded_and_the_record_counts_what_went(tmp_path: Path) -
     report = cost_of(tmp_path / "slim")
     assert report.removed_weights == lost + gone
     assert sum(row.parameters for row in report.rows) == count_parameters(model)
+    shown = {row.key: _units(row) for row in report.rows}
+    assert shown["encoder.0.self_attn.heads"] == "2/4, 4/8 wide"
+    assert shown["encoder.1.self_attn.heads"] == "4/4"
+    assert shown["decoder.0.self_attn.heads"] == "0/4" and shown["encoder.0.ffn"] == "48/48"
 
 
 def test_shapes_that_no_model_has_are_refused() -> None:

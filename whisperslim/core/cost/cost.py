@@ -228,6 +228,8 @@ def _group_rows(
                 units_dense=before.count,
                 flops=flops[0].places.get(before.key, 0),
                 flops_dense=flops[1].places[before.key],
+                width=now.width if now else 0,
+                width_dense=before.width,
             )
         )
     return rows

@@ -21,6 +21,7 @@ class CostRow:
             embeddings, or of the head, its tokens; 0 where there are none.
         flops, flops_dense: Operations of the first workload, now and in the dense model. The
             output projection's are in the row of the embedding.
+        width, width_dense: Channels of one unit (a head's dimensions), 0 without units.
     """
 
     key: str
@@ -33,6 +34,8 @@ class CostRow:
     units_dense: int
     flops: int
     flops_dense: int
+    width: int = 0
+    width_dense: int = 0
 
 
 @dataclass(frozen=True)
