@@ -175,3 +175,20 @@ def test_stop_in_the_terminal_says_what_it_came_to(
 def order(runs: Path, names: list[str]) -> None:
     (runs / ".queue").mkdir(parents=True, exist_ok=True)
     (runs / ".queue" / "order.json").write_text(json.dumps(names))
+
+
+def test_places_of_many_take_each_recipe_once_until_it_changes(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every page asks for all of them every two seconds."""
+    read: list[Path] = []
+    read_yaml = queue.read_yaml
+    monkeypatch.setattr(queue, "read_yaml", lambda path: read.append(path) or read_yaml(path))
+    waiting = [light_run(runs, name) for name in "abcd"]
+    (runs / ".queue").mkdir()
+    (runs / ".queue" / "order.json").write_text(json.dumps([run.name for run in waiting]))
+    for _ in range(3):
+        assert [queue.place(run) for run in waiting] == [1, 2, 3, 4]
+    assert sorted(read) == [run.path / "recipe.yaml" for run in waiting]
+    (waiting[0].path / "recipe.yaml").write_text(GPU)
+    assert [queue.place(run) for run in waiting] == [1, 1, 2, 3]

@@ -37,8 +37,12 @@ class RunWatch:
         """Names of the runs that are waiting."""
         return queue.waiting(self.runs)
 
+    def place(self, run: RunDir) -> int:
+        """A run's place in the queue from 1; 0 when it does not wait."""
+        return queue.place(run)
+
     def turn(self, run: RunDir) -> Turn:
-        """A run's place in the queue."""
+        """A run's place in the queue, and the run it waits for."""
         return queue.turn(run)
 
     def status(self, run: RunDir) -> RunStatus:

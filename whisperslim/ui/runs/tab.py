@@ -226,7 +226,7 @@ def _choices(context: AppContext) -> list[tuple[str, str]]:
     choices, waiting = [], context.watch.waiting()
     for run, status in context.watch.listed():
         view = context.watch.view(run) if status == RunStatus.RUNNING else None
-        place = context.watch.turn(run).place if run.name in waiting else 0
+        place = context.watch.place(run) if run.name in waiting else 0
         choices.append((run_label(run, status, view, place), run.name))
     return choices
 
