@@ -73,7 +73,8 @@ def main() -> None:
         return
     rows = {} if arguments.afresh else _stored()
     for row in ROWS:
-        if row not in rows:
+        untimed = row in rows and rows[row]["before"]["seconds"] is None
+        if row not in rows or (arguments.times and untimed):
             print(f"{row} ...", flush=True)
             rows[row] = _in_a_process(row, arguments)
             print(write_result(_RESULT, _record(rows, arguments)))
