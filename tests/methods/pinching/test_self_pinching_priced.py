@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.methods.method_rows import DEAR_ENCODER
+from tests.methods.method_rows import COSTLY_ENCODER
 from tests.support.tiny_job import Workshop, cross_entropy, one_batch
 from whisperslim.core.families import prunable_total, total_price
 from whisperslim.core.families.hearing import StepOutputs
@@ -21,7 +21,7 @@ NOTHING = StepOutputs(torch.zeros(()), torch.zeros(1, 2), torch.zeros(1, dtype=t
 
 def costly_encoder(shop: Workshop) -> SpeechModel:
     """A weight of the encoder costs ten of the decoder, and its units differ more in size."""
-    speech = replace(shop.student(), rules=PlanRules(prices=DEAR_ENCODER))
+    speech = replace(shop.student(), rules=PlanRules(prices=COSTLY_ENCODER))
     for name, weight in speech.model.named_parameters():
         if "decoder.layers" in name and "fc" in name and name.endswith("weight"):
             sizes = torch.linspace(0.1, 1.0, 48)
