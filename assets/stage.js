@@ -76,11 +76,18 @@
     }
   });
 
+  // The button can be seen before all of the page is there.
+  function pressSample(tries = 50) {
+    const sample = document.querySelector("#sample");
+    if (sample) sample.click();
+    else if (tries) setTimeout(pressSample, 100, tries - 1);
+  }
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.(".ws-record, .ws-project, .ws-again, .ws-sample");
     if (!button) return;
     if (button.matches(".ws-record")) press();
-    else if (button.matches(".ws-sample")) document.querySelector("#sample")?.click();
+    else if (button.matches(".ws-sample")) pressSample();
     else if (button.matches(".ws-project")) project(!projected());
     else for (const bar of document.querySelectorAll(".ws-race i")) {
       for (const race of bar.getAnimations()) { race.cancel(); race.play(); }

@@ -19,10 +19,12 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A span of time, two units at most."""
+    """A span of time, two units at most; under a second to two digits, as factors are of those."""
     if seconds is None:
         return "–"
     whole = round(seconds)
+    if 0.001 <= seconds < 0.95:
+        return f"{seconds:.2g} s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if whole < 60:
