@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.shared.arguments import numbers
 from benchmarks.shared.provenance import provenance, write_result
 from benchmarks.shared.scoring import short
 from whisperslim.core.loading import SpeechModel
@@ -108,30 +109,38 @@ def _cut(loaded: SpeechModel, plan: PruningPlan) -> SpeechModel:
 
 def _compared(dense: np.ndarray, plain: np.ndarray, fitted: np.ndarray) -> dict[str, Any]:
     """Losses per token, and fitted minus plain with its 95 % bootstrap interval over clips."""
-    tokens, difference = plain[:, 1], fitted[:, 0] - plain[:, 0]
-    drawn = np.random.default_rng(0).integers(0, len(plain), (_RESAMPLES, len(plain)))
-    redrawn = difference[drawn].sum(1) / tokens[drawn].sum(1)
-    low, high = np.quantile(redrawn, (0.025, 0.975))
     return {
-        "dense": float(dense[:, 0].sum() / dense[:, 1].sum()),
-        "cut": float(plain[:, 0].sum() / tokens.sum()),
-        "fitted": float(fitted[:, 0].sum() / tokens.sum()),
-        "difference": float(difference.sum() / tokens.sum()),
-        "low": float(low),
-        "high": float(high),
+        "dense": per_token(dense),
+        "cut": per_token(plain),
+        "fitted": per_token(fitted),
+        **change(plain, fitted),
         "n": len(plain),
     }
 
 
-def _shares(text: str) -> list[float]:
-    return [float(share) for share in text.split(",")]
+def per_token(found: np.ndarray) -> float:
+    """Of `losses`: the loss of a token of the transcripts."""
+    return float(found[:, 0].sum() / found[:, 1].sum())
+
+
+def change(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """Of `losses` of the same clips: after minus before, per token, with its 95 % interval."""
+    tokens, difference = before[:, 1], after[:, 0] - before[:, 0]
+    drawn = np.random.default_rng(0).integers(0, len(tokens), (_RESAMPLES, len(tokens)))
+    redrawn = difference[drawn].sum(1) / tokens[drawn].sum(1)
+    low, high = np.quantile(redrawn, (0.025, 0.975))
+    return {
+        "difference": float(difference.sum() / tokens.sum()),
+        "low": float(low),
+        "high": float(high),
+    }
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--run", required=True)
     parser.add_argument("--data", action="append", required=True)
-    parser.add_argument("--targets", type=_shares, default=[0.35, 0.5, 0.65])
+    parser.add_argument("--targets", type=numbers, default=[0.35, 0.5, 0.65])
     parser.add_argument("--clips", type=int, default=64, help="training clips the fit reads")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default="compensation")

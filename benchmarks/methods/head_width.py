@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.methods.compensation import losses
+from benchmarks.methods.compensation import change, losses, per_token
+from benchmarks.shared.arguments import numbers
 from benchmarks.shared.provenance import provenance, write_result
 from benchmarks.shared.scoring import short
 from whisperslim.core.families import prunable_total
@@ -35,7 +36,6 @@ from whisperslim.jobs.stages.narrow import CLIPS
 from whisperslim.jobs.stages.train import calibration
 from whisperslim.speech.corpus.dataset import load_items, manifest_hash
 
-_RESAMPLES = 10_000
 Losses = Mapping[str, np.ndarray]
 
 
@@ -111,37 +111,25 @@ def _removed(dense: SpeechModel, slim: SpeechModel) -> float:
 
 def _compared(dense: Losses, slim: Losses) -> list[dict[str, Any]]:
     """By set: losses per token, slim minus dense, and its 95 % bootstrap interval over clips."""
-    rows = []
-    for name, before in dense.items():
-        tokens, difference = before[:, 1], slim[name][:, 0] - before[:, 0]
-        drawn = np.random.default_rng(0).integers(0, len(tokens), (_RESAMPLES, len(tokens)))
-        redrawn = difference[drawn].sum(1) / tokens[drawn].sum(1)
-        low, high = np.quantile(redrawn, (0.025, 0.975))
-        rows.append(
-            {
-                "set": name,
-                "n": len(tokens),
-                "dense": float(before[:, 0].sum() / tokens.sum()),
-                "slim": float(slim[name][:, 0].sum() / tokens.sum()),
-                "difference": float(difference.sum() / tokens.sum()),
-                "low": float(low),
-                "high": float(high),
-            }
-        )
-    return rows
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+    return [
+        {
+            "set": name,
+            "n": len(before),
+            "dense": per_token(before),
+            "slim": per_token(slim[name]),
+            **change(before, slim[name]),
+        }
+        for name, before in dense.items()
+    ]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--run", required=True)
     parser.add_argument("--data", action="append", required=True)
-    parser.add_argument("--means", type=_numbers, default=[56, 48, 40, 32])
-    parser.add_argument("--with-units", type=_numbers, default=[48, 40])
-    parser.add_argument("--removed", type=_numbers, default=[0.5, 0.65])
+    parser.add_argument("--means", type=numbers, default=[56, 48, 40, 32])
+    parser.add_argument("--with-units", type=numbers, default=[48, 40])
+    parser.add_argument("--removed", type=numbers, default=[0.5, 0.65])
     parser.add_argument("--clips", type=int, default=256, help="clips for the information of units")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default="head_width")

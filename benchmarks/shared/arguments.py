@@ -18,6 +18,11 @@ def rows_and_sets(about: str, out: str) -> argparse.ArgumentParser:
     return parser
 
 
+def numbers(text: str) -> list[float]:
+    """Of `1,0.5`: the type of an option."""
+    return [float(number) for number in text.split(",")]
+
+
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The command line; ends the program when the baseline is not one of the rows."""
     arguments = parser.parse_args()
