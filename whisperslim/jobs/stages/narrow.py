@@ -3,20 +3,12 @@
 from dataclasses import replace
 
 from whisperslim.core.families import prunable_total
-from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan.plan import keep_everything
-from whisperslim.core.store.checkpoint import (
-    SlimRecord,
-    count_parameters,
-    dense_skeleton,
-    describe_cut,
-    read_record,
-    save_slim,
-)
+from whisperslim.core.store.checkpoint import save_slim
 from whisperslim.core.surgery.head_width import choose_widths, sorted_heads, watching
 from whisperslim.core.surgery.shrink import head_widths, narrow_heads, narrowing
 from whisperslim.events import Notice
 from whisperslim.jobs.stages.context import StageContext
+from whisperslim.jobs.stages.prune import record_of_cut
 from whisperslim.jobs.stages.train import calibration
 
 CLIPS = 64  # most training clips that the moments are of; our choice
@@ -39,7 +31,9 @@ def narrow(context: StageContext) -> bool:
     before = prunable_total(speech.groups())
     narrow_heads(speech.model, found, widths)
     now = prunable_total(speech.family.unit_groups(speech.model))
-    save_slim(context.narrowed_path, speech.model, _record(context, speech), side_files=speech.path)
+    record = record_of_cut(context, speech, speech)
+    record = replace(record, head_widths=head_widths(speech.model))
+    save_slim(context.narrowed_path, speech.model, record, side_files=speech.path)
     context.emit(
         Notice(
             f"heads keep {min(widths.values())} to {max(widths.values())} dimensions, fitted on "
@@ -48,20 +42,3 @@ def narrow(context: StageContext) -> bool:
         )
     )
     return True
-
-
-def _record(context: StageContext, speech: SpeechModel) -> SlimRecord:
-    dense = dense_skeleton(speech.path)
-    groups = speech.family.unit_groups(dense)
-    left = prunable_total(speech.family.unit_groups(speech.model)) / prunable_total(groups)
-    if speech.info.kind == "slim":
-        record = read_record(speech.path)
-    else:
-        record = describe_cut(
-            context.recipe.model,
-            groups,
-            count_parameters(dense),
-            keep_everything(groups),
-            context.recipe.language,
-        )
-    return replace(record, head_widths=head_widths(speech.model), removed=1.0 - left)
