@@ -20,6 +20,7 @@ from tests.support.models.tiny_ctc import (
     KERNEL,
     LAYERS,
     D,
+    one_batch,
     parakeet_folder,
 )
 from tests.support.surgery import checked_cut, reloaded
@@ -47,11 +48,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_corpus(place / "corpus", clips=8)
     parakeet_folder(place / "model", place / "corpus")
     return place
-
-
-def one_batch(folder: Path, speech: SpeechModel) -> Batch:
-    with supply(folder, speech.input_spec) as batches:
-        return batches.draw()
 
 
 def encode(speech: SpeechModel, batch: Batch) -> torch.Tensor:

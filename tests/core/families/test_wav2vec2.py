@@ -22,6 +22,7 @@ from tests.support.models.tiny_ctc import (
     LAYERS,
     STRIDE,
     D,
+    one_batch,
     samples_folder,
 )
 from tests.support.surgery import checked_cut, reloaded
@@ -55,11 +56,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, kind in KINDS.items():
         samples_folder(place / name, kind, place / "corpus")
     return place
-
-
-def one_batch(folder: Path, speech: SpeechModel) -> Batch:
-    with supply(folder, speech.input_spec) as batches:
-        return batches.draw()
 
 
 def encode(speech: SpeechModel, batch: Batch) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 from transformers import pipeline
 
+from tests.support.models.tiny_ctc import one_batch
 from tests.support.surgery import checked_cut, reloaded
 from tests.support.tiny import D_MODEL, FFN, HEADS, LAYERS, tiny_corpus, tiny_model_folder
 from tests.support.tiny_job import TARGET, build, drop_some, quick, steps_of, supply
@@ -35,7 +36,6 @@ from whisperslim.jobs.stages.order import work
 from whisperslim.methods.plain import PlainOptions
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
-from whisperslim.speech.corpus.batching import Batch
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.train.distill import Teacher
 from whisperslim.train.evaluate import evaluate
@@ -56,11 +56,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(1)
         save_with_ctc_head(place / name, whisper, options, texts, "hi")
     return place
-
-
-def one_batch(folder: Path, speech: SpeechModel) -> Batch:
-    with supply(folder, speech.input_spec) as batches:
-        return batches.draw()
 
 
 def learn(folder: Path, checkpoints: Path, speech: SpeechModel, steps: int) -> list[float]:

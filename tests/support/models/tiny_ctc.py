@@ -23,10 +23,12 @@ from transformers import (
 )
 
 from tests.support.tiny import tiny_model_folder
+from tests.support.tiny_job import supply
 from whisperslim.core.heads.ctc import save_with_ctc_head
 from whisperslim.core.heads.options import HeadOptions
-from whisperslim.core.loading import load_model
+from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.tokens.letters import write_letters
+from whisperslim.speech.corpus.batching import Batch
 from whisperslim.speech.corpus.dataset import load_items
 
 D, HEADS, FFN, LAYERS, KERNEL = 16, 4, 24, 2, 3
@@ -136,6 +138,12 @@ def _stir(model: torch.nn.Module) -> None:
                 buffer.normal_(0.0, 0.3)
             if key.endswith("running_var"):
                 buffer.uniform_(0.5, 2.0)
+
+
+def one_batch(folder: Path, speech: SpeechModel) -> Batch:
+    """Some clips of `corpus` in a folder, as this model is given them."""
+    with supply(folder, speech.input_spec) as batches:
+        return batches.draw()
 
 
 def headed_folder(folder: Path, corpus: Path) -> None:

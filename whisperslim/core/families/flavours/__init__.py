@@ -1,1 +1,1 @@
-"""Ways of getting from encoder states to text that several architectures share."""
+"""Ways of being given sound, and of getting from states to text, that architectures share."""

@@ -18,12 +18,6 @@ LEAST_DEVIATION = 1e-5
 LEAST_SAMPLES = 2 * HOP
 
 
-def heard_samples(samples: torch.Tensor) -> torch.Tensor:
-    """Samples up to the last that is not zero, `(batch,)`; at least what two frames need."""
-    place = torch.arange(1, samples.shape[1] + 1, device=samples.device)
-    return (place * (samples != 0)).amax(1).clamp_min(LEAST_SAMPLES)
-
-
 def log_mel(samples: torch.Tensor, lengths: torch.Tensor, bands: int) -> torch.Tensor:
     """Features `(batch, frames, bands)` of samples `(batch, 160 * frames)`, in float32.
 

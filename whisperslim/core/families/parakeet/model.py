@@ -24,13 +24,14 @@ from whisperslim.core.families.configuration import (
     read_configuration,
 )
 from whisperslim.core.families.flavours.ctc import CTC
+from whisperslim.core.families.flavours.samples import HearsSamples, heard_samples
 from whisperslim.core.families.parakeet.features import (
     FFT,
     HOP,
+    LEAST_SAMPLES,
     PREEMPHASIS,
     RATE,
     WINDOW,
-    heard_samples,
     log_mel,
 )
 from whisperslim.core.families.wav2vec2.units import (
@@ -46,9 +47,7 @@ from whisperslim.errors import CheckpointError
 from whisperslim.exported.ctc import FrameTiming
 from whisperslim.exported.pieces import PieceTokens, load_pieces
 from whisperslim.exported.tokens import TOKENIZER_FILE
-from whisperslim.inputs import InputSpec
 
-_MOST_SECONDS = 30  # nothing in the models bounds it; our choice, as Whisper's
 _NOTHING: Mapping[str, str] = {}
 _NORM = "norm"  # of the convolution module
 # Of what a configuration may say, both ends included. Our choice; the largest published have 42
@@ -74,7 +73,7 @@ class OwnHeads:
         return str(self.shared._attn_implementation)
 
 
-class ParakeetFamily(LayerUnits, CTC):
+class ParakeetFamily(LayerUnits, HearsSamples, CTC):
     """Heads, feed-forward units and convolution channels of every layer."""
 
     model_type = "parakeet_ctc"
@@ -137,14 +136,6 @@ class ParakeetFamily(LayerUnits, CTC):
 
     # Sound
 
-    def input_spec(self, model: nn.Module) -> InputSpec:
-        """Samples; features are made of them by `encode`."""
-        return InputSpec("samples", 0, 100 * _MOST_SECONDS)
-
-    def no_sound(self, model: nn.Module, frames: int) -> torch.Tensor:
-        """Samples `(1, 160 * frames)`."""
-        return self.head(model).weight.new_zeros(1, HOP * frames)
-
     def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
         """States of samples; zeros at the end of a clip are padding, and so are their states."""
         inner, bands = cast(Any, self.encoder(model)), self._config(model).num_mel_bins
@@ -152,7 +143,7 @@ class ParakeetFamily(LayerUnits, CTC):
             mel = features.new_zeros(features.shape[0], features.shape[1] // HOP, bands)
             bare: torch.Tensor = inner(mel).last_hidden_state
             return bare
-        lengths = heard_samples(features)
+        lengths = heard_samples(features).clamp_min(LEAST_SAMPLES)
         mel = log_mel(features, lengths, bands)
         mask = torch.arange(mel.shape[1], device=mel.device) < (lengths // HOP)[:, None]
         found = inner(mel, attention_mask=mask)

@@ -22,6 +22,7 @@ from whisperslim.core.families.configuration import (
     read_configuration,
 )
 from whisperslim.core.families.flavours.ctc import CTC
+from whisperslim.core.families.flavours.samples import HearsSamples, heard_samples
 from whisperslim.core.families.wav2vec2.units import (
     LayerUnits,
     Part,
@@ -36,10 +37,8 @@ from whisperslim.core.tokens.letters import LetterTokens, load_letters
 from whisperslim.errors import CheckpointError
 from whisperslim.exported.ctc import FrameTiming
 from whisperslim.exported.letters import VOCABULARY_FILE
-from whisperslim.inputs import InputSpec
 
 _RATE = 16_000
-_MOST_SECONDS = 30  # nothing in the models bounds it; our choice, as Whisper's
 _LEAST_VARIANCE = 1e-7  # as the feature extractor of transformers adds it
 _NOTHING: Mapping[str, str] = {}
 # How files name the two tensors of the weight norm, older ones first.
@@ -59,7 +58,7 @@ _OF_CONFORMERS = {"max_source_positions": (1, 30_000), "conv_depthwise_kernel_si
 _MOST_CHANNELS = 8192
 
 
-class Wav2Vec2Family(LayerUnits, CTC):
+class Wav2Vec2Family(LayerUnits, HearsSamples, CTC):
     """Heads and feed-forward units of every layer."""
 
     model_type = "wav2vec2"
@@ -128,14 +127,6 @@ class Wav2Vec2Family(LayerUnits, CTC):
 
     # Sound
 
-    def input_spec(self, model: nn.Module) -> InputSpec:
-        """Samples."""
-        return InputSpec("samples", 0, 100 * _MOST_SECONDS)
-
-    def no_sound(self, model: nn.Module, frames: int) -> torch.Tensor:
-        """Samples `(1, 160 * frames)`."""
-        return self.head(model).weight.new_zeros(1, 160 * frames)
-
     def encode(self, model: nn.Module, features: torch.Tensor) -> torch.Tensor:
         """States of samples, each clip made of mean 0 and variance 1 where the model asks for it.
 
@@ -147,7 +138,7 @@ class Wav2Vec2Family(LayerUnits, CTC):
         if features.is_meta:
             states: torch.Tensor = inner(features).last_hidden_state
             return states
-        lengths = _heard_samples(features).clamp_min(receptive_field(config))
+        lengths = heard_samples(features).clamp_min(receptive_field(config))
         mask = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
         samples = _normalized(features, mask) if config.do_normalize else features
         if config.feat_extract_norm != "layer":
@@ -343,12 +334,6 @@ def _normalizes(folder: Path, usual: bool) -> bool:
             "second are needed; restore the model's own file"
         )
     return bool(found.get("do_normalize", usual))
-
-
-def _heard_samples(samples: torch.Tensor) -> torch.Tensor:
-    """Samples up to the last that is not zero, `(batch,)`."""
-    place = torch.arange(1, samples.shape[1] + 1, device=samples.device)
-    return (place * (samples != 0)).amax(1)
 
 
 def _normalized(samples: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
