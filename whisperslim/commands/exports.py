@@ -90,7 +90,7 @@ def push(
 
 
 def _recordings(data: str, clips: int) -> "list[np.ndarray]":
-    from whisperslim.speech.audio.audio import decode
+    from whisperslim.speech.corpus.clip_reader import ClipReader
     from whisperslim.speech.corpus.dataset import load_items
 
     demo = ASSETS / "demo_hi"
@@ -100,7 +100,8 @@ def _recordings(data: str, clips: int) -> "list[np.ndarray]":
         )
     items = load_items(data or f"{demo}#test")
     step = max(1, len(items) // clips)
-    return [decode(item.path) for item in items[::step][:clips]]
+    reader = ClipReader()
+    return [reader.samples(item) for item in items[::step][:clips]]
 
 
 def _report(

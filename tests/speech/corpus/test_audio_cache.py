@@ -11,7 +11,7 @@ import pytest
 
 from whisperslim.errors import AudioError, UsageError
 from whisperslim.speech.audio.audio import decode
-from whisperslim.speech.corpus import audio_cache
+from whisperslim.speech.corpus import audio_cache, clip_reader
 from whisperslim.speech.corpus.audio_cache import AudioCache, cache_limit, cache_use, clear_cache
 from whisperslim.speech.corpus.dataset import Item, load_items
 
@@ -32,7 +32,7 @@ def clip() -> Item:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Recordings decoded, in order."""
     found: list[Path] = []
-    monkeypatch.setattr(audio_cache, "decode", lambda p: found.append(p) or decode(p))
+    monkeypatch.setattr(clip_reader, "decode", lambda p: found.append(p) or decode(p))
     return found
 
 
@@ -79,7 +79,7 @@ def test_sixteen_bits_are_kept_exactly_and_full_scale_does_not_turn_over(
 ) -> None:
     whole = np.array([-32768, -32767, -1, 0, 1, 32767], dtype=np.float32) / 32768
     between = np.array([1.0, -1.0, 0.4 / 32768, -0.6 / 32768], dtype=np.float32)
-    monkeypatch.setattr(audio_cache, "decode", lambda path: np.concatenate([whole, between]))
+    monkeypatch.setattr(clip_reader, "decode", lambda path: np.concatenate([whole, between]))
     wanted = [*whole.tolist(), 32767 / 32768, -1.0, 0.0, -1 / 32768]
     for _ in range(2):
         assert AudioCache(tmp_path).load(clip).tolist() == wanted

@@ -13,6 +13,7 @@ from whisperslim.speech.corpus.dataset import (
     manifest_hash,
     scored_source,
 )
+from whisperslim.speech.corpus.parts import Cut
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo_hi"
 ROWS = [("a.wav", "नमस्ते दुनिया"), ("b.wav", 'उसने कहा "चलो')]
@@ -58,8 +59,20 @@ def test_formats_byte_order_marks_and_line_ends_read_alike(tmp_path, name, conte
     assert pairs(path) == ROWS
 
 
-@pytest.mark.parametrize("audio", ["path", "audio", "file", "filename", "Path"])
-@pytest.mark.parametrize("text", ["text", "sentence", "transcript", "transcription"])
+@pytest.mark.parametrize("audio", ["path", "audio", "file", "filename", "Path", "audio_filepath"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text",
+        "sentence",
+        "transcript",
+        "transcription",
+        "normalized_text",
+        "normalized",
+        "raw_transcription",
+        "verbatim",
+    ],
+)
 def test_common_column_names_are_understood(tmp_path, audio, text):
     path = write(tmp_path / "m.tsv", tsv((text, audio), ("हाँ", "x.wav")))
     assert pairs(path) == [("x.wav", "हाँ")]
@@ -73,6 +86,78 @@ def test_other_columns_are_kept_and_text_wins_over_sentence(tmp_path):
     (item,) = load_items(str(write(tmp_path / "m.tsv", tsv(*rows))))
     expected = Item("x.wav", "x.wav", "हाँ", "s1", "", 2.5, (("sentence", "0017"),), tmp_path)
     assert item == expected
+
+
+# The columns of public corpora, as their cards and files have them.
+CORPORA = {
+    "IndicVoices": ({"audio_filepath": "x.wav", "text": "लिखा", "duration": 2.5, "lang": "hi",
+                     "verbatim": "बोला", "normalized": "सादा", "speaker_id": "s1"}, "लिखा", "s1"),
+    "IndicVoices-R": ({"audio": "x.wav", "text": "लिखा", "normalized": "सादा", "verbatim": "बोला",
+                       "speaker_id": "s1", "duration": 2.5}, "लिखा", "s1"),
+    "Kathbath": ({"fname": "7", "text": "लिखा", "audio_filepath": "x.wav", "lang": "hindi",
+                  "duration": 2.5, "gender": "female", "speaker_id": "s1"}, "लिखा", "s1"),
+    "Shrutilipi": ({"audio_filepath": "x.wav", "text": "लिखा", "duration": 2.5}, "लिखा", ""),
+    "FLEURS": ({"id": 7, "audio": "x.wav", "transcription": "सादा", "raw_transcription": "लिखा।",
+                "gender": 1, "duration": 2.5}, "सादा", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_columns_of_public_corpora_are_understood(tmp_path, corpus):
+    record, text, speaker = CORPORA[corpus]
+    (item,) = load_items(str(write(tmp_path / "m.jsonl", json.dumps(record))))
+    assert (item.file, item.text, item.speaker, item.duration) == ("x.wav", text, speaker, 2.5)
+
+
+def test_a_set_without_speakers_is_held_out_by_text(tmp_path):
+    record = CORPORA["FLEURS"][0]
+    lines = (json.dumps({**record, "audio": f"{n}.wav", "transcription": str(n)}) for n in range(9))
+    items = load_items(str(write(tmp_path / "m.jsonl", "\n".join(lines))))
+    with pytest.raises(DataError, match="hold out by text"):
+        hold_out(items, 0.2, "speaker", 0)
+    train, dev = hold_out(items, 0.2, "text", 0)
+    assert len(dev) == 2 and not {i.text for i in train} & {i.text for i in dev}
+
+
+@pytest.mark.parametrize("name", ["m.json", "m.jsonl", "m.manifest", "m"])
+def test_json_lines_are_read_whatever_the_name_ends_in(tmp_path, name):
+    lines = "\n".join(json.dumps({"path": p, "text": t}) for p, t in ROWS)
+    assert pairs(write(tmp_path / name, b"\xef\xbb\xbf" + lines.encode())) == ROWS
+
+
+def test_a_list_of_nemo_chooses_stretches_of_recordings(tmp_path):
+    record = {"audio_filepath": "long.wav", "duration": 2.5, "text": "एक"}
+    offsets = (0.0, 2.5)
+    lines = [json.dumps({**record, "offset": offset}) for offset in offsets]
+    path = write(tmp_path / "m.json", "\n".join([*lines, json.dumps(record)]))
+    assert [(i.key, i.file, i.cut) for i in load_items(str(path))] == [
+        ("long.wav@0.0", "long.wav", Cut(0.0, 2.5)),
+        ("long.wav@2.5", "long.wav", Cut(2.5, 2.5)),
+        ("long.wav", "long.wav", None),
+    ]
+    for wrong, words in (({"duration": None}, "no duration"), ({"offset": "x"}, "offset 'x'")):
+        write(path, json.dumps({**record, "offset": 1.0, **wrong}))
+        with pytest.raises(DataError, match=f"line 1: .*{words}"):
+            load_items(str(path))
+
+
+def test_an_offset_of_other_lists_is_a_column_like_others(tmp_path):
+    path = write(tmp_path / "m.tsv", tsv(("path", "text", "offset"), ("x.wav", "y", "3")))
+    (item,) = load_items(str(path))
+    assert (item.key, item.cut, item.columns) == ("x.wav", None, (("offset", "3"),))
+
+
+def test_columns_may_be_named(tmp_path):
+    rows = ("path", "wav", "text", "verbatim", "split"), ("a", "b", "c", "d", "test")
+    path = write(tmp_path / "m.tsv", tsv(*rows))
+    for asked, found in (
+        ("", ("a", "c")), ("?text=verbatim", ("a", "d")), ("?audio=wav", ("b", "c")),
+        ("#test?text=verbatim&audio=wav", ("b", "d")),
+    ):  # fmt: skip
+        assert pairs(f"{path}{asked}") == [found]
+    with pytest.raises(DataError, match="no column 'words'; found: path, wav, text"):
+        load_items(f"{path}?text=words")
+    assert scored_source(f"{path}?text=verbatim") == f"{path}#test?text=verbatim"
 
 
 def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path):
@@ -104,7 +189,7 @@ def test_blank_lines_are_skipped_and_a_quoted_line_end_is_not(tmp_path):
         ("m.csv", 'path,text\nx.wav,"open\n', "line 2: not a correct CSV"),
         ("m.jsonl", '{"path": "x", "text": "y"}\n{"path"\n', "line 2: not JSON"),
         ("m.jsonl", "[1, 2]\n", "line 1: not a JSON object"),
-        ("m.txt", "path\n", "accepted are files ending in .tsv, .csv, .jsonl"),
+        ("m.txt", "path\n", "accepted are files ending in .tsv, .csv, .jsonl, .json"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_the_place(tmp_path, name, content, message):

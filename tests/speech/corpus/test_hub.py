@@ -9,8 +9,9 @@ import pytest
 from whisperslim.errors import DataError, RecipeError, UsageError
 from whisperslim.jobs.recipe.paths import with_absolute_paths
 from whisperslim.jobs.recipe.recipe import Recipe, from_mapping
-from whisperslim.speech.corpus.dataset import load_items, parse_source, scored_source
+from whisperslim.speech.corpus.dataset import load_items, scored_source
 from whisperslim.speech.corpus.hub import HubName, hub_name
+from whisperslim.speech.corpus.source import parse_source
 from whisperslim.ui.guard.folders import listening_folders, refused_paths
 
 NO_NAMES = (

@@ -9,8 +9,8 @@ from whisperslim.errors import RecipeError, SourceError, UsageError
 from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.recipe.recipe import Recipe
 from whisperslim.machine.places import SHIPPED
-from whisperslim.speech.corpus.dataset import parse_source
 from whisperslim.speech.corpus.hub import is_hub
+from whisperslim.speech.corpus.source import parse_source
 from whisperslim.text.languages import could_be_code, unknown
 
 _NO_DATA = (
@@ -74,17 +74,17 @@ def language_problem(recipe: Recipe) -> str:
 
 def _source(source: str, field: str, wrong: dict[str, str]) -> str:
     try:
-        location, split = parse_source(source)
+        asked = parse_source(source)
     except UsageError as error:
         wrong[field] = str(error)
         return source
     if is_hub(source):
         return source
-    path = Path(location).expanduser()
+    path = Path(asked.location).expanduser()
     for candidate in (path.absolute(), SHIPPED / path):
         if candidate.exists():
-            return f"{candidate}#{split}" if split else str(candidate)
-    wrong[field] = not_found(location)
+            return str(replace(asked, location=str(candidate)))
+    wrong[field] = not_found(asked.location)
     return source
 
 

@@ -33,8 +33,9 @@ from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.machine.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy, hearing_window, parse_window
 from whisperslim.speech.corpus.audio_cache import AudioCache
-from whisperslim.speech.corpus.dataset import Item, load_items, manifest_hash, parse_source
+from whisperslim.speech.corpus.dataset import Item, load_items, manifest_hash
 from whisperslim.speech.corpus.report import UNUSABLE, examine, usable
+from whisperslim.speech.corpus.source import parse_source
 from whisperslim.speech.scoring.verdict import Verdict, judge_set, set_verdict
 from whisperslim.speech.scoring.wer import score_all_ways
 from whisperslim.train.evaluate import EvalResult, evaluate
@@ -314,9 +315,9 @@ def evaluate_model(
     longest, cache = opened.input_spec.max_seconds, AudioCache(folder, announce)
     items, skipped = _checked(items, source, language, longest, cache, skip_problems)
     result, origin = opened.evaluate(items, **asked), opened.provenance()
-    taken = {"split": parse_source(source)[1] or ALL_CLIPS}
+    taken = {"split": parse_source(source).split or ALL_CLIPS}
     clips = training_clips(model)
-    trained_on = tuple(item.key for item in items if clips.holds(item.path))
+    trained_on = tuple(item.key for item in items if clips.holds_clip(item))
     return Evaluation(
         result, {**origin, **taken, **_circumstances(limit, seed)}, skipped, trained_on
     )
@@ -338,10 +339,10 @@ def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
 def _source(data: str, split: str | None) -> str:
     if not split:
         return data
-    named = parse_source(data)[1]
+    named = parse_source(data).split
     if named:
         raise UsageError(f"{data!r} names the split {named!r} and {split!r} is asked for too")
-    return f"{data}#{split}"
+    return str(replace(parse_source(data), split=split))
 
 
 def _checked(

@@ -4,6 +4,8 @@ Loads neither torch nor a model.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +14,11 @@ from typing import Any
 from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.disk.untrusted import read_json
-from whisperslim.errors import DataError, RecipeError, UsageError
+from whisperslim.errors import AudioError, DataError, RecipeError, UsageError
 from whisperslim.jobs.recipe.text import from_yaml
 from whisperslim.jobs.run.folder import RunDir, looks_like_run
-from whisperslim.speech.corpus.dataset import load_items
+from whisperslim.speech.corpus.clip_reader import stamp_of
+from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.speech.corpus.hub import is_hub
 
 PREPARED = "prepared"
@@ -87,10 +90,12 @@ class TrainingClips:
     """The recordings a model was trained on, recognized by their bytes.
 
     A copy with another name is recognized, a recording decoded and saved again is not. `files` are
-    those that still exist; hub data sets are not included.
+    those that still exist; hub data sets are not included. `parts` are recordings that are not a
+    whole file, as `stamp_of` names them.
     """
 
     files: tuple[Path, ...] = ()
+    parts: frozenset[str] = frozenset()
     _digests: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -108,6 +113,15 @@ class TrainingClips:
         alike = self._by_size.get(recording.stat().st_size, [])
         return bool(alike) and file_sha256(recording) in map(self._digest, alike)
 
+    def holds_clip(self, item: Item) -> bool:
+        """Whether the clip is one of them, by its bytes where it is a file of its own."""
+        if item.cut is None:
+            return self.holds(item.path)
+        try:
+            return bool(self.parts) and stamp_of(item) in self.parts
+        except AudioError:
+            return False
+
     def _digest(self, file: Path) -> str:
         if file not in self._digests:
             self._digests[file] = file_sha256(file)
@@ -124,13 +138,21 @@ def training_clips(model: str) -> TrainingClips:
         keys = {str(key) for key in record["chosen"]["train"]}
         data = _recipe(run).get("data")
         sources = data.get("train", []) if isinstance(data, dict) else []
-        return TrainingClips(tuple(_files(sources, keys)))
+        clips = _clips(sources, keys)
+        files = tuple(item.path for item in clips if item.cut is None)
+        return TrainingClips(files, frozenset(_stamps(item for item in clips if item.cut)))
     except (OSError, ValueError, KeyError, TypeError):
         return TrainingClips()
 
 
-def _files(sources: list[str], keys: set[str]) -> list[Path]:
-    found = []
+def _stamps(items: Iterable[Item]) -> Iterator[str]:
+    for item in items:
+        with suppress(AudioError):  # deleted meanwhile
+            yield stamp_of(item)
+
+
+def _clips(sources: list[str], keys: set[str]) -> list[Item]:
+    found: list[Item] = []
     for source in sources:
         if is_hub(source):  # listing it would fetch it
             continue
@@ -139,5 +161,5 @@ def _files(sources: list[str], keys: set[str]) -> list[Path]:
         except (DataError, UsageError):  # deleted meanwhile
             continue
         # As `stages.context.load_all` names them.
-        found += [item.path for item in items if f"{source}:{item.key}" in keys]
+        found += [item for item in items if f"{source}:{item.key}" in keys]
     return found

@@ -1,6 +1,5 @@
 """Decode each recording once. Later epochs and later runs read the samples from disk."""
 
-import hashlib
 import io
 import math
 import os
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from whisperslim.errors import AudioError, UsageError
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.errors import UsageError
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.corpus.clip_reader import ClipReader, stamp_of
 from whisperslim.speech.corpus.dataset import Item
 from whisperslim.speech.corpus.recording_facts import (
     FILE_PATTERN,
@@ -24,7 +24,6 @@ from whisperslim.speech.corpus.recording_facts import (
     RecordingFacts,
     write_whole,
 )
-from whisperslim.speech.plain_file import open_file
 
 # Part of every file name: raise it when other samples would be kept for the same bytes.
 DECODER_VERSION = "2"
@@ -64,6 +63,7 @@ class AudioCache:
         self.folder = folder
         self._announce = announce
         self._limit = cache_limit() if limit is None else limit
+        self._reader = ClipReader()
         self._facts = RecordingFacts(folder, DECODER_VERSION, self._say)
         self._said: set[str] = set()
         self._used: set[Path] = set()
@@ -77,12 +77,12 @@ class AudioCache:
 
         Raises `AudioError` when the recording is missing or cannot be decoded.
         """
-        stamp, known = self._known(item.path)
-        digest = known.sha256 if known else _digest(item.path)
+        stamp, known = self._known(item)
+        digest = known.sha256 if known else self._reader.digest(item)
         stored = self.folder / digest[:2] / f"{digest}-{DECODER_VERSION}.npy"
         samples = self._read(stored)
         if samples is None:
-            samples = _rounded(decode(item.path))
+            samples = _rounded(self._reader.samples(item))
             self._write(stored, samples)
         self._used.add(stored)
         facts = Facts(digest, len(samples))
@@ -99,16 +99,12 @@ class AudioCache:
         return [self._samples(item) / SAMPLE_RATE for item in items]
 
     def _samples(self, item: Item) -> int:
-        _, known = self._known(item.path)
+        _, known = self._known(item)
         return known.samples if known else len(self.load(item))
 
-    def _known(self, path: Path) -> tuple[str, Facts | None]:
-        """A stamp of the file as it is now, and what is known of it."""
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
-        stamp = f"{found.st_size} {found.st_mtime_ns} {path.absolute()}"
+    def _known(self, item: Item) -> tuple[str, Facts | None]:
+        """A stamp of the recording as it is now, and what is known of it."""
+        stamp = stamp_of(item)
         return stamp, self._facts.get(stamp)
 
     def _read(self, stored: Path) -> np.ndarray | None:
@@ -245,14 +241,6 @@ def _rounded(audio: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1] as int16. The lowest is -32768, so that 16-bit recordings stay exact."""
     scaled = np.rint(audio * np.float32(_FULL_SCALE))
     return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
-
-
-def _digest(path: Path) -> str:
-    try:
-        with open_file(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _checked(raw: bytes) -> np.ndarray | None:

@@ -4,13 +4,14 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from whisperslim.errors import DataError, UsageError
 from whisperslim.speech.corpus.formats import (
+    NEMO_PATH_COLUMN,
     PATH_COLUMNS,
     SPEAKER_COLUMNS,
     TEXT_COLUMNS,
@@ -20,7 +21,9 @@ from whisperslim.speech.corpus.formats import (
     read_common_voice,
     read_manifest,
 )
-from whisperslim.speech.corpus.hub import hub_name, is_hub, read_hub
+from whisperslim.speech.corpus.hub import is_hub, read_hub
+from whisperslim.speech.corpus.parts import Cut
+from whisperslim.speech.corpus.source import Source, parse_source
 
 SCORED_SPLIT = "test"
 _SHARED_CELLS = 10_000  # of one column that are looked for in every line; our choice
@@ -31,7 +34,8 @@ class Item:
     """One recording. There may be a million: nothing is stored twice.
 
     Attributes:
-        key: Its path as the manifest writes it, unique within a list of items.
+        key: Its path as the manifest writes it, of a stretch followed by `@` and where it begins;
+            unique within a list of items.
         file: Where it is, in `folder`.
         text: What is said.
         speaker: Who says it; "" when the manifest does not say.
@@ -39,6 +43,7 @@ class Item:
         duration: In seconds as the manifest says, None when it does not.
         columns: The manifest's other columns, in order.
         folder: What `file` is relative to.
+        cut: Which stretch of `file` it is; None is all of it.
     """
 
     key: str
@@ -49,6 +54,7 @@ class Item:
     duration: float | None = None
     columns: tuple[tuple[str, str], ...] = ()
     folder: Path = Path()
+    cut: Cut | None = None
 
     @property
     def path(self) -> Path:
@@ -59,15 +65,16 @@ class Item:
 def load_items(source: str) -> list[Item]:
     """The recordings of `PATH`, `PATH#SPLIT` or of the hub, in file order.
 
-    Of the hub: `hub:OWNER/NAME[:CONFIG][@REVISION]#SPLIT`.
+    Of the hub: `hub:OWNER/NAME[:CONFIG][@REVISION]#SPLIT`. After any of them, `?text=COLUMN`,
+    `?audio=COLUMN` or `?text=COLUMN&audio=COLUMN` says which columns to take.
 
-    PATH is a manifest (.tsv, .csv, .jsonl), a folder with one, or a Common Voice release folder.
-    Without a split, all of a manifest. Nothing is decoded here and audio files may be missing:
-    `data_report.examine` looks. A hub split may be a slice, as `train[:100]`. Raises `DataError`,
-    or `UsageError` when `source` itself is malformed.
+    PATH is a manifest (.tsv, .csv, JSON lines), a folder with one, or a Common Voice release
+    folder. Without a split, all of a manifest. Nothing is decoded here and audio files may be
+    missing: `report.examine` looks. A hub split may be a slice, as `train[:100]`. Raises
+    `DataError`, or `UsageError` when `source` itself is malformed.
     """
-    location, split = parse_source(source)
-    return _items(_read(location, split), split)
+    asked = parse_source(source)
+    return _items(_read(asked.location, asked.split), asked)
 
 
 def scored_source(source: str) -> str:
@@ -76,31 +83,13 @@ def scored_source(source: str) -> str:
     All of it only where there are no splits. Raises as `load_items`; a set with splits and no
     `test` is refused by that.
     """
-    location, split = parse_source(source)
-    if split:
+    asked = parse_source(source)
+    if asked.split:
         return source
-    if is_hub(location) or _is_common_voice(Path(location).expanduser()):
-        return f"{location}#{SCORED_SPLIT}"
-    has_splits = any(item.split for item in load_items(location))
-    return f"{location}#{SCORED_SPLIT}" if has_splits else location
-
-
-def parse_source(source: str) -> tuple[str, str]:
-    """Location and split ("" when none is asked for). A file whose name holds `#` is itself.
-
-    Raises `UsageError` for a source that is malformed. So is a data set of the hub unless
-    `hub_name` accepts its name, whatever is on the disk.
-    """
-    if is_hub(source):
-        hub_name(source)
-        location, _, split = source.partition("#")
-        return location, split
-    location, mark, split = source.rpartition("#")
-    if not mark or Path(source).exists():
-        return source, ""
-    if not location or not split:
-        raise UsageError(f"{source!r}: write PATH or PATH#SPLIT, for example data/hi#train")
-    return location, split
+    tested = str(replace(asked, split=SCORED_SPLIT))
+    if is_hub(asked.location) or _is_common_voice(Path(asked.location).expanduser()):
+        return tested
+    return tested if any(item.split for item in load_items(source)) else source
 
 
 def hold_out(
@@ -131,7 +120,10 @@ def group_of(item: Item, by: str) -> str:
     values = {**dict(item.columns), **own}
     if not values.get(by):
         known = ", ".join(sorted(name for name, value in values.items() if value))
-        raise DataError(f"clip {item.key} has no {by!r} to group by; it has: {known}")
+        raise DataError(
+            f"clip {item.key} has no {by!r} to group by; it has: {known}. Where nobody says who "
+            "speaks, hold out by text"
+        )
     return values[by]
 
 
@@ -164,15 +156,15 @@ def _is_common_voice(path: Path) -> bool:
     return not any(path.glob("manifest.*")) and bool(common_voice_splits(path))
 
 
-def _items(table: Table, split: str) -> list[Item]:
-    by_lower = {name.lower(): name for name in table.columns}
-    path = _pick(PATH_COLUMNS, by_lower)
-    text = _pick(TEXT_COLUMNS, by_lower)
+def _items(table: Table, asked: Source) -> list[Item]:
+    split, by_lower = asked.split, {name.lower(): name for name in table.columns}
+    path = _named(asked.audio, table) or _pick(PATH_COLUMNS, by_lower)
+    text = _named(asked.text, table) or _pick(TEXT_COLUMNS, by_lower)
     if not path or not text:
         missing, names = ("text", TEXT_COLUMNS) if path else ("audio path", PATH_COLUMNS)
         raise DataError(
             f"{table.source}: no column for the {missing}; found: {', '.join(table.columns)}; "
-            f"accepted: {', '.join(names)}"
+            f"accepted: {', '.join(names)}, or the one that ?text= or ?audio= names"
         )
     used = {
         "path": path,
@@ -181,6 +173,8 @@ def _items(table: Table, split: str) -> list[Item]:
         "split": _pick(("split",), by_lower) if not table.splits else "",
         "duration": _pick(("duration",), by_lower),
     }
+    if path.lower() == NEMO_PATH_COLUMN:
+        used["offset"] = _pick(("offset",), by_lower)
     items: list[Item] = []
     first: dict[str, int] = {}
     known, shared = set(), _Shared()
@@ -221,6 +215,14 @@ def _pick(wanted: tuple[str, ...], by_lower: dict[str, str]) -> str:
     return next((by_lower[name] for name in wanted if name in by_lower), "")
 
 
+def _named(column: str, table: Table) -> str:
+    if column and column not in table.columns:
+        raise DataError(
+            f"{table.source}: has no column {column!r}; found: {', '.join(table.columns)}"
+        )
+    return column
+
+
 def _item(
     table: Table,
     line: int,
@@ -231,16 +233,28 @@ def _item(
 ) -> Item:
     cell = {name: row.get(column, "").strip() for name, column in used.items()}
     where = f"{table.source}, line {line}"
+    path, begin = _relative(cell["path"], where), cell.get("offset")
     return Item(
-        key=_relative(cell["path"], where),
-        file=cell["path"],
+        key=f"{path}@{begin}" if begin else path,
+        file=path,
         text=cell["text"],
         speaker=shared.pair("speaker", cell["speaker"])[1],
         split=split or shared.pair("split", cell["split"])[1],
         duration=_seconds(cell["duration"], where),
         columns=tuple(shared.pair(n, v) for n, v in row.items() if n not in used.values()),
         folder=table.audio_root,
+        cut=_cut(begin, cell["duration"], where) if begin else None,
     )
+
+
+def _cut(begin: str, length: str, where: str) -> Cut:
+    start, seconds = _seconds(begin, where, "offset"), _seconds(length, where)
+    if start is None or not seconds:
+        raise DataError(
+            f"{where}: has an offset of {begin} s and no duration; a stretch of a recording needs "
+            "both, or leave the offset out"
+        )
+    return Cut(start, seconds)
 
 
 def _relative(path: str, where: str) -> str:
@@ -252,15 +266,15 @@ def _relative(path: str, where: str) -> str:
     return path
 
 
-def _seconds(text: str, where: str) -> float | None:
+def _seconds(text: str, where: str, what: str = "duration") -> float | None:
     if not text:
         return None
     try:
         seconds = float(text)
     except ValueError as error:
-        raise DataError(f"{where}: duration {text!r} is not a number of seconds") from error
+        raise DataError(f"{where}: {what} {text!r} is not a number of seconds") from error
     if not math.isfinite(seconds) or seconds < 0:
-        raise DataError(f"{where}: duration {text!r} is not a number of seconds")
+        raise DataError(f"{where}: {what} {text!r} is not a number of seconds")
     return seconds
 
 

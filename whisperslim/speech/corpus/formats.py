@@ -1,4 +1,4 @@
-"""Read the files that list recordings: TSV, CSV, JSON lines, Common Voice folders.
+"""Read the files that list recordings: TSV, CSV, JSON lines (also NeMo's), Common Voice folders.
 
 Every reader returns a `Table` of texts, column names as found; `dataset` gives them meaning.
 """
@@ -16,15 +16,23 @@ from typing import Any, BinaryIO
 from whisperslim.errors import DataError
 from whisperslim.speech.plain_file import open_file
 
-MANIFEST_SUFFIXES = (".tsv", ".csv", ".jsonl")
-PATH_COLUMNS = ("path", "audio", "file", "filename", "file_name")
-TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription")
+MANIFEST_SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
+NEMO_PATH_COLUMN = "audio_filepath"
+"""Of a list in which `offset` and `duration` choose a stretch of the recording."""
+# The first that is there is taken. What was accepted first comes first, so that a list with two
+# such columns is read as before.
+PATH_COLUMNS = ("path", "audio", "file", "filename", "file_name", NEMO_PATH_COLUMN)
+TEXT_COLUMNS = (
+    "text", "sentence", "transcript", "transcription", "normalized_text", "normalized",
+    "raw_transcription", "verbatim",
+)  # fmt: skip
 SPEAKER_COLUMNS = ("speaker", "client_id", "speaker_id")
 MOST_LINES = 1_000_000
 """Of a manifest beside its header. Our choice, as what follows."""
 _MOST_CELLS = 13_000_000  # of all lines together; Common Voice has thirteen columns
 _LONGEST_LINE = 1 << 20  # bytes
 _MOST_BYTES = 1 << 30
+_SNIFFED = 1024  # bytes in which a file shows that it is JSON
 
 Row = tuple[int, tuple[str, ...], tuple[str, ...]]
 """Line number from 1, names of columns (one tuple for all rows that have the same), cells."""
@@ -47,17 +55,24 @@ class Table:
 
 
 def read_manifest(path: Path) -> Table:
-    """The table in one .tsv, .csv or .jsonl file. Raises `DataError` naming the line that is
-    wrong."""
+    """The table in one .tsv or .csv file, or in JSON lines whatever the name ends in.
+
+    Raises `DataError` naming the line that is wrong.
+    """
     readers: dict[str, Callable[[Path], tuple[tuple[str, ...], Iterator[Row]]]] = {
         ".tsv": _read_tsv,
         ".csv": _read_csv,
         ".jsonl": _read_jsonl,
+        ".json": _read_jsonl,
     }
-    if path.suffix.lower() not in readers:
+    reader = readers.get(path.suffix.lower()) or (_read_jsonl if _is_json(path) else None)
+    if reader is None:
         accepted = ", ".join(MANIFEST_SUFFIXES)
-        raise DataError(f"{path}: not a manifest; accepted are files ending in {accepted}")
-    columns, rows = readers[path.suffix.lower()](path)
+        raise DataError(
+            f"{path}: not a manifest; accepted are files ending in {accepted}, and JSON lines "
+            "with any ending"
+        )
+    columns, rows = reader(path)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: lists no recordings; a header and one line for each are needed")
@@ -77,7 +92,7 @@ def find_manifest(folder: Path) -> Path:
         return tables[0]
     found = ", ".join(p.name for p in tables) or "none"
     raise DataError(
-        f"{folder}: needs a manifest.tsv, manifest.csv or manifest.jsonl, or exactly one CSV or "
+        f"{folder}: needs a manifest.tsv, .csv, .jsonl or .json, or exactly one CSV or "
         f"TSV file (found: {found}); name the file itself to choose one"
     )
 
@@ -148,6 +163,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_json(path: Path) -> bool:
+    with _opened(path) as file:
+        return file.read(_SNIFFED).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
 
 
 def _is_common_voice_table(path: Path) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from whisperslim.errors import AudioError, UsageError
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.corpus.clip_reader import ClipReader
 from whisperslim.speech.corpus.dataset import Item
 
 KINDS = {
@@ -139,11 +140,11 @@ def examine(
     """Decode every clip and look at every text; compare with a test set given as `against`.
 
     What lasts longer than `max_seconds` cannot be used. `limit` is what every text must fit;
-    without one, texts may be of any length. `load` gives a clip's samples (default: decode the
-    file; with an `AudioCache`'s `load`, training need not decode again). `progress` is called with
+    without one, texts may be of any length. `load` gives a clip's samples (default: decode
+    it; with an `AudioCache`'s `load`, training need not decode again). `progress` is called with
     (done, total). What the set holds never raises; it becomes a `Problem`.
     """
-    samples = load or _decode
+    samples = load or ClipReader().samples
     problems: list[Problem] = []
     lengths = []
     for done, item in enumerate(items, start=1):
@@ -178,10 +179,6 @@ def usable(items: Sequence[Item], report: DataReport, *, drop: Set[str] = UNUSAB
         raise UsageError(f"no such kind of problem: {unknown[0]!r}; known: {', '.join(KINDS)}")
     dropped = {problem.key for problem in report.problems if problem.kind in drop}
     return [item for item in items if item.key not in dropped]
-
-
-def _decode(item: Item) -> np.ndarray:
-    return decode(item.path)
 
 
 def _examine_audio(
@@ -228,14 +225,25 @@ def _long_texts(
 def _overlap(items: Sequence[Item], against: Sequence[Item]) -> Iterator[Problem]:
     texts = {_same(other.text): other.key for other in against if _has_words(other.text)}
     speakers = {other.speaker for other in against if other.speaker}
-    recordings = {str(other.path.resolve()): other.key for other in against}
+    recordings = {_recording(other): other.key for other in against}
     for item in items:
         if (text := _same(item.text)) in texts:
             yield Problem(item.key, "shared_text", f"same text as {texts[text]}")
         if item.speaker in speakers:
             yield Problem(item.key, "shared_speaker", f"speaker {item.speaker}")
-        if (path := str(item.path.resolve())) in recordings:
-            yield Problem(item.key, "shared_audio", f"same file as {recordings[path]}")
+        # Without a set to compare with there is nothing to look for, and looking takes a call to
+        # the file system.
+        if recordings and (place := _recording(item)) in recordings:
+            yield Problem(item.key, "shared_audio", f"same file as {recordings[place]}")
+
+
+def _recording(item: Item) -> tuple[object, ...]:
+    """The same for every name of a recording, links among them."""
+    try:
+        found = item.path.stat()
+    except (OSError, ValueError):
+        return (str(item.path.absolute()), item.cut)
+    return (found.st_dev, found.st_ino, item.cut)
 
 
 def _foreign_counts(items: Sequence[Item], language: str) -> tuple[tuple[str, int], ...] | None:

@@ -314,6 +314,11 @@ def _listed(place: Path, split: str) -> list[Clip]:
     from whisperslim.speech.corpus.dataset import load_items
 
     items = load_items(f"{place}#{split}" if split else str(place))
+    if any(item.cut is not None for item in items):
+        raise DataError(
+            f"{place}: its clips are parts of longer files; only clips that are a file each can be "
+            "compared here; whisperslim evaluate scores the others"
+        )
     return [Clip(item.key, item.path, item.text.strip() or None) for item in items]
 
 

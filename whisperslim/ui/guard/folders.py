@@ -114,17 +114,19 @@ def _check_named(folders: Folders, value: str, *, is_data: bool) -> None:
 
 def _admit_data(folders: Folders, value: str) -> None:
     """Admit a data source as `recipe.paths` looks for it: in the current folder, then in ours."""
-    from whisperslim.speech.corpus.dataset import parse_source
     from whisperslim.speech.corpus.hub import is_hub
+    from whisperslim.speech.corpus.source import parse_source
 
     if is_hub(value):
         parse_source(value)
         return
-    # Before the file system is accessed, with or without what follows `#`.
-    for each in filter(None, (value, value.rpartition("#")[0])):
+    # Before the file system is accessed, with or without what follows `?` and `#`.
+    bare = value.rpartition("?")[0]
+    places = (value, bare, value.rpartition("#")[0], bare.rpartition("#")[0])
+    for each in filter(None, places):
         if not _is_admitted(folders, each) and not _may_be_ours(folders, each):
             _refuse(folders, each)
-    location = parse_source(value)[0]
+    location = parse_source(value).location
     stands_here = location.startswith(_FULL) or Path(location).exists()
     if not _is_admitted(folders, location if stands_here else str(SHIPPED / location)):
         _refuse(folders, location)
