@@ -95,7 +95,7 @@ EXCEPTIONS = {
     ("core/tokens/files.py", "suppress_tokens"),
     # No model: a published rule of text, which is to be computed by its publisher's own code.
     (
-        "speech/scoring/normalizer.py",
+        "speech/scoring/published.py",
         "transformers.models.whisper.english_normalizer.BasicTextNormalizer",
     ),
     # Sizes a slider shows, from `config.json` without torch; families load it.

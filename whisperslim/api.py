@@ -38,6 +38,7 @@ def compare(
     window: str = "fit",
     reference: str = "",
     script: str = "own",
+    normalizers: Sequence[str] = (),
     announce: Callable[[str], None] = lambda message: None,
 ) -> "list[Compared]":
     """A dense and a slim model on the same recordings, one result each.
@@ -56,6 +57,7 @@ def compare(
         window=window,
         reference=reference,
         script=script,
+        normalizers=normalizers,
         announce=announce,
     )
 
@@ -75,6 +77,7 @@ def evaluate(
     lm: str | Path | None = None,
     lm_weight: float = 0.5,
     word_bonus: float = 1.0,
+    normalizers: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
     announce: Callable[[str], None] = lambda message: None,
 ) -> "Evaluation":
@@ -103,6 +106,7 @@ def evaluate(
         skip_problems=skip_problems,
         script=script,
         search=search,
+        normalizers=normalizers,
     )
 
 

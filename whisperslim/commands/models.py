@@ -47,6 +47,15 @@ LanguageModel = Annotated[
 ]
 LanguageWeight = Annotated[float, typer.Option(help="Weight of the language model.")]
 WordBonus = Annotated[float, typer.Option(help="Added for each word, beside a language model.")]
+Normalizers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--normalizer",
+        metavar="NAME",
+        help="Score by this normalizer as well, such as vistaar, whisper-marks or hindi-1+glides. "
+        "May be given several times.",
+    ),
+]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
 
 
@@ -86,6 +95,7 @@ def evaluate(
             "no run has tuned, since it also writes Hindi in other scripts."
         ),
     ] = "auto",
+    normalizer: Normalizers = None,
     beam: Beam = 0,
     lm: LanguageModel = None,
     lm_weight: LanguageWeight = 0.5,
@@ -104,7 +114,7 @@ def evaluate(
             model, data, split, language=language, window=window, limit=limit,
             batch_size=batch_size, progress=progress, announce=announce,
             skip_problems=skip_problems, script=script, beam=beam, lm=lm, lm_weight=lm_weight,
-            word_bonus=word_bonus,
+            word_bonus=word_bonus, normalizers=normalizer or (),
         )  # fmt: skip
     # Before the file is written: the figures are shown even when the disk is full.
     _print_record(evaluation.to_record())
@@ -196,6 +206,7 @@ def compare(
     script: Annotated[
         str, typer.Option(help="own: only the language's own script; any: no limit.")
     ] = "own",
+    normalizer: Normalizers = None,
     as_json: AsJson = False,
 ) -> None:
     """Transcribe the same recordings with a dense and a slim model, and show what differs."""
@@ -205,7 +216,7 @@ def compare(
 
     found = compare_models(
         slim, files, dense, language=language, window=window, reference=reference,
-        script=script, announce=announce,
+        script=script, normalizers=normalizer or (), announce=announce,
     )  # fmt: skip
     if as_json:
         rows = zip(files, found, strict=True)
@@ -304,7 +315,10 @@ def _print_record(record: dict[str, Any]) -> None:
     plain = [(k, _figure(v)) for k, v in record.items() if not isinstance(v, (list, dict))]
     print_table(("what the figures depend on", ""), plain)
     scores = [(name, *_rates(score)) for name, score in record["scores"].items()]
-    print_table(("normalizer", "WER", "95 % interval", "CER"), scores)
+    columns: tuple[str, ...] = ("normalizer", "WER", "95 % interval", "CER")
+    if any("oiwer" in score for score in record["scores"].values()):
+        columns = (*columns, "OIWER", "95 % interval of OIWER")
+    print_table(columns, scores)
 
 
 def _with_tokens(removed: int) -> str:
@@ -315,9 +329,14 @@ def _figure(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _rates(score: dict[str, Any]) -> tuple[str, str, str]:
+def _rates(score: dict[str, Any]) -> tuple[str, ...]:
+    rates = (*_with_interval(score), _percent(score["cer"]))
+    return (*rates, *_with_interval(score["oiwer"])) if "oiwer" in score else rates
+
+
+def _with_interval(score: dict[str, Any]) -> tuple[str, str]:
     low, high = score["wer_interval_95"]
-    return _percent(score["wer"]), f"{_percent(low)} to {_percent(high)}", _percent(score["cer"])
+    return _percent(score["wer"]), f"{_percent(low)} to {_percent(high)}"
 
 
 def _sparse(saved: int) -> str:

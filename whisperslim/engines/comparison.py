@@ -94,6 +94,7 @@ def compare(
     third: Transcriber | None = None,
     warm: bool = False,
     beside: Sequence[Transcriber] = (),
+    normalizers: Sequence[str] = (),
 ) -> Comparison:
     """Give `audio` (mono float32, 16 kHz) to all and put the results side by side.
 
@@ -101,7 +102,8 @@ def compare(
     side first transcribes the opening untimed, unless all are `warm` already, having worked before
     in this process; and the order alternates from run to run, so that being first is no
     disadvantage. A blank `reference` counts as none. `beside` are engines that this process has
-    loaded and that take no part: their weights count for no side.
+    loaded and that take no part: their weights count for no side. `normalizers` are named ones to
+    score with beside the usual.
 
     Raises:
         AudioError, UsageError: for an unusable recording, an unknown language, no repeats.
@@ -111,7 +113,7 @@ def compare(
         raise UsageError(f"{repeats} repeats: at least one run of each side is needed")
     said = reference.strip() if reference and reference.strip() else None
     if said:
-        score_all_ways([said], [""], language)  # refuses a reference without words early
+        score_all_ways([said], [""], language, normalizers)  # refuses one without words early
     engines = {"dense": dense, "slim": slim}
     if third is not None:
         engines["third"] = third
@@ -124,7 +126,7 @@ def compare(
         dense=sides["dense"],
         slim=sides["slim"],
         differences=word_differences(texts["dense"], texts["slim"]),
-        scores={which: _scores(said, text, language) for which, text in texts.items()}
+        scores={which: _scores(said, text, language, normalizers) for which, text in texts.items()}
         if said
         else None,
         reference=said,
@@ -200,6 +202,8 @@ def _typical(runs: list[Transcript]) -> Transcript:
     return replace(runs[0], seconds=seconds, rtf=seconds / runs[0].audio_seconds)
 
 
-def _scores(reference: str, hypothesis: str, language: str) -> SideScores:
-    scores = score_all_ways([reference], [hypothesis], language)
+def _scores(
+    reference: str, hypothesis: str, language: str, normalizers: Sequence[str]
+) -> SideScores:
+    scores = score_all_ways([reference], [hypothesis], language, normalizers)
     return {name: (score.wer, score.cer) for name, score in scores.items()}

@@ -16,10 +16,45 @@ from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import Batch, evaluation_batches, make_batch
 from whisperslim.speech.corpus.dataset import Item, manifest_hash
-from whisperslim.speech.scoring.significance import wer_interval
+from whisperslim.speech.scoring.significance import bootstrap_interval, wer_interval
+from whisperslim.speech.scoring.variants import (
+    COLUMN,
+    Places,
+    VariantScore,
+    read_variants,
+    variant_score,
+)
 from whisperslim.speech.scoring.verdict import SetJudgement, judge_set
-from whisperslim.speech.scoring.wer import Score, score_all_ways
+from whisperslim.speech.scoring.wer import Score, all_ways, score
 from whisperslim.train.forward import decode_targets, encode_batch, targets_of
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model wrote of clips, before any of it is scored.
+
+    Attributes:
+        texts: Of each clip, in order.
+        lost: Cross entropy, teacher-forced, summed over `tokens` target tokens, in nats.
+        tokens: 0 where there is no loss.
+        seconds, audio_seconds, left_out_of_loss: See `EvalResult`.
+        decoding: How the texts are read off the model.
+        batch_size: Clips decoded together.
+    """
+
+    texts: tuple[str, ...]
+    lost: float
+    tokens: int
+    seconds: float
+    audio_seconds: float
+    decoding: str
+    batch_size: int
+    left_out_of_loss: tuple[str, ...] = ()
+
+    @property
+    def loss(self) -> float:
+        """Per target token; NaN when there is none."""
+        return self.lost / self.tokens if self.tokens else math.nan
 
 
 @dataclass(frozen=True)
@@ -30,6 +65,7 @@ class EvalResult:
         data: Name of the set.
         n: Clips scored.
         scores: Normalizer name -> score.
+        variants: Normalizer name -> score over accepted forms, where the data has them.
         loss: Cross entropy per target token, teacher-forced, nats; NaN when there is none.
         seconds: Wall time of all of it, features and loss included; no latency.
         audio_seconds: Length of the recordings.
@@ -54,6 +90,7 @@ class EvalResult:
     references: tuple[str, ...] = field(repr=False)
     hypotheses: tuple[str, ...] = field(repr=False)
     left_out_of_loss: tuple[str, ...] = ()
+    variants: dict[str, VariantScore] = field(default_factory=dict)
 
     @property
     def headline(self) -> Score:
@@ -81,12 +118,14 @@ class EvalResult:
         `loss` is None when there is none. `left_out_of_loss` is there when it names a clip.
         """
         scores = {}
-        for name, score in self.scores.items():
-            interval = wer_interval(score)
+        for name, each in self.scores.items():
+            interval = wer_interval(each)
             scores[name] = {
-                **score.to_record(),
+                **each.to_record(),
                 "wer_interval_95": [interval.low, interval.high],
             }
+            if name in self.variants:
+                scores[name]["oiwer"] = _variants_record(self.variants[name])
         names = ("data", "n", "seconds", "audio_seconds", "window", "decoding", "language",
                  "manifest_sha256", "batch_size")  # fmt: skip
         record = {**{name: getattr(self, name) for name in names}, "loss": self._finite_loss()}
@@ -115,6 +154,36 @@ class EvalResult:
         return self.loss if math.isfinite(self.loss) else None
 
 
+def _variants_record(score: VariantScore) -> dict[str, Any]:
+    errors, words = zip(*score.utterances, strict=True)
+    interval = bootstrap_interval(errors, words)
+    return {**score.to_record(), "wer_interval_95": [interval.low, interval.high]}
+
+
+def accepted_forms(items: Sequence[Item]) -> list[Places | None]:
+    """Of each clip, from the column `variations`; None where it has none.
+
+    Raises `DataError` when that column is not as it should be.
+    """
+    return [read_variants(dict(item.columns).get(COLUMN, ""), item.key) for item in items]
+
+
+def all_scores(
+    items: Sequence[Item], texts: Sequence[str], language: str, more: Sequence[str] = ()
+) -> tuple[dict[str, Score], dict[str, VariantScore]]:
+    """Scores of a set under each of `all_ways`, and those over accepted forms.
+
+    The second are there when a clip has the column `variations`. Raises `DataError` when no clip
+    has a word in its reference, or when that column is not as it should be.
+    """
+    ways, references = all_ways(language, more), [item.text for item in items]
+    scores = {each.name: score(references, texts, each) for each in ways}
+    forms = accepted_forms(items)
+    if all(places is None for places in forms):
+        return scores, {}
+    return scores, {each.name: variant_score(references, forms, texts, each) for each in ways}
+
+
 def evaluate(
     speech: SpeechModel,
     items: Sequence[Item],
@@ -127,9 +196,59 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, total: None,
     announce: Callable[[str], None] = lambda message: None,
 ) -> EvalResult:
-    """Transcribe and score `items`. A clip's result does not depend on the others or the batch.
+    """Transcribe and score `items`; see `hear` and `scored`."""
+    heard = hear(
+        speech, items, language=language, policy=policy, cache_folder=cache_folder,
+        batch_size=batch_size, progress=progress, announce=announce,
+    )  # fmt: skip
+    return scored(heard, items, data=data, language=language, policy=policy)
 
-    A text that the model has too few positions for is scored as any other and left out of the loss.
+
+def scored(
+    heard: Heard,
+    items: Sequence[Item],
+    *,
+    data: str,
+    language: str,
+    policy: WindowPolicy,
+    normalizers: Sequence[str] = (),
+) -> EvalResult:
+    """Score what was heard of `items`, also by the named normalizers. Raises as `all_scores`."""
+    scores, variants = all_scores(items, heard.texts, language, normalizers)
+    return EvalResult(
+        data=data,
+        n=len(items),
+        scores=scores,
+        loss=heard.loss,
+        seconds=heard.seconds,
+        audio_seconds=heard.audio_seconds,
+        window=policy.describe(),
+        decoding=heard.decoding,
+        language=language,
+        manifest_sha256=manifest_hash(items),
+        batch_size=heard.batch_size,
+        keys=tuple(item.key for item in items),
+        references=tuple(item.text for item in items),
+        hypotheses=heard.texts,
+        left_out_of_loss=heard.left_out_of_loss,
+        variants=variants,
+    )
+
+
+def hear(
+    speech: SpeechModel,
+    items: Sequence[Item],
+    *,
+    language: str,
+    policy: WindowPolicy,
+    cache_folder: Path,
+    batch_size: int = 16,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    announce: Callable[[str], None] = lambda message: None,
+) -> Heard:
+    """Transcribe `items`. A clip's text does not depend on the others or the batch.
+
+    A text that the model has too few positions for is left out of the loss.
     """
     cache = AudioCache(cache_folder, announce)
     durations = cache.durations(items)
@@ -146,23 +265,14 @@ def evaluate(
         lost, counted = lost + loss, counted + tokens
         progress(len(texts), len(items))
     seconds = time.perf_counter() - started
-    references = [item.text for item in items]
-    found = [texts[item.key] for item in items]
-    return EvalResult(
-        data=data,
-        n=len(items),
-        scores=score_all_ways(references, found, language),
-        loss=lost / counted if counted else math.nan,
+    return Heard(
+        texts=tuple(texts[item.key] for item in items),
+        lost=lost,
+        tokens=counted,
         seconds=seconds,
         audio_seconds=sum(durations),
-        window=policy.describe(),
         decoding=speech.family.describe_decoding(),
-        language=language,
-        manifest_sha256=manifest_hash(items),
         batch_size=batch_size,
-        keys=tuple(item.key for item in items),
-        references=tuple(references),
-        hypotheses=tuple(found),
         left_out_of_loss=left_out,
     )
 

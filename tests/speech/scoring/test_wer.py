@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from meeteval.wer import siso_word_error_rate
 
-from whisperslim.errors import DataError
+from whisperslim.errors import DataError, UsageError
 from whisperslim.speech.scoring.normalizer import (
     HindiNormalizer,
     RawNormalizer,
-    WhisperBasicNormalizer,
+    by_name,
 )
+from whisperslim.speech.scoring.published import WhisperBasicNormalizer
 from whisperslim.speech.scoring.wer import (
     EmptyReferenceScore,
     UtteranceScore,
@@ -95,6 +96,25 @@ def test_the_worked_example_three_ways():
     assert "vowel signs" in ways["whisper-basic"].warning
     assert ways["raw"].warning == ways["hindi-1"].warning == ""
     assert list(score_all_ways(["a"], ["a"], "en"))[-1] == "neutral-1"
+
+
+def test_named_normalizers_stand_before_the_one_that_judges():
+    more = ["vistaar", "hindi-1", "hindi-1+glides", "vistaar"]
+    ways = score_all_ways(["वह गये"], ["वह गए"], "hi", more)
+    assert list(ways) == ["raw", "whisper-basic", "vistaar", "hindi-1+glides", "hindi-1"]
+    assert [way.wer for way in ways.values()] == [0.5, 0.5, 0.5, 0.0, 0.5]
+    assert "only for comparison" in ways["vistaar"].warning
+    with pytest.raises(UsageError, match="vistaar-2"):
+        score_all_ways(["a"], ["a"], "hi", ["vistaar-2"])
+
+
+def test_compounds_count_over_the_words_of_the_reference():
+    joined = by_name("hindi-1+compounds")
+    result = score(["बातचीत हुई", "भारत पाक"], ["बात चीत हुआ", "भारतपाक"], joined)
+    assert (result.hits, result.substitutions, result.reference_words) == (3, 1, 4)
+    assert [(u.errors, u.words) for u in result.utterances] == [(1, 2), (0, 2)]
+    kinds = [step.kind for step in word_differences("भारत पाक", "भारतपाक", joined)]
+    assert kinds == ["equal", "equal"]
 
 
 def test_more_errors_than_words():

@@ -21,6 +21,7 @@ from whisperslim.jobs.scoring.origin import (
 from whisperslim.speech.audio.audio import Recording, sound_of
 from whisperslim.speech.audio.window import hearing_window
 from whisperslim.speech.scoring.verdict import Verdict, faster, judge_sides
+from whisperslim.speech.scoring.wer import all_ways
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def compare_models(
     window: str = "fit",
     reference: str = "",
     script: str = "own",
+    normalizers: Sequence[str] = (),
     announce: Callable[[str], None] = lambda message: None,
 ) -> list[Compared]:
     """Give the same recordings to both models.
@@ -77,11 +79,12 @@ def compare_models(
         window: As `runtime.load` takes it.
         reference: What is really said; then both are scored. With one recording only.
         script: `own` holds texts to the language's own script, `any` does not.
+        normalizers: Names of further normalizers to score with, where there is a reference.
         announce: Called with what is done to find the models.
 
     Raises:
-        UsageError: an unknown window, script or language, a reference for several recordings, or
-            no `dense` where it is not known.
+        UsageError: an unknown window, script, language or normalizer, a reference for several
+            recordings, or no `dense` where it is not known.
         AudioError: a recording cannot be read.
         ExportError, SourceError, CheckpointError: as `open_transcriber`.
     """
@@ -89,6 +92,7 @@ def compare_models(
         raise UsageError("a reference is the text of one recording; give one recording")
     if script not in ("own", "any"):
         raise UsageError(f"{script!r} is not a choice for the script; use one of: own, any")
+    all_ways(language, normalizers)  # refuses an unknown name before the work
     names = {"dense": local_name(dense or made_from(slim)), "slim": local_name(slim)}
     engines = {role: _opened(name, window, script, announce) for role, name in names.items()}
     clips = {role: training_clips(name) for role, name in names.items()}
@@ -102,6 +106,7 @@ def compare_models(
             sound_of(recording),
             language=language,
             reference=reference or None,
+            normalizers=normalizers,
         )
         sides = {"dense": each.dense.transcript, "slim": each.slim.transcript}
         texts = {role: transcript.text for role, transcript in sides.items()}

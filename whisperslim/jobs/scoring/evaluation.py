@@ -4,7 +4,6 @@ An exported model is scored in its own engine, clip by clip, as in use.
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,12 +32,12 @@ from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.machine.places import audio_cache
 from whisperslim.speech.audio.window import WindowPolicy, hearing_window, parse_window
 from whisperslim.speech.corpus.audio_cache import AudioCache
-from whisperslim.speech.corpus.dataset import Item, load_items, manifest_hash
+from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.speech.corpus.report import UNUSABLE, examine, usable
 from whisperslim.speech.corpus.source import parse_source
 from whisperslim.speech.scoring.verdict import Verdict, judge_set, set_verdict
-from whisperslim.speech.scoring.wer import score_all_ways
-from whisperslim.train.evaluate import EvalResult, evaluate
+from whisperslim.speech.scoring.wer import all_ways
+from whisperslim.train.evaluate import EvalResult, Heard, accepted_forms, hear, scored
 
 
 @dataclass(frozen=True)
@@ -75,43 +74,33 @@ class OpenExport:
             "device": "cpu",
         }
 
-    def evaluate(
+    def hear(
         self,
         items: Sequence[Item],
         *,
-        data: str,
         language: str,
         policy: WindowPolicy,
         cache_folder: Path,
         progress: Callable[[int, int], None] = lambda done, total: None,
         announce: Callable[[str], None] = lambda message: None,
-    ) -> EvalResult:
-        """Transcribe and score `items` one at a time.
+    ) -> Heard:
+        """Transcribe `items` one at a time, in the window that the engine was opened with.
 
-        The loss is NaN: an engine returns text, and no probability of another text.
+        There is no loss: an engine returns text, and no probability of another text.
         """
         cache = AudioCache(cache_folder, announce)
         started, written = time.perf_counter(), list[Transcript]()
         for item in items:
             written.append(self.engine.transcribe(cache.load(item), language))
             progress(len(written), len(items))
-        references = [item.text for item in items]
-        found = [transcript.text for transcript in written]
-        return EvalResult(
-            data=data,
-            n=len(items),
-            scores=score_all_ways(references, found, language),
-            loss=math.nan,
+        return Heard(
+            texts=tuple(transcript.text for transcript in written),
+            lost=0.0,
+            tokens=0,
             seconds=time.perf_counter() - started,
             audio_seconds=sum(transcript.audio_seconds for transcript in written),
-            window=policy.describe(),
             decoding=self.engine.describe_decoding(),
-            language=language,
-            manifest_sha256=manifest_hash(items),
             batch_size=1,
-            keys=tuple(item.key for item in items),
-            references=tuple(references),
-            hypotheses=tuple(found),
         )
 
 
@@ -148,9 +137,9 @@ class OpenModel:
             "precision": str(next(speech.model.parameters()).dtype).removeprefix("torch."),
         }
 
-    def evaluate(self, items: Sequence[Item], **asked: Any) -> EvalResult:
-        """As `train.evaluate.evaluate`, which takes what is `asked`."""
-        return evaluate(self.speech, items, batch_size=self.batch_size, **asked)
+    def hear(self, items: Sequence[Item], **asked: Any) -> Heard:
+        """As `train.evaluate.hear`, which takes what is `asked`."""
+        return hear(self.speech, items, batch_size=self.batch_size, **asked)
 
 
 def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenExport:
@@ -272,6 +261,7 @@ def evaluate_model(
     skip_problems: bool = False,
     script: str = "auto",
     search: Search | None = None,
+    normalizers: Sequence[str] = (),
 ) -> Evaluation:
     """Transcribe a data set with a model and score it.
 
@@ -287,24 +277,28 @@ def evaluate_model(
         script: `own` holds texts to the language's own script, `any` does not, `auto` does for a
             model that no run has tuned.
         search: How a model that scores frames (CTC) looks for its texts; None: greedily.
+        normalizers: Names of further normalizers to score with, such as `vistaar`.
         skip_problems: Leave out clips that cannot be used, and record them, instead of refusing.
 
     Raises:
-        DataError: for unusable clips, all of them counted and the first named.
+        DataError: for unusable clips, all of them counted and the first named; for accepted forms
+            (`variations`) that cannot be read.
         UsageError, SourceError, CheckpointError, DeviceError, ExportError: as loading the
             parts does.
     """
     model = local_name(model)
     if script not in SCRIPTS:
         raise UsageError(f"{script!r} is not a choice of script; use one of: {', '.join(SCRIPTS)}")
+    all_ways(language, normalizers)  # refuses an unknown name before the work
     held = script == "own" or (script == "auto" and is_untuned(model))
     is_exported = is_export(Path(model).expanduser())
     policy = hearing_window(window) if is_exported else parse_window(window)
     source = _source(data, split)
     items = choose(load_items(source), limit, seed)
+    accepted_forms(items)  # refuses a wrong column before the work
     folder = cache_folder or audio_cache()
-    asked: dict[str, Any] = {"data": source, "language": language, "policy": policy}
-    asked |= {"cache_folder": folder, "progress": progress, "announce": announce}
+    asked: dict[str, Any] = {"language": language, "policy": policy, "cache_folder": folder}
+    asked |= {"progress": progress, "announce": announce}
     opened: OpenExport | OpenModel = (
         open_for_evaluation(model, policy, device)
         if is_exported
@@ -314,7 +308,11 @@ def evaluate_model(
     opened = opened.searching(search) if search else opened
     longest, cache = opened.input_spec.max_seconds, AudioCache(folder, announce)
     items, skipped = _checked(items, source, language, longest, cache, skip_problems)
-    result, origin = opened.evaluate(items, **asked), opened.provenance()
+    result = scored(
+        opened.hear(items, **asked), items, data=source, language=language, policy=policy,
+        normalizers=normalizers,
+    )  # fmt: skip
+    origin = opened.provenance()
     taken = {"split": parse_source(source).split or ALL_CLIPS}
     clips = training_clips(model)
     trained_on = tuple(item.key for item in items if clips.holds_clip(item))

@@ -8,8 +8,7 @@ from whisperslim.core.disk.untrusted import read_json, typed
 from whisperslim.jobs.scoring.texts import texts_of
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.dataset import Item, manifest_hash
-from whisperslim.speech.scoring.wer import score_all_ways
-from whisperslim.train.evaluate import EvalResult
+from whisperslim.train.evaluate import EvalResult, all_scores
 
 
 def stored_results(
@@ -74,11 +73,13 @@ def _result(
     references, language = [item.text for item in items], context.recipe.language
     names = ("data", "n", "seconds", "audio_seconds", "window", "decoding",
              "manifest_sha256", "batch_size")  # fmt: skip
+    scores, variants = all_scores(items, heard, language)
     return EvalResult(
         **{name: stored[name] for name in names},
         loss=math.nan if stored["loss"] is None else stored["loss"],
         language=language,
-        scores=score_all_ways(references, heard, language),
+        scores=scores,
+        variants=variants,
         keys=tuple(item.key for item in items),
         references=tuple(references),
         hypotheses=tuple(heard),

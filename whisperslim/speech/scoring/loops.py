@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import regex
 
-from whisperslim.speech.scoring.normalizer import remove_punctuation
+from whisperslim.speech.scoring.rules import remove_punctuation
 
 WORD_TIMES = 5  # one word, that often in a row
 PHRASE_TIMES = 3  # two words or more

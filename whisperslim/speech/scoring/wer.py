@@ -11,9 +11,11 @@ from whisperslim.errors import DataError
 from whisperslim.speech.scoring.normalizer import (
     Normalizer,
     RawNormalizer,
-    WhisperBasicNormalizer,
+    by_name,
     for_language,
+    normalized_pair,
 )
+from whisperslim.speech.scoring.published import WhisperBasicNormalizer
 
 _GRAPHEME = regex.compile(r"\X")
 
@@ -136,15 +138,27 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normalizer: Norm
     )
 
 
-def score_all_ways(
-    references: Sequence[str], hypotheses: Sequence[str], language: str = "hi"
-) -> dict[str, Score]:
-    """The same pairs under three normalizers, keyed by normalizer name, in this order.
+def all_ways(language: str = "hi", more: Sequence[str] = ()) -> tuple[Normalizer, ...]:
+    """The normalizers that a text in `language` is scored with; the one that judges comes last.
 
-    "raw", "whisper-basic" (with its warning) and the one for `language` ("hindi-1" for Hindi).
+    "raw", "whisper-basic" (with its warning), those named in `more`, and the one for the language
+    ("hindi-1" for Hindi). Raises as `by_name`.
     """
-    normalizers = (RawNormalizer(), WhisperBasicNormalizer(), for_language(language))
-    return {each.name: score(references, hypotheses, each) for each in normalizers}
+    asked = [by_name(name, language) for name in more]
+    judge = for_language(language)
+    found = {each.name: each for each in (RawNormalizer(), WhisperBasicNormalizer(), *asked)}
+    found.pop(judge.name, None)
+    return (*found.values(), judge)
+
+
+def score_all_ways(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    language: str = "hi",
+    more: Sequence[str] = (),
+) -> dict[str, Score]:
+    """The same pairs under each of `all_ways`, by the normalizer's name, in that order."""
+    return {each.name: score(references, hypotheses, each) for each in all_ways(language, more)}
 
 
 def word_differences(
@@ -155,7 +169,8 @@ def word_differences(
     Without a normalizer words are compared as written. An empty reference is allowed.
     """
     normalize = RawNormalizer() if normalizer is None else normalizer
-    result = _align([normalize(reference)], [normalize(hypothesis)], _Words())
+    said, heard = normalized_pair(normalize, reference, hypothesis)
+    result = _align([said], [heard], _Words())
     refs, hyps = result.references[0], result.hypotheses[0]
     return tuple(step for chunk in result.alignments[0] for step in _steps(chunk, refs, hyps))
 
@@ -180,7 +195,7 @@ def _normalized_pairs(
             "give one hypothesis for each reference, an empty one where nothing was recognized"
         )
     pairs = zip(references, hypotheses, strict=True)
-    items = [(i, normalizer(ref), normalizer(hyp)) for i, (ref, hyp) in enumerate(pairs)]
+    items = [(i, *normalized_pair(normalizer, ref, hyp)) for i, (ref, hyp) in enumerate(pairs)]
     spoken = [item for item in items if item[1].split()]
     return spoken, [item for item in items if not item[1].split()]
 

@@ -1,0 +1,136 @@
+"""Normalizers as others have published them, for figures beside theirs. Never for judging.
+
+Each follows its publisher's code; where that code can be installed, it is what runs.
+"""
+
+import importlib.metadata
+import string
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import regex
+
+from whisperslim.errors import UsageError
+from whisperslim.speech.scoring.rules import collapse_spaces
+
+if TYPE_CHECKING:
+    from indicnlp.normalize.indic_normalize import BaseNormalizer
+
+
+VISTAAR = "vistaar"
+
+
+def _transformers() -> str:
+    return f"transformers {importlib.metadata.version('transformers')}"
+
+
+@dataclass(frozen=True)
+class WhisperBasicNormalizer:
+    """`BasicTextNormalizer` of transformers, as in many published figures.
+
+    `version` is that of transformers, whose rule it is.
+    """
+
+    name: str = field(default="whisper-basic", init=False)
+    warning: str = field(
+        default="deletes vowel signs, virama, anusvara and nukta, so most spelling mistakes in "
+        "Indic scripts count as correct; only for comparison with published figures",
+        init=False,
+    )
+
+    @property
+    def version(self) -> str:
+        return _transformers()
+
+    def __call__(self, text: str) -> str:
+        # Here and not above: importing transformers takes seconds.
+        from transformers.models.whisper.english_normalizer import BasicTextNormalizer
+
+        return collapse_spaces(BasicTextNormalizer()(text))
+
+
+@dataclass(frozen=True)
+class WhisperMarksNormalizer:
+    """Whisper's rule with marks kept, as `BasicTextNormalizer(preserve_marks=True)` of the package
+    whisper_normalizer, from 0.1.13 on.
+
+    It composes compatibly (NFKC), lower-cases, drops what is in brackets, and makes punctuation and
+    symbols spaces. Joiners stay, so words that differ in one differ.
+    """
+
+    name: str = field(default="whisper-marks", init=False)
+    warning: str = field(
+        default="keeps हूँ/हूं, हिन्दी/हिंदी and १०/10 apart and drops words in brackets; only for "
+        "comparison with published figures",
+        init=False,
+    )
+
+    @property
+    def version(self) -> str:
+        return _transformers()
+
+    def __call__(self, text: str) -> str:
+        from transformers.models.whisper.english_normalizer import BasicTextNormalizer
+
+        rule = BasicTextNormalizer()
+        rule.clean = _remove_symbols
+        return collapse_spaces(rule(text))
+
+
+def _remove_symbols(text: str) -> str:
+    composed = unicodedata.normalize("NFKC", text)
+    return "".join(" " if unicodedata.category(c)[0] in "SP" else c for c in composed)
+
+
+# What `evaluation.py` of AI4Bharat/vistaar deletes.
+_VISTAAR_DELETED = str.maketrans("", "", string.punctuation + "।۔'-॥")
+_SPACES = regex.compile(" +")
+# Languages whose scripts indic-nlp-library has rules for; "or" is Odia.
+LIBRARY_LANGUAGES = ("as", "bn", "gu", "hi", "kn", "ml", "mr", "ne", "or", "pa", "sa", "ta", "te")
+_NO_RULES = ("ur",)  # Vistaar scores Urdu without the library
+
+
+@dataclass(frozen=True)
+class VistaarNormalizer:
+    """The text as AI4Bharat's benchmark Vistaar scores it (github.com/AI4Bharat/vistaar).
+
+    ASCII punctuation and dandas are deleted without a space, then indic-nlp-library's rules for the
+    script follow. Curly quotes become straight ones after that and stay, as do the stops of "…".
+    Vistaar counts an empty reference as one word; here empty references are scored apart.
+
+    Raises `UsageError` for a language that neither the library has rules for nor Vistaar has.
+    """
+
+    language: str = "hi"
+    name: str = field(default=VISTAAR, init=False)
+    warning: str = field(
+        default="deletes hyphens without a space, and keeps हूँ/हूं, १०/10 and OK/ok apart; only for "
+        "comparison with published figures",
+        init=False,
+    )
+
+    def __post_init__(self) -> None:
+        known = sorted((*LIBRARY_LANGUAGES, *_NO_RULES))
+        if self.language not in known:
+            raise UsageError(
+                f"vistaar has no rules for the language {self.language!r}; it has them for "
+                f"{', '.join(known)}"
+            )
+
+    @property
+    def version(self) -> str:
+        return f"indic-nlp-library {importlib.metadata.version('indic-nlp-library')}"
+
+    def __call__(self, text: str) -> str:
+        bare = text.translate(_VISTAAR_DELETED)
+        if self.language not in _NO_RULES:
+            bare = self._rules.normalize(bare)
+        return collapse_spaces(_SPACES.sub(" ", bare))
+
+    @cached_property
+    def _rules(self) -> "BaseNormalizer":
+        from indicnlp.normalize.indic_normalize import IndicNormalizerFactory
+
+        return IndicNormalizerFactory().get_normalizer(self.language)
