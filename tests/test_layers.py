@@ -98,6 +98,10 @@ EXCEPTIONS = {
         "speech/scoring/published.py",
         "transformers.models.whisper.english_normalizer.BasicTextNormalizer",
     ),
+    (
+        "speech/scoring/published.py",
+        "transformers.models.whisper.english_normalizer.EnglishTextNormalizer",
+    ),
     # Sizes a slider shows, from `config.json` without torch; families load it.
     ("ui/context/embedding.py", "d_model"),
 }  # fmt: skip

@@ -81,8 +81,16 @@ def test_joiners_digits_and_danda_are_hindi_and_urdu_script_is_not(tmp_path):
     assert examine([Item("u", path, "یہ है")]).characters == (("ہ", 1), ("ی", 1))
 
 
+def test_languages_are_checked_by_the_script_they_are_written_in(tmp_path):
+    path = tone(tmp_path, "x.wav", 1.0)
+    tamil = Item("t", path, "அவர்: “ஆம்”। 12 ௧௨")
+    assert examine([tamil], language="ta").problems == ()
+    assert examine([Item("f", path, "où ça, 2")], language="fr").problems == ()
+    assert examine([tamil, Item("h", path, "है")], language="ta").characters == (("ह", 1), ("ै", 1))
+
+
 def test_a_language_without_an_alphabet_is_said_not_to_be_checked(tmp_path):
-    report = examine([Item("x", tone(tmp_path, "x.wav", 1.0), "où")], language="fr")
+    report = examine([Item("x", tone(tmp_path, "x.wav", 1.0), "où")], language="xyz")
     assert report.characters is None
     assert "not checked" in "\n".join(report.lines())
 

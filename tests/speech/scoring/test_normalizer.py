@@ -18,6 +18,7 @@ from whisperslim.speech.scoring.normalizer import (
     RawNormalizer,
     by_name,
     for_language,
+    for_letters,
 )
 from whisperslim.speech.scoring.published import WhisperBasicNormalizer
 
@@ -224,7 +225,7 @@ def test_by_name_finds_what_a_name_was_made_from():
         assert by_name(normalizer.name) == normalizer
     assert by_name("hindi-1+nukta-folding")("पढ़ता") == "पढता"
     assert by_name("hindi-1-punctuation+glides")("गये।") == "गए।"
-    known = "raw, whisper-basic, whisper-marks, neutral-1, vistaar, hindi-1"
+    known = "raw, whisper-basic, whisper-marks, whisper-english, neutral-1, .*vistaar, hindi-1"
     for name in ("whisper", "hindi-1+stemming", "hindi-1 ", "hindi-2"):
         with pytest.raises(UsageError, match=f"{known}.*compounds"):
             by_name(name)
@@ -232,6 +233,14 @@ def test_by_name_finds_what_a_name_was_made_from():
 
 def test_language_chooses_the_normalizer():
     assert for_language("hi") == for_language("Hindi") == HINDI
-    assert for_language("en").name == "neutral-1"
-    assert for_language("en")("He said: “CAFE\u0301”!") == "he said café"
-    assert for_language("ta")("தமிழ்.") == "தமிழ்"
+    assert for_language("en") == for_language("English") == by_name("whisper-english")
+    assert for_language("mr") == for_language("Marathi") == by_name("marathi-1")
+    assert for_language("fr") == for_language("si") == for_language("ur") == NeutralNormalizer()
+    assert NeutralNormalizer()("He said: “CAFE\u0301”!") == "he said café"
+
+
+def test_letters_are_learned_as_they_are_judged_but_for_english():
+    for language in ("hi", "mr", "ta", "fr"):
+        assert for_letters(language) == for_language(language)
+    assert for_letters("en") == NeutralNormalizer()
+    assert for_letters("en")("Um, twenty colours.") == "um twenty colours"

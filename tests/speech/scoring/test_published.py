@@ -12,7 +12,11 @@ from indicnlp.normalize.indic_normalize import IndicNormalizerFactory
 
 from whisperslim.errors import UsageError
 from whisperslim.speech.scoring.normalizer import by_name, normalized_pair
-from whisperslim.speech.scoring.published import VistaarNormalizer, WhisperMarksNormalizer
+from whisperslim.speech.scoring.published import (
+    VistaarNormalizer,
+    WhisperEnglishNormalizer,
+    WhisperMarksNormalizer,
+)
 
 PAGE = Path(__file__).parents[3] / "docs" / "scoring.md"
 ROWS = [
@@ -84,6 +88,24 @@ def test_vistaar_takes_the_script_of_the_language() -> None:
     assert by_name("vistaar", "ur")("یہ۔ ہے،") == "یہ ہے،"
     with pytest.raises(UsageError, match=r"'en'.*hi"):
         by_name("vistaar", "en")
+
+
+@pytest.mark.parametrize(
+    ("written", "scored"),
+    [
+        ("Um, I won't go.", "i will not go"),
+        ("Twenty one colours, $20 million", "21 colors $20000000"),
+        ("He said [laughs] “café”!", "he said cafe"),
+    ],
+)
+def test_english_is_whispers_own(written: str, scored: str) -> None:
+    assert WhisperEnglishNormalizer()(written) == scored
+
+
+def test_english_agrees_with_openais_package() -> None:
+    english = pytest.importorskip("whisper.normalizers").EnglishTextNormalizer()
+    for text in ("Mr. Smith's 2nd favourite; it's 5:30 pm", "one hundred and one—o'clock", "%5"):
+        assert WhisperEnglishNormalizer()(text) == " ".join(english(text).split())
 
 
 def test_versions_are_those_of_the_packages_whose_rules_they_are() -> None:

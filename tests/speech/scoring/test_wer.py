@@ -95,7 +95,8 @@ def test_the_worked_example_three_ways():
     assert ways["hindi-1"].wer == pytest.approx(4 / 6)  # हूँ and हूं are one word
     assert "vowel signs" in ways["whisper-basic"].warning
     assert ways["raw"].warning == ways["hindi-1"].warning == ""
-    assert list(score_all_ways(["a"], ["a"], "en"))[-1] == "neutral-1"
+    assert list(score_all_ways(["a"], ["a"], "en"))[-1] == "whisper-english"
+    assert list(score_all_ways(["a"], ["a"], "mr"))[-1] == "marathi-1"
 
 
 def test_named_normalizers_stand_before_the_one_that_judges():

@@ -13,7 +13,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import copy_side_files, save_dense
 from whisperslim.core.tokens.letters import write_letters
 from whisperslim.errors import UsageError
-from whisperslim.speech.scoring.normalizer import for_language
+from whisperslim.speech.scoring.normalizer import for_letters
 
 
 def takes_ctc_head(family: Family) -> TakesCTCHead:
@@ -28,7 +28,7 @@ def takes_ctc_head(family: Family) -> TakesCTCHead:
 
 def letters_take(text: str, language: str) -> int:
     """Frames that a text takes at least, spelled in letters."""
-    return frames_needed(for_language(language)(text))
+    return frames_needed(for_letters(language)(text))
 
 
 def save_with_ctc_head(

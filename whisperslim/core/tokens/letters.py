@@ -13,7 +13,7 @@ from whisperslim.exported.letters import (
     LetterTable,
     read_letters,
 )
-from whisperslim.speech.scoring.normalizer import by_name, for_language
+from whisperslim.speech.scoring.normalizer import by_name, for_letters
 from whisperslim.text.scripts import LANGUAGES, SCRIPTS_OF, letters
 
 BLANK, SPACE = "<pad>", "|"
@@ -96,7 +96,7 @@ def write_letters(folder: Path, texts: Iterable[str], language: str) -> LetterTo
     Raises:
         DataError: there is no letter in the texts.
     """
-    normalizer = for_language(language)
+    normalizer = for_letters(language)
     found = sorted({c for text in texts for c in normalizer(text)} - {" "})
     if not found:
         raise DataError("the training texts have no letter to make a vocabulary of")

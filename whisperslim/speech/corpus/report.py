@@ -15,6 +15,7 @@ from whisperslim.errors import AudioError, UsageError
 from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.corpus.clip_reader import ClipReader
 from whisperslim.speech.corpus.dataset import Item
+from whisperslim.text.scripts import LANGUAGES, letters
 
 KINDS = {
     "missing": "the audio file is not there",
@@ -43,6 +44,7 @@ _ALPHABETS = {
     "hi": frozenset(map(chr, range(0x0900, 0x0980))) | set(_PUNCTUATION + _JOINERS + _DIGITS),
     "en": frozenset(map(chr, range(0x20, 0x7F))) | set(_PUNCTUATION),
 }
+_DANDAS = "।॥"  # one pair for all Indian scripts
 _EXAMPLES = 3
 
 
@@ -247,19 +249,28 @@ def _recording(item: Item) -> tuple[object, ...]:
 
 
 def _foreign_counts(items: Sequence[Item], language: str) -> tuple[tuple[str, int], ...] | None:
-    if language not in _ALPHABETS:
+    alphabet = _alphabet(language)
+    if alphabet is None:
         return None
-    return _foreign(chain.from_iterable(item.text for item in items), language)
+    return _foreign(chain.from_iterable(item.text for item in items), alphabet)
 
 
 def _foreign_problems(items: Sequence[Item], language: str) -> Iterator[Problem]:
+    alphabet = _alphabet(language)
     for item in items:
-        if language in _ALPHABETS and (found := _foreign(item.text, language)):
+        if alphabet is not None and (found := _foreign(item.text, alphabet)):
             yield Problem(item.key, "foreign_characters", _listed(found))
 
 
-def _foreign(text: Iterable[str], language: str) -> tuple[tuple[str, int], ...]:
-    counts = Counter(c for c in text if c not in _ALPHABETS[language])
+def _alphabet(language: str) -> Set[str] | None:
+    """What a text in the language is written with; None for a language that is not known here."""
+    if language in _ALPHABETS or language not in LANGUAGES:
+        return _ALPHABETS.get(language)
+    return letters([language]) | set(_PUNCTUATION + _JOINERS + _DIGITS + _DANDAS)
+
+
+def _foreign(text: Iterable[str], alphabet: Set[str]) -> tuple[tuple[str, int], ...]:
+    counts = Counter(c for c in text if c not in alphabet)
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 

@@ -14,10 +14,12 @@ import regex
 from whisperslim.errors import UsageError
 from whisperslim.speech.scoring.compounds import respaced
 from whisperslim.speech.scoring.hindi_numbers import spell_numbers, write_amounts
+from whisperslim.speech.scoring.indic import INDIC, IndicNormalizer
 from whisperslim.speech.scoring.published import (
     VISTAAR,
     VistaarNormalizer,
     WhisperBasicNormalizer,
+    WhisperEnglishNormalizer,
     WhisperMarksNormalizer,
 )
 from whisperslim.speech.scoring.rules import (
@@ -34,6 +36,7 @@ from whisperslim.speech.scoring.rules import (
     unify_digits,
     unify_half_nasals,
 )
+from whisperslim.text.languages import code_of
 
 
 class Normalizer(Protocol):
@@ -150,12 +153,14 @@ class NeutralNormalizer:
         return collapse_spaces(remove_punctuation(compose(compose(text).lower())))
 
 
-# Named alone: those of languages and of publishers.
+# Those whose name says all.
 _PLAIN: tuple[Normalizer, ...] = (
     RawNormalizer(),
     WhisperBasicNormalizer(),
     WhisperMarksNormalizer(),
+    WhisperEnglishNormalizer(),
     NeutralNormalizer(),
+    *map(IndicNormalizer, INDIC),
 )
 _HINDI_NAME = regex.compile(
     rf"hindi-1([+-](?:{'|'.join([*(step.name for step in HINDI_STEPS), COMPOUNDS])}))*"
@@ -203,6 +208,21 @@ def normalized_pair(normalizer: Normalizer, reference: str, hypothesis: str) -> 
 def for_language(language: str) -> Normalizer:
     """The normalizer that judges `language` (Whisper's code or English name, such as "hi").
 
-    Hindi has its own; every other language gets the neutral one.
+    Hindi, the languages of `INDIC` and English have their own; every other gets the neutral one.
     """
-    return HindiNormalizer() if language.lower() in ("hi", "hindi") else NeutralNormalizer()
+    code = code_of(language)
+    if code == "hi":
+        return HindiNormalizer()
+    if code == "en":
+        return WhisperEnglishNormalizer()
+    return IndicNormalizer(code) if code in INDIC else NeutralNormalizer()
+
+
+def for_letters(language: str) -> Normalizer:
+    """The form of texts that a model of letters learns to write.
+
+    That which judges, but for English: its rules write numbers as digits and leave out words, so
+    the letters would no longer be those that are heard.
+    """
+    judge = for_language(language)
+    return NeutralNormalizer() if isinstance(judge, WhisperEnglishNormalizer) else judge

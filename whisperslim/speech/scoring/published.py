@@ -1,22 +1,25 @@
-"""Normalizers as others have published them, for figures beside theirs. Never for judging.
+"""Normalizers as others have published them, for figures beside theirs; English's also judges.
 
 Each follows its publisher's code; where that code can be installed, it is what runs.
 """
 
 import importlib.metadata
+import json
 import string
 import unicodedata
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import regex
 
 from whisperslim.errors import UsageError
+from whisperslim.speech.scoring.indic import INDIC, library_rules
 from whisperslim.speech.scoring.rules import collapse_spaces
 
 if TYPE_CHECKING:
-    from indicnlp.normalize.indic_normalize import BaseNormalizer
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 
 VISTAAR = "vistaar"
@@ -79,6 +82,35 @@ class WhisperMarksNormalizer:
         return collapse_spaces(rule(text))
 
 
+# British spellings and their American ones, of OpenAI's Whisper (MIT), as it distributes them.
+_SPELLINGS = Path(__file__).with_name("english_spellings.json")
+
+
+@dataclass(frozen=True)
+class WhisperEnglishNormalizer:
+    """`EnglishTextNormalizer` of transformers with Whisper's list of spellings: English's own.
+
+    It writes contractions out, numbers as digits and British spellings as American ones, and drops
+    hesitations (um, uh), diacritics and what is in brackets.
+    """
+
+    name: str = field(default="whisper-english", init=False)
+
+    @property
+    def version(self) -> str:
+        return _transformers()
+
+    def __call__(self, text: str) -> str:
+        return collapse_spaces(_english_rule()(text))
+
+
+@cache
+def _english_rule() -> "EnglishTextNormalizer":
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    return EnglishTextNormalizer(json.loads(_SPELLINGS.read_text("utf-8")))
+
+
 def _remove_symbols(text: str) -> str:
     composed = unicodedata.normalize("NFKC", text)
     return "".join(" " if unicodedata.category(c)[0] in "SP" else c for c in composed)
@@ -87,8 +119,6 @@ def _remove_symbols(text: str) -> str:
 # What `evaluation.py` of AI4Bharat/vistaar deletes.
 _VISTAAR_DELETED = str.maketrans("", "", string.punctuation + "।۔'-॥")
 _SPACES = regex.compile(" +")
-# Languages whose scripts indic-nlp-library has rules for; "or" is Odia.
-LIBRARY_LANGUAGES = ("as", "bn", "gu", "hi", "kn", "ml", "mr", "ne", "or", "pa", "sa", "ta", "te")
 _NO_RULES = ("ur",)  # Vistaar scores Urdu without the library
 
 
@@ -112,7 +142,7 @@ class VistaarNormalizer:
     )
 
     def __post_init__(self) -> None:
-        known = sorted((*LIBRARY_LANGUAGES, *_NO_RULES))
+        known = sorted(("hi", *INDIC, *_NO_RULES))
         if self.language not in known:
             raise UsageError(
                 f"vistaar has no rules for the language {self.language!r}; it has them for "
@@ -126,11 +156,5 @@ class VistaarNormalizer:
     def __call__(self, text: str) -> str:
         bare = text.translate(_VISTAAR_DELETED)
         if self.language not in _NO_RULES:
-            bare = self._rules.normalize(bare)
+            bare = library_rules(self.language).normalize(bare)
         return collapse_spaces(_SPACES.sub(" ", bare))
-
-    @cached_property
-    def _rules(self) -> "BaseNormalizer":
-        from indicnlp.normalize.indic_normalize import IndicNormalizerFactory
-
-        return IndicNormalizerFactory().get_normalizer(self.language)

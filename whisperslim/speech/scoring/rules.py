@@ -73,8 +73,12 @@ _GROUPED_NUMBER = regex.compile(r"(?<![0-9])[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}(
 
 def unify_digits(text: str) -> str:
     """Devanagari digits to ASCII ones; the commas that group thousands are dropped."""
-    ascii_only = text.translate(_TO_ASCII_DIGITS)
-    return _GROUPED_NUMBER.sub(lambda number: number[0].replace(",", ""), ascii_only)
+    return ungroup(text.translate(_TO_ASCII_DIGITS))
+
+
+def ungroup(text: str) -> str:
+    """Drop the commas that group thousands of ASCII digits."""
+    return _GROUPED_NUMBER.sub(lambda number: number[0].replace(",", ""), text)
 
 
 # P: punctuation, danda U+0964/65 and U+0970 among it. S: symbols. Me: enclosing marks (keycaps).
