@@ -111,8 +111,8 @@ def _english_rule() -> "EnglishTextNormalizer":
     return EnglishTextNormalizer(json.loads(_SPELLINGS.read_text("utf-8")))
 
 
-def _remove_symbols(text: str) -> str:
-    composed = unicodedata.normalize("NFKC", text)
+def _remove_symbols(s: str) -> str:
+    composed = unicodedata.normalize("NFKC", s)
     return "".join(" " if unicodedata.category(c)[0] in "SP" else c for c in composed)
 
 
