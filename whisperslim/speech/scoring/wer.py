@@ -146,7 +146,8 @@ def all_ways(language: str = "hi", more: Sequence[str] = ()) -> tuple[Normalizer
     """
     asked = [by_name(name, language) for name in more]
     judge = for_language(language)
-    found = {each.name: each for each in (RawNormalizer(), WhisperBasicNormalizer(), *asked)}
+    first: tuple[Normalizer, ...] = (RawNormalizer(), WhisperBasicNormalizer(), *asked)
+    found = {each.name: each for each in first}
     found.pop(judge.name, None)
     return (*found.values(), judge)
 
