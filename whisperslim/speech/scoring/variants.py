@@ -17,7 +17,7 @@ from typing import Any
 
 from whisperslim.errors import DataError
 from whisperslim.speech.scoring.normalizer import Normalizer, RawNormalizer
-from whisperslim.speech.scoring.wer import score
+from whisperslim.speech.scoring.wer import no_words, score
 
 COLUMN = "variations"
 """Of a manifest: a list of lists of texts, in a .tsv or .csv written as JSON."""
@@ -104,7 +104,9 @@ def variant_score(
             written.append(" ".join(words))
             longest.append(sum(max(map(len, place)) for place in places))
             given += forms is not None
-    plain = score(chosen, written, RawNormalizer())  # refuses when there are none
+    if not chosen:
+        raise no_words(len(references), normalizer.name)
+    plain = score(chosen, written, RawNormalizer())
     errors = [each.errors for each in plain.utterances]
     return VariantScore(
         wer=sum(errors) / sum(longest),

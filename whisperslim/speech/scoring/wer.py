@@ -113,10 +113,7 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normalizer: Norm
     """
     spoken, silent = _normalized_pairs(references, hypotheses, normalizer)
     if not spoken:
-        raise DataError(
-            f"no error rate: none of the {len(references)} references has a word after "
-            f"normalization with {normalizer.name}; give at least one transcript with words"
-        )
+        raise no_words(len(references), normalizer.name)
     refs, hyps = [ref for _, ref, _ in spoken], [hyp for _, _, hyp in spoken]
     words = _align(refs, hyps, _Words())
     chars = _align(refs, hyps, _CodePoints())
@@ -135,6 +132,14 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normalizer: Norm
         warning=getattr(normalizer, "warning", ""),
         utterances=_utterances([index for index, _, _ in spoken], words, chars),
         hallucinated=_empty_score([hyp for _, _, hyp in silent]),
+    )
+
+
+def no_words(references: int, normalizer: str) -> DataError:
+    """The error for so many references without a word under the normalizer of that name."""
+    return DataError(
+        f"no error rate: none of the {references} references has a word after normalization with "
+        f"{normalizer}; give at least one transcript with words"
     )
 
 
