@@ -1,6 +1,7 @@
 """Locks on files: one holder, seen by others, let go of by the system."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from whisperslim.core.disk import locks
 from whisperslim.core.disk.locks import (
     Lock,
     holder,
+    holders_machine,
     is_locked_for_child,
     lock_for_child,
 )
@@ -163,6 +165,24 @@ def test_a_number_that_another_process_has_now_makes_it_no_holder(
     os.utime(path, (0, 0))  # it was written long before this process began
     looked_at.start()
     assert holder(path) is None
+
+
+def test_the_holders_computer_is_known_as_long_as_it_holds_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lock(path) as lock:
+        assert lock.take() and holders_machine(path) == ""
+        lock.sign()
+        assert holders_machine(path) == platform.node()
+        monkeypatch.setattr(platform, "node", lambda: "ड" * 40)  # longer than there is room for
+        lock.sign()
+        assert holders_machine(path).startswith("ड" * 21) and holder(path) == os.getpid()
+    assert holders_machine(path) == ""
+
+
+def test_the_lock_of_an_earlier_version_names_no_computer(path: Path) -> None:
+    path.write_text(f"{os.getpid():011d}")
+    assert holders_machine(path) == "" == holders_machine(path.with_name("missing"))
 
 
 @pytest.mark.parametrize("content", ["", "0" * 11, "9" * 11, "-1", "no number", "1.5", "\xb2"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.test_cli import Done, cli  # noqa: F401
-from tests.support.runs.light_runs import light_run, patient_command, until
+from tests.support.runs.light_runs import light_run, move_elsewhere, patient_command, until
 from whisperslim import events
 from whisperslim.core.disk.locks import Lock
 from whisperslim.errors import RunError
@@ -58,6 +58,28 @@ def test_the_second_waits_and_begins_when_the_first_ends(runs: Path) -> None:
 def test_another_device_is_no_reason_to_wait(runs: Path) -> None:
     assert queue.start_or_wait(light_run(runs, "first")) != 0
     assert queue.start_or_wait(light_run(runs, "gpu", GPU)) != 0
+
+
+def test_a_run_at_work_on_another_computer_takes_no_device_of_this_one(runs: Path) -> None:
+    first, second = light_run(runs, "first"), light_run(runs, "second")
+    assert queue.start_or_wait(first) != 0
+    move_elsewhere(first)
+    assert first.status() == RunStatus.RUNNING and first.working_elsewhere() == "elsewhere"
+    assert queue.start_or_wait(second) != 0
+    first.request_stop()  # it cannot be killed
+    until(lambda: first.status() == RunStatus.STOPPED)
+
+
+def test_a_run_at_work_on_another_computer_is_asked_and_never_killed(runs: Path) -> None:
+    run = light_run(runs, "first")
+    pid = queue.start_or_wait(run)
+    until(lambda: at_work(run))
+    move_elsewhere(run)
+    with pytest.raises(RunError, match="at work on elsewhere, and only a program there can kill"):
+        queue.stop_or_leave(run, force=True)
+    assert run.worker_pid() == pid and not run.stop_requested()
+    assert queue.stop_or_leave(run) is queue.Stopping.ASKED
+    until(lambda: run.status() == RunStatus.STOPPED)
 
 
 def test_places_are_those_of_the_device(runs: Path) -> None:

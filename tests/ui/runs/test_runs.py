@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 
 from tests.support.runs.fake_runs import finish, make_groups, make_run, write_events, write_plan
+from tests.support.runs.light_runs import move_elsewhere
 from whisperslim import events
 from whisperslim.core.families.base import prunable_total
 from whisperslim.errors import RunError
@@ -124,6 +125,22 @@ def test_card_says_what_the_log_knows_of_a_worker_without_last_words(app: AppCon
     run.log_path.write_text("terminate called after throwing an instance of 'std::bad_alloc'\n")
     page = run_card(run, RunStatus.DIED, app.watch.view(run))
     assert "not enough memory" in page and "Resume continues" in page
+
+
+def test_a_run_at_work_on_another_computer_says_where_and_can_only_be_asked(
+    app: AppContext, tab: RunsTab
+) -> None:
+    run = make_run(app.runs)
+    write_events(run, until="tune")
+    with run.lock():
+        move_elsewhere(run)
+        updates, _ = look_at_runs(tab, app, run.name, NOTHING_DRAWN)
+        assert "on <b>elsewhere</b>" in updates[tab.card]
+        assert updates[tab.stop]["value"] == "Stop" and updates[tab.stop]["interactive"]
+        run.request_stop()
+        updates, _ = look_at_runs(tab, app, run.name, NOTHING_DRAWN)
+        assert "with a checkpoint, on elsewhere." in updates[tab.card]
+        assert "immediately" not in updates[tab.card] and not updates[tab.stop]["interactive"]
 
 
 def test_a_run_out_of_the_queue_is_not_started(app: AppContext) -> None:

@@ -4,11 +4,13 @@ By filelock, which uses `flock` and, on Windows, `LockFileEx` on the first byte.
 locks, so a process that only asks takes the lock as well, for a moment. Whoever wants the lock
 therefore tries for a while, and a lock that cannot be taken counts as held when its file names a
 process that was running before the file was written. The number has a zero in front, since on
-Windows only the holder can read the first byte.
+Windows only the holder can read the first byte. The holder's computer follows it, since computers
+may share a folder, and a process is only ended where it runs.
 """
 
 import errno
 import os
+import platform
 import sys
 import time
 from contextlib import suppress
@@ -25,6 +27,7 @@ PATIENCE_SECONDS = 1.0
 _LOOKING_SECONDS = 0.2
 _AGAIN_SECONDS = 0.02
 _DIGITS = 10
+_NAME_BYTES = 64  # the longest name that Linux lets a computer have
 _LARGEST_ID = 2**31 - 1
 # Workers of earlier versions wrote no zero; they never ran on Windows.
 _READ_FROM = 1 if sys.platform == "win32" else 0
@@ -59,7 +62,9 @@ class Lock:
         return True
 
     def sign(self) -> None:
-        """Write down which process holds it, for `holder`. Raises `OSError` on a full disk."""
+        """Write down which process holds it, and on which computer, for `holder` and
+        `holders_machine`. Raises `OSError` on a full disk.
+        """
         self._signed = True
         self._write(self._holder)
 
@@ -87,8 +92,29 @@ class Lock:
 
     def _write(self, process: int) -> None:
         # Of one length, so that the file need not be cut, and a reader sees a whole number.
+        name = machine_name().encode()[:_NAME_BYTES] if process else b""
         os.lseek(self._file.fileno(), 0, os.SEEK_SET)
-        os.write(self._file.fileno(), f"{process:0{1 + _DIGITS}d}".encode())
+        os.write(
+            self._file.fileno(), f"{process:0{1 + _DIGITS}d}".encode() + name.ljust(_NAME_BYTES)
+        )
+
+
+def machine_name() -> str:
+    """The name of this computer, which tells it from others that share a folder."""
+    return platform.node()
+
+
+def holders_machine(path: Path) -> str:
+    """The computer whose process signed a lock last; "" when no name is written down.
+
+    Locks of earlier versions have none. Ask `holder` first whether anybody holds it.
+    """
+    try:
+        with _opened_to_look(path) as file:
+            os.lseek(file.fileno(), 1 + _DIGITS, os.SEEK_SET)
+            return os.read(file.fileno(), _NAME_BYTES).decode(errors="replace").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def lock_for_child(file: BinaryIO, patience: float = PATIENCE_SECONDS) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from whisperslim import events
 from whisperslim.core.disk.files import write_text_atomically
-from whisperslim.core.disk.locks import Lock, holder
+from whisperslim.core.disk.locks import Lock, holder, holders_machine, machine_name
 from whisperslim.core.disk.untrusted import foreign_part, read_yaml
 from whisperslim.errors import RunError
 from whisperslim.jobs.run.disk import disk_errors
@@ -191,6 +191,15 @@ class RunDir:
     def worker_pid(self) -> int | None:
         """The process that holds the run, or None."""
         return holder(self._lock_path)
+
+    def worker_machine(self) -> str:
+        """The computer that works on the run; "" when none does, or an earlier version does."""
+        return holders_machine(self._lock_path) if self.worker_pid() is not None else ""
+
+    def working_elsewhere(self) -> str:
+        """The other computer that is working on the run, in a shared folder; "" when none is."""
+        there = self.worker_machine()
+        return "" if there == machine_name() else there
 
     def status(self) -> RunStatus:
         """From the files only: who holds the lock, and the last event."""

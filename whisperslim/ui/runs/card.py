@@ -55,14 +55,15 @@ def done_share(view: RunView) -> float | None:
 def run_card(run: RunDir, status: RunStatus, view: RunView, turn: Turn = NOT_WAITING) -> str:
     """Name, status, stages, progress, time left and other facts."""
     said = _words(run, status, view, turn)
-    body = _progress(status, view) + _stages(view) + said
+    body = _progress(run, status, view) + _stages(view) + said
     return f'<div class="ws-card">{_head(run, status, turn)}{body}</div>'
 
 
 def small_card(run: RunDir, status: RunStatus, view: RunView, turn: Turn = NOT_WAITING) -> str:
     """The page's run, in brief, beside the form."""
     waits = _part(note(_waiting(turn), "wait")) if turn.place else ""
-    return f'<div class="ws-card">{_head(run, status, turn)}{_progress(status, view)}{waits}</div>'
+    body = _progress(run, status, view) + waits
+    return f'<div class="ws-card">{_head(run, status, turn)}{body}</div>'
 
 
 def resume_label(run: RunDir, view: RunView) -> str:
@@ -132,19 +133,21 @@ def _waiting(turn: Turn) -> str:
     return f"Place {turn.place} in the queue. It starts by itself when {until}, app open or not."
 
 
-def _progress(status: RunStatus, view: RunView) -> str:
+def _progress(run: RunDir, status: RunStatus, view: RunView) -> str:
     share = done_share(view)
     if status == RunStatus.FINISHED:
         share = 1.0
-    facts = _facts(status, view)
+    facts = _facts(run, status, view)
     strip = "" if share is None else bar(share, "progress of the stage")
     return strip + (f'<div class="ws-facts">{facts}</div>' if facts else "")
 
 
-def _facts(status: RunStatus, view: RunView) -> str:
+def _facts(run: RunDir, status: RunStatus, view: RunView) -> str:
     facts: list[tuple[str, str]] = []
     if status == RunStatus.RUNNING:
         facts = _busy_facts(view)
+        if there := run.working_elsewhere():
+            facts.append(("on", there))
     if view.plan is not None:
         facts.append(("removed", percent(view.plan.removed)))
         facts.append(("zeroed", percent(view.plan.zeroed)))
@@ -209,6 +212,8 @@ def _died(run: RunDir) -> str:
 
 
 def _stopping(run: RunDir, view: RunView) -> str:
+    if there := run.working_elsewhere():
+        return f"Stopping after this step, with a checkpoint, on {there}."
     point = resume_point(run, [stage.name for stage in view.stages])
     return (
         "Stopping after this step, with a checkpoint. Stop now stops immediately; Resume "

@@ -284,12 +284,17 @@ def _listed(tab: RunsTab, choices: list[tuple[str, str]], chosen: str) -> Update
 
 def _card(tab: RunsTab, run: RunDir, status: RunStatus, view: RunView, turn: Turn) -> Updates:
     waits = bool(turn.place)
-    stop = "Leave the queue" if waits else "Stop now" if run.stop_requested() else "Stop"
+    asked = status == RunStatus.RUNNING and run.stop_requested()
+    stop = "Leave the queue" if waits else "Stop now" if asked else "Stop"
+    # Elsewhere it can be asked, and not be killed.
+    may_stop = not (asked and run.working_elsewhere())
     can_continue = status in _CAN_CONTINUE and not waits
     came = headline_html(run) if status == RunStatus.FINISHED else ""
     return {
         tab.card: run_card(run, status, view, turn) + came,
-        tab.stop: gr.update(visible=waits or status == RunStatus.RUNNING, value=stop),
+        tab.stop: gr.update(
+            visible=waits or status == RunStatus.RUNNING, value=stop, interactive=may_stop
+        ),
         tab.proceed: gr.update(visible=can_continue, value=resume_label(run, view)),
         tab.report.button: gr.update(visible=True),
         **shown(tab.actions, run, status),
