@@ -279,6 +279,9 @@ CHECKS: dict[str, Callable[[Workplace, list[str]], None]] = {
     "whisperslim serve": transcribes,
     "whisperslim serve --listen": is_shared_by_key,
     "whisperslim sweep": really(),
+    # Tried by tests/commands/test_cli_recipes.py and tests/jobs/grid/test_ray.py.
+    "whisperslim sweep recipes": options_alone,
+    "whisperslim sweep --ray": options_alone,
     "whisperslim transcribe": really(),
     "whisperslim trim": really(),
     "whisperslim ui": serves,

@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whisperslim.commands.recipes import (
+    COLUMNS,
+    PICTURE,
+    crew_for,
+    draw,
+    recipes_at,
+    row,
+    sweep_recipes,
+)
 from whisperslim.commands.runs import work_in_foreground
 from whisperslim.commands.terminal import (
     DEFAULT_RUNS,
@@ -20,16 +29,16 @@ from whisperslim.commands.terminal import (
 from whisperslim.engines import registry
 from whisperslim.engines.registry import listed
 from whisperslim.errors import UsageError
-from whisperslim.jobs.run.disk import require_writable, write_text_checked
+from whisperslim.jobs.run.disk import require_writable
 from whisperslim.jobs.run.folder import LATEST, RunDir, find_run, list_runs
 
 if TYPE_CHECKING:
-    from whisperslim.jobs.sizes.curve import Sweep, SweepPoint
+    from whisperslim.jobs.grid.work import Crew
+    from whisperslim.jobs.sizes.curve import Sweep
     from whisperslim.jobs.sizes.predict import Prediction
     from whisperslim.jobs.sizes.replan import Replan
 
 RUN_HELP = "A run's folder, its name, or latest: the newest that was not derived from another."
-PICTURE = "sweep.html"
 Recover = Annotated[
     int | None,
     typer.Option(help="Training steps after the cut; by default as the run has them.", min=0),
@@ -108,15 +117,40 @@ def replan(
 
 
 def sweep(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=RUN_HELP)],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...|RECIPES...",
+            help="Runs, each by its folder, its name, or latest: the newest that was not derived "
+            "from another. Or recipes (*.yaml) and folders of them, which need no --targets.",
+        ),
+    ],
     targets: Annotated[
         str,
         typer.Option(
             help="Shares of the prunable weights to remove, such as 0.2,0.35,0.5; of operations or "
             "time when the run counts in those."
         ),
-    ],
+    ] = "",
     recover: Recover = None,
+    ray: Annotated[
+        str,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Work on several at once, on the nodes of the Ray cluster whose head is at "
+            "HOST:PORT; `local`: on this machine alone. The runs folder must be on a file system "
+            "that all nodes share.",
+        ),
+    ] = "",
+    cpus: Annotated[
+        int,
+        typer.Option(
+            help="Processors that each takes of a node; by default 1 with a GPU, else all of the "
+            "smallest node's, so that a node works on one at a time.",
+            min=0,
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -129,15 +163,30 @@ def sweep(
     runs_folder: RunsFolder = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the trade-off of size against error: several sizes of one run or of several.
+    """Measure the trade-off of size against error: several sizes of one run or of several, or
+    what comes of several recipes.
 
     Called again, it continues where it stopped.
     """
-    wanted = _numbers(targets)
+    if cpus and not ray:
+        raise UsageError("--cpus only has an effect with --ray; give both")
     if out is not None:
         require_writable(out)
+    if recipes := recipes_at(runs):
+        if targets or recover is not None or not all(recipes_at([name]) for name in runs):
+            raise UsageError(
+                f"{recipes[0]} is a recipe, which has its own targets and recovery; give recipes "
+                "and folders of recipes alone, without runs, --targets and --recover"
+            )
+        name = f"{Path(runs[0]).resolve().stem}-{PICTURE}" if len(runs) == 1 else PICTURE
+        sweep_recipes(recipes, runs_folder, crew_for(ray, cpus), out or runs_folder / name, as_json)
+        return
+    wanted = _numbers(targets)
     found = [_find(name, runs_folder) for name in runs]
     _check(found, wanted, recover)
+    if ray and not _made_on(crew_for(ray, cpus), found, wanted, recover):
+        announce("stopped; the same command continues from here")
+        return
     curves: list[Sweep] = []
     try:
         _sweep_each(found, wanted, recover, curves)
@@ -145,7 +194,20 @@ def sweep(
         if curves:
             _print_curves(curves, as_json)
         for page, shown in _pages(found, curves, out, runs_folder).items():
-            _draw(shown, page)
+            draw(shown, page)
+
+
+def _made_on(crew: "Crew", found: list[RunDir], targets: list[float], recover: int | None) -> bool:
+    """Have the sizes made, several at once, before they are measured one after another."""
+    from contextlib import closing
+
+    from rich.console import Console
+
+    from whisperslim.jobs.grid.console import ManyRuns
+    from whisperslim.jobs.sizes.sweep import make_sizes
+
+    with closing(crew), ManyRuns(Console(stderr=True)).shown() as view:
+        return make_sizes(found, targets, recover, crew, view)
 
 
 def _find(name: str, runs_folder: Path) -> RunDir:
@@ -158,6 +220,11 @@ def _find(name: str, runs_folder: Path) -> RunDir:
 
 
 def _numbers(text: str) -> list[float]:
+    if not text:
+        raise UsageError(
+            "--targets is missing: the shares to remove, for example --targets 0.2,0.35,0.5. Or "
+            "name recipes (*.yaml) or a folder that has some"
+        )
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
@@ -246,26 +313,6 @@ def _pages(
     return pages
 
 
-def _draw(curves: "list[Sweep]", path: Path) -> None:
-    """One page with the four pictures, which needs no network to be viewed."""
-    from html import escape
-
-    from whisperslim.ui.tradeoff.charts import AXES, tradeoff_figure
-
-    drawn = [curve for curve in curves if curve.points]
-    if not drawn:
-        return
-    figures = [tradeoff_figure(drawn, against) for against in AXES]
-    parts = [
-        figure.to_html(full_html=False, include_plotlyjs=number == 0)
-        for number, figure in enumerate(figures)
-    ]
-    title = escape("Size against error: " + ", ".join(curve.run for curve in drawn))
-    page = f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title></head><body>'
-    write_text_checked(path, page + "\n".join(parts) + "</body></html>\n")
-    announce(f"picture: {path}")
-
-
 def _print_curves(curves: "list[Sweep]", as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
@@ -281,22 +328,4 @@ def _print_curve(curve: "Sweep") -> None:
         f"{curve.run} ({curve.method}): {curve.data}; {curve.normaliser}, window {curve.window}, "
         f"{curve.recover_steps} steps of recovery; targets are shares of {curve.counted_in}"
     )
-    columns = ("target", "removed", "zeroed", "parameters", "bytes", "GFLOPs", "s per clip", "WER",
-               "95 % interval", "CER", "n")  # fmt: skip
-    print_table(columns, [_row(point) for point in curve.points])
-
-
-def _row(point: "SweepPoint") -> tuple[str, ...]:
-    return (
-        f"{point.target:g}",
-        f"{point.removed:.2%}",
-        f"{point.zeroed:.2%}",
-        millions(point.parameters),
-        megabytes(point.bytes),
-        f"{point.flops / 1e9:.3f}",
-        f"{point.latency_seconds:.3f}",
-        f"{point.wer:.2%}",
-        f"{point.wer_low:.2%} to {point.wer_high:.2%}",
-        f"{point.cer:.2%}",
-        str(point.n),
-    )
+    print_table(COLUMNS, [row(point) for point in curve.points])

@@ -18,6 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "desktop": ("webview",),
     "track": ("tensorboard", "trackio"),
+    "scale": ("ray",),
 }  # fmt: skip
 """Extra -> modules that come with it and not with a smaller one."""
 

@@ -61,7 +61,7 @@ def detached(command: Sequence[str], log: BinaryIO) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env=_environment(),
+        env=worker_environment(),
     )
 
 
@@ -83,7 +83,8 @@ def is_begun(run: RunDir) -> bool:
 def stop(run: RunDir, force: bool = False) -> None:
     """Ask the worker to stop after its current step, or with `force` kill it at once.
 
-    A killed run continues from its last checkpoint. Raises `RunError` when nothing runs.
+    A killed run continues from its last checkpoint. Raises `RunError` when nothing runs, and with
+    `force` when it runs on another computer.
     """
     pid = run.worker_pid()
     if pid is None:
@@ -91,6 +92,12 @@ def stop(run: RunDir, force: bool = False) -> None:
     if not force:
         run.request_stop()
         return
+    if there := run.working_elsewhere():
+        raise RunError(
+            f"the run {run.name} is at work on {there}, and only a program there can kill it: it "
+            f"stops after its current step once asked; or run `whisperslim stop {run.path} "
+            "--force` there"
+        )
     # No request first: a quick worker would stop cleanly before the kill.
     _kill(pid)
     _wait_until_free(run)
@@ -113,10 +120,16 @@ def worker_command(run: RunDir) -> list[str]:
 
 def own_command(*arguments: str) -> list[str]:
     """`whisperslim ARGUMENTS` by this interpreter."""
-    return [sys.executable, "-m", "whisperslim", *arguments]
+    return module_command("whisperslim", *arguments)
 
 
-def _environment() -> dict[str, str]:
+def module_command(module: str, *arguments: str) -> list[str]:
+    """A module of the package as a program, by this interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def worker_environment() -> dict[str, str]:
+    """What a process that does a run's work, or starts such processes, finds around it."""
     # The package may be used from a checkout without being installed.
     path = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
     own = {"PYTHONPATH": os.pathsep.join(part for part in path if part)}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from whisperslim import events
 from whisperslim.core.disk.files import remove_leftovers
@@ -21,6 +21,13 @@ from whisperslim.jobs.run.room import require_room_for
 
 Sink = Callable[[Event], None]
 Work = Callable[[RunDir, Sink], None]
+
+
+class Stoppable(Protocol):
+    """A run, or whatever else can be asked to stop."""
+
+    def request_stop(self) -> None: ...
+
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -109,7 +116,7 @@ def _do_work(
 
 
 @contextmanager
-def signals_ask_to_stop(run: RunDir) -> Iterator[None]:
+def signals_ask_to_stop(run: Stoppable) -> Iterator[None]:
     """The first SIGTERM or Ctrl-C asks for a clean stop; a second one acts as usual.
 
     A block may be inside that of another run, as in a sweep: the first signal asks both.
@@ -128,7 +135,7 @@ def signals_ask_to_stop(run: RunDir) -> Iterator[None]:
 class _Asking:
     """Handler of the stop signals until it is called once."""
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: Stoppable) -> None:
         self._run = run
         self._usual: dict[int, Any] = {}
 

@@ -12,12 +12,15 @@ import torch
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import WORKLOADS
 from whisperslim.core.disk.files import write_text_atomically
-from whisperslim.engines.timing.latency import Latency, measure_latency
+from whisperslim.core.families import Family
+from whisperslim.engines.timing.latency import LATENCY_NOTE, Latency, measure_latency
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.run.environment import describe
+from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.scoring.evaluation import choose
 from whisperslim.jobs.scoring.texts import texts_of
+from whisperslim.jobs.sizes.curve import SweepPoint
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item
@@ -69,6 +72,45 @@ def measure(context: StageContext) -> Measured:
         latency=take_time(context),
         machine=machine(context.device),
     )
+
+
+def point_of(run: RunDir, target: float, figures: Measured) -> SweepPoint:
+    """The figures of a run as a point of a curve, where it stands at `target`."""
+    return SweepPoint(
+        target=target,
+        removed=figures.removed,
+        zeroed=figures.zeroed,
+        parameters=figures.parameters,
+        bytes=figures.bytes,
+        flops=figures.flops,
+        latency_seconds=figures.latency.seconds,
+        wer=figures.score.wer,
+        wer_low=figures.interval.low,
+        wer_high=figures.interval.high,
+        cer=figures.score.cer,
+        n=figures.score.n,
+        run=run.name,
+        machine={**figures.machine, "passes": list(figures.latency.passes)},
+    )
+
+
+def conditions(context: StageContext, family: Family) -> dict[str, Any]:
+    """How the figures of a run are taken, for a curve's provenance."""
+    return {
+        "language": context.recipe.language,
+        "seed": context.recipe.runtime.seed,
+        "export_dtype": context.recipe.export.dtype,
+        "decoding": family.describe_decoding(),
+        "interval": "95 % percentile bootstrap over clips",
+        "flops": WORKLOADS[0].describe(),
+        "latency": {
+            "engine": "PyTorch, float32",
+            "what": LATENCY_NOTE,
+            "clips": [item.key for item in latency_clips(context)],
+            "passes": LATENCY_PASSES,
+            "window": context.window.describe(),
+        },
+    }
 
 
 def take_time(context: StageContext) -> Latency:

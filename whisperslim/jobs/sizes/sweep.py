@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from whisperslim.core.families import family_named
@@ -11,9 +12,10 @@ from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.core.plan.files import read_units
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.engines import registry
-from whisperslim.engines.timing.latency import LATENCY_NOTE
 from whisperslim.errors import PlanError, RecipeError, RunError, UsageError
 from whisperslim.events import Event, Notice, Progress
+from whisperslim.jobs.grid.mark import marked
+from whisperslim.jobs.grid.work import Crew, Follow, require_finished, work_through
 from whisperslim.jobs.process.worker import run_worker, signals_ask_to_stop
 from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.folder import RunDir, list_runs, looks_like_run
@@ -21,11 +23,12 @@ from whisperslim.jobs.sizes.curve import Sweep, SweepPoint, read_sweep, write_sw
 from whisperslim.jobs.sizes.derivation import Derivation, read_derivation
 from whisperslim.jobs.sizes.derive import derivation_of, derive
 from whisperslim.jobs.sizes.measure import (
-    LATENCY_PASSES,
+    conditions,
     data_name,
     latency_clips,
     machine,
     measure,
+    point_of,
     same_machine,
     take_time,
 )
@@ -78,6 +81,50 @@ def sweep(
             return _grown(tuned, found, wanted, progress)
 
 
+def make_sizes(
+    runs: Sequence[RunDir],
+    targets: Sequence[float],
+    recover_steps: int | None,
+    crew: Crew,
+    follow: Follow,
+) -> bool:
+    """Derive what `sweep` would, of all runs, and have several sizes made at once by `crew`.
+
+    `sweep` then finds them made, and measures. All runs are locked meanwhile, and a stop request on
+    any of them, SIGTERM or Ctrl-C stops all sizes. Returns whether every size is made.
+
+    Raises:
+        UsageError: the runs are not in one folder.
+        RunError: a size could not be made; others are kept. Else as `sweep` does.
+    """
+    folder = runs[0].path.parent
+    if any(run.path.parent != folder for run in runs):
+        raise UsageError("runs of several folders were named; --ray takes runs of one folder")
+    with disk_errors(folder), ExitStack() as held:
+        for run in runs:
+            held.enter_context(run.lock())
+            held.enter_context(signals_ask_to_stop(run))
+        mark = held.enter_context(marked(folder))
+
+        def stop() -> bool:
+            return any(run.stop_requested() for run in runs)
+
+        made: list[RunDir] = []
+        for run in runs:
+            tuned = open_tuned(run)
+            found = _continued(run, _empty(tuned, recover_steps), lambda event: None)
+            measured = {point.target for point in found.points}
+            for target in sorted({DENSE, *map(float, targets)} - measured):
+                if stop():
+                    return False
+                made.append(_derived(tuned, found, target))
+        troubles = work_through(made, mark, crew, follow, stop)
+        if stop():
+            return False
+        require_finished(made, troubles)
+        return all(run.stage_done("evaluate") for run in made)
+
+
 def zeroed_at(tuned: TunedRun, target: float) -> float:
     """The share to be zero at a target: the recipe's; 0 at the uncut point."""
     return 0.0 if target == DENSE else tuned.recipe.target.zeroed
@@ -95,19 +142,8 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
         **dict(named.items() - usual.items()),
         "weights_sha256": tuned.scores.weights_sha256,
         "zeroed_target": recipe.target.zeroed,
-        "language": recipe.language,
-        "seed": recipe.runtime.seed,
-        "export_dtype": recipe.export.dtype,
-        "decoding": family_named(tuned.facts.model_type).describe_decoding(),
-        "interval": "95 % percentile bootstrap over clips",
+        **conditions(context, family_named(tuned.facts.model_type)),
         "flops": tuned.facts.workload,
-        "latency": {
-            "engine": "PyTorch, float32",
-            "what": LATENCY_NOTE,
-            "clips": [item.key for item in latency_clips(context)],
-            "passes": LATENCY_PASSES,
-            "window": context.window.describe(),
-        },
     }
     return Sweep(
         run=tuned.run.name,
@@ -168,23 +204,7 @@ def _point(
     if tuned.run.stop_requested():
         return None
     context = StageContext(derived, derived.recipe(), progress)
-    figures = measure(context)
-    return SweepPoint(
-        target=target,
-        removed=figures.removed,
-        zeroed=figures.zeroed,
-        parameters=figures.parameters,
-        bytes=figures.bytes,
-        flops=figures.flops,
-        latency_seconds=figures.latency.seconds,
-        wer=figures.score.wer,
-        wer_low=figures.interval.low,
-        wer_high=figures.interval.high,
-        cer=figures.score.cer,
-        n=figures.score.n,
-        run=derived.name,
-        machine={**figures.machine, "passes": list(figures.latency.passes)},
-    )
+    return point_of(derived, target, measure(context))
 
 
 def _timed_here(
