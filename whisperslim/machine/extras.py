@@ -18,7 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "desktop": ("webview",),
     "track": ("tensorboard", "trackio"),
-    "scale": ("ray",),
+    "scale": ("pyarrow", "ray"),
 }  # fmt: skip
 """Extra -> modules that come with it and not with a smaller one."""
 

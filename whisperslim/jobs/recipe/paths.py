@@ -9,8 +9,8 @@ from whisperslim.errors import RecipeError, SourceError, UsageError
 from whisperslim.jobs.models.languages import languages_of_model
 from whisperslim.jobs.recipe.recipe import Recipe
 from whisperslim.machine.places import SHIPPED
-from whisperslim.speech.corpus.hub import is_hub
-from whisperslim.speech.corpus.source import parse_source
+from whisperslim.speech.corpus.archives.shards import is_there
+from whisperslim.speech.corpus.source import is_remote, parse_source
 from whisperslim.text.languages import could_be_code, unknown
 
 _NO_DATA = (
@@ -78,11 +78,11 @@ def _source(source: str, field: str, wrong: dict[str, str]) -> str:
     except UsageError as error:
         wrong[field] = str(error)
         return source
-    if is_hub(source):
+    if is_remote(source):
         return source
     path = Path(asked.location).expanduser()
     for candidate in (path.absolute(), SHIPPED / path):
-        if candidate.exists():
+        if is_there(candidate):
             return str(replace(asked, location=str(candidate)))
     wrong[field] = not_found(asked.location)
     return source

@@ -19,7 +19,7 @@ from whisperslim.jobs.recipe.text import from_yaml
 from whisperslim.jobs.run.folder import RunDir, looks_like_run
 from whisperslim.speech.corpus.clip_reader import stamp_of
 from whisperslim.speech.corpus.dataset import Item, load_items
-from whisperslim.speech.corpus.hub import is_hub
+from whisperslim.speech.corpus.source import is_remote
 
 PREPARED = "prepared"
 _MODELS = ("slim", PREPARED, "tuned", "cut")
@@ -115,7 +115,7 @@ class TrainingClips:
 
     def holds_clip(self, item: Item) -> bool:
         """Whether the clip is one of them, by its bytes where it is a file of its own."""
-        if item.cut is None:
+        if item.is_file:
             return self.holds(item.path)
         try:
             return bool(self.parts) and stamp_of(item) in self.parts
@@ -139,8 +139,8 @@ def training_clips(model: str) -> TrainingClips:
         data = _recipe(run).get("data")
         sources = data.get("train", []) if isinstance(data, dict) else []
         clips = _clips(sources, keys)
-        files = tuple(item.path for item in clips if item.cut is None)
-        return TrainingClips(files, frozenset(_stamps(item for item in clips if item.cut)))
+        files = tuple(item.path for item in clips if item.is_file)
+        return TrainingClips(files, frozenset(_stamps(item for item in clips if not item.is_file)))
     except (OSError, ValueError, KeyError, TypeError):
         return TrainingClips()
 
@@ -154,7 +154,7 @@ def _stamps(items: Iterable[Item]) -> Iterator[str]:
 def _clips(sources: list[str], keys: set[str]) -> list[Item]:
     found: list[Item] = []
     for source in sources:
-        if is_hub(source):  # listing it would fetch it
+        if is_remote(source):  # listing it would fetch it
             continue
         try:
             items = load_items(source)

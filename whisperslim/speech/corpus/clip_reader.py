@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from whisperslim.errors import AudioError
+from whisperslim.errors import AudioError, DataError
 from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.corpus.archives.parquet import read_group, sound_in
 from whisperslim.speech.corpus.dataset import Item
+from whisperslim.speech.corpus.parts import MOST_CLIP_BYTES, Cell, Part, Span
+from whisperslim.speech.corpus.remote.shard_store import HubShard
 from whisperslim.speech.plain_file import open_file
 
 T = TypeVar("T")
@@ -22,6 +25,7 @@ class ClipReader:
     """
 
     def __init__(self) -> None:
+        self._group = _Last[Any]()
         self._digest = _Last[str]()
         self._sound = _Last[np.ndarray]()
 
@@ -31,15 +35,15 @@ class ClipReader:
         Raises `AudioError` when it cannot be read.
         """
         if item.cut is None:
-            return _digest(item.path)
-        whole = self._digest.get(_file_stamp(item.path), lambda: _digest(item.path))
+            return self._whole_digest(item)
+        whole = self._digest.get(_recording_stamp(item), lambda: self._whole_digest(item))
         return hashlib.sha256(_with_cut(whole, item).encode()).hexdigest()
 
     def samples(self, item: Item) -> np.ndarray:
         """As `decode`. Raises `AudioError` as that does, and for a stretch beyond the end."""
         if item.cut is None:
-            return decode(item.path)
-        whole = self._sound.get(_file_stamp(item.path), lambda: decode(item.path))
+            return self._whole(item)
+        whole = self._sound.get(_recording_stamp(item), lambda: self._whole(item))
         start = round(item.cut.start * SAMPLE_RATE)
         found = whole[start : start + round(item.cut.seconds * SAMPLE_RATE)]
         if not len(found):
@@ -49,13 +53,34 @@ class ClipReader:
             )
         return found
 
+    def _whole(self, item: Item) -> np.ndarray:
+        if item.part is None:
+            return decode(item.path)
+        try:
+            return decode(self._encoded(item, item.part))
+        except AudioError as error:
+            raise AudioError(f"{item.path}, {item.key}: {error}") from error
+
+    def _whole_digest(self, item: Item) -> str:
+        if item.part is None:
+            return _digest(item.path)
+        return hashlib.sha256(self._encoded(item, item.part)).hexdigest()
+
+    def _encoded(self, item: Item, part: Part) -> bytes:
+        if isinstance(part, Span):
+            return _read_span(item.path, part)
+        name = part.shard.name if part.shard else _file_stamp(item.path)
+        stamp = f"{name} {part.column} {part.group}"
+        group = self._group.get(stamp, lambda: read_group(_file(item), part.column, part.group))
+        return sound_in(group, part.row, f"{item.path}, row {part.row} of group {part.group}")
+
 
 def stamp_of(item: Item) -> str:
     """Which recording it is without opening it: another stamp may be another recording.
 
     Raises `AudioError` when there is no such file.
     """
-    return _with_cut(_file_stamp(item.path), item)
+    return _with_cut(_recording_stamp(item), item)
 
 
 class _Last(Generic[T]):
@@ -75,12 +100,51 @@ def _with_cut(name: str, item: Item) -> str:
     return name if item.cut is None else f"{name} @{item.cut.start!r}+{item.cut.seconds!r}"
 
 
+def is_there(item: Item) -> bool:
+    """Whether the clip's file is here, or can be fetched."""
+    return _shard(item) is not None or item.path.is_file()
+
+
+def _shard(item: Item) -> HubShard | None:
+    return item.part.shard if isinstance(item.part, Cell) else None
+
+
+def _file(item: Item) -> Path:
+    shard = _shard(item)
+    try:
+        return item.path if shard is None else shard.fetched()
+    except DataError as error:
+        raise AudioError(str(error)) from error
+
+
+def _recording_stamp(item: Item) -> str:
+    shard, part = _shard(item), item.part
+    stamp = shard.name if shard else _file_stamp(item.path)
+    if part is None:
+        return stamp
+    if isinstance(part, Span):
+        return f"{stamp} [{part.start}+{part.size}]"
+    return f"{stamp} [{part.column}/{part.group}/{part.row}]"
+
+
 def _file_stamp(path: Path) -> str:
     try:
         found = path.stat()
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
     return f"{found.st_size} {found.st_mtime_ns} {path.absolute()}"
+
+
+def _read_span(path: Path, span: Span) -> bytes:
+    try:
+        with open_file(path) as file:
+            file.seek(span.start)
+            found = file.read(min(span.size, MOST_CLIP_BYTES))
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(found) < span.size:
+        raise AudioError(f"{path}: ends within the recording; fetch it again")
+    return found
 
 
 def _digest(path: Path) -> str:

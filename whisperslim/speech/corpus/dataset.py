@@ -1,29 +1,38 @@
 """Lists of recordings with their texts: from a manifest, a corpus folder or a hub data set."""
 
+import gc
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from whisperslim.errors import DataError, UsageError
+from whisperslim.speech.corpus.archives.nemo import read_listed
+from whisperslim.speech.corpus.archives.parquet import parquet_splits, read_parquet
+from whisperslim.speech.corpus.archives.shar import is_shar, read_shar
+from whisperslim.speech.corpus.archives.shards import is_pattern, shards
+from whisperslim.speech.corpus.archives.webdataset import read_tars
 from whisperslim.speech.corpus.formats import (
     NEMO_PATH_COLUMN,
     PATH_COLUMNS,
     SPEAKER_COLUMNS,
     TEXT_COLUMNS,
+    Row,
     Table,
     common_voice_splits,
     find_manifest,
+    has_lists,
     read_common_voice,
-    read_manifest,
 )
 from whisperslim.speech.corpus.hub import is_hub, read_hub
-from whisperslim.speech.corpus.parts import Cut
-from whisperslim.speech.corpus.source import Source, parse_source
+from whisperslim.speech.corpus.parts import Cut, Part
+from whisperslim.speech.corpus.remote.mozilla import is_mozilla, mozilla_folder
+from whisperslim.speech.corpus.source import Source, is_remote, parse_source
 
 SCORED_SPLIT = "test"
 _SHARED_CELLS = 10_000  # of one column that are looked for in every line; our choice
@@ -43,7 +52,8 @@ class Item:
         duration: In seconds as the manifest says, None when it does not.
         columns: The manifest's other columns, in order.
         folder: What `file` is relative to.
-        cut: Which stretch of `file` it is; None is all of it.
+        part: Where in `file` the recording is, when that is an archive; None: it is the file.
+        cut: Which stretch of the recording it is; None is all of it.
     """
 
     key: str
@@ -54,7 +64,13 @@ class Item:
     duration: float | None = None
     columns: tuple[tuple[str, str], ...] = ()
     folder: Path = Path()
+    part: Part | None = None
     cut: Cut | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the clip is a whole file."""
+        return self.part is None and self.cut is None
 
     @property
     def path(self) -> Path:
@@ -65,16 +81,33 @@ class Item:
 def load_items(source: str) -> list[Item]:
     """The recordings of `PATH`, `PATH#SPLIT` or of the hub, in file order.
 
-    Of the hub: `hub:OWNER/NAME[:CONFIG][@REVISION]#SPLIT`. After any of them, `?text=COLUMN`,
+    Of the hub: `hub:OWNER/NAME[:CONFIG][@REVISION]#SPLIT`; of the Mozilla Data Collective:
+    `mdc:ID#SPLIT`. After any of them, `?text=COLUMN`,
     `?audio=COLUMN` or `?text=COLUMN&audio=COLUMN` says which columns to take.
 
-    PATH is a manifest (.tsv, .csv, JSON lines), a folder with one, or a Common Voice release
-    folder. Without a split, all of a manifest. Nothing is decoded here and audio files may be
+    PATH is a manifest (.tsv, .csv, JSON lines, NeMo's), a folder with one, a Common Voice release
+    folder, tars of WebDataset, parquet files or a folder of them, or a folder of Lhotse Shar. A
+    name such as `train-{0000..0127}.tar` or `train-*.tar` is several. Without a split, all of a
+    manifest. Nothing is decoded here and audio files may be
     missing: `report.examine` looks. A hub split may be a slice, as `train[:100]`. Raises
     `DataError`, or `UsageError` when `source` itself is malformed.
     """
     asked = parse_source(source)
-    return _items(_read(asked.location, asked.split), asked)
+    with _uncollected():
+        return _items(_read(asked), asked)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no circles of objects in the block: rows form none, and of a million, looking takes
+    as long as reading them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def scored_source(source: str) -> str:
@@ -86,8 +119,8 @@ def scored_source(source: str) -> str:
     asked = parse_source(source)
     if asked.split:
         return source
-    tested = str(replace(asked, split=SCORED_SPLIT))
-    if is_hub(asked.location) or _is_common_voice(Path(asked.location).expanduser()):
+    tested, path = str(replace(asked, split=SCORED_SPLIT)), Path(asked.location).expanduser()
+    if is_remote(asked.location) or _is_common_voice(path) or _parquet_of(path):
         return tested
     return tested if any(item.split for item in load_items(source)) else source
 
@@ -139,17 +172,58 @@ def manifest_hash(items: Sequence[Item]) -> str:
     return digest.hexdigest()
 
 
-def _read(location: str, split: str) -> Table:
-    if is_hub(location):
-        return read_hub(location, split)
-    path = Path(location).expanduser()
+def _read(asked: Source) -> Table:
+    if is_hub(asked.location):
+        return read_hub(asked.location, asked.split, asked.audio)
+    if is_mozilla(asked.location):
+        return read_common_voice(mozilla_folder(asked.location), asked.split)
+    path = Path(asked.location).expanduser()
+    if is_pattern(path):
+        return _read_shards(shards(path), asked)
     if path.is_file():
-        return read_manifest(path)
+        return _read_shards([path], asked)
     if not path.is_dir():
-        raise DataError(f"{location}: no such file or folder; give a manifest or a corpus folder")
+        raise DataError(
+            f"{asked.location}: no such file or folder; give a manifest, an archive or a corpus "
+            "folder"
+        )
     if _is_common_voice(path):
-        return read_common_voice(path, split)
-    return read_manifest(find_manifest(path))
+        return read_common_voice(path, asked.split)
+    if not has_lists(path) and is_shar(path):
+        return read_shar(path)
+    if files := _parquet_of(path):
+        return _read_parquet_folder(path, files, asked)
+    return read_listed(find_manifest(path))
+
+
+def _read_shards(files: Sequence[Path], asked: Source) -> Table:
+    """Tars, or parquet files, or one manifest."""
+    endings = {file.suffix.lower() for file in files}
+    if endings == {".tar"}:
+        return read_tars(files, asked.location, asked.audio)
+    if endings == {".parquet"}:
+        return read_parquet(files, asked.location, asked.audio)
+    if len(files) > 1:
+        raise DataError(
+            f"{asked.location}: names {len(files)} files that are neither .tar nor .parquet all; "
+            "name one manifest, or archives of one kind"
+        )
+    return read_listed(files[0])
+
+
+def _parquet_of(path: Path) -> dict[str, list[Path]]:
+    return {} if has_lists(path) else parquet_splits(path)
+
+
+def _read_parquet_folder(folder: Path, files: dict[str, list[Path]], asked: Source) -> Table:
+    if asked.split not in files:
+        wrong = f"has no split {asked.split!r}" if asked.split else "needs a split"
+        raise DataError(
+            f"{folder}: this folder of parquet files {wrong}; known: {', '.join(files)}. Write for "
+            f"example {folder}#{next(iter(files))}"
+        )
+    table = read_parquet(files[asked.split], asked.location, asked.audio)
+    return replace(table, splits=tuple(files))
 
 
 def _is_common_voice(path: Path) -> bool:
@@ -158,7 +232,9 @@ def _is_common_voice(path: Path) -> bool:
 
 def _items(table: Table, asked: Source) -> list[Item]:
     split, by_lower = asked.split, {name.lower(): name for name in table.columns}
-    path = _named(asked.audio, table) or _pick(PATH_COLUMNS, by_lower)
+    # Of archives, the column has been asked for where they were read.
+    audio = "" if table.in_archives else asked.audio
+    path = _named(audio, table) or _pick(PATH_COLUMNS, by_lower)
     text = _named(asked.text, table) or _pick(TEXT_COLUMNS, by_lower)
     if not path or not text:
         missing, names = ("text", TEXT_COLUMNS) if path else ("audio path", PATH_COLUMNS)
@@ -172,21 +248,21 @@ def _items(table: Table, asked: Source) -> list[Item]:
         "speaker": _pick(SPEAKER_COLUMNS, by_lower),
         "split": _pick(("split",), by_lower) if not table.splits else "",
         "duration": _pick(("duration",), by_lower),
+        "offset": _pick(("offset",), by_lower) if path.lower() == NEMO_PATH_COLUMN else "",
     }
-    if path.lower() == NEMO_PATH_COLUMN:
-        used["offset"] = _pick(("offset",), by_lower)
     items: list[Item] = []
     first: dict[str, int] = {}
     known, shared = set(), _Shared()
-    for line, columns, cells in table.rows:
-        row = dict(zip(columns, cells, strict=True))
-        item = _item(table, line, row, used, split if table.splits else "", shared)
+    layouts: dict[tuple[str, ...], _Layout] = {}
+    for row in table.rows:
+        layout = layouts.get(row.names) or layouts.setdefault(row.names, _layout(row.names, used))
+        item = _item(table, row, layout, split if table.splits else "", shared)
         known.add(item.split)
         if split and item.split != split:
             continue
-        if first.setdefault(item.key, line) != line:
+        if first.setdefault(item.key, row.number) != row.number:
             raise DataError(
-                f"{table.source}: {item.key} is on lines {first[item.key]} and {line}; "
+                f"{table.source}: {item.key} is on lines {first[item.key]} and {row.number}; "
                 "keep one of them"
             )
         items.append(item)
@@ -204,10 +280,34 @@ class _Shared:
     def pair(self, name: str, value: str) -> tuple[str, str]:
         """(name, value), the one given before if there is one."""
         known = self._known.setdefault(name, {})
-        # Of a column in which every cell is another, the first are enough.
-        if value not in known and len(known) < _SHARED_CELLS:
-            known[value] = (name, value)
-        return known.get(value) or (name, value)
+        found = known.get(value)
+        if found is None:
+            found = (name, value)
+            # Of a column in which every cell is another, the first are enough.
+            if len(known) < _SHARED_CELLS:
+                known[value] = found
+        return found
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Places of cells in rows that have the same columns; -1 for what is not there."""
+
+    path: int
+    text: int
+    speaker: int
+    split: int
+    duration: int
+    offset: int
+    others: tuple[tuple[int, str], ...]
+
+
+def _layout(names: tuple[str, ...], used: dict[str, str]) -> _Layout:
+    place = {name: index for index, name in enumerate(names)}
+    places = {what: place.get(column, -1) for what, column in used.items()}
+    taken = set(used.values())
+    others = tuple((index, name) for index, name in enumerate(names) if name not in taken)
+    return _Layout(**places, others=others)
 
 
 def _pick(wanted: tuple[str, ...], by_lower: dict[str, str]) -> str:
@@ -223,58 +323,64 @@ def _named(column: str, table: Table) -> str:
     return column
 
 
-def _item(
-    table: Table,
-    line: int,
-    row: dict[str, str],
-    used: dict[str, str],
-    split: str,
-    shared: _Shared,
-) -> Item:
-    cell = {name: row.get(column, "").strip() for name, column in used.items()}
-    where = f"{table.source}, line {line}"
-    path, begin = _relative(cell["path"], where), cell.get("offset")
+def _item(table: Table, row: Row, layout: _Layout, split: str, shared: _Shared) -> Item:
+    cells = row.cells
+    path, begin = _cell(cells, layout.path), _cell(cells, layout.offset)
+    if not row.part:
+        _check_relative(path, table, row)
+    duration = _seconds(_cell(cells, layout.duration), "duration", table, row)
     return Item(
         key=f"{path}@{begin}" if begin else path,
-        file=path,
-        text=cell["text"],
-        speaker=shared.pair("speaker", cell["speaker"])[1],
-        split=split or shared.pair("split", cell["split"])[1],
-        duration=_seconds(cell["duration"], where),
-        columns=tuple(shared.pair(n, v) for n, v in row.items() if n not in used.values()),
+        file=row.archive or path,
+        text=_cell(cells, layout.text),
+        speaker=shared.pair("speaker", _cell(cells, layout.speaker))[1],
+        split=split or shared.pair("split", _cell(cells, layout.split))[1],
+        duration=duration,
+        columns=tuple([shared.pair(name, cells[index]) for index, name in layout.others]),
         folder=table.audio_root,
-        cut=_cut(begin, cell["duration"], where) if begin else None,
+        part=row.part,
+        cut=_cut(begin, duration, table, row) if begin else None,
     )
 
 
-def _cut(begin: str, length: str, where: str) -> Cut:
-    start, seconds = _seconds(begin, where, "offset"), _seconds(length, where)
+def _cell(cells: tuple[str, ...], place: int) -> str:
+    return cells[place].strip() if place >= 0 else ""
+
+
+def _where(table: Table, row: Row) -> str:
+    return f"{table.source}, line {row.number}"
+
+
+def _cut(begin: str, seconds: float | None, table: Table, row: Row) -> Cut:
+    start = _seconds(begin, "offset", table, row)
     if start is None or not seconds:
         raise DataError(
-            f"{where}: has an offset of {begin} s and no duration; a stretch of a recording needs "
-            "both, or leave the offset out"
+            f"{_where(table, row)}: has an offset of {begin} s and no duration; a stretch of a "
+            "recording needs both, or leave the offset out"
         )
     return Cut(start, seconds)
 
 
-def _relative(path: str, where: str) -> str:
+def _check_relative(path: str, table: Table, row: Row) -> None:
     # `folder / "/x"` is "/x": a manifest from another machine could have any file read.
     if not path:
-        raise DataError(f"{where}: the audio path is empty")
-    if Path(path).is_absolute():
-        raise DataError(f"{where}: {path!r} is absolute; paths are relative to the manifest")
-    return path
+        raise DataError(f"{_where(table, row)}: the audio path is empty")
+    # Only such paths can be absolute; to look at all of a million takes seconds.
+    if (path[0] in "/\\" or ":" in path) and Path(path).is_absolute():
+        raise DataError(
+            f"{_where(table, row)}: {path!r} is absolute; paths are relative to the manifest"
+        )
 
 
-def _seconds(text: str, where: str, what: str = "duration") -> float | None:
+def _seconds(text: str, what: str, table: Table, row: Row) -> float | None:
     if not text:
         return None
     try:
         seconds = float(text)
-    except ValueError as error:
-        raise DataError(f"{where}: {what} {text!r} is not a number of seconds") from error
+    except ValueError:
+        seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        raise DataError(f"{where}: {what} {text!r} is not a number of seconds")
+        raise DataError(f"{_where(table, row)}: {what} {text!r} is not a number of seconds")
     return seconds
 
 

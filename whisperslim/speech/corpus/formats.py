@@ -6,19 +6,22 @@ Every reader returns a `Table` of texts, column names as found; `dataset` gives 
 import csv
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from whisperslim.errors import DataError
+from whisperslim.speech.corpus.parts import Part
 from whisperslim.speech.plain_file import open_file
 
 MANIFEST_SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
 NEMO_PATH_COLUMN = "audio_filepath"
 """Of a list in which `offset` and `duration` choose a stretch of the recording."""
+_TARRED = "tarred_audio_manifest.json"  # as NeMo names it beside its tars
 # The first that is there is taken. What was accepted first comes first, so that a list with two
 # such columns is read as before.
 PATH_COLUMNS = ("path", "audio", "file", "filename", "file_name", NEMO_PATH_COLUMN)
@@ -34,8 +37,23 @@ _LONGEST_LINE = 1 << 20  # bytes
 _MOST_BYTES = 1 << 30
 _SNIFFED = 1024  # bytes in which a file shows that it is JSON
 
-Row = tuple[int, tuple[str, ...], tuple[str, ...]]
-"""Line number from 1, names of columns (one tuple for all rows that have the same), cells."""
+
+class Row(NamedTuple):
+    """A recording as it is listed.
+
+    Attributes:
+        number: Of the line, from 1.
+        names: Of the columns: one tuple for all rows that have the same.
+        cells: As many as there are names.
+        part: Where in an archive the recording is; None for a file of its own.
+        archive: The archive's name, relative to the root of its table.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    cells: tuple[str, ...]
+    part: Part | None = None
+    archive: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,8 @@ class Table:
 
     `rows` may be gone through once: of a large file they are read as they are asked for, which
     raises `DataError` by line. `audio_root` is what the paths in the table are relative to.
-    `splits` is filled when the split is the choice of a file rather than a column.
+    `splits` is filled when the split is the choice of a file rather than a column. With
+    `in_archives`, every row has its part of an archive, and its path only names it.
     """
 
     source: str
@@ -52,6 +71,7 @@ class Table:
     columns: tuple[str, ...]
     rows: Iterable[Row]
     splits: tuple[str, ...] = ()
+    in_archives: bool = False
 
 
 def read_manifest(path: Path) -> Table:
@@ -79,12 +99,27 @@ def read_manifest(path: Path) -> Table:
     return Table(str(path), path.parent, columns, itertools.chain([first], rows))
 
 
+def has_lists(folder: Path) -> bool:
+    """Whether `find_manifest` has something to choose from."""
+    return any(
+        path.name in _named_lists() or path.suffix.lower() in (".tsv", ".csv")
+        for path in (folder.iterdir() if folder.is_dir() else ())
+    )
+
+
+def _named_lists() -> list[str]:
+    return [*(f"manifest{suffix}" for suffix in MANIFEST_SUFFIXES), _TARRED]
+
+
 def find_manifest(folder: Path) -> Path:
-    """`manifest.*` in a folder, or its only CSV or TSV file. Raises `DataError` otherwise."""
-    named = [p for p in (folder / f"manifest{s}" for s in MANIFEST_SUFFIXES) if p.is_file()]
+    """`manifest.*` in a folder, NeMo's own name of one, or the folder's only CSV or TSV file.
+
+    Raises `DataError` otherwise.
+    """
+    named = [p for p in (folder / name for name in _named_lists()) if p.is_file()]
     if len(named) > 1:
-        names = ", ".join(p.name for p in named)
-        raise DataError(f"{folder}: holds {names}; name the one to use, for example {named[0]}")
+        found = ", ".join(p.name for p in named)
+        raise DataError(f"{folder}: holds {found}; name the one to use, for example {named[0]}")
     if named:
         return named[0]
     tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".tsv", ".csv"))
@@ -93,7 +128,7 @@ def find_manifest(folder: Path) -> Path:
     found = ", ".join(p.name for p in tables) or "none"
     raise DataError(
         f"{folder}: needs a manifest.tsv, .csv, .jsonl or .json, or exactly one CSV or "
-        f"TSV file (found: {found}); name the file itself to choose one"
+        f"TSV file (found: {found}); name the file itself to choose one, or tars as {folder}/*.tar"
     )
 
 
@@ -202,7 +237,7 @@ def _with_header(
     columns = tuple(name.strip() for name in header)
     if len(set(columns)) < len(columns):
         raise DataError(f"{path}: a column name is given twice in {', '.join(columns)}")
-    return columns, _counted(path, _rows(path, columns, filled))
+    return columns, counted(path, _rows(path, columns, filled))
 
 
 def _rows(
@@ -214,27 +249,26 @@ def _rows(
                 f"{path}, line {number}: has {len(cells)} cells where the header has "
                 f"{len(columns)}; a tab or comma too many, or one missing"
             )
-        yield number, columns, tuple(cells)
+        yield Row(number, columns, tuple(cells))
 
 
-def _counted(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+def counted(source: object, rows: Iterator[Row]) -> Iterator[Row]:
     """The rows, as long as all of them fit into memory: few bytes of a file can be many cells."""
     cells = 0
     for row in rows:
-        number, names, _ = row
-        cells += len(names)
+        cells += len(row.names)
         if cells > _MOST_CELLS:
             raise DataError(
-                f"{path}, line {number}: a manifest has up to {_MOST_CELLS:,} cells in all; leave "
-                "out columns, or divide it into several"
+                f"{source}, line {row.number}: a list has up to {_MOST_CELLS:,} cells in all; "
+                "leave out columns, or divide it into several"
             )
         yield row
 
 
 def _read_jsonl(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
     # The last line may have a column of its own, so all are read before any is understood.
-    rows = list(_counted(path, _json_rows(path)))
-    known = dict.fromkeys(names for _, names, _ in rows)
+    rows = list(counted(path, _json_rows(path)))
+    known = dict.fromkeys(row.names for row in rows)
     return tuple(dict.fromkeys(itertools.chain.from_iterable(known))), iter(rows)
 
 
@@ -242,23 +276,37 @@ def _json_rows(path: Path) -> Iterator[Row]:
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
     for number, line in enumerate(decode_lines(path), start=1):
         if line.strip():
-            row = _json_row(path, number, line)
+            row = json_cells(line, f"{path}, line {number}")
             names = tuple(row)
-            yield number, known.setdefault(names, names), tuple(row.values())
+            yield Row(number, known.setdefault(names, names), tuple(row.values()))
 
 
-def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
+def json_cells(text: str, where: str) -> dict[str, str]:
+    """Column -> cell of a JSON object. Raises `DataError`, beginning with `where`."""
     try:
-        record = json.loads(line)
+        record = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+        raise DataError(f"{where}: not JSON ({error})") from error
     if not isinstance(record, dict):
-        raise DataError(f"{path}, line {number}: not a JSON object; write {{...}} on each line")
+        raise DataError(f"{where}: not a JSON object; write {{...}} on each line")
     return {name: plain_text(value) for name, value in record.items()}
+
+
+def text_of(content: bytes, where: str) -> str:
+    """UTF-8 as text, without its byte-order mark. Raises `DataError`, beginning with `where`."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8; save it as UTF-8") from error
 
 
 def plain_text(value: Any) -> str:
     """A value of JSON as a cell of a table: text as it is, nothing as ""."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # As `json.dumps` writes them, in a quarter of the time; of a million rows, that is seconds.
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -13,6 +13,7 @@ from typing import Any
 
 from whisperslim.errors import DataError, UsageError
 from whisperslim.speech.corpus.formats import Row, Table, plain_text, read_bytes
+from whisperslim.speech.corpus.remote.hub_files import find_files, read_files
 
 HUB = "hub:"
 _WORD = r"[A-Za-z0-9](?:[\w-]|\.(?!\.)){0,95}"  # no `..`
@@ -55,17 +56,22 @@ def hub_name(source: str) -> HubName:
     return HubName(**found.groupdict())
 
 
-def read_hub(source: str, split: str) -> Table:
-    """One split of a data set of the hub, through the optional `datasets` package.
+def read_hub(source: str, split: str, audio: str = "") -> Table:
+    """One split of a data set of the hub; `audio` names its column of recordings.
 
-    Encoded audio is written once into that package's cache folder, under the hash of its bytes.
-    Raises `UsageError` for a source that is no name, `DataError` when the package is missing or the
+    What is kept in parquet files is read file by file, as it is asked for. Anything else goes
+    through the optional package `datasets`, as a whole, and its recordings are written once into
+    that package's cache folder, under the hash of their bytes.
+    Raises `UsageError` for a source that is no name, `DataError` when a package is missing or the
     hub does not give the data set.
     """
     name = hub_name(f"{source}#{split}" if split else source)
-    datasets = _import_datasets()
     if not split:
         raise DataError(f"{source}: needs a split; write for example {source}#train")
+    files = find_files(name.repository, name.config, name.revision)
+    if files is not None:
+        return read_files(files, source, split, audio)
+    datasets = _import_datasets()
     # OSError covers ConnectionError and "not found", ValueError an unknown config or split.
     errors = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
     try:
@@ -116,7 +122,7 @@ def _hub_rows(data: Any, datasets: Any, root: Path, source: str) -> Iterator[Row
         where = f"{source}, row {number}"
         sound = _encoded(row[sounds[0]], root.parent, where)
         plain["path"] = _store(sound, row[sounds[0]], root, number)
-        yield number, tuple(plain), tuple(plain.values())
+        yield Row(number, tuple(plain), tuple(plain.values()))
 
 
 def _encoded(audio: dict[str, Any], cache: Path, where: str) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from whisperslim.errors import AudioError, UsageError
 from whisperslim.speech.audio.audio import SAMPLE_RATE
-from whisperslim.speech.corpus.clip_reader import ClipReader
+from whisperslim.speech.corpus.clip_reader import ClipReader, is_there
 from whisperslim.speech.corpus.dataset import Item
 from whisperslim.text.scripts import LANGUAGES, letters
 
@@ -187,7 +187,7 @@ def _examine_audio(
     item: Item, load: Callable[[Item], np.ndarray], max_seconds: float
 ) -> tuple[float, list[Problem]]:
     """Seconds (0 when nothing can be decoded) and what is wrong."""
-    if not item.path.is_file():
+    if not is_there(item):
         return 0.0, [Problem(item.key, "missing", f"no file {item.path}")]
     try:
         seconds = len(load(item)) / SAMPLE_RATE
@@ -244,8 +244,8 @@ def _recording(item: Item) -> tuple[object, ...]:
     try:
         found = item.path.stat()
     except (OSError, ValueError):
-        return (str(item.path.absolute()), item.cut)
-    return (found.st_dev, found.st_ino, item.cut)
+        return (str(item.path.absolute()), item.part, item.cut)
+    return (found.st_dev, found.st_ino, item.part, item.cut)
 
 
 def _foreign_counts(items: Sequence[Item], language: str) -> tuple[tuple[str, int], ...] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from whisperslim.errors import UsageError
 from whisperslim.speech.corpus.hub import hub_name, is_hub
+from whisperslim.speech.corpus.remote.mozilla import is_mozilla, mozilla_id
 
 _PAIR = r"(?:text|audio)=[^?&=#]+"
 _COLUMNS = re.compile(rf"(?P<before>.+)\?(?P<columns>{_PAIR}(?:&{_PAIR})*)", re.DOTALL)
@@ -16,7 +17,7 @@ class Source:
     """A source taken apart; what it does not name is "".
 
     Attributes:
-        location: A path, or `hub:OWNER/NAME[:CONFIG][@REVISION]`.
+        location: A path, `hub:OWNER/NAME[:CONFIG][@REVISION]` or `mdc:ID`.
         split: The part of the data that is asked for.
         text: The column that is the text, whatever other columns there are.
         audio: The column that is the recording, likewise.
@@ -34,13 +35,18 @@ class Source:
         return f"{self.location}{split}" + (f"?{asked}" if asked else "")
 
 
+def is_remote(source: str) -> bool:
+    """Whether a source is fetched and no path of this computer, correctly named or not."""
+    return is_hub(source) or is_mozilla(source)
+
+
 def parse_source(source: str) -> Source:
     """The parts of a source. A file whose name holds `#` or `?` is itself.
 
-    Raises `UsageError` for a source that is malformed. So is a data set of the hub unless
-    `hub_name` accepts its name, whatever is on the disk.
+    Raises `UsageError` for a source that is malformed. So is one that is fetched unless
+    `hub_name` or `mozilla_id` accepts its name, whatever is on the disk.
     """
-    if not is_hub(source) and _is_there(source):
+    if not is_remote(source) and _is_there(source):
         return Source(source)
     found = _COLUMNS.fullmatch(source)
     if not found:
@@ -53,8 +59,8 @@ def parse_source(source: str) -> Source:
 
 
 def _with_split(source: str) -> tuple[str, str]:
-    if is_hub(source):
-        hub_name(source)
+    if is_remote(source):
+        hub_name(source) if is_hub(source) else mozilla_id(source)
         location, _, split = source.partition("#")
         return location, split
     location, mark, split = source.rpartition("#")

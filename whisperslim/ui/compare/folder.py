@@ -314,7 +314,7 @@ def _listed(place: Path, split: str) -> list[Clip]:
     from whisperslim.speech.corpus.dataset import load_items
 
     items = load_items(f"{place}#{split}" if split else str(place))
-    if any(item.cut is not None for item in items):
+    if any(not item.is_file for item in items):
         raise DataError(
             f"{place}: its clips are parts of longer files; only clips that are a file each can be "
             "compared here; whisperslim evaluate scores the others"
@@ -326,8 +326,8 @@ def check_source(source: object) -> str:
     """The text typed. Raises `UsageError` when it is empty or too long."""
     if not isinstance(source, str) or not source.strip() or len(source) > 4096:
         raise UsageError("no folder is given; type the full path of a folder or manifest")
-    if source.strip().startswith("hub:"):
+    if source.strip().startswith(("hub:", "mdc:")):
         raise UsageError(
-            "only a folder of this computer can be compared here; hub data sets are not fetched"
+            "only a folder of this computer can be compared here; others are not fetched"
         )
     return source

@@ -114,10 +114,10 @@ def _check_named(folders: Folders, value: str, *, is_data: bool) -> None:
 
 def _admit_data(folders: Folders, value: str) -> None:
     """Admit a data source as `recipe.paths` looks for it: in the current folder, then in ours."""
-    from whisperslim.speech.corpus.hub import is_hub
-    from whisperslim.speech.corpus.source import parse_source
+    from whisperslim.speech.corpus.archives.shards import is_there
+    from whisperslim.speech.corpus.source import is_remote, parse_source
 
-    if is_hub(value):
+    if is_remote(value):
         parse_source(value)
         return
     # Before the file system is accessed, with or without what follows `?` and `#`.
@@ -127,7 +127,7 @@ def _admit_data(folders: Folders, value: str) -> None:
         if not _is_admitted(folders, each) and not _may_be_ours(folders, each):
             _refuse(folders, each)
     location = parse_source(value).location
-    stands_here = location.startswith(_FULL) or Path(location).exists()
+    stands_here = location.startswith(_FULL) or is_there(Path(location))
     if not _is_admitted(folders, location if stands_here else str(SHIPPED / location)):
         _refuse(folders, location)
 
