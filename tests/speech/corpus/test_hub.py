@@ -48,6 +48,8 @@ class FakeData:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
+    """The package `datasets`, and a hub whose data sets have no parquet files."""
+    monkeypatch.setattr("whisperslim.speech.corpus.hub.find_files", lambda *_: None)
     module, errors = types.ModuleType("datasets"), types.ModuleType("datasets.exceptions")
     errors.DatasetsError = type("DatasetsError", (Exception,), {})
     module.exceptions, module.Audio, module.__version__ = errors, FakeAudio, "4.8.0"
@@ -87,7 +89,7 @@ def test_an_unreachable_hub_is_a_data_error(hub):
         load_items("hub:owner/name")
 
 
-def test_a_hub_data_set_without_the_package_says_what_to_install(monkeypatch):
+def test_a_hub_data_set_without_the_package_says_what_to_install(hub, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match="pip install 'datasets"):
         load_items("hub:owner/name#train")

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from whisperslim.errors import AudioError, DataError
+from whisperslim.errors import AudioError
 from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 from whisperslim.speech.corpus.archives.parquet import read_group, sound_in
 from whisperslim.speech.corpus.dataset import Item
@@ -40,7 +40,10 @@ class ClipReader:
         return hashlib.sha256(_with_cut(whole, item).encode()).hexdigest()
 
     def samples(self, item: Item) -> np.ndarray:
-        """As `decode`. Raises `AudioError` as that does, and for a stretch beyond the end."""
+        """As `decode`. Raises `AudioError` as that does, and for a stretch beyond the end.
+
+        `DataError` when the hub does not give the file it is in: then no clip is at fault.
+        """
         if item.cut is None:
             return self._whole(item)
         whole = self._sound.get(_recording_stamp(item), lambda: self._whole(item))
@@ -110,11 +113,9 @@ def _shard(item: Item) -> HubShard | None:
 
 
 def _file(item: Item) -> Path:
+    # What the network does not give is no fault of the clip: a `DataError` goes through.
     shard = _shard(item)
-    try:
-        return item.path if shard is None else shard.fetched()
-    except DataError as error:
-        raise AudioError(str(error)) from error
+    return item.path if shard is None else shard.fetched()
 
 
 def _recording_stamp(item: Item) -> str:

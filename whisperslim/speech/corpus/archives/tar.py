@@ -3,7 +3,7 @@
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from whisperslim.errors import DataError
 from whisperslim.speech.corpus.parts import MOST_CLIP_BYTES, Span
@@ -30,11 +30,11 @@ def members(path: Path, wanted: tuple[str, ...] = ()) -> Iterator[Member]:
     damaged, for links and devices in it, and for what is beyond the bounds.
     """
     try:
-        with open_file(path) as file, tarfile.open(fileobj=_Bounded(file, path), mode="r:") as tar:
+        with open_file(path) as file, _tar(file, path) as tar:
             size = path.stat().st_size
             count = 0
             while (info := tar.next()) is not None:
-                tar.members.clear()  # the library keeps all that it has passed
+                tar.members.clear()  # type: ignore[attr-defined]  # it keeps all it has passed
                 count += 1
                 if count > MOST_MEMBERS:
                     raise DataError(f"{path}: holds over {MOST_MEMBERS:,} files; make more shards")
@@ -52,6 +52,10 @@ def members(path: Path, wanted: tuple[str, ...] = ()) -> Iterator[Member]:
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _tar(file: BinaryIO, path: Path) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(BinaryIO, _Bounded(file, path)), mode="r:")
 
 
 def _member(

@@ -162,7 +162,7 @@ def _opener() -> urllib.request.OpenerDirector:
     for handler in (
         urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(), _Redirects(),
-        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPErrorProcessor(), urllib.request.UnknownHandler(),
     ):  # fmt: skip
         opener.add_handler(handler)
     return opener

@@ -169,8 +169,8 @@ def _by_split(
             found[split] = [shards[name] for name in sorted(names)]
         return {split: files for split, files in found.items() if files} or None
     for name in sorted(shards):
-        if split := _split_of(name, config):
-            found.setdefault(split, []).append(shards[name])
+        if place := _split_of(name, config):
+            found.setdefault(place, []).append(shards[name])
     if not found:
         known = sorted({name.partition("/")[0] for name in shards if "/" in name} - {"data"})
         raise DataError(
@@ -207,13 +207,13 @@ def _stated(
     if not stated:
         return None
     usual = [name for name, each in stated.items() if each.get("default") or len(stated) == 1]
-    name = config or (usual[0] if usual else "default")
-    if name not in stated:
+    chosen = config or (usual[0] if usual else "default")
+    if chosen not in stated:
         raise DataError(
             f"{repository}: {'has no config ' + repr(config) if config else 'needs a config'}; "
             f"known: {', '.join(stated)}. Write for example hub:{repository}:{next(iter(stated))}"
         )
-    files = stated[name]["data_files"]
+    files = stated[chosen]["data_files"]
     if isinstance(files, str):
         return {"train": [files]}
     found: dict[str, list[str]] = {}
@@ -239,6 +239,8 @@ def _split_of(name: str, config: str | None) -> str | None:
         return None
     folders = [folder for folder in folders if folder != "data"]
     if folders:
-        return folders[0] if len(folders) == 1 else None
+        # `hindi/train-00000-of-00009.parquet`: the folder is a config, and none was asked for.
+        is_split = len(folders) == 1 and not re.match(r"\w+?-\d+-of-\d+", last, re.ASCII)
+        return folders[0] if is_split else None
     named = re.fullmatch(r"(\w+?)(?:-\d+.*|\.parquet)", last, re.ASCII)
     return named[1] if named else None

@@ -112,7 +112,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive, "r|gz") as tar:
             for count, info in enumerate(tar):
-                tar.members.clear()  # the library keeps all that it has passed
+                tar.members.clear()  # type: ignore[attr-defined]  # it keeps all it has passed
                 if count >= _MOST_FILES:
                     raise DataError(f"{archive}: holds over {_MOST_FILES:,} files")
                 if not info.isdir():
