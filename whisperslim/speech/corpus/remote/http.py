@@ -123,7 +123,7 @@ def opened(
     if is_offline():
         raise HttpError(f"{_bare(url)}: is not asked, since the app is offline", 0)
     if urlsplit(url).scheme not in ("http", "https"):
-        raise HttpError(f"{_bare(url)}: is no address of the web", 0)
+        raise HttpError(f"{_bare(url)}: is no http or https address", 0)
     request = urllib.request.Request(url, method=method)
     request.add_header("User-Agent", "whisperslim")
     if token:
