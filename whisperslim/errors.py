@@ -65,6 +65,10 @@ class TrainingError(WhisperSlimError):
     """Training cannot go on, for example because the loss is not finite."""
 
 
+class RankError(WhisperSlimError):
+    """Another of the processes that train together ended, or does not fit the first."""
+
+
 class ExportError(WhisperSlimError):
     """The requested engine cannot hold, write or run a model."""
 

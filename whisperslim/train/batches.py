@@ -4,12 +4,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from whisperslim.core import ranks
 from whisperslim.inputs import InputSpec
-from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
+from whisperslim.speech.audio.augment import Augmenter, AugmentOptions, rng_for
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import Batch, BucketedSampler, make_batch
@@ -27,6 +29,9 @@ class BatchSource:
     restoring it continues exactly. One thread makes the next batches while the caller works on
     this one. It ends with `close`, at the end of a `with` block, or with the source itself.
     `announce` is called with what the user should know of the cache.
+
+    Of processes that train together, each gets every so-many-th clip of each batch, in the window
+    that the whole batch would have. One that gets none is given a clip that only stands in.
 
     Attributes:
         waited: Seconds that `draw` has spent waiting for batches, summed.
@@ -50,7 +55,9 @@ class BatchSource:
         self._cache = AudioCache(cache_folder, self._said.append)
         self._policy, self._seed, self._input_spec = policy, seed, input_spec
         self._augment = Augmenter(augment)
-        self._sampler = BucketedSampler(self._cache.durations(self._items), batch_size, seed)
+        self._durations = self._cache.durations(self._items)
+        self._sampler = BucketedSampler(self._durations, batch_size, seed)
+        self._rank, self._ranks = ranks.rank(), ranks.size()
         self._state = self._sampler.state_dict()
         self._coming: deque[tuple[dict[str, int], Future[Batch]]] = deque()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="batches")
@@ -113,8 +120,9 @@ class BatchSource:
         self._coming.append((self._sampler.state_dict(), batch))
 
     def _make(self, indices: Sequence[int], epoch: int) -> Batch:
-        items = [self._items[index] for index in indices]
-        return make_batch(
+        own = indices[self._rank :: self._ranks]
+        items = [self._items[index] for index in own or indices[:1]]
+        batch = make_batch(
             items,
             [self._cache.load(item) for item in items],
             self._policy,
@@ -122,4 +130,16 @@ class BatchSource:
             seed=self._seed,
             epoch=epoch,
             input_spec=self._input_spec,
+            at_least=self._longest(indices, epoch) if self._ranks > 1 else 0.0,
+        )
+        return batch if own else replace(batch, stand_in=True)
+
+    def _longest(self, indices: Sequence[int], epoch: int) -> float:
+        """Seconds of the longest clip of a batch as it will be heard."""
+        most = self._input_spec.max_seconds
+        return max(
+            self._augment.seconds(
+                self._durations[index], rng_for(self._seed, epoch, self._items[index].key), most
+            )
+            for index in indices
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from whisperslim.core import ranks
 from whisperslim.core.families import UnitSite
 from whisperslim.core.families.hearing import PieceEvidence
 from whisperslim.core.loading import SpeechModel
@@ -16,6 +17,7 @@ from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.forward import decode_targets, encode_batch, targets_of
+from whisperslim.train.gradients import share_of
 from whisperslim.train.precision import FP32, Precision
 
 
@@ -58,11 +60,17 @@ class CleanClips:
     ) -> Mapping[str, Moments]:
         """Moments of what goes into the gate modules, in float32 without gradient.
 
-        Over the places whose loss counts, or with `attended` over all that are attended to.
+        Over the places whose loss counts, or with `attended` over all that are attended to. Of
+        processes that train together, the first one measures.
 
         Raises:
             DataError: when no clips are asked for.
         """
+        return ranks.on_first(lambda: self._moments(groups, clips, attended))
+
+    def _moments(
+        self, groups: Sequence[Watched], clips: int, attended: bool
+    ) -> Mapping[str, Moments]:
         watch = MomentWatch(groups)
         with self._still(), torch.no_grad():
             watch.attach(self.speech.model)
@@ -127,7 +135,7 @@ class CleanClips:
             for _ in range(batches.batches_per_epoch):
                 batch = batches.draw()
                 measure(batch)
-                done += len(batch.keys)
+                done += ranks.total(0 if batch.stand_in else len(batch.keys))
                 self.progress(min(done, clips), clips)
                 if done >= clips:
                     return
@@ -143,5 +151,6 @@ class CleanClips:
         targets = targets_of(speech, batch, self.language)
         with self.precision.autocast(speech.device):
             outputs = decode_targets(speech, encode_batch(speech, batch), targets)
-        outputs.cross_entropy.backward()
+        tokens = 0 if batch.stand_in else speech.family.target_tokens(targets)
+        (outputs.cross_entropy * share_of(tokens)).backward()
         fisher.collect()

@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from whisperslim.core import ranks
 from whisperslim.core.attention import fast_gradients
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.surgery.units import matrices
@@ -33,6 +35,7 @@ from whisperslim.speech.corpus.batching import Batch
 from whisperslim.train.batches import BatchSource
 from whisperslim.train.distill import Guidance, NoTeacher
 from whisperslim.train.forward import decode_targets, encode_batch, targets_of
+from whisperslim.train.gradients import pass_weights, sum_gradients
 from whisperslim.train.memory import memory_in_use
 from whisperslim.train.options import TrainOptions
 from whisperslim.train.precision import FP32, Precision
@@ -207,11 +210,11 @@ def learning_rate_at(options: TrainOptions, step: int) -> float:
 
 
 def _restore(job: Job, counters: Counters, parts: dict) -> Iterator[Event]:
-    for folder in reversed(list_checkpoints(job.checkpoints)):
+    while folder := ranks.on_first(lambda: (list_checkpoints(job.checkpoints) or [None])[-1]):
         try:
-            stored = read_checkpoint(folder, job.student.device)
+            stored = ranks.together(partial(read_checkpoint, folder, job.student.device))
         except CheckpointError as error:
-            aside = set_aside(folder)
+            aside = ranks.on_first(partial(set_aside, folder))
             yield Notice(f"{error}. It is now {aside.name}; the checkpoint before it is used")
             continue
         restore(stored, job.student.model, counters, parts)
@@ -226,7 +229,7 @@ def _steps(
     options, pace = job.options, Pace(job.student.device)
     latest: dict[str, torch.Tensor] = {}
     while counters.step < options.steps:
-        if job.stop():
+        if ranks.from_first(ranks.is_first() and job.stop()):
             _check_finite(job, latest)
             yield _checkpoint(job, counters, parts)
             yield Stopped(stage=job.stage, step=counters.step)
@@ -266,11 +269,13 @@ def _one_step(
         group["lr"] = rate * group.get("rate_factor", 1.0)
     optimizer.zero_grad(set_to_none=True)
     losses: dict[str, torch.Tensor] = {}
-    for _ in range(options.accumulate):
-        terms = _losses(job, job.batches.draw(), counters)
-        torch.stack([term for term in terms.values()]).sum().div(options.accumulate).backward()
+    passes = [_drawn(job, counters.step) for _ in range(options.accumulate)]
+    for each, weight in zip(passes, pass_weights([each.tokens for each in passes]), strict=True):
+        terms = _losses(job, each, counters)
+        torch.stack([term for term in terms.values()]).sum().mul(weight).backward()
         for name, term in terms.items():
-            losses[name] = losses.get(name, 0.0) + term.detach() / options.accumulate
+            losses[name] = losses.get(name, 0.0) + term.detach() * weight
+    losses = sum_gradients(optimizer, losses)
     norm = nn.utils.clip_grad_norm_(
         [p for p in job.student.model.parameters() if p.grad is not None],
         options.clip_norm or math.inf,
@@ -284,19 +289,33 @@ def _one_step(
     return losses, norm
 
 
-def _losses(job: Job, batch: Batch, counters: Counters) -> dict[str, torch.Tensor]:
-    speech = job.student
+@dataclass(frozen=True)
+class _Pass:
+    """A batch, what it is to become, and the target tokens that the loss is a mean over."""
+
+    batch: Batch
+    targets: Any
+    tokens: int
+
+
+def _drawn(job: Job, step: int) -> _Pass:
+    speech, batch = job.student, job.batches.draw()
     spelled = speech
     if job.splitting is not None:
-        tokens = job.splitting.tokens(speech.tokens, job.stage, counters.step, batch.keys)
+        tokens = job.splitting.tokens(speech.tokens, job.stage, step, batch.keys)
         spelled = replace(speech, tokens=tokens)
     targets = targets_of(spelled, batch, job.language)
+    return _Pass(batch, targets, 0 if batch.stand_in else speech.family.target_tokens(targets))
+
+
+def _losses(job: Job, own: _Pass, counters: Counters) -> dict[str, torch.Tensor]:
+    speech, batch, targets = job.student, own.batch, own.targets
     with job.precision.autocast(speech.device):
         with job.teacher.watching():
             states = encode_batch(speech, batch)
             outputs = decode_targets(speech, states, targets, job.options.label_smoothing)
         lessons = job.teacher.terms(batch, targets, states, outputs)
-    counters.left_out += outputs.left_out
+    counters.left_out += 0 if batch.stand_in else outputs.left_out
     terms = {"cross_entropy": outputs.cross_entropy, **lessons}
     return {**terms, **job.method.loss_terms(outputs, counters.step)}
 
@@ -326,7 +345,7 @@ def _report(
 
 
 def _report_left_out(job: Job, counters: Counters) -> Iterator[Notice]:
-    count, counters.left_out = counters.left_out, 0
+    count, counters.left_out = ranks.total(counters.left_out), 0
     if count:
         clips = "1 clip was" if count == 1 else f"{count} clips were"
         yield Notice(
@@ -352,10 +371,11 @@ def _evaluate(job: Job, counters: Counters) -> Iterator[Event]:
     model = job.student.model
     model.eval()
     with swapped_in(counters, model):
-        result = job.evaluate(counters.step)
+        score = partial(job.evaluate, counters.step)
+        result = ranks.on_first(score)
         better = result.loss is not None and result.loss < counters.best_loss
         if better and job.options.take == "best":
-            save_best(job.checkpoints, model)
+            ranks.on_first(lambda: save_best(job.checkpoints, model))
     model.train()
     counters.worse_in_a_row = 0 if better else counters.worse_in_a_row + 1
     if better and result.loss is not None:

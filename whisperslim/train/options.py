@@ -15,7 +15,7 @@ class TrainOptions:
     batch_size: int = option(8, "Clips per forward pass.", unit="clips", minimum=1, maximum=256)
     accumulate: int = option(
         1,
-        "Forward passes per optimizer step; each counts the same, however many tokens it holds.",
+        "Forward passes per optimizer step; each counts as many times as it has tokens.",
         unit="passes",
         minimum=1,
         maximum=256,

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from whisperslim.core import ranks
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.untrusted import fitting, json_of
 from whisperslim.core.store.checkpoint import read_tensors
@@ -58,6 +59,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint, flushed to the disk, and delete all but the newest `keep`.
 
+    Of processes that train together, the first one writes it, with the random state of each.
+
     Args:
         checkpoints: Folder of the stage's checkpoints.
         model: The student; trainable and frozen parameters alike are stored.
@@ -68,11 +71,23 @@ def save_checkpoint(
     Raises:
         RunError: when the disk has no room or refuses; earlier checkpoints are untouched.
     """
+    random = ranks.gathered(_random_state())
+    return ranks.on_first(lambda: _save(checkpoints, model, counters, parts, keep, random))
+
+
+def _save(
+    checkpoints: Path,
+    model: nn.Module,
+    counters: Counters,
+    parts: Mapping[str, Any],
+    keep: int,
+    random: Sequence[Mapping[str, Any]],
+) -> Path:
     folder = checkpoint_folder(checkpoints, counters.step)
     state = {
         "counters": vars(counters),
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **random[0],
+        "others": list(random[1:]),
         "parts": {name: part.state_dict() for name, part in parts.items()},
     }
     tensors = _tensors(model)
@@ -84,6 +99,25 @@ def save_checkpoint(
     for old in list_checkpoints(checkpoints)[:-keep]:
         shutil.rmtree(old)
     return folder
+
+
+def _random_state() -> dict[str, Any]:
+    """Of this process. Of several, each uses one GPU."""
+    cuda: list[torch.Tensor] = []
+    if torch.cuda.is_available():
+        whole = ranks.size() == 1
+        cuda = torch.cuda.get_rng_state_all() if whole else [torch.cuda.get_rng_state()]
+    return {"torch_rng": torch.get_rng_state(), "cuda_rng": cuda}
+
+
+def _restore_random(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch_rng"].cpu())
+    cuda = [each.cpu() for each in state["cuda_rng"]]
+    if cuda and torch.cuda.is_available():
+        if ranks.size() == 1:
+            torch.cuda.set_rng_state_all(cuda)
+        else:
+            torch.cuda.set_rng_state(cuda[0])
 
 
 @dataclass(frozen=True)
@@ -107,18 +141,28 @@ def restore(stored: Stored, model: nn.Module, counters: Counters, parts: Mapping
     """Put back model, counters, random state and every part, in place.
 
     Raises:
-        CheckpointError: when the checkpoint is of another model, or lacks what a part needs.
+        CheckpointError: when the checkpoint is of another model or of another number of processes,
+            or lacks what a part needs.
     """
     state = stored.state
+    random = [state, *state.get("others", [])]
+    if len(random) != ranks.size():
+        raise CheckpointError(
+            f"the checkpoint {stored.folder} is of {_processes(len(random))} and this is a run by "
+            f"{_processes(ranks.size())}, which would go on differently; resume it with "
+            f"runtime.devices {len(random)}, as it began"
+        )
     _restore_tensors(model, stored.tensors, stored.folder)
     with state_needed(f"the checkpoint {stored.folder}", "start a new run"):
         for name, value in _counted(state["counters"]).items():
             setattr(counters, name, value)
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        torch.set_rng_state(state["torch_rng"].cpu())
-        if state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
+        _restore_random(random[ranks.rank()])
+
+
+def _processes(count: int) -> str:
+    return "one process" if count == 1 else f"{count} processes"
 
 
 def _counted(stored: Any) -> dict[str, Any]:

@@ -175,6 +175,10 @@ class Hearing(Protocol):
         """
         ...
 
+    def target_tokens(self, targets: Any) -> int:
+        """How many tokens the loss of these targets is a mean over, as `StepOutputs.targets`."""
+        ...
+
     def outputs(
         self, model: nn.Module, states: torch.Tensor, targets: Any, smoothing: float = 0.0
     ) -> StepOutputs:

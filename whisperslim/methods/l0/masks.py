@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from whisperslim.core import ranks
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.methods.l0.options import L0Options
@@ -125,8 +126,12 @@ class L0Masks:
         self.log_alpha[self._units_end :] = _COARSE_START
 
     def redraw(self) -> None:
-        """New noise, from the CPU's random state; one draw serves all passes until the next."""
-        self.noise = draw_noise(self.log_alpha.numel(), self.log_alpha.device)
+        """New noise, from the CPU's random state; one draw serves all passes until the next.
+
+        Of processes that train together, the first one draws.
+        """
+        noise = draw_noise(self.log_alpha.numel(), torch.device("cpu"))
+        self.noise = ranks.from_first(noise).to(self.log_alpha.device)
 
     def harden(self, plan: PruningPlan) -> None:
         """From now on a unit's mask is 1 where `plan` keeps it, and 0 elsewhere."""

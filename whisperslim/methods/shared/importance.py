@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from whisperslim.core import ranks
 from whisperslim.core.families import UnitSite
 from whisperslim.core.surgery.gates import attach_gates
 
@@ -39,16 +40,17 @@ class FisherGates:
         self._handles = []
 
     def collect(self) -> None:
-        """Fold the gradients of the last backward pass into the running mean."""
-        fresh: dict[str, torch.Tensor] = {}
+        """Fold the gradients of the last backward pass into the running mean.
+
+        That pass is of a loss that is a mean over all clips of a step. Clips whose gradient is zero
+        are no part of it, and are not counted.
+        """
+        rows: dict[str, list[torch.Tensor]] = {}
         for key, gate in self._gates:
             if gate.grad is not None:
-                # The loss is a mean, so a clip's gradient carries one over the number of clips; a
-                # remainder batch of one would count as much as all the others.
-                gradients = gate.grad.float().flatten(0, -2) * len(gate.grad)
-                square = gradients.square().mean(0)
-                fresh[key] = fresh.get(key, torch.zeros_like(square)) + square
+                rows.setdefault(key, []).append(gate.grad.float().flatten(0, -2))
         self._gates = []
+        fresh = _mean_squares({key: torch.cat(parts) for key, parts in rows.items()})
         if fresh:
             # A plain mean at first, or the first few clips would rule for long.
             keep = min(self._decay, self.measured / (self.measured + 1))
@@ -95,3 +97,20 @@ class FisherGates:
         probe = torch.zeros(shape, device=activation.device, requires_grad=True)
         self._gates.append((group.key, probe))
         return probe + (1.0 if gate is None else gate)
+
+
+def _mean_squares(rows: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of per-clip gradients `(clips, count)` of a mean loss: the mean over clips of the squares of
+    the gradients of each clip's own loss, `(count,)`. Over the clips of all processes.
+    """
+    if not rows:
+        return {}
+    # A clip's gradient carries one over the number of clips, which its square would carry twice: a
+    # remainder batch of one clip would count as much as all the others.
+    sums = {
+        key: torch.cat([own.square().sum(0), (own != 0).any(1).sum().to(own)[None]])
+        for key, own in rows.items()
+    }
+    every = ranks.summed(torch.cat(list(sums.values())))
+    parts = every.split([len(own) for own in sums.values()])
+    return {key: part[:-1] * part[-1] for key, part in zip(sums, parts, strict=True)}

@@ -52,6 +52,12 @@ class Augmenter:
             audio = change_gain(audio, rng.uniform(-1.0, 1.0) * self.options.gain_db)
         return audio
 
+    def seconds(self, seconds: float, rng: np.random.Generator, max_seconds: float) -> float:
+        """How long `waveform` makes a clip of so many seconds, to a sample."""
+        if not self.options.speed:
+            return seconds
+        return seconds / _draw_speed(seconds, rng, max_seconds)
+
     def features(
         self, features: np.ndarray, rng: np.random.Generator, speech_frames: int | None = None
     ) -> np.ndarray:

@@ -19,12 +19,14 @@ from whisperslim.speech.corpus.dataset import Item
 @dataclass(frozen=True)
 class Batch:
     """`features` is float32: log-mel (B, bands, frames), or samples (B, 160 * frames). `seconds` is
-    each clip's own length within the window, after any change of speed."""
+    each clip's own length within the window, after any change of speed. With `stand_in` it is no
+    part of the loss: there are more processes than clips."""
 
     features: torch.Tensor
     texts: tuple[str, ...]
     keys: tuple[str, ...]
     seconds: tuple[float, ...]
+    stand_in: bool = False
 
 
 class BucketedSampler:
@@ -107,13 +109,15 @@ def make_batch(
     augment: Augmenter | None = None,
     seed: int = 0,
     epoch: int = 0,
+    at_least: float = 0.0,
 ) -> Batch:
     """Features of clips (each (samples,) float32, 16 kHz) in a window fitted to the longest.
 
     `input_spec` is the model's. With `augment`, which is for training, the variant of a clip
     depends on (seed, epoch, its key) only, and the window is one of few lengths; of samples no
-    bands or frames are masked. Raises `DataError` for a clip that the window cannot hold: its end
-    would be dropped unheard.
+    bands or frames are masked. The window holds `at_least` seconds.
+
+    Raises `DataError` for a clip that the window cannot hold: its end would be dropped unheard.
     """
     if not items or len(items) != len(audios):
         raise UsageError(f"{len(items)} clips with {len(audios)} recordings make no batch")
@@ -123,7 +127,7 @@ def make_batch(
         audios = [augment.waveform(a, r, longest) for a, r in zip(audios, rngs, strict=True)]
     seconds = tuple(len(audio) / SAMPLE_RATE for audio in audios)
     fitted = policy.frames_for if augment is None else policy.training_frames_for
-    frames = fitted(max(seconds), input_spec.max_frames)
+    frames = fitted(max(*seconds, at_least), input_spec.max_frames)
     _check_fits(items, seconds, frames)
     features = [model_input(audio, frames, input_spec, reference_log_mel) for audio in audios]
     if augment is not None and input_spec.kind == "log_mel":

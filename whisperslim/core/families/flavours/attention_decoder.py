@@ -188,6 +188,10 @@ class AttentionDecoder(ABC):
         prompted = cast(PromptedTokens, tokens)
         return make_targets(prompted, texts, keys, language, self.positions(model))
 
+    def target_tokens(self, targets: Targets) -> int:
+        """The counted places."""
+        return int(targets.counted.sum())
+
     def outputs(
         self, model: nn.Module, states: torch.Tensor, targets: Targets, smoothing: float = 0.0
     ) -> StepOutputs:

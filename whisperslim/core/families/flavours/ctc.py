@@ -113,6 +113,11 @@ class CTC(ABC):
             cast(BlankTokens, tokens).blank,
         )
 
+    def target_tokens(self, targets: Targets) -> int:
+        """The ids of the clips that are long enough."""
+        pairs = zip(targets.ids, targets.fits, strict=True)
+        return sum(len(ids) for ids, fits in pairs if fits)
+
     def outputs(
         self, model: nn.Module, states: torch.Tensor, targets: Targets, smoothing: float = 0.0
     ) -> StepOutputs:
