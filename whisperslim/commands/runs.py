@@ -1,5 +1,8 @@
 """Commands about runs: start, resume, stop, list, and the recipes to start from."""
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +17,8 @@ from whisperslim.commands.terminal import (
     print_table,
 )
 from whisperslim.jobs.process import queue
-from whisperslim.jobs.process.worker import run_worker
+from whisperslim.jobs.process.devices import run_on_devices
+from whisperslim.jobs.process.worker import run_worker, take_part
 from whisperslim.jobs.recipe.presets import preset_names, preset_path, preset_summary
 from whisperslim.jobs.run.console import ConsoleView, duration
 from whisperslim.jobs.run.eventlog import read_events
@@ -22,6 +26,7 @@ from whisperslim.jobs.run.folder import RunDir, RunStatus, find_run, list_runs
 from whisperslim.jobs.run.tracking import VARIABLE, Sink, check_tracking, tracker
 from whisperslim.jobs.run.view import RunView, fold
 from whisperslim.machine.extras import need
+from whisperslim.machine.launched import launched
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, or its name in the runs folder.")
@@ -54,18 +59,41 @@ def compress(
             "`whisperslim presets --keys` lists the keys with their units.",
         ),
     ] = None,
+    devices: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Processes that train together, each with its own GPU or its share of the cores; "
+            "the same as --set runtime.devices=N. 0: as the recipe says.",
+        ),
+    ] = 0,
     track: Track = "",
     runs_folder: RunsFolder = DEFAULT_RUNS,
 ) -> None:
-    """Compress a model by a recipe, in this terminal. Ctrl-C stops it cleanly."""
-    from whisperslim.jobs.recipe.recipe import load_recipe
+    """Compress a model by a recipe, in this terminal. Ctrl-C stops it cleanly.
 
+    Under torchrun, all processes train together, and the first one reports.
+    """
     need("train", "compress")  # before there is a run that cannot continue
     if track:
         check_tracking(track)
-    run = RunDir.create(runs_folder, load_recipe(recipe, settings or ()))
+    chosen = [*(settings or ()), *([f"runtime.devices={devices}"] if devices else [])]
+    if launched() is None:
+        work_in_foreground(_create(recipe, chosen, runs_folder), track=track)
+        return
+    from whisperslim.core import ranks
+
+    with ranks.joined():
+        run = ranks.on_first(lambda: _create(recipe, chosen, runs_folder))
+        work_in_foreground(run, track=track)
+
+
+def _create(recipe: str, settings: Sequence[str], runs_folder: Path) -> RunDir:
+    from whisperslim.jobs.recipe.recipe import load_recipe
+
+    run = RunDir.create(runs_folder, load_recipe(recipe, settings))
     announce(f"run: {run.path}")
-    work_in_foreground(run, track=track)
+    return run
 
 
 def resume(run: RunName, track: Track = "", runs_folder: RunsFolder = DEFAULT_RUNS) -> None:
@@ -127,8 +155,13 @@ def work_in_foreground(run: RunDir, *, stdout_taken: bool = False, track: str = 
     """Do the rest of a run here, shown on the terminal, and exit with the code of `run_worker`.
 
     It is shown on stderr when another result has `stdout_taken`. Its figures go where `track` says,
-    too, as `tracker` takes it.
+    too, as `tracker` takes it. Of processes that train together, the first one does so; a recipe
+    for several has them started.
     """
+    if (place := launched()) is not None and place[0]:
+        raise typer.Exit(take_part(run))
+    if place is None and run.recipe().runtime.devices > 1:
+        raise typer.Exit(_on_devices(run, track))
     view = ConsoleView(Console(stderr=stdout_taken))
     sinks: list[Sink] = [view, tracker(track, run.name)] if track else [view]
     try:
@@ -141,6 +174,16 @@ def work_in_foreground(run: RunDir, *, stdout_taken: bool = False, track: str = 
     if run.status() in (RunStatus.STOPPED, RunStatus.DIED, RunStatus.FAILED):
         announce(f"to continue: whisperslim resume {run.path}")
     raise typer.Exit(code)
+
+
+def _on_devices(run: RunDir, track: str) -> int:
+    """The exit code of a run whose processes report for themselves."""
+    if track:
+        os.environ[VARIABLE] = track
+    try:
+        return run_on_devices(run)
+    except KeyboardInterrupt:
+        return 130  # the exit code that shells expect after Ctrl-C
 
 
 def _record(run: RunDir) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import torch
 from torch import distributed
 
 from whisperslim.errors import RankError, WhisperSlimError
+from whisperslim.machine.launched import launched
 
 Result = TypeVar("Result")
 
@@ -28,18 +29,13 @@ _PATIENCE = timedelta(days=1)
 _alone = 0
 
 
-def is_launched() -> bool:
-    """Whether torchrun has started this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 @contextmanager
 def joined() -> Iterator[None]:
     """Inside, the processes that torchrun has started know one another. May be nested.
 
     Each uses the GPU of its number on its machine, if there are any.
     """
-    if not is_launched() or distributed.is_initialized():
+    if launched() is None or distributed.is_initialized():
         yield
         return
     backend = "gloo"

@@ -210,7 +210,8 @@ def learning_rate_at(options: TrainOptions, step: int) -> float:
 
 
 def _restore(job: Job, counters: Counters, parts: dict) -> Iterator[Event]:
-    while folder := ranks.on_first(lambda: (list_checkpoints(job.checkpoints) or [None])[-1]):
+    while found := ranks.on_first(partial(list_checkpoints, job.checkpoints)):
+        folder = found[-1]
         try:
             stored = ranks.together(partial(read_checkpoint, folder, job.student.device))
         except CheckpointError as error:

@@ -292,6 +292,14 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
 
 
+def sum_of_weights(model: nn.Module) -> int:
+    """A check sum of all parameters: models that differ in a bit have, most likely, another one."""
+    total = 0
+    for tensor in _tensors(model).values():
+        total = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, total)
+    return total
+
+
 @torch.no_grad()
 def _restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
     parameters = dict(model.named_parameters())

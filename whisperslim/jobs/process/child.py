@@ -159,11 +159,11 @@ def _worker(run: RunDir, child: subprocess.Popen[bytes]) -> int:
 
 
 def _is_of(child: subprocess.Popen[bytes], pid: int) -> bool:
-    """Whether a process is `child` or its descendant, as for a virtual environment's Python on
-    Windows.
+    """Whether a process is `child` or its descendant: what a virtual environment's Python starts on
+    Windows, or the first of several that torchrun starts.
     """
     try:
-        return pid == child.pid or psutil.Process(pid).ppid() == child.pid
+        return pid == child.pid or child.pid in (own.pid for own in psutil.Process(pid).parents())
     except psutil.Error:
         return False
 

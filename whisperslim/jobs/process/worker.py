@@ -60,6 +60,16 @@ def run_worker(
             return _work_or_say_why(run, reporter, load, make_room)
 
 
+def take_part(run: RunDir, load: Callable[[], tuple[tuple[str, ...], Work]] = shipped_work) -> int:
+    """Train along with the process that `run_worker` is called in. Returns the exit code.
+
+    Nothing is reported here. Raises `RankError` when that process, or another, ends.
+    """
+    with signals_ask_to_stop(run):
+        load()[1](run, lambda event: None)
+    return 0
+
+
 def _work_or_say_why(
     run: RunDir,
     reporter: "_Reporter",

@@ -197,6 +197,19 @@ class RuntimeOptions:
     threads: int = option(
         0, "CPU threads; 0 is one per core.", unit="threads", minimum=0, maximum=1024
     )
+    devices: int = option(
+        1,
+        "Processes that train together on this machine, each with its own GPU or its share of the "
+        "cores. Each takes part of every batch, so batch_size is of all together.",
+        unit="processes",
+        minimum=1,
+        maximum=64,
+    )
+    gradient_checkpointing: bool = option(
+        False,
+        "Compute each layer again in the backward pass instead of keeping its states: far less "
+        "memory, about a third more time. For medium and large models.",
+    )
     seed: int = option(
         0,
         "Seed of everything random: same seed, same run.",

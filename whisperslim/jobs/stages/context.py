@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from whisperslim.core import ranks
 from whisperslim.core.disk.untrusted import fitting, read_json, typed
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.rules import PlanRules
@@ -136,12 +137,17 @@ class StageContext:
 
     def note_origin(self, model: SpeechModel) -> None:
         """Record the device and which weights the run began with."""
+        if not ranks.is_first():
+            return
         facts = {"device": self.device, "weights_sha256": model.info.weights_sha256}
         add_facts(self.run.environment_path, facts)
 
     def seed_for(self, stage: str) -> None:
-        """Seed torch for a stage, the same whether or not earlier stages ran in this process."""
-        torch.manual_seed(self.recipe.runtime.seed + zlib.crc32(stage.encode()))
+        """Seed torch for a stage, the same whether or not earlier stages ran in this process.
+
+        Processes that train together draw different dropout for their different clips.
+        """
+        torch.manual_seed(self.recipe.runtime.seed + zlib.crc32(stage.encode()) + ranks.rank())
 
     def progress(self, stage: str, what: str) -> Callable[[int, int], None]:
         """A callback that reports `done` of `total`, once a second at most, and the end."""

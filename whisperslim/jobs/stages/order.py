@@ -12,15 +12,23 @@
     evaluate  dense and slim on the test sets        -> eval/
 
 A stage with a marker is skipped, so running a run again continues it.
+
+Of processes that train together, all take part in the stages that train; the first one does the
+others, while the rest waits.
 """
 
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+import transformers
 
+from whisperslim.core import ranks
+from whisperslim.errors import RunError
 from whisperslim.events import Event, Finished, Notice, StageFinished, StageStarted, Stopped
+from whisperslim.jobs.recipe.recipe import to_yaml
 from whisperslim.jobs.run.environment import add_facts
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.run.matmul import set_up_matmul
@@ -32,6 +40,9 @@ from whisperslim.jobs.stages import prune as stage_prune
 from whisperslim.jobs.stages import train as stage_train
 from whisperslim.jobs.stages import vocabulary as stage_vocabulary
 from whisperslim.jobs.stages.context import StageContext
+from whisperslim.speech.corpus.dataset import manifest_hash
+from whisperslim.train.precision import Precision
+from whisperslim.version import __version__
 
 _WORK: dict[str, Callable[[StageContext], bool]] = {
     "data": stage_data.prepare_data,
@@ -46,6 +57,7 @@ _WORK: dict[str, Callable[[StageContext], bool]] = {
     "evaluate": stage_evaluate.evaluate_all,
 }
 STAGES = tuple(_WORK)
+_TRAINING = ("prepare", "tune", "recover")
 
 
 def work(run: RunDir, emit: Callable[[Event], None]) -> None:
@@ -54,27 +66,63 @@ def work(run: RunDir, emit: Callable[[Event], None]) -> None:
     Raises:
         WhisperSlimError: when a stage cannot continue; finished stages are kept.
     """
+    with ranks.joined():
+        _check_processes(run)
+        _work(run, emit)
+
+
+def _check_processes(run: RunDir) -> None:
+    wanted = run.recipe().runtime.devices
+    if wanted not in (1, ranks.size()):
+        started = "one was" if ranks.size() == 1 else f"{ranks.size()} were"
+        raise RunError(
+            f"the run {run.name} is for {wanted} processes (runtime.devices), and {started} "
+            f"started; use `whisperslim resume {run.path}`, which starts them"
+        )
+
+
+def _work(run: RunDir, emit: Callable[[Event], None]) -> None:
     # Not the wall clock, which may jump.
     started = time.monotonic()
     context = StageContext(run, run.recipe(), emit)
+    ranks.check_alike(_facts(context))
     _set_up_torch(context)
     stage_export.check_engine(context)
     for name, stage in _WORK.items():
-        if run.stage_done(name):
-            _drop_checkpoints(run, name)
+        if ranks.on_first(partial(run.stage_done, name)):
+            ranks.on_first(partial(_drop_checkpoints, run, name))
             emit(StageFinished(stage=name, seconds=0.0, skipped=True))
             continue
-        if run.stop_requested():
+        if ranks.on_first(run.stop_requested):
             emit(Stopped(stage=name, step=0))
             return
         begun = time.monotonic()
         emit(StageStarted(stage=name))
-        if not stage(context):
+        done = stage(context) if name in _TRAINING else ranks.on_first(partial(stage, context))
+        if not done:
             return
-        run.mark_done(name)
-        _drop_checkpoints(run, name)
+        ranks.on_first(partial(_finish, run, name))
         emit(StageFinished(stage=name, seconds=time.monotonic() - begun))
     emit(Finished(seconds=time.monotonic() - started, slim=str(run.slim_path)))
+
+
+def _facts(context: StageContext) -> dict[str, str]:
+    """What must be the same for all processes of a run."""
+    recipe = context.recipe
+    sources = [*recipe.data.train, *recipe.data.dev] if ranks.size() > 1 else []
+    return {
+        "WhisperSlim": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "recipe": to_yaml(recipe),
+        "device": context.device,
+        **{source: manifest_hash(context.clips(source)) for source in sources},
+    }
+
+
+def _finish(run: RunDir, stage: str) -> None:
+    run.mark_done(stage)
+    _drop_checkpoints(run, stage)
 
 
 def _drop_checkpoints(run: RunDir, stage: str) -> None:
@@ -86,13 +134,27 @@ def _set_up_torch(context: StageContext) -> None:
     runtime = context.recipe.runtime
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
-    if context.device == "cpu":
-        set_up_matmul(context.run, context.emit)
+    # The first process records what the others go by.
+    ranks.on_first(partial(_record_choices, context))
+    ranks.together(partial(_recorded_choices, context))
     # Stages draw from the generator in turn; each seeds it, so a skipped one changes nothing.
     torch.manual_seed(runtime.seed)
+
+
+def _record_choices(context: StageContext) -> None:
+    runtime, path = context.recipe.runtime, context.run.environment_path
+    if context.device == "cpu":
+        set_up_matmul(context.run, context.emit)
     if runtime.device == "auto":
         context.emit(Notice(message=f"running on {context.device.upper()}"))
     precision = context.precision
-    add_facts(context.run.environment_path, {"precision": precision.name})
+    add_facts(path, {"precision": precision.name})
     if runtime.precision == "auto":
         context.emit(Notice(message=f"training in {precision.name}: {precision.why}"))
+
+
+def _recorded_choices(context: StageContext) -> Precision:
+    """The recorded choices, taken by this process. Raises `DeviceError` where it cannot."""
+    if context.device == "cpu" and not ranks.is_first():
+        set_up_matmul(context.run, context.emit)
+    return context.precision

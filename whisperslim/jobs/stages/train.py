@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from whisperslim import methods
+from whisperslim.core import ranks
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import plan_text
@@ -25,6 +27,7 @@ from whisperslim.train.calibration import CleanClips
 from whisperslim.train.distill import Guidance, NoTeacher, Teacher
 from whisperslim.train.loop import Job, fit
 from whisperslim.train.options import TrainOptions
+from whisperslim.train.state import sum_of_weights
 
 METHOD_STATE = "method.pt"
 _CLEAN_BATCH = 8  # most clips measured in one pass, so that large batches take no more memory
@@ -60,14 +63,14 @@ def prepare(context: StageContext) -> bool:
     recipe = context.recipe
     if not recipe.prepare.steps:
         return True
-    _check_target(context)
+    ranks.together(partial(_check_target, context))
     student = context.load(context.base)
     if context.base == recipe.model:  # otherwise noted when something is made from it
         context.note_origin(student)
     method = Plain(PlainOptions(), Target(0.0, 0.0))
     if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
         return False
-    _save_tuned(context.prepared_path, student)
+    ranks.on_first(partial(_save_tuned, context.prepared_path, student))
     return True
 
 
@@ -81,9 +84,7 @@ def tune(context: StageContext) -> bool:
     method = build_method(context)
     if not _train(context, "tune", student, method, recipe.train, _teacher(context, student)):
         return False
-    with renamed_into_place(context.tuned_path) as temporary:
-        _save_tuned(temporary / "model", student)
-        _save_method(method, temporary / METHOD_STATE)
+    ranks.on_first(partial(_save_tuned_with, context, student, method))
     return True
 
 
@@ -97,6 +98,20 @@ def recover(context: StageContext) -> bool:
         teacher = _teacher(context, student)
         if not _train(context, "recover", student, method, options, teacher):
             return False
+    ranks.on_first(partial(_save_result, context, student))
+    return True
+
+
+def _save_tuned_with(
+    context: StageContext, student: SpeechModel, method: CompressionMethod
+) -> None:
+    with renamed_into_place(context.tuned_path) as temporary:
+        _save_tuned(temporary / "model", student)
+        _save_method(method, temporary / METHOD_STATE)
+
+
+def _save_result(context: StageContext, student: SpeechModel) -> None:
+    recipe = context.recipe
     save_slim(
         context.run.slim_path,
         student.model,
@@ -108,7 +123,6 @@ def recover(context: StageContext) -> bool:
             "plan.json": plan_text(context.run.plan_path),
         },
     )
-    return True
 
 
 def _check_target(context: StageContext) -> None:
@@ -161,6 +175,9 @@ def _train(
         student.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
     )
     student.family.set_dropout(student.model, options.dropout)
+    if context.recipe.runtime.gradient_checkpointing:
+        student.model.gradient_checkpointing_enable({"use_reentrant": False})
+    ranks.check_alike({"model": sum_of_weights(student.model)} if ranks.size() > 1 else {})
     with _batches(context, student, options.batch_size, context.recipe.augment) as batches:
         job = Job(
             stage=stage,
@@ -183,6 +200,8 @@ def _train(
             if isinstance(event, Stopped):
                 return False
     student.family.set_dropout(student.model, 0.0)
+    if context.recipe.runtime.gradient_checkpointing:
+        student.model.gradient_checkpointing_disable()
     return True
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from whisperslim.core import ranks
 from whisperslim.core.cost.unit_costs import unit_costs
 from whisperslim.core.families import UnitSite
 from whisperslim.core.families.hearing import StepOutputs
@@ -199,7 +200,8 @@ class L0Distill(CompressionMethod):
         """In the method's own currency, or by the groups' prices when it says nothing."""
         if self._options.currency == NOT_OWN:
             return {group.key: group.unit_price for group in self._groups}
-        return unit_costs(model, self._groups, self._options.currency)
+        # Time is measured, and would be another in each process.
+        return ranks.from_first(unit_costs(model, self._groups, self._options.currency))
 
     def _violation(self, step: int) -> torch.Tensor:
         return self._masks.expected_removed(self._costs) - self.target_at(step)
