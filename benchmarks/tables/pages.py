@@ -122,6 +122,21 @@ def _training_memory(record: dict[str, Any]) -> str:
     )
 
 
+def _training_processes(record: dict[str, Any]) -> str:
+    made = table(
+        ("", "seconds per step (median, range)"),
+        [
+            ("one process, two threads", spread(record["seconds"]["1 process"], "{:.2f}")),
+            ("two processes, a thread each", spread(record["seconds"]["2 processes"], "{:.2f}")),
+        ],
+    )
+    return (
+        f"{made}\n\nTwo processes are {record['speed_of_two']:.2f} times as fast as one, in "
+        f"{record['precision']}. The sum of {record['sum_bytes'] / MEGA:.0f} MB of gradients over "
+        f"both takes {spread(record['sum_seconds'], '{:.2f}')} s. {where(record)}"
+    )
+
+
 def _startup(record: dict[str, Any]) -> str:
     made = table(
         ("", "seconds (median, range)"),
@@ -215,6 +230,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "boxed_model": engine_table,
     "training_step": _training_step,
     "training_memory": _training_memory,
+    "training_processes": _training_processes,
     "quick_preset": _quick_preset,
     "startup": _startup,
     "scale_account": scale_account,

@@ -10,7 +10,7 @@ float32. All arms train the same weights on the same clips.
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,7 @@ from benchmarks.shared.provenance import median_and_range, provenance, timed, wr
 from whisperslim.core.families.flavours.attention_decoder import make_targets
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.events import Event
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.plain import Plain, PlainOptions
 from whisperslim.methods.sgl.method import SparseGroupLasso
@@ -42,7 +43,7 @@ def main() -> None:
     arguments = _arguments()
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # as in the process that does a run's work
     torch.set_num_threads(arguments.threads)
-    items = _clips(arguments.data)
+    items = clips_of_five_seconds(arguments.data)
     with TemporaryDirectory() as folder:
         arms = _arms(arguments.model, items, Path(folder))
         warm_up = {name: timed(lambda step=step: [step() for _ in range(WARM_UP)])
@@ -74,7 +75,7 @@ def _ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
     return median_and_range([a / b for a, b in zip(above, below, strict=True)])
 
 
-def _clips(data: str) -> list[Item]:
+def clips_of_five_seconds(data: str) -> list[Item]:
     items = [item for item in load_items(data) if item.duration]
     return sorted(items, key=lambda item: abs((item.duration or 0.0) - 5.0))[:CLIPS]
 
@@ -126,17 +127,27 @@ def _ours(
     folder: Path,
     precision: Precision,
 ) -> Callable[[], None]:
-    speech.family.freeze(speech.model, encoder=False, embeddings=True)
-    options = TrainOptions(steps=10_000, evaluate_every=0, checkpoint_every=100_000, report_every=1)
-    source = _source(speech, items, folder, WindowPolicy())
-    job = Job("bench", speech, method, source, options, folder / "checkpoints", "hi", precision)
-    events = fit(job)
+    events = events_of_training(speech, method, items, folder, precision)
 
     def step() -> None:
         while next(events).kind != "step":
             pass
 
     return step
+
+
+def events_of_training(
+    speech: SpeechModel,
+    method: CompressionMethod,
+    items: list[Item],
+    folder: Path,
+    precision: Precision,
+) -> Iterator[Event]:
+    """What the loop reports, at every step, of a training that does not end by itself."""
+    speech.family.freeze(speech.model, encoder=False, embeddings=True)
+    options = TrainOptions(steps=10_000, evaluate_every=0, checkpoint_every=100_000, report_every=1)
+    source = _source(speech, items, folder, WindowPolicy())
+    return fit(Job("bench", speech, method, source, options, folder / "c", "hi", precision))
 
 
 def _source(

@@ -179,8 +179,11 @@ def _reaching() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo, of nccl and of the store alike
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        # Gloo begins with the line of its source, and ends with good wishes.
+        line = str(error).strip().partition("\n")[0]
+        what = line.rpartition("] ")[2] if line.startswith("[") else line
         raise RankError(
-            "another process of this run has ended or cannot be reached; its own output says why. "
-            f"Resume the run when that is repaired: it continues from its last checkpoint ({first})"
+            "another process of this run has ended or cannot be reached "
+            f"({what.partition('. ')[0] or type(error).__name__}); its own output says why. When "
+            "that is repaired, resume the run: it continues from its last checkpoint"
         ) from error

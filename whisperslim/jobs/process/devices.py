@@ -37,7 +37,7 @@ def run_on_devices(run: RunDir) -> int:
 def _command(run: RunDir, processes: int) -> list[str]:
     # Not `--standalone`: it advertises the machine's name, which other processes may not find.
     return [
-        sys.executable, "-m", "torch.distributed.run",
+        sys.executable, "-m", "whisperslim.jobs.process.torchrun",
         "--nnodes", "1", "--nproc-per-node", str(processes),
         "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1",
         "-m", "whisperslim", "resume", str(run.path),

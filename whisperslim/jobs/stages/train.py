@@ -176,7 +176,7 @@ def _train(
     )
     student.family.set_dropout(student.model, options.dropout)
     if context.recipe.runtime.gradient_checkpointing:
-        student.model.gradient_checkpointing_enable({"use_reentrant": False})
+        student.model.activation_checkpointing_enable({"use_reentrant": False})
     ranks.check_alike({"model": sum_of_weights(student.model)} if ranks.size() > 1 else {})
     with _batches(context, student, options.batch_size, context.recipe.augment) as batches:
         job = Job(
@@ -201,7 +201,7 @@ def _train(
                 return False
     student.family.set_dropout(student.model, 0.0)
     if context.recipe.runtime.gradient_checkpointing:
-        student.model.gradient_checkpointing_disable()
+        student.model.activation_checkpointing_disable()
     return True
 
 
