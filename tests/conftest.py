@@ -29,6 +29,7 @@ LONGEST = (
     "tests/browser/test_journey.py",
     "tests/train/test_bf16.py",
     "tests/jobs/process/test_killed.py",
+    "tests/jobs/grid/test_ray.py",
     "tests/browser/test_first_minute.py",
     "tests/browser/test_survival.py",
     "tests/methods/l0/test_l0_distill.py",

@@ -29,7 +29,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 _CONNECT_SECONDS = 5.0
 _READY_SECONDS = 180.0  # until Ray has started and every node has loaded Python and answered
 _END_SECONDS = 20.0
-_TAIL_BYTES, _LAST_LINES = 4000, 6
+_TAIL_BYTES, _WORDS = 4000, 300
 
 
 class RayCrew:
@@ -130,8 +130,8 @@ class RayCrew:
     def _last_words(self) -> str:
         size = os.fstat(self._log.fileno()).st_size
         text = os.pread(self._log.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-        lines = text.decode(errors="replace").strip().splitlines()[-_LAST_LINES:]
-        return " ".join(line.strip() for line in lines) or "it ended without a word"
+        lines = text.decode(errors="replace").strip().splitlines()
+        return lines[-1].strip()[:_WORDS] if lines else "it ended without a word"
 
     def _environment(self) -> dict[str, str]:
         own = {"RAY_USAGE_STATS_ENABLED": "0"}
