@@ -137,6 +137,22 @@ def _training_processes(record: dict[str, Any]) -> str:
     )
 
 
+def _million_rows(record: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{part['seconds']:.1f}", f"{part['cpu_seconds']:.1f}")
+        for name, part in record["parts"].items()
+    ]
+    rows.append(("together", f"{record['seconds']:.1f}", f"{record['cpu_seconds']:.1f}"))
+    made = table(("part of the start", "seconds", "of the processor"), rows)
+    memory = f"at most {record['peak_memory_bytes'] / 1e9:.1f} GB of memory"
+    clip = f"{1000 * record['decoding_a_clip_of_10_s']['median']:.0f} ms for a clip of 10 s"
+    return (
+        f"{made}\n\n{record['rows']:,} clips, {memory}. To decode all of them first, as "
+        f"`data.lengths: heard` does, would take {record['hours_to_decode_all_first']:.0f} hours "
+        f"more, at {clip}. {where(record)}"
+    )
+
+
 def _startup(record: dict[str, Any]) -> str:
     made = table(
         ("", "seconds (median, range)"),
@@ -231,6 +247,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "training_step": _training_step,
     "training_memory": _training_memory,
     "training_processes": _training_processes,
+    "million_rows": _million_rows,
     "quick_preset": _quick_preset,
     "startup": _startup,
     "scale_account": scale_account,

@@ -14,7 +14,7 @@ from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.augment import Augmenter, AugmentOptions, rng_for
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
-from whisperslim.speech.corpus.batching import Batch, BucketedSampler, make_batch
+from whisperslim.speech.corpus.batching import Batch, BucketedSampler, make_batch, shards_of
 from whisperslim.speech.corpus.dataset import Item
 
 # Batches made before they are asked for. Two make up for clips that take long to decode; more would
@@ -28,7 +28,8 @@ class BatchSource:
     What comes next is a function of the seed and of two counters, so `state_dict` is small and
     restoring it continues exactly. One thread makes the next batches while the caller works on
     this one. It ends with `close`, at the end of a `with` block, or with the source itself.
-    `announce` is called with what the user should know of the cache.
+    `announce` is called with what the user should know of the cache. With `listed`, clips are put
+    together by the lengths that their list has, without a look at the recordings.
 
     Of processes that train together, each gets every so-many-th clip of each batch, in the window
     that the whole batch would have. One that gets none is given a clip that only stands in.
@@ -47,6 +48,7 @@ class BatchSource:
         augment: AugmentOptions,
         seed: int,
         input_spec: InputSpec,
+        listed: bool = False,
         announce: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._items = list(items)
@@ -55,8 +57,10 @@ class BatchSource:
         self._cache = AudioCache(cache_folder, self._said.append)
         self._policy, self._seed, self._input_spec = policy, seed, input_spec
         self._augment = Augmenter(augment)
-        self._durations = self._cache.durations(self._items)
-        self._sampler = BucketedSampler(self._durations, batch_size, seed)
+        self._durations = self._cache.durations(self._items, listed)
+        self._sampler = BucketedSampler(
+            self._durations, batch_size, seed, shards=shards_of(self._items)
+        )
         self._rank, self._ranks = ranks.rank(), ranks.size()
         self._state = self._sampler.state_dict()
         self._coming: deque[tuple[dict[str, int], Future[Batch]]] = deque()

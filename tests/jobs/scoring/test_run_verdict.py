@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.speech.corpus.archives.making import tar
 from tests.support.runs.fake_runs import make_run
 from whisperslim.errors import UsageError
 from whisperslim.jobs.run.folder import RunDir
@@ -90,6 +91,18 @@ def test_a_clip_that_trained_a_model_is_found_by_its_bytes(tmp_path: Path) -> No
     assert clips.holds(trained) and clips.holds(copy)
     assert not clips.holds(other)
     assert not training_clips("openai/whisper-base").holds(trained)
+
+
+def test_of_an_archive_only_the_clip_that_trained_is_found(tmp_path: Path) -> None:
+    names = ("0.wav", "0.txt", "1.wav", "1.txt")
+    source = str(tar(tmp_path / "x.tar", dict.fromkeys(names, b"text")))
+    run = make_run(tmp_path / "runs", **{"data.train": [source]})
+    first, second = load_items(source)
+    record = {"chosen": {"train": [f"{source}:{first.key}"]}}
+    (run.path / "data.json").write_text(json.dumps(record), "utf-8")
+    clips = training_clips(str(run.path / "slim"))
+    assert clips.holds_clip(first) and not clips.holds_clip(second)
+    assert not clips.holds(first.path)
 
 
 @pytest.mark.parametrize(

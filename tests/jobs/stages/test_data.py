@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.speech.corpus.archives.making import tar
 from tests.support.models.tiny_tokens import many_tongued_folder
 from tests.support.tiny import WORDS, tiny_config, write_tone
 from tests.support.tiny_run import finished_run, tiny_recipe
@@ -82,6 +83,45 @@ def test_clips_that_cannot_be_used_are_skipped_and_the_run_finishes(tmp_path: Pa
     assert "1 of 3 test clips cannot be used" in notices(seen)
     check_scores(run, source, seen)
     check_later_uses(context, chosen["test"])
+
+
+def test_with_listed_lengths_nothing_is_decoded_before_training(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    context = a_context(tmp_path, seen, data={"lengths": "listed"})
+    corpus = tmp_path / "corpus"
+    header, *rows = (corpus / "manifest.tsv").read_text("utf-8").splitlines()
+    with_lengths = [f"{header}\tduration", *(f"{row}\t1.5" for row in rows)]
+    (corpus / "manifest.tsv").write_text("\n".join(with_lengths) + "\n", "utf-8")
+    spoil(corpus, TRAIN)  # found when it is heard
+    assert prepare_data(context)
+    record = json.loads((context.run.path / "data.json").read_text("utf-8"))
+    assert record["report"]["seconds"] == 9 * 1.5
+    assert any(key.endswith(TRAIN) for part in ("train", "dev") for key in record["chosen"][part])
+    spoil(corpus, BROKEN)  # of the test set, which is always heard
+    with pytest.raises(DataError, match="test clips cannot be used"):
+        prepare_data(context)
+
+
+def test_a_run_trains_and_is_scored_on_recordings_in_archives(tmp_path: Path) -> None:
+    source, seen = str(tmp_path / "shards" / "x-*.tar"), list[Event]()
+    tiny_recipe(tmp_path)  # writes the corpus
+    corpus = tmp_path / "corpus"
+    (tmp_path / "shards").mkdir()
+    for number, part in enumerate(("train", "test")):
+        files: dict[str, bytes] = {}
+        for item in load_items(f"{corpus}#{part}"):
+            key = Path(item.key).stem
+            files[f"{key}.wav"] = item.path.read_bytes()
+            files[f"{key}.json"] = json.dumps({"text": item.text, "split": part}).encode()
+        tar(tmp_path / "shards" / f"x-{number}.tar", files)
+    context = a_context(tmp_path, seen, data={"train": [source], "test": [f"{source}#test"]})
+    (corpus / "manifest.tsv").unlink()
+    work(context.run, seen.append)
+    record = json.loads(context.run.eval_path("slim").read_text("utf-8"))["sets"]
+    assert record[f"{source}#test"]["n"] == 3
+    chosen = json.loads((context.run.path / "data.json").read_text("utf-8"))["chosen"]
+    # Without a split, all of the shards: of twelve clips, a third is held out.
+    assert len(chosen["train"]) + len(chosen["dev"]) == 12
 
 
 def check_scores(run: RunDir, source: str, seen: list[Event]) -> None:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,20 @@ def test_durations_are_looked_up_and_no_recording_is_read_for_them(
     clear_cache(tmp_path / "cache")
     assert AudioCache(tmp_path / "cache").durations(items) == [1.0, 1.0, 1.0]
     assert len(seen) == 6
+
+
+def test_listed_lengths_are_taken_without_a_look_at_the_recordings(tmp_path: Path) -> None:
+    """The plan of an epoch follows from them, so they must not depend on what is known by now."""
+    missing = [replace(item, duration=2.5) for item in copies(tmp_path / "corpus", 2)]
+    for item in missing:
+        item.path.unlink()
+    assert AudioCache(tmp_path / "cache").durations(missing, listed=True) == [2.5, 2.5]
+    (known,) = copies(tmp_path / "other", 1)
+    cache = AudioCache(tmp_path / "cache")
+    for _ in range(2):
+        assert cache.seconds(replace(known, duration=2.5), listed=True) == 2.5
+        assert cache.seconds(known, listed=True) == 1.0  # its list says nothing
+        cache.load(known)
 
 
 def test_a_changed_recording_is_looked_at_again(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Every clip once, similar lengths together, exact resume; and batches of features."""
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -12,8 +12,15 @@ from whisperslim.errors import DataError, UsageError
 from whisperslim.speech.audio.augment import Augmenter, AugmentOptions
 from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy
-from whisperslim.speech.corpus.batching import BucketedSampler, evaluation_batches, make_batch
+from whisperslim.speech.corpus.batching import (
+    BucketedSampler,
+    evaluation_batches,
+    make_batch,
+    shards_of,
+)
 from whisperslim.speech.corpus.dataset import Item
+from whisperslim.speech.corpus.parts import Cell
+from whisperslim.speech.corpus.remote.shard_store import HubShard
 
 RATE = 16_000
 DURATIONS = np.random.default_rng(0).uniform(1.0, 20.0, 103).tolist()
@@ -38,6 +45,55 @@ def test_every_epoch_has_every_clip_once(count, size, batches):
         assert sorted(index for group in groups for index in group) == list(range(count))
         assert sum(len(group) < size for group in groups) == (count % size > 0)
         assert drawn.epoch == epoch
+
+
+SHARDS = [2, 0, 0, 1, 2] * 20  # 40 clips in two of the files, 20 in the third
+
+
+def sharded(seed: int = 0) -> BucketedSampler:
+    return BucketedSampler(DURATIONS[:100], 8, seed, shards=SHARDS)
+
+
+def files_in_order(batches: list[list[int]]) -> list[int]:
+    """The file of each batch, without repetitions in a row."""
+    found = [{SHARDS[index] for index in batch} for batch in batches]
+    assert all(len(files) == 1 for files in found)
+    return [files.pop() for files in found if files]
+
+
+def test_files_are_gone_through_one_after_another_in_another_order_each_epoch():
+    drawn, orders = sharded(), set()
+    assert drawn.batches_per_epoch == 5 + 3 + 5
+    for _ in range(10):
+        batches = list(islice(drawn, 13))
+        assert sorted(index for batch in batches for index in batch) == list(range(100))
+        order = files_in_order(batches)
+        changes = [a for a, b in pairwise(order) if a != b]
+        assert len(changes) == 2  # so each comes once, in a row
+        orders.add((*changes, order[-1]))
+    assert len(orders) > 1
+
+
+@pytest.mark.parametrize("k", [1, 7, 13, 20])
+def test_a_restored_place_in_a_file_goes_on_as_if_nothing_had_been(k):
+    straight, stopped, resumed = sharded(), sharded(), sharded()
+    expected = list(islice(straight, 2 * k))
+    first = list(islice(stopped, k))
+    resumed.load_state_dict(stopped.state_dict())
+    assert [*first, *islice(resumed, k)] == expected
+    with pytest.raises(DataError, match="made with shards 3"):
+        BucketedSampler(DURATIONS[:100], 8, 0, shards=[0, 1] * 50).load_state_dict(
+            stopped.state_dict()
+        )
+
+
+def test_numbers_of_files_are_those_of_the_hub():
+    shards = [HubShard("a/b", "c", name, 1, "") for name in "xy"]
+    items = [Item(f"{n}", "x", "", part=Cell("audio", 0, n, shards[n % 2])) for n in range(4)]
+    assert shards_of(items) == [0, 1, 0, 1]
+    local = Item("l", "x", "", part=Cell("audio", 0, 0))
+    assert shards_of([*items, local, local]) == [0, 1, 0, 1, 2, 2]
+    assert shards_of([local]) is None
 
 
 def test_clips_of_a_batch_are_of_similar_length_in_shuffled_order():

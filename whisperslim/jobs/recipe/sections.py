@@ -7,6 +7,7 @@ from whisperslim.engines import registry
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option, problems
 
+HEARD, LISTED = "heard", "listed"
 MOST_PRUNED = 0.95  # our choice: beyond it, every group is at its last unit
 
 
@@ -45,6 +46,13 @@ class DataOptions:
         unit="s",
         minimum=1.0,
         step=1.0,
+    )
+    lengths: str = option(
+        HEARD,
+        "How long clips are, before training. heard: every recording is decoded first, and those "
+        "that cannot be are found. listed: as `duration` in their list says; recordings are "
+        "decoded when training needs them, so that a large set starts at once.",
+        choices=(HEARD, LISTED),
     )
     on_problem: str = option(
         "stop",

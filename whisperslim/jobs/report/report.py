@@ -23,6 +23,7 @@ from whisperslim.jobs.report.html import (
     table,
     text,
 )
+from whisperslim.jobs.run.data_record import read_data
 from whisperslim.jobs.run.disk import disk_errors
 from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir
@@ -211,7 +212,7 @@ def _examples(run: RunDir) -> str:
 
 
 def _data(run: RunDir) -> str:
-    record = _read(run.path / "data.json")
+    record = read_data(run.path)
     found, chosen = record["report"], record["chosen"]
     said = (
         f"{found['clips']} clips, {float(found['seconds']) / 60:.1f} minutes, "

@@ -13,9 +13,9 @@ from typing import Any
 
 from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.storage import file_sha256
-from whisperslim.core.disk.untrusted import read_json
 from whisperslim.errors import AudioError, DataError, RecipeError, UsageError
 from whisperslim.jobs.recipe.text import from_yaml
+from whisperslim.jobs.run.data_record import read_data
 from whisperslim.jobs.run.folder import RunDir, looks_like_run
 from whisperslim.speech.corpus.clip_reader import stamp_of
 from whisperslim.speech.corpus.dataset import Item, load_items
@@ -134,7 +134,7 @@ def training_clips(model: str) -> TrainingClips:
     if run is None:
         return TrainingClips()
     try:
-        record = read_json(run.path / "data.json", run.path)
+        record = read_data(run.path)
         keys = {str(key) for key in record["chosen"]["train"]}
         data = _recipe(run).get("data")
         sources = data.get("train", []) if isinstance(data, dict) else []

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from whisperslim.core import ranks
-from whisperslim.core.disk.untrusted import fitting, read_json, typed
+from whisperslim.core.disk.untrusted import fitting, typed
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.rules import PlanRules
 from whisperslim.engines import registry
@@ -19,6 +19,7 @@ from whisperslim.errors import DataError, DeviceError, RunError
 from whisperslim.events import Event, Notice, Progress
 from whisperslim.jobs.pricing.prices import run_prices
 from whisperslim.jobs.recipe.recipe import Recipe
+from whisperslim.jobs.run.data_record import DATA_FILE, read_data
 from whisperslim.jobs.run.environment import add_facts
 from whisperslim.jobs.run.environment import read as read_environment
 from whisperslim.jobs.run.folder import RunDir
@@ -198,17 +199,16 @@ class StageContext:
         return self._found(chosen[part], sources)
 
     def _chosen_keys(self) -> dict[str, list[str]]:
-        path = self.run.path / "data.json"
         try:
-            record = typed(read_json(path), dict)
+            record = typed(read_data(self.run.path), dict)
             found: dict[str, list[str]] = fitting(record["chosen"], dict[str, list[str]])
             for part in ("train", "dev"):
                 found[part]
             return found
         except (OSError, ValueError, KeyError) as error:
             raise RunError(
-                f"{path} is missing or damaged ({error}); delete stages/data.done of the run and "
-                "resume it to examine the data again"
+                f"{self.run.path / DATA_FILE} is missing or damaged ({error}); delete "
+                "stages/data.done of the run and resume it to examine the data again"
             ) from error
 
     def test_sets(self) -> dict[str, list[Item]]:

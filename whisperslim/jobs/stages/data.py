@@ -24,6 +24,8 @@ from whisperslim.core.tokens.vocabulary import choose as choose_tokens
 from whisperslim.core.trimming import trimmed_tokens
 from whisperslim.errors import DataError
 from whisperslim.events import Notice
+from whisperslim.jobs.recipe.sections import LISTED
+from whisperslim.jobs.run.data_record import DATA_FILE
 from whisperslim.jobs.scoring.evaluation import choose
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.audio_cache import AudioCache
@@ -122,7 +124,7 @@ def prepare_data(context: StageContext) -> bool:
         "test_clips": len(test),
     }
     text = json.dumps(record, ensure_ascii=False, indent=1)
-    write_text_atomically(context.run.path / "data.json", text)
+    write_text_atomically(context.run.path / DATA_FILE, text)
     return True
 
 
@@ -134,6 +136,7 @@ def _training_clips(
     data, limit = recipe.data, text_limit(folder, recipe.language, recipe.vocabulary, recipe.head)
     longest = min(data.max_seconds, heard_at_once(folder))
     asked: dict[str, Any] = {"limit": limit, "max_seconds": longest}
+    asked["listed"] = data.lengths == LISTED
     train = [item for source in data.train for item in context.clips(source)]
     train, report = _examined(context, "training", train, **asked, against=test, other="test")
     dev: list[Item] = []
@@ -183,15 +186,20 @@ def _examined(
     limit: TextLimit | None = None,
     against: Sequence[Item] = (),
     other: str = "",
+    listed: bool = False,
 ) -> tuple[list[Item], DataReport]:
-    """The usable ones of the `what` clips, and the report; `against` are the `other` clips."""
+    """The usable ones of the `what` clips, and the report; `against` are the `other` clips.
+
+    With `listed`, clips last as long as their list says, and are not decoded.
+    """
+    cache = AudioCache(context.audio_cache, context.say_once)
     report = examine(
         items,
         language=context.recipe.language,
         max_seconds=max_seconds,
         against=against,
         limit=limit,
-        load=AudioCache(context.audio_cache, context.say_once).load,
+        seconds=partial(cache.seconds, listed=listed),
         progress=context.progress("data", f"{what} clips examined"),
     )
     shared = {kind: report.count(kind) for kind in sorted(SHARED) if report.count(kind)}

@@ -17,6 +17,7 @@ from whisperslim.core.tokens.splitting import Splitting, pieces_of
 from whisperslim.errors import RunError
 from whisperslim.events import Evaluated, Stopped
 from whisperslim.jobs.recipe.recipe import to_yaml
+from whisperslim.jobs.recipe.sections import LISTED
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.new_rows import NewRows
@@ -245,6 +246,7 @@ def _batches(
         augment=augment,
         seed=context.recipe.runtime.seed,
         input_spec=speech.input_spec,
+        listed=context.recipe.data.lengths == LISTED,
         announce=context.say_once,
     )
 

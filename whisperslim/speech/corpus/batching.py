@@ -14,6 +14,7 @@ from whisperslim.speech.audio.model_input import model_input
 from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item
+from whisperslim.speech.corpus.parts import Cell
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,19 @@ class BucketedSampler:
     Durations are randomized by up to `noise` (a share) before sorting, so that the neighbors of a
     clip change from epoch to epoch. Every epoch is a function of (seed, epoch) alone: the state is
     two numbers. `epoch` is that of the batch drawn last.
+
+    With `shards`, the number of the file that each clip is in, the clips of a file come together,
+    and the files in an order of their own in each epoch: then few of them need to be here at a
+    time. The two numbers also say which file it is, and where in it.
     """
 
     def __init__(
-        self, durations: Sequence[float], batch_size: int, seed: int, noise: float = 0.15
+        self,
+        durations: Sequence[float],
+        batch_size: int,
+        seed: int,
+        noise: float = 0.15,
+        shards: Sequence[int] | None = None,
     ) -> None:
         if not durations:
             raise DataError("there are no clips to make batches from")
@@ -48,13 +58,14 @@ class BucketedSampler:
         self._batch_size = batch_size
         self._seed = seed
         self._noise = noise
+        self._shards = _members([0] * len(durations) if shards is None else shards)
         self.epoch = 0
         self._position = 0
         self._plan = self._plan_epoch()
 
     @property
     def batches_per_epoch(self) -> int:
-        return -(-len(self._durations) // self._batch_size)
+        return sum(-(-len(members) // self._batch_size) for members in self._shards)
 
     def __iter__(self) -> Iterator[list[int]]:
         return self
@@ -83,21 +94,47 @@ class BucketedSampler:
         self._plan = self._plan_epoch()
 
     def _made_with(self) -> dict[str, int]:
-        return {"clips": len(self._durations), "batch_size": self._batch_size, "seed": self._seed}
+        made = {"clips": len(self._durations), "batch_size": self._batch_size, "seed": self._seed}
+        # Earlier states have no number of shards, and go on as long as there is one only.
+        return made | ({"shards": len(self._shards)} if len(self._shards) > 1 else {})
 
     def _plan_epoch(self) -> list[list[int]]:
         rng = np.random.default_rng([self._seed, self.epoch])
         blur = 1.0 + self._noise * rng.uniform(-1.0, 1.0, len(self._durations))
-        order = np.argsort(self._durations * blur, kind="stable")
-        cuts = np.cumsum(self._sizes(rng))[:-1]
-        batches = [part.tolist() for part in np.split(order, cuts)]
-        return [batches[i] for i in rng.permutation(len(batches))]
+        lengths, plan = self._durations * blur, []
+        only = len(self._shards) == 1
+        for shard in (0,) if only else rng.permutation(len(self._shards)):
+            members = self._shards[shard]
+            order = members[np.argsort(lengths[members], kind="stable")]
+            cuts = np.cumsum(self._sizes(len(members), rng))[:-1]
+            batches = [part.tolist() for part in np.split(order, cuts)]
+            plan += [batches[i] for i in rng.permutation(len(batches))]
+        return plan
 
-    def _sizes(self, rng: np.random.Generator) -> list[int]:
-        full, left = divmod(len(self._durations), self._batch_size)
+    def _sizes(self, clips: int, rng: np.random.Generator) -> list[int]:
+        full, left = divmod(clips, self._batch_size)
         sizes = [self._batch_size] * full
         # At a random place: at the end, the small batch would always be the longest clips.
         return [*np.insert(sizes, rng.integers(full + 1), left).tolist()] if left else sizes
+
+
+def shards_of(items: Sequence[Item]) -> list[int] | None:
+    """The number of the file of the hub that each clip is in, from 0, for `BucketedSampler`.
+
+    None when all are files of this computer; of several sets, those have one number together.
+    """
+    names = [part.shard if isinstance(part := item.part, Cell) else None for item in items]
+    if not any(names):
+        return None
+    numbers = {shard: number for number, shard in enumerate(dict.fromkeys(names))}
+    return [numbers[shard] for shard in names]
+
+
+def _members(shards: Sequence[int]) -> list[np.ndarray]:
+    """Indices of the clips of each shard, in order."""
+    numbers = np.asarray(shards)
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
 
 
 def make_batch(

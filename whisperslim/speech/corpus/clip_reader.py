@@ -1,6 +1,8 @@
 """The sound of a clip, whatever it is kept in."""
 
 import hashlib
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -105,7 +107,14 @@ def _with_cut(name: str, item: Item) -> str:
 
 def is_there(item: Item) -> bool:
     """Whether the clip's file is here, or can be fetched."""
-    return _shard(item) is not None or item.path.is_file()
+    if _shard(item) is not None:
+        return True
+    # Of a million clips, making a `Path` of each takes three times as long as asking for it.
+    try:
+        place = os.path.join(item.folder, item.file)  # noqa: PTH118
+        return stat.S_ISREG(os.stat(place).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):  # a NUL in the path
+        return False
 
 
 def _shard(item: Item) -> HubShard | None:
