@@ -264,10 +264,15 @@ def test_paths_become_absolute_from_here_or_from_the_project(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.tsv").write_text("path\ttext\n", encoding="utf-8")
     (tmp_path / "small-model").mkdir()
-    data = {"train": ["assets/demo_hi#train", "mine.tsv", "hub:a/b#train"]}
+    (tmp_path / "x-0.tar").touch()
+    archives = ["x-*.tar?text=said", "x-{0..1}.tar#train", "mdc:id#train?text=sentence"]
+    data = {"train": ["assets/demo_hi#train", "mine.tsv", "hub:a/b#train"], "dev": archives}
     found = with_absolute_paths(from_mapping({"data": data, "model": "small-model"}))
     demo = f"{ROOT / 'assets' / 'demo_hi'}#train"
     assert found.data.train == (demo, str(tmp_path / "mine.tsv"), "hub:a/b#train")
+    assert found.data.dev == (
+        f"{tmp_path / 'x-*.tar'}?text=said", f"{tmp_path / 'x-{0..1}.tar'}#train", archives[2],
+    )  # fmt: skip
     assert found.model == str(tmp_path / "small-model")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -132,6 +133,18 @@ def test_other_formats_are_taken_as_the_hub_has_converted_them(
     items = load_items(f"hub:{SET}:hi_in#test?text=transcription")
     assert [(item.text, item.speaker) for item in items] == [("a", ""), ("b", "")]
     assert heard(ClipReader().samples(items[1])) == [200]
+
+
+def test_what_is_converted_in_part_only_is_fetched_whole_by_the_package(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(server, {})
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    for files in ({}, {"hi/partial-train/0000.parquet": shard(tmp_path, range(1), "audio")}):
+        if files:
+            answer(server, files, revision="refs%2Fconvert%2Fparquet")
+        with pytest.raises(DataError, match="needs the optional package `datasets`"):
+            load_items(f"hub:{SET}:hi#train")
 
 
 def test_a_revision_may_be_named(server: Server, tmp_path: Path) -> None:

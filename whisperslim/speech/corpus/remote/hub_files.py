@@ -4,6 +4,7 @@ Of each file only the texts are read, over the network; recordings are fetched f
 they are asked for. Lists are kept by commit, so a second look asks only for the commit.
 """
 
+import http
 import io
 import itertools
 import json
@@ -45,14 +46,24 @@ def find_files(
 
     Raises `DataError` for one that the hub does not give, or without such a config.
     """
-    own = _listing(repository, revision or "main")
-    found = _by_split(own, repository, config)
-    if found is None and revision is None:
-        try:
-            found = _by_split(_listing(repository, _CONVERTED), repository, config)
-        except DataError:  # the hub has made none of it
+    try:
+        found = _by_split(_listing(repository, revision or "main"), repository, config)
+    except HttpError as error:
+        raise explained(error, repository) from error
+    return _converted(repository, config) if found is None and revision is None else found
+
+
+def _converted(repository: str, config: str | None) -> dict[str, list[HubShard]] | None:
+    """What the hub has made of another format; None when it has made nothing, or only a part."""
+    try:
+        listing = _listing(repository, _CONVERTED)
+    except HttpError as error:
+        if error.status == http.HTTPStatus.NOT_FOUND:
             return None
-    return found
+        raise explained(error, repository) from error
+    if any("/partial-" in shard.file for shard in _shards(listing, repository)):
+        return None
+    return _by_split(listing, repository, config)
 
 
 def read_files(files: dict[str, list[HubShard]], source: str, split: str, audio: str = "") -> Table:
@@ -145,11 +156,9 @@ def _asked(shard: HubShard, audio: str) -> tuple[str, tuple[str, ...], list[list
 
 
 def _listing(repository: str, revision: str) -> dict[str, Any]:
+    """What the hub says of a revision. Raises `HttpError`, and `DataError` for another answer."""
     url = f"{endpoint()}/api/datasets/{repository}/revision/{quote(revision, safe='')}?blobs=true"
-    try:
-        found = ask_json(url, hub_token())
-    except HttpError as error:
-        raise explained(error, repository) from error
+    found = ask_json(url, hub_token())
     if not isinstance(found, dict) or not _COMMIT.fullmatch(str(found.get("sha"))):
         raise DataError(f"{repository}: the hub's answer does not say which commit it is of")
     return found
@@ -233,9 +242,6 @@ def _split_of(name: str, config: str | None) -> str | None:
     if folders and folders[0] == (config or "default"):
         folders = folders[1:]
     elif config:
-        return None
-    if folders and folders[0].startswith("partial-"):
-        # The hub has converted the beginning only: as if it were all, it would be misleading.
         return None
     folders = [folder for folder in folders if folder != "data"]
     if folders:
