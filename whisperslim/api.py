@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from whisperslim.jobs.run.folder import RunDir
     from whisperslim.jobs.scoring.compared import Compared
     from whisperslim.jobs.scoring.evaluation import Evaluation
+    from whisperslim.jobs.scoring.shards import Merged
 
 __all__ = [
     "Model",
@@ -25,6 +26,7 @@ __all__ = [
     "compare",
     "compress",
     "evaluate",
+    "evaluate_shards",
     "load",
 ]
 
@@ -108,6 +110,48 @@ def evaluate(
         search=search,
         normalizers=normalizers,
     )
+
+
+def evaluate_shards(
+    model: str | Path,
+    data: str,
+    split: str | None,
+    shards: int,
+    out: str | Path,
+    *,
+    shard: int = 0,
+    language: str = "hi",
+    window: str = "fit",
+    batch_size: int = 16,
+    skip_problems: bool = False,
+    script: str = "auto",
+    beam: int = 0,
+    lm: str | Path | None = None,
+    lm_weight: float = 0.5,
+    word_bonus: float = 1.0,
+    normalizers: Sequence[str] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    announce: Callable[[str], None] = lambda message: None,
+) -> "Merged | None":
+    """A large set scored in `shards`, each a file in the folder `out`, and their record.
+
+    Shards that are there are kept. With `shard`, from 1, that one alone is scored, and None comes
+    back. Other arguments as of `evaluate`, errors also as of
+    `whisperslim.jobs.scoring.shards.score_in_shards`.
+    """
+    from whisperslim.exported.search import search_asked
+    from whisperslim.jobs.scoring.evaluation import prepare, source_of
+    from whisperslim.jobs.scoring.shards import Shard, score_in_shards
+    from whisperslim.speech.corpus.dataset import scored_source
+
+    Shard(shard or 1, shards)  # refuses what there cannot be before the work
+    source = scored_source(data) if split is None else source_of(data, split)
+    prepared = prepare(
+        str(model), source, code_of(language), window, batch_size, progress=progress,
+        announce=announce, skip_problems=skip_problems, script=script, normalizers=normalizers,
+        search=search_asked(beam, Path(lm) if lm else None, lm_weight, word_bonus),
+    )  # fmt: skip
+    return score_in_shards(prepared, shards, Path(out), shard)
 
 
 def compress(

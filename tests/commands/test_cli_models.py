@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
-from whisperslim.errors import DataError
+from whisperslim.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -60,6 +60,62 @@ def test_evaluate_takes_the_test_split_where_there_is_one_and_all_clips_elsewher
     rows = [row.rpartition("\t")[0] for row in file.read_text("utf-8").splitlines()]
     (corpus / "manifest.tsv").write_text("\n".join(rows) + "\n", "utf-8")
     assert scored(str(corpus)) == ("all clips", 8)
+
+
+def test_evaluate_scores_by_named_normalizers_and_over_accepted_forms(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, corpus = folders
+    file = corpus / "manifest.tsv"
+    header, *rows = file.read_text("utf-8").splitlines()
+    forms = json.dumps([["नमस्ते", "नमस्कार"], ["घर"]], ensure_ascii=False)
+    lines = [f"{header}\tvariations", *(f"{row}\t{forms}" for row in rows)]
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    out = tmp_path / "record.json"
+    more = ("--normalizer", "vistaar", "--normalizer", "hindi-1+glides")
+    text = run("evaluate", "--model", str(model), "--data", str(corpus), "--json", str(out), *more)
+    record = json.loads(out.read_text("utf-8"))
+    names = ["raw", "whisper-basic", "vistaar", "hindi-1+glides", "hindi-1"]
+    assert list(record["scores"]) == names and record["normaliser"] == "hindi-1"
+    assert "OIWER" in text
+    assert all(score["oiwer"]["with_variants"] == 2 for score in record["scores"].values())
+    # Two clips, of two places with one word each.
+    assert record["scores"]["hindi-1"]["oiwer"]["reference_words"] == 4
+    with pytest.raises(UsageError, match="'vistaar-2'"):
+        run("evaluate", "--model", "none", "--data", str(corpus), "--normalizer", "vistaar-2")
+
+
+def test_evaluate_in_shards_writes_one_record(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    model, corpus = folders
+    out, whole = tmp_path / "shards", tmp_path / "whole.json"
+    asked = ("evaluate", "--model", str(model), "--data", str(corpus))
+    run(*asked, "--json", str(whole))
+    parts = (*asked, "--shards", "2", "--out", str(out))
+    assert not run(*parts, "--shard", "2").strip()
+    assert [file.name for file in out.iterdir()] == ["shard-002-of-002.jsonl"]
+    text = run(*parts)
+    record, expected = (json.loads(f.read_text("utf-8")) for f in (out / "record.json", whole))
+    assert record["scores"] == expected["scores"]
+    assert record["manifest_sha256"] == expected["manifest_sha256"]
+    assert "hindi-1" in text
+    assert (out / "record.tsv").read_text("utf-8") == whole.with_suffix(".tsv").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--shards", "2"], "given together"),
+        (["--shard", "1", "--out", "x"], "given together"),
+        (["--shards", "2", "--out", "x", "--limit", "1"], "leave --limit"),
+        (["--shards", "2", "--out", "x", "--shard", "3"], "no shard 3 of 2"),
+    ],
+)
+def test_options_of_shards_that_do_not_fit_are_refused(
+    folders: tuple[Path, Path], options: list[str], said: str
+) -> None:
+    model, corpus = folders
+    with pytest.raises(UsageError, match=said):
+        run("evaluate", "--model", str(model), "--data", str(corpus), *options)
 
 
 def test_evaluate_refuses_a_split_that_is_not_there(folders: tuple[Path, Path]) -> None:

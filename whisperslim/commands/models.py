@@ -96,6 +96,22 @@ def evaluate(
         ),
     ] = "auto",
     normalizer: Normalizers = None,
+    shards: Annotated[
+        int,
+        typer.Option(
+            help="Score a large set in so many parts, each a file in --out. Those that are there "
+            "are kept; when all are, their record is written.",
+            min=0,
+        ),
+    ] = 0,
+    shard: Annotated[
+        int,
+        typer.Option(help="Score only this one of --shards, from 1, as on one of many machines."),
+    ] = 0,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Folder of the shards and their record."),
+    ] = None,
     beam: Beam = 0,
     lm: LanguageModel = None,
     lm_weight: LanguageWeight = 0.5,
@@ -106,16 +122,37 @@ def evaluate(
 
     hearing_window(window)  # before loading, which may take minutes
     from whisperslim.api import evaluate as evaluate_model
+    from whisperslim.api import evaluate_shards
     from whisperslim.jobs.scoring.evaluation import check_places
+    from whisperslim.jobs.scoring.shards import RECORD
 
+    if shards or shard or folder:
+        if not (shards and folder):
+            raise UsageError("--shards N and --out FOLDER are given together")
+        if limit or out or against:
+            raise UsageError(
+                "--shards scores all clips and writes its own record, record.json in --out; leave "
+                "--limit, --json and --against away, or --shards"
+            )
     check_places(out, against)  # before scoring, which may take hours
     with counting("clips transcribed") as progress:
-        evaluation = evaluate_model(
-            model, data, split, language=language, window=window, limit=limit,
-            batch_size=batch_size, progress=progress, announce=announce,
-            skip_problems=skip_problems, script=script, beam=beam, lm=lm, lm_weight=lm_weight,
-            word_bonus=word_bonus, normalizers=normalizer or (),
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "language": language, "window": window, "batch_size": batch_size,
+            "skip_problems": skip_problems, "script": script, "beam": beam, "lm": lm,
+            "lm_weight": lm_weight, "word_bonus": word_bonus, "normalizers": normalizer or (),
+            "progress": progress, "announce": announce,
+        }  # fmt: skip
+        if folder:
+            merged = evaluate_shards(model, data, split, shards, folder, shard=shard, **asked)
+        else:
+            evaluation = evaluate_model(model, data, split, limit=limit, **asked)
+    if folder:
+        if merged is not None:
+            _print_record(merged.record)
+            for note in merged.notes:
+                say(note)
+            announce(f"record: {folder / RECORD}")
+        return
     # Before the file is written: the figures are shown even when the disk is full.
     _print_record(evaluation.to_record())
     for note in evaluation.notes():

@@ -105,12 +105,8 @@ class EvalResult:
     @property
     def loss_note(self) -> str:
         """What the loss is without, as a sentence; empty when it is of every clip."""
-        if not self.left_out_of_loss:
-            return ""
-        return (
-            f"the loss is without {len(self.left_out_of_loss)} of {self.n} clips, whose texts take "
-            "more tokens than the model has positions for; error rates are over all clips"
-        )
+        left_out = len(self.left_out_of_loss)
+        return loss_note(left_out, self.n) if left_out else ""
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON, rows left out, an interval with every WER.
@@ -152,6 +148,14 @@ class EvalResult:
     def _finite_loss(self) -> float | None:
         # A model whose logits are NaN has no loss, and JSON has no NaN.
         return self.loss if math.isfinite(self.loss) else None
+
+
+def loss_note(left_out: int, n: int) -> str:
+    """That the loss is without so many of `n` clips, as a sentence."""
+    return (
+        f"the loss is without {left_out} of {n} clips, whose texts take more tokens than the model "
+        "has positions for; error rates are over all clips"
+    )
 
 
 def _variants_record(score: VariantScore) -> dict[str, Any]:

@@ -309,6 +309,16 @@ def test_hold_out_refuses_what_it_cannot_divide():
         hold_out(speakers(2, 2), 1.0, "speaker", 0)
 
 
+def test_only_wanted_clips_are_kept_and_all_are_asked_for(tmp_path):
+    rows = "".join(f"{name}.wav\tx\n" for name in "abcd")
+    (tmp_path / "manifest.tsv").write_text(f"path\ttext\n{rows}", "utf-8")
+    asked = []
+    kept = load_items(str(tmp_path), lambda key: bool(asked.append(key)) or key > "b.wav")
+    assert [item.key for item in kept] == ["c.wav", "d.wav"]
+    assert asked == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert load_items(str(tmp_path), lambda key: False) == []
+
+
 def test_the_manifest_hash_is_of_the_content_and_not_of_the_place(tmp_path):
     table = tsv(("path", "text"), ("x", "एक"), ("y", "दो"))
     for folder in "ab":

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from whisperslim.errors import DataError, UsageError
+from whisperslim.speech.scoring import significance
 from whisperslim.speech.scoring.normalizer import NeutralNormalizer, RawNormalizer
 from whisperslim.speech.scoring.significance import (
     NORMAL_FROM,
@@ -69,6 +70,21 @@ def test_bootstrap_agrees_with_enumeration():
     ours = paired_bootstrap(a, b, words, confidence=0.5, resamples=50_000)
     exact = np.quantile(rates, (0.25, 0.75), method="inverted_cdf")
     assert (ours.low, ours.high) == pytest.approx(tuple(exact))
+
+
+def test_alike_utterances_drawn_together_are_drawn_as_often(monkeypatch):
+    """Of many utterances only how often each kind occurs is drawn."""
+    a, b, words = systems()
+    apart = paired_bootstrap(a, b, words)
+    monkeypatch.setattr(significance, "_ALIKE_FROM", 10)
+    together = paired_bootstrap(a, b, words)
+    width = apart.high - apart.low
+    assert together.estimate == apart.estimate
+    assert together.low == pytest.approx(apart.low, abs=0.04 * width)
+    assert together.high == pytest.approx(apart.high, abs=0.04 * width)
+    assert paired_bootstrap(a, b, words) == together
+    order = np.random.default_rng(1).permutation(len(a))
+    assert paired_bootstrap(a[order], b[order], words[order]) == together
 
 
 def test_bootstrap_of_one_system_is_that_against_a_perfect_one():

@@ -37,7 +37,7 @@ from whisperslim.speech.corpus.report import UNUSABLE, examine, usable
 from whisperslim.speech.corpus.source import parse_source
 from whisperslim.speech.scoring.verdict import Verdict, judge_set, set_verdict
 from whisperslim.speech.scoring.wer import all_ways
-from whisperslim.train.evaluate import EvalResult, Heard, accepted_forms, hear, scored
+from whisperslim.train.evaluate import EvalResult, Heard, accepted_forms, hear, loss_note, scored
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class OpenExport:
     def input_spec(self) -> InputSpec:
         """Its input from a recording."""
         return self.engine.input_spec
+
+    @property
+    def decoding(self) -> str:
+        """How texts are read off it."""
+        return self.engine.describe_decoding()
 
     def provenance(self) -> dict[str, Any]:
         """The conditions of a figure: plain values."""
@@ -99,7 +104,7 @@ class OpenExport:
             tokens=0,
             seconds=time.perf_counter() - started,
             audio_seconds=sum(transcript.audio_seconds for transcript in written),
-            decoding=self.engine.describe_decoding(),
+            decoding=self.decoding,
             batch_size=1,
         )
 
@@ -123,6 +128,11 @@ class OpenModel:
     def input_spec(self) -> InputSpec:
         """Its input from a recording."""
         return self.speech.input_spec
+
+    @property
+    def decoding(self) -> str:
+        """How texts are read off it."""
+        return self.speech.family.describe_decoding()
 
     def provenance(self) -> dict[str, Any]:
         """The conditions of a figure: plain values."""
@@ -186,13 +196,10 @@ class Evaluation:
 
     def notes(self) -> list[str]:
         """Notes for reading the figures, as sentences."""
-        found = [f"{note[:1].upper()}{note[1:]}." for note in self.result.judged.notes()]
-        if self.trained_on:
-            found.append(
-                f"{len(self.trained_on)} of {self.result.n} clips were used to train the model: "
-                "the figures say nothing about speech it was not trained on."
-            )
-        return [*found, self.result.loss_note] if self.result.loss_note else found
+        left_out = len(self.result.left_out_of_loss)
+        return score_notes(
+            self.result.judged.notes(), len(self.trained_on), left_out, self.result.n
+        )
 
     def against(self, path: Path) -> Verdict:
         """This model against an earlier record, by the rules of `speech.scoring.verdict`.
@@ -216,6 +223,24 @@ class Evaluation:
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
         write_text_checked(path.with_suffix(".tsv"), self.result.rows())
         write_text_checked(path, text + "\n")
+
+
+def score_notes(judged: Sequence[str], trained_on: int, left_out: int, n: int) -> list[str]:
+    """Notes of a score over `n` clips, as sentences.
+
+    Args:
+        judged: What `SetJudgement.notes` says.
+        trained_on: Clips that the model was trained on.
+        left_out: Clips left out of the loss.
+        n: Clips scored.
+    """
+    found = [f"{note[:1].upper()}{note[1:]}." for note in judged]
+    if trained_on:
+        found.append(
+            f"{trained_on} of {n} clips were used to train the model: the figures say nothing "
+            "about speech it was not trained on."
+        )
+    return [*found, loss_note(left_out, n)] if left_out else found
 
 
 def check_places(out: Path | None, against: Path | None) -> None:
@@ -286,6 +311,89 @@ def evaluate_model(
         UsageError, SourceError, CheckpointError, DeviceError, ExportError: as loading the
             parts does.
     """
+    source = source_of(data, split)
+    items = choose(load_items(source), limit, seed)
+    prepared = prepare(
+        model, source, language, window, batch_size, cache_folder=cache_folder, progress=progress,
+        announce=announce, device=device, skip_problems=skip_problems, script=script,
+        search=search, normalizers=normalizers,
+    )  # fmt: skip
+    given = len(items)
+    items, skipped = prepared.usable(items)
+    if not items:
+        raise DataError(f"{source}: none of its {given} clips can be used; nothing to score")
+    result = scored(
+        prepared.hear(items), items, data=source, language=language, policy=prepared.policy,
+        normalizers=normalizers,
+    )  # fmt: skip
+    return Evaluation(
+        result,
+        {**prepared.provenance(), **circumstances(limit, seed)},
+        skipped,
+        prepared.trained_on(items),
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is loaded to hear clips of `source`; other fields as of `evaluate_model`."""
+
+    model: str
+    opened: OpenExport | OpenModel
+    source: str
+    language: str
+    policy: WindowPolicy
+    cache_folder: Path
+    progress: Callable[[int, int], None]
+    announce: Callable[[str], None]
+    skip_problems: bool
+    normalizers: tuple[str, ...]
+
+    def usable(self, items: Sequence[Item]) -> tuple[list[Item], dict[str, str]]:
+        """The usable clips, and what is wrong with the others, by key.
+
+        Raises `DataError` for unusable ones unless problems are to be skipped, and for accepted
+        forms that cannot be read.
+        """
+        accepted_forms(items)
+        longest = self.opened.input_spec.max_seconds
+        cache = AudioCache(self.cache_folder, self.announce)
+        return _checked(items, self.source, self.language, longest, cache, self.skip_problems)
+
+    def hear(self, items: Sequence[Item]) -> Heard:
+        """Transcribe usable clips."""
+        return self.opened.hear(
+            items, language=self.language, policy=self.policy, cache_folder=self.cache_folder,
+            progress=self.progress, announce=self.announce,
+        )  # fmt: skip
+
+    def trained_on(self, items: Sequence[Item]) -> tuple[str, ...]:
+        """Keys of the clips that the model was trained on."""
+        clips = training_clips(self.model)
+        return tuple(item.key for item in items if clips.holds_clip(item))
+
+    def provenance(self) -> dict[str, Any]:
+        """Of the model, and which split is scored: plain values."""
+        return {**self.opened.provenance(), "split": parse_source(self.source).split or ALL_CLIPS}
+
+
+def prepare(
+    model: str,
+    source: str,
+    language: str = "hi",
+    window: str = "fit",
+    batch_size: int = 16,
+    *,
+    cache_folder: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    announce: Callable[[str], None] = lambda message: None,
+    device: str = "cpu",
+    skip_problems: bool = False,
+    script: str = "auto",
+    search: Search | None = None,
+    normalizers: Sequence[str] = (),
+) -> Prepared:
+    """Load a model to score clips of `source` with; arguments and errors as `evaluate_model`."""
     model = local_name(model)
     if script not in SCRIPTS:
         raise UsageError(f"{script!r} is not a choice of script; use one of: {', '.join(SCRIPTS)}")
@@ -293,12 +401,6 @@ def evaluate_model(
     held = script == "own" or (script == "auto" and is_untuned(model))
     is_exported = is_export(Path(model).expanduser())
     policy = hearing_window(window) if is_exported else parse_window(window)
-    source = _source(data, split)
-    items = choose(load_items(source), limit, seed)
-    accepted_forms(items)  # refuses a wrong column before the work
-    folder = cache_folder or audio_cache()
-    asked: dict[str, Any] = {"language": language, "policy": policy, "cache_folder": folder}
-    asked |= {"progress": progress, "announce": announce}
     opened: OpenExport | OpenModel = (
         open_for_evaluation(model, policy, device)
         if is_exported
@@ -306,19 +408,10 @@ def evaluate_model(
     )
     opened = opened.in_own_script() if held else opened
     opened = opened.searching(search) if search else opened
-    longest, cache = opened.input_spec.max_seconds, AudioCache(folder, announce)
-    items, skipped = _checked(items, source, language, longest, cache, skip_problems)
-    result = scored(
-        opened.hear(items, **asked), items, data=source, language=language, policy=policy,
-        normalizers=normalizers,
+    return Prepared(
+        model, opened, source, language, policy, cache_folder or audio_cache(), progress, announce,
+        skip_problems, tuple(normalizers),
     )  # fmt: skip
-    origin = opened.provenance()
-    taken = {"split": parse_source(source).split or ALL_CLIPS}
-    clips = training_clips(model)
-    trained_on = tuple(item.key for item in items if clips.holds_clip(item))
-    return Evaluation(
-        result, {**origin, **taken, **_circumstances(limit, seed)}, skipped, trained_on
-    )
 
 
 def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
@@ -334,7 +427,8 @@ def choose(items: Sequence[Item], limit: int, seed: int) -> list[Item]:
     return [items[i] for i in sorted(drawn.tolist())]
 
 
-def _source(data: str, split: str | None) -> str:
+def source_of(data: str, split: str | None) -> str:
+    """`data` with its split. Raises `UsageError` when it names one, too."""
     if not split:
         return data
     named = parse_source(data).split
@@ -344,7 +438,7 @@ def _source(data: str, split: str | None) -> str:
 
 
 def _checked(
-    items: list[Item],
+    items: Sequence[Item],
     source: str,
     language: str,
     max_seconds: float,
@@ -361,8 +455,6 @@ def _checked(
             f"{source}: {len(wrong)} of {len(items)} clips cannot be used; fix or remove them, or "
             f"give --skip-problems:\n{shown}"
         )
-    if not kept:
-        raise DataError(f"{source}: none of its {len(items)} clips can be used; nothing to score")
     return kept, wrong
 
 
@@ -386,7 +478,8 @@ def _one_line(*columns: Sequence[str]) -> tuple[list[str], ...]:
     return tuple([" ".join(cell.split()) for cell in column] for column in columns)
 
 
-def _circumstances(limit: int, seed: int) -> dict[str, Any]:
+def circumstances(limit: int = 0, seed: int = 0) -> dict[str, Any]:
+    """When, where and of how many clips a score is made: plain values."""
     return {
         "threads": torch.get_num_threads(),
         "limit": limit,

@@ -4,10 +4,11 @@ import gc
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Item:
         return self.folder / self.file
 
 
-def load_items(source: str) -> list[Item]:
+def load_items(source: str, keep: Callable[[str], bool] = lambda key: True) -> list[Item]:
     """The recordings of `PATH`, `PATH#SPLIT` or of the hub, in file order.
 
     Of the hub: `hub:OWNER/NAME[:CONFIG][@REVISION]#SPLIT`; of the Mozilla Data Collective:
@@ -88,13 +89,14 @@ def load_items(source: str) -> list[Item]:
     PATH is a manifest (.tsv, .csv, JSON lines, NeMo's), a folder with one, a Common Voice release
     folder, tars of WebDataset, parquet files or a folder of them, or a folder of Lhotse Shar. A
     name such as `train-{0000..0127}.tar` or `train-*.tar` is several. Without a split, all of a
-    manifest. Nothing is decoded here and audio files may be
-    missing: `report.examine` looks. A hub split may be a slice, as `train[:100]`. Raises
-    `DataError`, or `UsageError` when `source` itself is malformed.
+    manifest. Nothing is decoded here and audio files may be missing: `report.examine` looks. A hub
+    split may be a slice, as `train[:100]`. `keep` is asked for each key, in file order, and says
+    whether its clip is wanted; of the others nothing is kept. Raises `DataError`, or `UsageError`
+    when `source` itself is malformed.
     """
     asked = parse_source(source)
     with _uncollected():
-        return _items(_read(asked), asked)
+        return _items(_read(asked), asked, keep)
 
 
 @contextmanager
@@ -166,10 +168,19 @@ def manifest_hash(items: Sequence[Item]) -> str:
     The order counts, as the sampler numbers clips by it. Audio content is not read.
     """
     digest = hashlib.sha256()
-    for i in items:
-        record = [i.key, i.text, i.speaker, i.split, i.duration, i.columns]
-        digest.update(json.dumps(record, ensure_ascii=True).encode() + b"\n")
+    for item in items:
+        digest.update(manifest_line(item_record(item)))
     return digest.hexdigest()
+
+
+def item_record(item: Item) -> list[Any]:
+    """What an item says, as plain values: its key, its text, and the rest of its line."""
+    return [item.key, item.text, item.speaker, item.split, item.duration, item.columns]
+
+
+def manifest_line(record: list[Any]) -> bytes:
+    """What `manifest_hash` takes of one item."""
+    return json.dumps(record, ensure_ascii=True).encode() + b"\n"
 
 
 def _read(asked: Source) -> Table:
@@ -230,7 +241,7 @@ def _is_common_voice(path: Path) -> bool:
     return not any(path.glob("manifest.*")) and bool(common_voice_splits(path))
 
 
-def _items(table: Table, asked: Source) -> list[Item]:
+def _items(table: Table, asked: Source, keep: Callable[[str], bool]) -> list[Item]:
     split, by_lower = asked.split, {name.lower(): name for name in table.columns}
     # Of archives, the column has been asked for where they were read.
     audio = "" if table.in_archives else asked.audio
@@ -252,7 +263,7 @@ def _items(table: Table, asked: Source) -> list[Item]:
     }
     items: list[Item] = []
     first: dict[str, int] = {}
-    known, shared = set(), _Shared()
+    known, shared, left_out = set(), _Shared(), False
     layouts: dict[tuple[str, ...], _Layout] = {}
     for row in table.rows:
         layout = layouts.get(row.names) or layouts.setdefault(row.names, _layout(row.names, used))
@@ -260,13 +271,16 @@ def _items(table: Table, asked: Source) -> list[Item]:
         known.add(item.split)
         if split and item.split != split:
             continue
+        if not keep(item.key):
+            left_out = True
+            continue
         if first.setdefault(item.key, row.number) != row.number:
             raise DataError(
                 f"{table.source}: {item.key} is on lines {first[item.key]} and {row.number}; "
                 "keep one of them"
             )
         items.append(item)
-    if not items:
+    if not items and not left_out:
         raise _no_split(table, split, sorted(known - {""}))
     return items
 

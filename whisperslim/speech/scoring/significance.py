@@ -25,6 +25,10 @@ NORMAL_FROM = 50
 # Drawn positions per block: bounds the memory, 8 bytes each.
 _BLOCK = 2_000_000
 
+# Our choice: of more utterances, those with equal counts are drawn together. The distribution is
+# the same, and the time no longer grows with their number.
+_ALIKE_FROM = 100_000
+
 Counts = NDArray[np.int64]
 
 
@@ -197,15 +201,37 @@ def _bootstrap(
     _check_options(resamples, confidence)
     generator = np.random.default_rng(seed)
     n = len(words)
+    estimate = float(numerator.sum() / words.sum())
+    if n > _ALIKE_FROM:
+        rates = _rates_of_alike(numerator, words, resamples, generator)
+        return _percentiles(rates, confidence, estimate)
     rows = max(1, _BLOCK // n)
     rates = np.empty(resamples)
     for start in range(0, resamples, rows):
         stop = min(start + rows, resamples)
         drawn = generator.integers(n, size=(stop - start, n))
         rates[start:stop] = numerator[drawn].sum(axis=1) / words[drawn].sum(axis=1)
+    return _percentiles(rates, confidence, estimate)
+
+
+def _rates_of_alike(
+    numerator: Counts, words: Counts, resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Rates when utterances are redrawn, drawn as how often each kind of them occurs."""
+    kinds, counts = np.unique(np.stack([numerator, words]), axis=1, return_counts=True)
+    rates = np.empty(resamples)
+    rows = max(1, _BLOCK // len(counts))
+    for start in range(0, resamples, rows):
+        stop = min(start + rows, resamples)
+        drawn = generator.multinomial(len(words), counts / len(words), size=stop - start)
+        rates[start:stop] = (drawn @ kinds[0]) / (drawn @ kinds[1])
+    return rates
+
+
+def _percentiles(rates: NDArray[np.float64], confidence: float, estimate: float) -> Interval:
     tail = (1 - confidence) / 2
     low, high = np.quantile(rates, (tail, 1 - tail))
-    return Interval(float(low), float(high), float(numerator.sum() / words.sum()))
+    return Interval(float(low), float(high), estimate)
 
 
 def _z(differences: Counts) -> float:

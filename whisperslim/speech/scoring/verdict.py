@@ -266,17 +266,51 @@ class SetJudgement:
 
     def notes(self) -> list[str]:
         """Caveats to the score, as clauses without a subject."""
-        found, n = [], len(self.clips)
+        return self._counts().notes()
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return self._counts().to_record()
+
+    def _counts(self) -> "SetCounts":
+        after = self.transliterated
+        return SetCounts(
+            len(self.clips),
+            self.scripts,
+            self.in_other_script,
+            self.loops,
+            None if after is None else after.to_record(),
+            self.failed,
+        )
+
+
+@dataclass(frozen=True)
+class SetCounts:
+    """What `SetJudgement` says of a set, without its clips, of which there may be many.
+
+    `transliterated` is the record of that score.
+    """
+
+    n: int
+    scripts: dict[str, int]
+    in_other_script: int
+    loops: int
+    transliterated: dict[str, Any] | None
+    failed: bool
+
+    def notes(self) -> list[str]:
+        """Caveats to the score, as clauses without a subject."""
+        found = []
         if self.in_other_script:
             kinds = ", ".join(f"{script} {count}" for script, count in self.scripts.items())
             found.append(
-                f"{self.in_other_script} of {n} transcripts are not in the script of what was said "
-                f"({kinds})"
+                f"{self.in_other_script} of {self.n} transcripts are not in the script of what was "
+                f"said ({kinds})"
             )
         if self.transliterated is not None:
-            found.append(f"WER {self.transliterated.wer:.1%} {TRANSLITERATION_NOTE}")
+            found.append(f"WER {self.transliterated['wer']:.1%} {TRANSLITERATION_NOTE}")
         if self.loops:
-            found.append(f"{self.loops} of {n} transcripts repeat themselves")
+            found.append(f"{self.loops} of {self.n} transcripts repeat themselves")
         if self.failed:
             found.append("more than half of the words are wrong")
         return found
@@ -288,9 +322,7 @@ class SetJudgement:
             "scripts": self.scripts,
             "in_other_script": self.in_other_script,
             "repeating": self.loops,
-            "transliterated": None
-            if after is None
-            else {**after.to_record(), "note": TRANSLITERATION_NOTE},
+            "transliterated": after and {**after, "note": TRANSLITERATION_NOTE},
             "notes": self.notes(),
         }
 

@@ -1,5 +1,6 @@
 """Word, character and grapheme error rates, each with the normalizer that it went through."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -80,6 +81,72 @@ class Score:
         return {**record, "hallucinated": dict(vars(self.hallucinated))}
 
 
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What is wrong in one hypothesis; `hits` to `insertions` are words."""
+
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    char_errors: int
+    chars: int
+    grapheme_errors: int
+    graphemes: int
+
+    @property
+    def errors(self) -> int:
+        """Words substituted, deleted and inserted."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def words(self) -> int:
+        """Of the reference."""
+        return self.hits + self.substitutions + self.deletions
+
+
+class Tally:
+    """Sums over utterances, which may be many: none of them is kept."""
+
+    def __init__(self) -> None:
+        self._sums = Counter[str]()
+        self._n = 0
+        self._silent = EmptyReferenceScore(0, 0, 0)
+
+    def add(self, each: Edits | int) -> None:
+        """Count one utterance of `edits`."""
+        if isinstance(each, int):
+            before = self._silent
+            self._silent = EmptyReferenceScore(
+                before.count + 1, before.with_text + (each > 0), before.words + each
+            )
+            return
+        self._n += 1
+        for name in Edits.__slots__:
+            self._sums[name] += getattr(each, name)
+
+    def rates(self, name: str) -> dict[str, Any]:
+        """The fields of a `Score` that are sums. `name` is the normalizer's, for the error.
+
+        Raises `DataError` when no utterance had a word in its reference.
+        """
+        if not self._n:
+            raise no_words(self._silent.count, name)
+        total = Edits(**{name: self._sums[name] for name in Edits.__slots__})
+        return {
+            "wer": total.errors / total.words,
+            "cer": total.char_errors / total.chars,
+            "grapheme_error_rate": total.grapheme_errors / total.graphemes,
+            "hits": total.hits,
+            "substitutions": total.substitutions,
+            "deletions": total.deletions,
+            "insertions": total.insertions,
+            "reference_words": total.words,
+            "n": self._n,
+            "hallucinated": self._silent,
+        }
+
+
 @dataclass(frozen=True)
 class WordDifference:
     """One step of a word alignment. The text that has no counterpart is empty."""
@@ -111,27 +178,20 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normalizer: Norm
 
     Raises `DataError` when the lists differ in length or when no reference has a word left.
     """
-    spoken, silent = _normalized_pairs(references, hypotheses, normalizer)
-    if not spoken:
-        raise no_words(len(references), normalizer.name)
-    refs, hyps = [ref for _, ref, _ in spoken], [hyp for _, _, hyp in spoken]
-    words = _align(refs, hyps, _Words())
-    chars = _align(refs, hyps, _CodePoints())
+    found = edits(references, hypotheses, normalizer)
+    tally = Tally()
+    for each in found:
+        tally.add(each)
     return Score(
-        wer=words.wer,
-        cer=chars.wer,
-        grapheme_error_rate=_align(refs, hyps, _Graphemes()).wer,
-        hits=words.hits,
-        substitutions=words.substitutions,
-        deletions=words.deletions,
-        insertions=words.insertions,
-        reference_words=words.hits + words.substitutions + words.deletions,
-        n=len(spoken),
+        **tally.rates(normalizer.name),
         normaliser=normalizer.name,
         version=normalizer.version,
-        warning=getattr(normalizer, "warning", ""),
-        utterances=_utterances([index for index, _, _ in spoken], words, chars),
-        hallucinated=_empty_score([hyp for _, _, hyp in silent]),
+        warning=warning_of(normalizer),
+        utterances=tuple(
+            UtteranceScore(index, each.errors, each.words, each.char_errors, each.chars)
+            for index, each in enumerate(found)
+            if isinstance(each, Edits)
+        ),
     )
 
 
@@ -141,6 +201,34 @@ def no_words(references: int, normalizer: str) -> DataError:
         f"no error rate: none of the {references} references has a word after normalization with "
         f"{normalizer}; give at least one transcript with words"
     )
+
+
+def warning_of(normalizer: Normalizer) -> str:
+    """What readers of a figure of this normalizer must know; empty for one that judges."""
+    return str(getattr(normalizer, "warning", ""))
+
+
+def edits(
+    references: Sequence[str], hypotheses: Sequence[str], normalizer: Normalizer
+) -> list[Edits | int]:
+    """What is wrong in each hypothesis; where nothing was said, how many words were written.
+
+    Raises `DataError` when the lists differ in length.
+    """
+    if len(references) != len(hypotheses):
+        raise DataError(
+            f"{len(references)} references but {len(hypotheses)} hypotheses; "
+            "give one hypothesis for each reference, an empty one where nothing was recognized"
+        )
+    pairs = zip(references, hypotheses, strict=True)
+    texts = [normalized_pair(normalizer, said, heard) for said, heard in pairs]
+    spoken = [(said, heard) for said, heard in texts if said.split()]
+    if not spoken:
+        return [len(heard.split()) for _, heard in texts]
+    refs, hyps = [said for said, _ in spoken], [heard for _, heard in spoken]
+    ways = [_align(refs, hyps, split) for split in (_Words(), _CodePoints(), _Graphemes())]
+    aligned = iter(zip(*(way.alignments for way in ways), strict=True))
+    return [_edits(*next(aligned)) if said.split() else len(heard.split()) for said, heard in texts]
 
 
 def all_ways(language: str = "hi", more: Sequence[str] = ()) -> tuple[Normalizer, ...]:
@@ -191,48 +279,30 @@ def _steps(chunk: jiwer.AlignmentChunk, refs: list[str], hyps: list[str]) -> lis
     return [WordDifference(kind, ref, hyp) for ref, hyp in zip(left, right, strict=True)]
 
 
-def _normalized_pairs(
-    references: Sequence[str], hypotheses: Sequence[str], normalizer: Normalizer
-) -> tuple[list[tuple[int, str, str]], list[tuple[int, str, str]]]:
-    """(index, reference, hypothesis) of the utterances with words, and of those without."""
-    if len(references) != len(hypotheses):
-        raise DataError(
-            f"{len(references)} references but {len(hypotheses)} hypotheses; "
-            "give one hypothesis for each reference, an empty one where nothing was recognized"
-        )
-    pairs = zip(references, hypotheses, strict=True)
-    items = [(i, *normalized_pair(normalizer, ref, hyp)) for i, (ref, hyp) in enumerate(pairs)]
-    spoken = [item for item in items if item[1].split()]
-    return spoken, [item for item in items if not item[1].split()]
-
-
 def _align(refs: list[str], hyps: list[str], split: jiwer.AbstractTransform) -> jiwer.WordOutput:
     return jiwer.process_words(refs, hyps, split, split)
 
 
-def _edits(alignment: list[jiwer.AlignmentChunk]) -> int:
-    return sum(
-        max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-        for chunk in alignment
-        if chunk.type != "equal"
-    )
+def _edits(
+    words: list[jiwer.AlignmentChunk],
+    chars: list[jiwer.AlignmentChunk],
+    graphemes: list[jiwer.AlignmentChunk],
+) -> Edits:
+    of_words, of_chars, of_graphemes = (_kinds(each) for each in (words, chars, graphemes))
+    return Edits(*of_words, *_errors_of(of_chars), *_errors_of(of_graphemes))
 
 
-def _utterances(
-    indices: list[int], words: jiwer.WordOutput, chars: jiwer.WordOutput
-) -> tuple[UtteranceScore, ...]:
-    return tuple(
-        UtteranceScore(
-            index=index,
-            errors=_edits(words.alignments[i]),
-            words=len(words.references[i]),
-            char_errors=_edits(chars.alignments[i]),
-            chars=len(chars.references[i]),
-        )
-        for i, index in enumerate(indices)
-    )
+def _kinds(alignment: list[jiwer.AlignmentChunk]) -> tuple[int, int, int, int]:
+    """Hits, substitutions, deletions, insertions."""
+    found = dict.fromkeys(("equal", "substitute", "delete", "insert"), 0)
+    for chunk in alignment:
+        left = chunk.ref_end_idx - chunk.ref_start_idx
+        right = chunk.hyp_end_idx - chunk.hyp_start_idx
+        found[chunk.type] += max(left, right)
+    return found["equal"], found["substitute"], found["delete"], found["insert"]
 
 
-def _empty_score(hypotheses: list[str]) -> EmptyReferenceScore:
-    counts = [len(hypothesis.split()) for hypothesis in hypotheses]
-    return EmptyReferenceScore(len(counts), sum(count > 0 for count in counts), sum(counts))
+def _errors_of(kinds: tuple[int, int, int, int]) -> tuple[int, int]:
+    """Errors, and units of the reference."""
+    hits, substituted, deleted, inserted = kinds
+    return substituted + deleted + inserted, hits + substituted + deleted
