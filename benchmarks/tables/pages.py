@@ -26,7 +26,6 @@ from benchmarks.tables.methods import (
     method_table,
 )
 from benchmarks.tables.parts import MEGA, sets, spread, table, where
-from benchmarks.tables.scale import scale_account, sweep_nodes
 from benchmarks.tables.systems import ablation, headline, side_by_side
 
 _ROOT = Path(__file__).parents[2]
@@ -231,6 +230,23 @@ def _sizes(record: dict[str, Any]) -> str:
     return f"{table(header, rows)}\n\n{note}"
 
 
+def _scoring_shards(record: dict[str, Any]) -> str:
+    names = {"shard": f"one of {record['shards']} shards", "merge": "all shards merged"}
+    made = table(
+        ("step", "MB beside the libraries", "processor seconds", "seconds"),
+        [
+            (
+                names[name],
+                f"{(step['peak_bytes'] - step['libraries_bytes']) / MEGA:.0f}",
+                f"{step['processor_seconds']:.0f}",
+                f"{step['seconds']:.0f}",
+            )
+            for name, step in record["steps"].items()
+        ],
+    )
+    return f"{made}\n\n{record['rows']:,} clips, listening left out. {where(record)}"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "headline": headline,
     "recipe_table": _recipe_table,
@@ -244,14 +260,13 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": ablation,
     "engine_table": engine_table,
     "boxed_model": engine_table,
+    "scoring_shards": _scoring_shards,
     "training_step": _training_step,
     "training_memory": _training_memory,
     "training_processes": _training_processes,
     "million_rows": _million_rows,
     "quick_preset": _quick_preset,
     "startup": _startup,
-    "scale_account": scale_account,
-    "sweep_nodes": sweep_nodes,
     "live_latency": live_latency,
     "app_page": app_page,
     "app_load": app_load,

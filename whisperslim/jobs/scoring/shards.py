@@ -78,9 +78,14 @@ class Shard:
         return f"shard-{self.number:03d}-of-{self.of:03d}.jsonl"
 
     def holds(self, key: str) -> bool:
-        """Whether the clip of this key belongs to it: by SHA-256 of the key."""
-        digest = hashlib.sha256(key.encode()).digest()
-        return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
+        """Whether the clip of this key belongs to it."""
+        return shard_number(key, self.of) == self.number
+
+
+def shard_number(key: str, of: int) -> int:
+    """Number, from 1, of the shard that a clip belongs to: by SHA-256 of its key."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % of + 1
 
 
 class _Places:
@@ -278,8 +283,8 @@ class _Merging:
     """What is kept of clips under one normalizer while shards are merged."""
 
     tally: Tally = field(default_factory=Tally)
-    errors: "array[int]" = field(default_factory=lambda: array("l"))
-    words: "array[int]" = field(default_factory=lambda: array("l"))
+    errors: "array[int]" = field(default_factory=lambda: array("i"))
+    words: "array[int]" = field(default_factory=lambda: array("i"))
 
     def add(self, values: list[int] | int) -> None:
         each = values if isinstance(values, int) else Edits(*values)
@@ -298,7 +303,7 @@ class _Forms:
 
     def __init__(self) -> None:
         self._sums = [0] * 5
-        self._errors, self._words = array("l"), array("l")
+        self._errors, self._words = array("i"), array("i")
         self._given = 0
 
     def add(self, row: dict[str, Any], name: str) -> None:
