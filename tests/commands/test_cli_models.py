@@ -1,6 +1,8 @@
 """The commands about models, through the real parts, on a tiny model."""
 
 import json
+from concurrent.futures import Future
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from typer.testing import CliRunner
 
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
+from whisperslim.commands import models
 from whisperslim.errors import DataError, UsageError
 
 
@@ -101,9 +104,42 @@ def test_evaluate_in_shards_writes_one_record(folders: tuple[Path, Path], tmp_pa
     assert (out / "record.tsv").read_text("utf-8") == whole.with_suffix(".tsv").read_text("utf-8")
 
 
+def test_evaluate_gives_shards_to_nodes_as_commands_for_any_folder(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, corpus = folders
+    monkeypatch.chdir(tmp_path)
+
+    class Nodes:
+        """Carries a command out here, from another folder."""
+
+        def begin_commands(self, commands: list[list[str]], mark: Path) -> "list[Future[str]]":
+            ended = []
+            for words in commands:
+                with chdir(tmp_path / "corpus"):
+                    run(*words)
+                ended.append(Future[str]())
+                ended[-1].set_result("")
+            return ended
+
+        def close(self) -> None:
+            pass
+
+    asked = ("evaluate", "--model", model.name, "--data", f"{corpus.name}#test",
+             "--normalizer", "vistaar", "--script", "own", "--window", "30s")  # fmt: skip
+    run(*asked, "--json", "whole.json")
+    monkeypatch.setattr(models, "_ray", lambda address: Nodes())
+    run(*asked, "--shards", "2", "--out", "shards", "--ray", "local")
+    found, whole = (json.loads(Path(f).read_text()) for f in ("shards/record.json", "whole.json"))
+    assert found["scores"] == whole["scores"]
+    assert (found["window"], found["decoding"]) == (whole["window"], whole["decoding"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--ray", "local"], "given together"),
+        (["--ray", "local", "--shards", "2", "--out", "x", "--shard", "1"], "leave --shard away"),
         (["--shards", "2"], "given together"),
         (["--shard", "1", "--out", "x"], "given together"),
         (["--shards", "2", "--out", "x", "--limit", "1"], "leave --limit"),

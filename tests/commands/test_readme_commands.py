@@ -267,6 +267,7 @@ CHECKS: dict[str, Callable[[Workplace, list[str]], None]] = {
     "whisperslim compress": really(*(word for each in _SHORT for word in ("--set", each))),
     "whisperslim data": really(),
     "whisperslim evaluate": really(),
+    "whisperslim evaluate --ray": options_alone,
     "whisperslim export": really(*_ONE_CLIP),
     "whisperslim fetch": options_alone,
     "whisperslim inspect": really(),

@@ -1,6 +1,8 @@
 """Commands about models: score, run, compare, inspect and fetch them."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from whisperslim.core.cost.report import CostRow
     from whisperslim.engines.comparison import Side, SideScores
     from whisperslim.engines.windowed import WindowedTranscriber
+    from whisperslim.jobs.grid.ray_crew import RayCrew
     from whisperslim.jobs.models.inventory import ModelEntry
     from whisperslim.jobs.scoring.compared import Compared
 
@@ -112,6 +115,15 @@ def evaluate(
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Folder of the shards and their record."),
     ] = None,
+    ray: Annotated[
+        str,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Score several of --shards at once, on the nodes of the Ray cluster whose head is "
+            "at HOST:PORT; `local`: on this machine alone. All nodes see model, data and --out.",
+        ),
+    ] = "",
     beam: Beam = 0,
     lm: LanguageModel = None,
     lm_weight: LanguageWeight = 0.5,
@@ -126,15 +138,27 @@ def evaluate(
     from whisperslim.jobs.scoring.evaluation import check_places
     from whisperslim.jobs.scoring.shards import RECORD
 
-    if shards or shard or folder:
+    if shards or shard or folder or ray:
         if not (shards and folder):
             raise UsageError("--shards N and --out FOLDER are given together")
+        if ray and shard:
+            raise UsageError("--ray gives every shard to a node; leave --shard away, or --ray")
         if limit or out or against:
             raise UsageError(
                 "--shards scores all clips and writes its own record, record.json in --out; leave "
                 "--limit, --json and --against away, or --shards"
             )
     check_places(out, against)  # before scoring, which may take hours
+    if ray and folder:
+        from whisperslim.jobs.scoring.on_nodes import score_on_nodes
+
+        words = _evaluate_words(
+            model, data, split, lm, skip_problems, normalizer or (), language=language,
+            window=window, batch_size=batch_size, script=script, beam=beam, lm_weight=lm_weight,
+            word_bonus=word_bonus,
+        )  # fmt: skip
+        with closing(_ray(ray)) as nodes:
+            score_on_nodes(words, shards, folder.absolute(), nodes, announce)
     with counting("clips transcribed") as progress:
         asked: dict[str, Any] = {
             "language": language, "window": window, "batch_size": batch_size,
@@ -163,6 +187,43 @@ def evaluate(
         verdict = evaluation.against(against)
         for line in (f"against {against}: {verdict.sentence}", *verdict.notes):
             say(line)
+
+
+def _evaluate_words(
+    model: str,
+    data: str,
+    split: str | None,
+    lm: Path | None,
+    skip_problems: bool,
+    normalizers: Sequence[str],
+    **options: object,
+) -> list[str]:
+    """The command line of an evaluation, for another folder to work in."""
+    from whisperslim.speech.corpus.hub import is_hub
+    from whisperslim.speech.corpus.remote.mozilla import is_mozilla
+    from whisperslim.speech.corpus.source import parse_source
+
+    there = parse_source(data)
+    if not (is_hub(there.location) or is_mozilla(there.location)):
+        place = Path(there.location).expanduser().absolute()
+        there = replace(there, location=str(place))
+    folder = Path(model).expanduser()
+    words = ["evaluate", "--model", str(folder.absolute()) if folder.exists() else model]
+    words += ["--data", str(there)]
+    words += [] if split is None else ["--split", split]
+    words += [] if lm is None else ["--lm", str(lm.absolute())]
+    words += ["--skip-problems"] if skip_problems else []
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    for name in normalizers:
+        words += ["--normalizer", name]
+    return words
+
+
+def _ray(address: str) -> "RayCrew":
+    from whisperslim.jobs.grid.ray_crew import RayCrew
+
+    return RayCrew(address)
 
 
 def transcribe(

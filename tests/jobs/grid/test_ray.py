@@ -119,3 +119,15 @@ def test_a_cluster_that_cannot_work_on_the_runs_is_refused(cluster: Any, tmp_pat
     assert f"does not see the runs folder {tmp_path}" in refusal(0, tmp_path)
     assert run.status() == RunStatus.QUEUED
     cluster.remove_node(node)
+
+
+def test_commands_are_carried_out_by_nodes_and_say_why_they_fail(
+    cluster: Any, tmp_path: Path
+) -> None:
+    node = cluster.add_node(num_cpus=1, **place())
+    words = [["presets"], ["evaluate", "--model", "none", "--data", "none", "--shards", "2"]]
+    with closing(RayCrew(cluster.address, 1)) as crew, marked(tmp_path / "out") as mark:
+        fine, wrong = [future.result(120) for future in crew.begin_commands(words, mark)]
+    cluster.remove_node(node)
+    assert fine == ""
+    assert wrong == "error: --shards N and --out FOLDER are given together"

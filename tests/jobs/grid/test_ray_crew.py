@@ -69,6 +69,17 @@ def test_runs_mark_and_needs_are_passed_on(tmp_path: Path, child: Stand, listeni
     assert Path(asked["mark"]).parent == tmp_path / "runs"
 
 
+def test_commands_are_passed_on_as_words(tmp_path: Path, child: Stand) -> None:
+    child('say(ready=True); say(ended=0, trouble=""); say(ended=1, trouble="exit code 2")')
+    words = [["presets"], ["evaluate", "--shard", "2"]]
+    with closing(RayCrew("local")) as crew, marked(tmp_path / "out") as mark:
+        ended = [future.result(60) for future in crew.begin_commands(words, mark)]
+    assert ended == ["", "exit code 2"]
+    asked = json.loads((tmp_path / "asked.json").read_text())
+    assert [task["command"] for task in asked["runs"]] == words
+    assert {task["device"] for task in asked["runs"]} == {"cpu"}
+
+
 def test_a_refusal_is_raised_in_its_own_words(tmp_path: Path, child: Stand) -> None:
     child('say(refused="node-3 does not see the runs folder")')
     with pytest.raises(RunError, match=r"node-3 does not see the runs folder\. No run was begun"):

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from whisperslim.errors import RunError
 from whisperslim.jobs.grid.mark import unfit
-from whisperslim.jobs.grid.work import work_on
+from whisperslim.jobs.grid.work import run_command, work_on
 
 # The least that Ray accepts: tasks exchange paths and words only.
 _STORE_BYTES = 80 * 1024 * 1024
@@ -107,15 +107,9 @@ def _check_nodes(asked: Mapping[str, Any], needs: Sequence[Mapping[str, int]]) -
 
 
 def _work(asked: Mapping[str, Any], needs: Sequence[Mapping[str, int]], say: Say) -> None:
-    task = ray.remote(work_on)
     mark = Path(asked["mark"])
     waits = {
-        task.options(
-            **need,
-            max_retries=_LOST_NODES,
-            scheduling_strategy="SPREAD",
-            name=Path(run["path"]).name,
-        ).remote(Path(run["path"]), mark): number
+        _begun(run, need, mark): number
         for number, (run, need) in enumerate(zip(asked["runs"], needs, strict=True))
     }
     while waits:
@@ -126,6 +120,15 @@ def _work(asked: Mapping[str, Any], needs: Sequence[Mapping[str, int]], say: Say
             except RayError as error:
                 trouble = f"its node failed: {_last_line(error)}"
             say({"ended": waits.pop(each), "trouble": trouble})
+
+
+def _begun(run: Mapping[str, Any], need: Mapping[str, int], mark: Path) -> Any:
+    """The task of one run, or of one command."""
+    own = {**need, "max_retries": _LOST_NODES, "scheduling_strategy": "SPREAD"}
+    if "command" in run:
+        return ray.remote(run_command).options(**own).remote(run["command"], mark)
+    path = Path(run["path"])
+    return ray.remote(work_on).options(**own, name=path.name).remote(path, mark)
 
 
 def _last_line(error: BaseException) -> str:

@@ -58,7 +58,21 @@ class RayCrew:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in `close`
 
     def begin(self, runs: Sequence[RunDir], mark: Path) -> Sequence["Future[str]"]:
-        self._ended = [Future() for _ in runs]
+        return self._begin(
+            [{"path": str(run.path), "device": named_device(run)} for run in runs], mark
+        )
+
+    def begin_commands(
+        self, commands: Sequence[Sequence[str]], mark: Path
+    ) -> Sequence["Future[str]"]:
+        """Likewise, command lines of `whisperslim` that work on the processor.
+
+        What comes back of each is why it failed, "" when it did not.
+        """
+        return self._begin([{"command": list(words), "device": "cpu"} for words in commands], mark)
+
+    def _begin(self, tasks: list[dict[str, Any]], mark: Path) -> Sequence["Future[str]"]:
+        self._ended = [Future() for _ in tasks]
         self._child = subprocess.Popen(
             module_command("whisperslim.jobs.grid.ray_child"),
             stdin=subprocess.PIPE,
@@ -75,7 +89,7 @@ class RayCrew:
             "cpus": self._cpus,
             "mark": str(mark),
             "version": __version__,
-            "runs": [{"path": str(run.path), "device": named_device(run)} for run in runs],
+            "runs": tasks,
         }
         with contextlib.suppress(BrokenPipeError):  # it ended: `_listen` finds that
             self._child.stdin.write(json.dumps(asked) + "\n")

@@ -4,6 +4,7 @@ A run is asked to stop by a file in its folder, and its events are read from the
 not matter on which computer it is at work.
 """
 
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 
 _POLL_SECONDS = 0.5
+_LAST_LINES = 3
 _QUIET_SECONDS = 30.0  # longer than a worker takes from its start until it holds its run
 Follow = Callable[[RunDir, Event], None]
 
@@ -79,6 +81,24 @@ def work_on(folder: Path, mark: Path) -> str:
         return str(error)
     _wait_for(run)
     return ""
+
+
+def run_command(words: Sequence[str], mark: Path) -> str:
+    """Give a command of `whisperslim` in a process here, and wait for its end.
+
+    Returns what it said last when it failed, else "".
+    """
+    if not may_begin(mark):
+        return ""
+    done = subprocess.run(
+        process.module_command("whisperslim", *words),
+        env=process.worker_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    said = done.stderr.decode(errors="replace").strip().splitlines()[-_LAST_LINES:]
+    return " ".join(said) or f"exit code {done.returncode}" if done.returncode else ""
 
 
 def work_through(

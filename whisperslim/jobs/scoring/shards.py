@@ -52,6 +52,7 @@ from whisperslim.train.evaluate import Heard, accepted_forms
 MOST_SHARDS = 500
 """Our choice: merging opens the files of all at once, and systems allow a process 1,024."""
 RECORD = "record.json"
+_BLOCK = 1000  # clips aligned at once: their alignments take some 10 KB each
 _VERSION = 1
 # What must be equal for shards to be one score. Names of models and data are paths, which differ
 # from machine to machine.
@@ -104,22 +105,38 @@ class _Places:
         return mine
 
 
-def score_shard(prepared: Prepared, shard: Shard, folder: Path) -> bool:
+def count_clips(source: str) -> int:
+    """How many clips there are, without keeping any."""
+    seen = 0
+
+    def left_out(key: str) -> bool:
+        nonlocal seen
+        seen += 1
+        return False
+
+    load_items(source, left_out)
+    return seen
+
+
+def score_shard(prepared: Prepared, shard: Shard, folder: Path, clips: int | None = None) -> bool:
     """Score one shard into `folder`; False when it is there already.
+
+    `clips` is how many there are in all shards, where that is known.
 
     Raises:
         UsageError: its file is there and depends on other things, such as another model.
         DataError: as `Prepared.usable`, or a file that is there cannot be read.
         RunError: the file cannot be written.
     """
+    path = folder / shard.name
+    if path.exists():
+        known = count_clips(prepared.source) if clips is None else clips
+        with _Reader(path) as there:
+            _check_same(there, _conditions(prepared, known), "this evaluation")
+        return False
     places = _Places(shard)
     items = load_items(prepared.source, places)
     conditions = _conditions(prepared, places.seen)
-    path = folder / shard.name
-    if path.exists():
-        with _Reader(path) as there:
-            _check_same(there, conditions, "this evaluation")
-        return False
     used, skipped = prepared.usable(items) if items else ([], {})
     silent = Heard((), 0.0, 0, 0.0, 0.0, prepared.opened.decoding, 0)
     heard = prepared.hear(used) if used else silent
@@ -165,6 +182,14 @@ def shard_rows(
     `edits` has the numbers of `Edits` under each normalizer, or how many words were written where
     none was said; `oiwer` errors, and words, of the choice of accepted forms, where there are some.
     """
+    for start in range(0, len(items), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        yield from _rows(items[part], texts[part], language, more)
+
+
+def _rows(
+    items: Sequence[Item], texts: Sequence[str], language: str, more: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     ways, judge = all_ways(language, more), for_language(language)
     references = [item.text for item in items]
     found = {each.name: edits(references, texts, each) for each in ways}
@@ -399,8 +424,9 @@ def score_in_shards(
     numbers = [only] if only else range(1, shards + 1)
     wanted = [Shard(number, shards) for number in numbers]
     require_writable(folder / RECORD)
+    clips = count_clips(prepared.source)
     for shard in wanted:
-        new = score_shard(prepared, shard, folder)
+        new = score_shard(prepared, shard, folder, clips)
         state = "scored" if new else "there already"
         prepared.announce(f"shard {shard.number} of {shards}: {state}")
     return None if only else merge(shards, folder)
