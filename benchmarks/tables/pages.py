@@ -26,6 +26,7 @@ from benchmarks.tables.methods import (
     method_table,
 )
 from benchmarks.tables.parts import MEGA, sets, spread, table, where
+from benchmarks.tables.scale import scale_account, sweep_nodes
 from benchmarks.tables.systems import ablation, headline, side_by_side
 
 _ROOT = Path(__file__).parents[2]
@@ -267,6 +268,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "million_rows": _million_rows,
     "quick_preset": _quick_preset,
     "startup": _startup,
+    "scale_account": scale_account,
+    "sweep_nodes": sweep_nodes,
     "live_latency": live_latency,
     "app_page": app_page,
     "app_load": app_load,
