@@ -141,7 +141,8 @@ def evaluate_shards(
     """
     from whisperslim.exported.search import search_asked
     from whisperslim.jobs.scoring.evaluation import prepare, source_of
-    from whisperslim.jobs.scoring.shards import Shard, score_in_shards
+    from whisperslim.jobs.scoring.shard import Shard
+    from whisperslim.jobs.scoring.shards import score_in_shards
     from whisperslim.speech.corpus.dataset import scored_source
 
     Shard(shard or 1, shards)  # refuses what there cannot be before the work

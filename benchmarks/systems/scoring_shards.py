@@ -25,7 +25,8 @@ from typing import Any, cast
 
 from benchmarks.shared.provenance import provenance, write_result
 from whisperslim.jobs.scoring.evaluation import Prepared
-from whisperslim.jobs.scoring.shards import Shard, merge, score_shard, shard_number
+from whisperslim.jobs.scoring.shard import Shard, shard_number
+from whisperslim.jobs.scoring.shards import merge, score_shard
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item, item_record, load_items
 from whisperslim.train.evaluate import Heard

@@ -12,6 +12,7 @@ from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
 from whisperslim.commands import models
 from whisperslim.errors import DataError, UsageError
+from whisperslim.text.printable import printable
 
 
 @pytest.fixture
@@ -208,6 +209,23 @@ def test_compare_of_a_model_with_itself_finds_no_difference(folders: tuple[Path,
     assert f"dense: {model}, untuned" in text
     assert CliRunner().invoke(app, ["compare", "--slim", str(model), clip]).exit_code != 0
     assert record["dense"]["transcript"]["text"] == record["slim"]["transcript"]["text"]
+
+
+def test_transcribe_of_a_folder_in_shards_has_the_texts_of_its_files(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, corpus = folders
+    out = tmp_path / "texts"
+    asked = ("transcribe", "--model", str(model), str(corpus), "--shards", "2", "--out", str(out))
+    said = run(*asked)
+    assert "8 recordings, 0 could not be read" in said
+    rows = [json.loads(row) for row in (out / "transcripts.jsonl").read_text("utf-8").splitlines()]
+    clips = [str(corpus / row["file"]) for row in rows]
+    lines = run("transcribe", "--model", str(model), *clips).splitlines()
+    texts = [f"{clip}: {row['text']}" for clip, row in zip(clips, rows, strict=True)]
+    assert lines == printable("\n".join(texts)).splitlines() and len(rows) == 8
+    with pytest.raises(UsageError, match="one FOLDER"):
+        run(*asked, "--format", "srt")
 
 
 def test_transcribe_gives_each_file_a_line(folders: tuple[Path, Path]) -> None:

@@ -1,6 +1,5 @@
 """Commands about models: score, run, compare, inspect and fetch them."""
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -59,6 +58,30 @@ Normalizers = Annotated[
         "May be given several times.",
     ),
 ]
+Shards = Annotated[
+    int,
+    typer.Option(
+        help="Work on many recordings in so many parts, each a file in --out. Those that are there "
+        "are kept; when all are, they are put together.",
+        min=0,
+    ),
+]
+OneShard = Annotated[
+    int, typer.Option(help="Only this one of --shards, from 1, as on one of many machines.")
+]
+ShardFolder = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Folder of the shards and what is made of them."),
+]
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on several of --shards at once, on the nodes of the Ray cluster whose head is "
+        "at HOST:PORT; `local`: on this machine alone. All nodes see model, data and --out.",
+    ),
+]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, any format.")]
 
 
@@ -99,31 +122,10 @@ def evaluate(
         ),
     ] = "auto",
     normalizer: Normalizers = None,
-    shards: Annotated[
-        int,
-        typer.Option(
-            help="Score a large set in so many parts, each a file in --out. Those that are there "
-            "are kept; when all are, their record is written.",
-            min=0,
-        ),
-    ] = 0,
-    shard: Annotated[
-        int,
-        typer.Option(help="Score only this one of --shards, from 1, as on one of many machines."),
-    ] = 0,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Folder of the shards and their record."),
-    ] = None,
-    ray: Annotated[
-        str,
-        typer.Option(
-            "--ray",
-            metavar="ADDRESS",
-            help="Score several of --shards at once, on the nodes of the Ray cluster whose head is "
-            "at HOST:PORT; `local`: on this machine alone. All nodes see model, data and --out.",
-        ),
-    ] = "",
+    shards: Shards = 0,
+    shard: OneShard = 0,
+    folder: ShardFolder = None,
+    ray: RayAddress = "",
     beam: Beam = 0,
     lm: LanguageModel = None,
     lm_weight: LanguageWeight = 0.5,
@@ -138,27 +140,22 @@ def evaluate(
     from whisperslim.jobs.scoring.evaluation import check_places
     from whisperslim.jobs.scoring.shards import RECORD
 
-    if shards or shard or folder or ray:
-        if not (shards and folder):
-            raise UsageError("--shards N and --out FOLDER are given together")
-        if ray and shard:
-            raise UsageError("--ray gives every shard to a node; leave --shard away, or --ray")
-        if limit or out or against:
-            raise UsageError(
-                "--shards scores all clips and writes its own record, record.json in --out; leave "
-                "--limit, --json and --against away, or --shards"
-            )
+    if _shards_asked(shards, shard, folder, ray) and (limit or out or against):
+        raise UsageError(
+            "--shards scores all clips and writes its own record, record.json in --out; leave "
+            "--limit, --json and --against away, or --shards"
+        )
     check_places(out, against)  # before scoring, which may take hours
     if ray and folder:
-        from whisperslim.jobs.scoring.on_nodes import score_on_nodes
-
-        words = _evaluate_words(
-            model, data, split, lm, skip_problems, normalizer or (), language=language,
-            window=window, batch_size=batch_size, script=script, beam=beam, lm_weight=lm_weight,
-            word_bonus=word_bonus,
-        )  # fmt: skip
-        with closing(_ray(ray)) as nodes:
-            score_on_nodes(words, shards, folder.absolute(), nodes, announce)
+        options = {"language": language, "window": window, "batch_size": batch_size,
+                   "script": script, "beam": beam, "lm_weight": lm_weight,
+                   "word_bonus": word_bonus}  # fmt: skip
+        words = ["evaluate", *_model_words(model, lm), "--data", _data_anywhere(data)]
+        words += [*_option_words(options), *([] if split is None else ["--split", split])]
+        words += ["--skip-problems"] if skip_problems else []
+        for name in normalizer or ():
+            words += ["--normalizer", name]
+        _on_nodes(words, shards, folder, ray)
     with counting("clips transcribed") as progress:
         asked: dict[str, Any] = {
             "language": language, "window": window, "batch_size": batch_size,
@@ -189,35 +186,49 @@ def evaluate(
             say(line)
 
 
-def _evaluate_words(
-    model: str,
-    data: str,
-    split: str | None,
-    lm: Path | None,
-    skip_problems: bool,
-    normalizers: Sequence[str],
-    **options: object,
-) -> list[str]:
-    """The command line of an evaluation, for another folder to work in."""
+def _shards_asked(shards: int, shard: int, folder: Path | None, ray: str) -> bool:
+    """Whether the work is to be done in shards. Raises `UsageError` for options that do not fit."""
+    if not (shards or shard or folder or ray):
+        return False
+    if not (shards and folder):
+        raise UsageError("--shards N and --out FOLDER are given together")
+    if ray and shard:
+        raise UsageError("--ray gives every shard to a node; leave --shard away, or --ray")
+    return True
+
+
+def _model_words(model: str, lm: Path | None) -> list[str]:
+    """Options of a command that is given in another folder."""
+    place = Path(model).expanduser()
+    words = ["--model", str(place.absolute()) if place.exists() else model]
+    return words if lm is None else [*words, "--lm", str(lm.absolute())]
+
+
+def _option_words(options: dict[str, Any]) -> list[str]:
+    words = []
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def _data_anywhere(data: str) -> str:
+    """A source as it is named in another folder."""
     from whisperslim.speech.corpus.hub import is_hub
     from whisperslim.speech.corpus.remote.mozilla import is_mozilla
     from whisperslim.speech.corpus.source import parse_source
 
-    there = parse_source(data)
-    if not (is_hub(there.location) or is_mozilla(there.location)):
-        place = Path(there.location).expanduser().absolute()
-        there = replace(there, location=str(place))
-    folder = Path(model).expanduser()
-    words = ["evaluate", "--model", str(folder.absolute()) if folder.exists() else model]
-    words += ["--data", str(there)]
-    words += [] if split is None else ["--split", split]
-    words += [] if lm is None else ["--lm", str(lm.absolute())]
-    words += ["--skip-problems"] if skip_problems else []
-    for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    for name in normalizers:
-        words += ["--normalizer", name]
-    return words
+    asked = parse_source(data)
+    if is_hub(asked.location) or is_mozilla(asked.location):
+        return data
+    place = Path(asked.location).expanduser().absolute()
+    return str(replace(asked, location=str(place)))
+
+
+def _on_nodes(words: list[str], shards: int, folder: Path, ray: str) -> None:
+    from whisperslim.jobs.scoring.on_nodes import work_on_shards
+
+    with closing(_ray(ray)) as nodes:
+        work_on_shards(words, shards, folder.absolute(), nodes, announce)
 
 
 def _ray(address: str) -> "RayCrew":
@@ -243,23 +254,58 @@ def transcribe(
     lm: LanguageModel = None,
     lm_weight: LanguageWeight = 0.5,
     word_bonus: WordBonus = 1.0,
+    shards: Shards = 0,
+    shard: OneShard = 0,
+    folder: ShardFolder = None,
+    ray: RayAddress = "",
     as_json: AsJson = False,
 ) -> None:
-    """Transcribe recordings: one line each, `file: text`."""
+    """Transcribe recordings: one line each, `file: text`. With --shards, a folder of them."""
     from whisperslim.engines import transcripts
     from whisperslim.exported.search import search_asked
     from whisperslim.speech.audio.audio import decode
 
     transcripts.check_form(form)
+    in_shards = _shards_asked(shards, shard, folder, ray)
+    if in_shards and (len(files) > 1 or as_json or form not in ("text", "json")):
+        raise UsageError(
+            "--shards transcribes one folder into files of JSON lines; give one FOLDER, no --json, "
+            "and text or json as --format"
+        )
     write = transcripts.SUBTITLES.get(form)
     if write is not None and len(files) > 1:
         raise UsageError(f"--format {form} takes one recording; give one FILE")
     search = search_asked(beam, lm, lm_weight, word_bonus)
+    if in_shards and ray and folder:
+        options = {"language": language, "window": window, "format": form, "beam": beam,
+                   "lm_weight": lm_weight, "word_bonus": word_bonus}  # fmt: skip
+        words = ["transcribe", str(files[0].expanduser().absolute())]
+        words += [*_model_words(model, lm), *_option_words(options)]
+        _on_nodes(words, shards, folder, ray)
     engine = _transcriber(model, window)
     if search is not None:
         engine = engine.searching(search)
     if form != "text":
         engine = engine.telling_words()
+    if in_shards and folder:
+        from whisperslim.jobs.scoring.transcribed import TRANSCRIPTS, transcribe_in_shards
+
+        def hear(file: Path) -> dict[str, Any]:
+            heard = engine.transcribe(decode(file), language)
+            plain = {"text": heard.text, "duration": heard.audio_seconds}
+            return transcripts.record(heard, language) if form == "json" else plain
+
+        depends_on = {"version": transcripts.VERSION, "model": engine.name, "language": language,
+                      "window": engine.window_name, "format": form,
+                      "decoding": engine.describe_decoding()}  # fmt: skip
+        done = transcribe_in_shards(
+            files[0].expanduser(), shards, folder, hear, depends_on, shard, announce
+        )
+        if done:
+            say(f"{folder / TRANSCRIPTS}: {done[0]} recordings, {done[1]} could not be read")
+            if done[1]:
+                raise typer.Exit(1)
+        return
     records: list[dict[str, Any]] = []
     failed = False
     for file in files:

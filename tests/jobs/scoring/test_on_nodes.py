@@ -8,8 +8,8 @@ import pytest
 
 from whisperslim.errors import RunError
 from whisperslim.jobs.grid.mark import may_begin
-from whisperslim.jobs.scoring.on_nodes import score_on_nodes
-from whisperslim.jobs.scoring.shards import Shard
+from whisperslim.jobs.scoring.on_nodes import work_on_shards
+from whisperslim.jobs.scoring.shard import Shard
 
 
 class Stand:
@@ -43,16 +43,16 @@ def test_only_missing_shards_are_given_and_all_of_them_are_named_that_fail(tmp_p
     nodes, said = Stand(1, 4), list[str]()
     words = ["evaluate", "--model", "m"]
     with pytest.raises(RunError, match=r"2 of 4 shards could not(.|\n)*shard 1: error: the disk"):
-        score_on_nodes(words, 4, tmp_path, nodes, said.append)
+        work_on_shards(words, 4, tmp_path, nodes, said.append)
     assert [given[:3] for given in nodes.given] == [words] * 3
     assert [given[given.index("--shard") + 1] for given in nodes.given] == ["1", "3", "4"]
     assert sorted(said) == [
         "shard 1 of 4: error: the disk is full",
-        "shard 3 of 4: scored",
+        "shard 3 of 4: made",
         "shard 4 of 4: error: the disk is full",
     ]
     again = Stand()
-    score_on_nodes(words, 4, tmp_path, again)
+    work_on_shards(words, 4, tmp_path, again)
     assert [given[given.index("--shard") + 1] for given in again.given] == ["1", "4"]
-    score_on_nodes(words, 4, tmp_path, Stand(1, 2, 3, 4))  # nothing is left to do
+    work_on_shards(words, 4, tmp_path, Stand(1, 2, 3, 4))  # nothing is left to do
     assert not list(tmp_path.glob(".sweep-*"))

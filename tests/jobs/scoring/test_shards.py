@@ -7,13 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.errors import DataError, UsageError
 from whisperslim.jobs.scoring.evaluation import Evaluation, Prepared, evaluate_model, prepare
-from whisperslim.jobs.scoring.shards import MOST_SHARDS, Shard, merge, missing, score_in_shards
+from whisperslim.jobs.scoring.shard import Shard, missing
+from whisperslim.jobs.scoring.shards import merge, score_in_shards
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.train.evaluate import Heard, scored
@@ -137,20 +137,6 @@ def test_shards_that_are_there_are_kept_and_the_missing_one_is_scored(
     done = score_in_shards(prepared, 3, folder)
     assert done is not None and done.record["n"] == before + opened.heard == CLIPS - 2
     assert 0 < opened.heard < before
-
-
-def test_every_clip_is_in_one_shard_and_shards_are_about_equal() -> None:
-    keys = [f"audio/clip_{number}.wav" for number in range(3000)]
-    held = [[shard.holds(key) for key in keys] for shard in map(Shard, (1, 2, 3), (3, 3, 3))]
-    assert np.array(held).sum(axis=0).tolist() == [1] * 3000
-    # A thousand each, give or take five standard deviations of a binomial.
-    assert all(abs(sum(each) - 1000) < 130 for each in held)
-
-
-@pytest.mark.parametrize(("number", "of"), [(0, 3), (4, 3), (1, 0), (1, MOST_SHARDS + 1)])
-def test_a_shard_that_there_cannot_be_is_refused(number: int, of: int) -> None:
-    with pytest.raises(UsageError, match="shard"):
-        Shard(number, of)
 
 
 def test_shards_of_another_model_are_not_mixed(prepared: Prepared, tmp_path: Path) -> None:

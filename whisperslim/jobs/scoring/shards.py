@@ -26,6 +26,7 @@ from whisperslim.core.disk.untrusted import open_plain
 from whisperslim.errors import DataError, UsageError
 from whisperslim.jobs.run.disk import disk_errors, require_writable, write_text_checked
 from whisperslim.jobs.scoring.evaluation import Prepared, circumstances, score_notes
+from whisperslim.jobs.scoring.shard import Shard, missing
 from whisperslim.speech.corpus.dataset import Item, item_record, load_items, manifest_line
 from whisperslim.speech.scoring.normalizer import Normalizer, by_name, for_language
 from whisperslim.speech.scoring.significance import bootstrap_interval
@@ -49,8 +50,6 @@ from whisperslim.speech.scoring.wer import (
 from whisperslim.speech.scoring.writing import own_scripts
 from whisperslim.train.evaluate import Heard, accepted_forms
 
-MOST_SHARDS = 500
-"""Our choice: merging opens the files of all at once, and systems allow a process 1,024."""
 RECORD = "record.json"
 _BLOCK = 1000  # clips aligned at once: their alignments take some 10 KB each
 _VERSION = 1
@@ -58,35 +57,6 @@ _VERSION = 1
 # from machine to machine.
 _SAME = ("version", "weights_sha256", "engine", "quantize", "precision", "split", "language",
          "window", "decoding", "normalizers", "clips")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Shard `number`, from 1, of `of`. Raises `UsageError` for one that there cannot be."""
-
-    number: int
-    of: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.of <= MOST_SHARDS:
-            raise UsageError(f"{self.of} shards: 1 to {MOST_SHARDS} are accepted")
-        if not 1 <= self.number <= self.of:
-            raise UsageError(f"there is no shard {self.number} of {self.of}; they count from 1")
-
-    @property
-    def name(self) -> str:
-        """Of its file."""
-        return f"shard-{self.number:03d}-of-{self.of:03d}.jsonl"
-
-    def holds(self, key: str) -> bool:
-        """Whether the clip of this key belongs to it."""
-        return shard_number(key, self.of) == self.number
-
-
-def shard_number(key: str, of: int) -> int:
-    """Number, from 1, of the shard that a clip belongs to: by SHA-256 of its key."""
-    digest = hashlib.sha256(key.encode()).digest()
-    return int.from_bytes(digest[:8], "big") % of + 1
 
 
 class _Places:
@@ -438,12 +408,6 @@ class Merged:
 
     record: dict[str, Any]
     notes: list[str]
-
-
-def missing(shards: int, folder: Path) -> list[Shard]:
-    """The shards that are not in the folder yet."""
-    wanted = [Shard(number, shards) for number in range(1, shards + 1)]
-    return [shard for shard in wanted if not (folder / shard.name).exists()]
 
 
 def merge(shards: int, folder: Path) -> Merged:

@@ -36,6 +36,8 @@ MIN_SPEECH_SECONDS = 0.1  # less than one short syllable
 # Demuxers that only read the bytes they are given. A playlist (hls, concat) would make the decoder
 # open other files and addresses, which an uploaded "recording" must never do.
 _CONTAINERS = "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,amr,mov,matroska,webm,asf,avi,mpegts"
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"})
+"""How files of recordings end, for finding them in a folder; what one is shows in its content."""
 _ACCEPTED = "WAV, FLAC, Ogg (Vorbis or Opus), MP3, M4A/MP4 and WebM recordings are accepted"
 # What PyAV raises for damaged files besides its own errors: for lists that are too short, sizes
 # that do not fit, formats without a name.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.untrusted import json_of, read_plain, typed, typed_fields
 from whisperslim.errors import DataError, UsageError, WhisperSlimError
+from whisperslim.speech.audio.audio import SOUND_SUFFIXES
 from whisperslim.ui.compare.record import ROLES
 from whisperslim.ui.context.side_choice import SideChoice
 
@@ -26,7 +27,6 @@ FORMAT = 1
 MOST_CLIPS = 500
 FOLDER = "folders"
 _MOST_BYTES = 20_000_000  # of a record: the texts of `MOST_CLIPS` clips of two minutes
-_SOUND = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"}
 
 Listen = Callable[[SideChoice, SideChoice, str, str, str | None], "Comparison"]
 GiveUp = Callable[[str, SideChoice, SideChoice], None]
@@ -289,7 +289,7 @@ def clips_of(source: str, most: object, admit: Callable[[object, str], Path]) ->
         raise DataError(f"{place}: no such folder or manifest; type its full path")
     found = _listed(place, split if mark else "")[: int(most)]  # type: ignore[call-overload]
     if not found:
-        endings = ", ".join(sorted(_SOUND))
+        endings = ", ".join(sorted(SOUND_SUFFIXES))
         raise DataError(f"{place} has neither a manifest nor sound files ({endings})")
     return [replace(clip, path=admit(str(clip.path), "recording")) for clip in found]
 
@@ -308,7 +308,7 @@ def _listed(place: Path, split: str) -> list[Clip]:
         path.suffix.lower() in (".tsv", ".csv", ".jsonl") for path in place.iterdir()
     )
     if bare:
-        files = sorted(path for path in place.iterdir() if path.suffix.lower() in _SOUND)
+        files = sorted(path for path in place.iterdir() if path.suffix.lower() in SOUND_SUFFIXES)
         return [Clip(path.name, path) for path in files if path.is_file()]
     # Imported late: it loads the data libraries.
     from whisperslim.speech.corpus.dataset import load_items
