@@ -81,7 +81,13 @@ FAMILY_FOLDER = re.compile(
     r"whisperslim\.core\.families\.(?!base\.|configuration\.|flavours\.|hearing\.)\w+\..*"
 )
 # Who may look there: writers and readers of its models' forms for other runtimes.
-MAY_KNOW_A_FAMILY = {"engines/ctranslate2", "engines/export", "engines/hf", "engines/onnx"}
+MAY_KNOW_A_FAMILY = {
+    "engines/ctranslate2",
+    "engines/export",
+    "engines/hf",
+    "engines/onnx",
+    "engines/sherpa",
+}
 EXCEPTIONS = {
     # It makes Hugging Face folders of Whisper's weights as CTranslate2 wrote them, and of no other.
     ("core/fetch/mirror.py", "whisperslim.core.families.whisper.ct2_read.dimensions"),

@@ -8,6 +8,7 @@ from whisperslim.engines.ctranslate2 import spec as ctranslate2
 from whisperslim.engines.hf import spec as hf
 from whisperslim.engines.onnx import spec as onnx
 from whisperslim.engines.registry import register
+from whisperslim.engines.sherpa import spec as sherpa
 from whisperslim.engines.torch_spec import TORCH
 from whisperslim.engines.web import spec as web
 
@@ -16,3 +17,4 @@ register(ctranslate2.SPEC)
 register(onnx.SPEC)
 register(hf.SPEC)
 register(web.SPEC)
+register(sherpa.SPEC)

@@ -143,7 +143,7 @@ class OnnxTranscriber(WindowedTranscriber):
         layers = sorted({layer for layer, _ in self.timing.heads})
         given = self._given(row, 0, heard, _empty_caches(self.decoder))
         names = [f"{QUERIES}_{layer}" for layer in layers]
-        found = _run(self.decoder, names, given)
+        found = run(self.decoder, names, given)
         queries = {layer: found[f"{QUERIES}_{layer}"].numpy()[0] for layer in layers}
         keys = {layer: heard[f"{CROSS}_keys_{layer}"].numpy()[0] for layer in layers}
         weights = []
@@ -168,7 +168,7 @@ class OnnxTranscriber(WindowedTranscriber):
         self, heard: Values, prompt: list[int], limit: int, language: str
     ) -> Iterator[tuple[int, np.ndarray]]:
         """At most `limit` tokens, the end token last if it comes, each with all logits."""
-        caches = _empty_caches(self.decoder)
+        caches = self._no_caches()
         forbidden = self._forbidden()
         at_start = list(self.rules.suppress_at_start)
         script, state = self._script(len(forbidden), language), 0
@@ -195,15 +195,21 @@ class OnnxTranscriber(WindowedTranscriber):
 
     def _forbidden(self) -> np.ndarray:
         """Minus infinity for what is never written, zero for the rest, `(vocabulary,)`."""
-        (vocabulary,) = (o.shape[1] for o in self.decoder.get_outputs() if o.name == LOGITS)
-        bias = np.zeros(vocabulary, np.float32)
+        bias = np.zeros(self._vocabulary(), np.float32)
         bias[list(self.rules.suppress)] = -np.inf
         return bias
+
+    def _vocabulary(self) -> int:
+        (size,) = (out.shape[1] for out in self.decoder.get_outputs() if out.name == LOGITS)
+        return int(size)
+
+    def _no_caches(self) -> Values:
+        return _empty_caches(self.decoder)
 
     def _heard(self, mel: np.ndarray) -> Values:
         names = [output.name for output in self.encoder.get_outputs() if output.name != STATES]
         features = np.ascontiguousarray(mel[None], dtype=np.float32)
-        return _run(self.encoder, names, {FEATURES: _value(features)})
+        return run(self.encoder, names, {FEATURES: value(features)})
 
     def _step(
         self, ids: list[int], position: int, heard: Values, caches: Values
@@ -211,14 +217,14 @@ class OnnxTranscriber(WindowedTranscriber):
         """Logits after `ids`, the first of which is at `position`, and the caches with them in."""
         outputs = [output.name for output in self.decoder.get_outputs()]
         names = [name for name in outputs if not name.startswith(QUERIES)]
-        found = _run(self.decoder, names, self._given(ids, position, heard, caches))
+        found = run(self.decoder, names, self._given(ids, position, heard, caches))
         logits: np.ndarray = found.pop(LOGITS).numpy()[0]
         return logits, {name.replace(PRESENT, PAST, 1): value for name, value in found.items()}
 
     def _given(self, ids: list[int], position: int, heard: Values, caches: Values) -> Values:
         tokens = np.array([ids], np.int64)
         places = np.arange(position, position + len(ids), dtype=np.int64)
-        return {TOKENS: _value(tokens), POSITIONS: _value(places), **heard, **caches}
+        return {TOKENS: value(tokens), POSITIONS: value(places), **heard, **caches}
 
 
 def _chance(logits: np.ndarray, token: int) -> float:
@@ -267,17 +273,18 @@ def open_export(
         CheckpointError: the tokenizer cannot be read.
     """
     if FRAMES_FILE in record.files:
-        graph = _session(folder / FRAMES_FILE, record, threads)
+        graph = session(folder / FRAMES_FILE, record, threads)
         give_back()
         return open_frames(folder, record, window, graph)
     tokens = read_tokens(folder)
-    encoder = _session(folder / ENCODER_FILE, record, threads)
-    decoder = _session(folder / DECODER_FILE, record, threads)
+    encoder = session(folder / ENCODER_FILE, record, threads)
+    decoder = session(folder / DECODER_FILE, record, threads)
     give_back()  # the files as they were read; else they stay for as long as the process lives
     return OnnxTranscriber(record, decoder_rules(record), window, tokens, encoder, decoder)
 
 
-def _session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.InferenceSession:
+def session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.InferenceSession:
+    """A graph, ready to run. Raises `ExportError` when the runtime cannot open it."""
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -297,12 +304,14 @@ def _session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.Infe
         ) from error
 
 
-def _run(session: onnxruntime.InferenceSession, names: list[str], given: Values) -> Values:
+def run(session: onnxruntime.InferenceSession, names: list[str], given: Values) -> Values:
+    """The results of these names."""
     found = session.run_with_ort_values(names, given)
     return dict(zip(names, found, strict=True))
 
 
-def _value(array: np.ndarray) -> Any:
+def value(array: np.ndarray) -> Any:
+    """An array in the runtime's own form."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
@@ -310,6 +319,6 @@ def _empty_caches(decoder: onnxruntime.InferenceSession) -> Values:
     """Caches of no token: the varying length, the only one that is a symbol, is zero."""
     shapes = {i.name: i.shape for i in decoder.get_inputs() if i.name.startswith(PAST)}
     return {
-        name: _value(np.zeros([n if isinstance(n, int) else 0 for n in shape], np.float32))
+        name: value(np.zeros([n if isinstance(n, int) else 0 for n in shape], np.float32))
         for name, shape in shapes.items()
     }

@@ -1,6 +1,6 @@
 """Builds an ONNX graph operator by operator, and decides how each weight is stored in it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,10 @@ class OnnxBuilder:
             return self._vector(name, weight)
         return self._computed_sinusoids(name, *weight.shape)
 
-    def save(self, file: Path) -> tuple[str, ...]:
+    def save(self, file: Path, facts: Mapping[str, str] | None = None) -> tuple[str, ...]:
         """Write the graph; weights beyond what one file may hold go beside it.
+
+        `facts` are what a runtime may read of it.
 
         Returns:
             The names of the files written.
@@ -146,6 +148,7 @@ class OnnxBuilder:
         tensors = list(self._tensors.values())
         graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, tensors)
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        helper.set_model_props(model, dict(facts or {}))
         if sum(len(tensor.raw_data) for tensor in tensors) < _ONE_FILE:
             onnx.save_model(model, file)
             return (file.name,)

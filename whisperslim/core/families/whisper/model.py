@@ -23,7 +23,7 @@ class WhisperFamily(WhisperUnits, WhisperFolder, WhisperDecoder):
     """Attention heads and FFN units of every encoder and decoder layer."""
 
     model_type = "whisper"
-    engines: tuple[str, ...] = ("ctranslate2", "onnx", "hf", "web")
+    engines: tuple[str, ...] = ("ctranslate2", "onnx", "hf", "web", "sherpa")
     stacks = _STACKS
 
     @torch.no_grad()

@@ -12,7 +12,8 @@ order of additions. The two convolutions are products with windows of the sequen
 can be stored as the other products are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
@@ -100,6 +101,42 @@ class GraphBuilder(Protocol):
         ...
 
 
+class Caches(Protocol):
+    """Where the keys and values of a decoder step come from and go to.
+
+    Each is `(1, heads, tokens, width)`, unless something else is said.
+    """
+
+    def past(self, index: int, attention: Any) -> tuple[str, str]:
+        """Of the earlier tokens, for layer `index`'s attention to them."""
+        ...
+
+    def keep(self, index: int, attention: Any, keys: str, values: str) -> None:
+        """Of the earlier tokens and the new ones."""
+        ...
+
+    def heard(self, index: int, attention: Any) -> tuple[str, str]:
+        """Of what was heard; `(1, positions, heads * width)` will do as well."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Separate:
+    """An input and an output for each, in their own shape."""
+
+    to: GraphBuilder
+
+    def past(self, index: int, attention: Any) -> tuple[str, str]:
+        return _cache(self.to, PAST, index, attention, "old")
+
+    def keep(self, index: int, attention: Any, keys: str, values: str) -> None:
+        for value, cache in zip((keys, values), _cache_names(PRESENT, index), strict=True):
+            self.to.output(value, cache, (1, attention.num_heads, "total", head_width(attention)))
+
+    def heard(self, index: int, attention: Any) -> tuple[str, str]:
+        return _cache(self.to, CROSS, index, attention, "heard")
+
+
 def write_encoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> None:
     """Log-mel `features` `(1, n_mels, frames)` -> `states`, and keys and values they make.
 
@@ -109,18 +146,24 @@ def write_encoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> N
     width = int(model.config.d_model)
     x = write_states(model, to)
     to.output(x, STATES, (1, "positions", width))
-    for index, attention in _crossing(model):
+    for index, attention in crossing(model):
         _heard(to, x, index, attention)
 
 
-def write_states(model: PreTrainedModel, to: GraphBuilder) -> str:
-    """Log-mel `features` `(1, n_mels, frames)` -> the encoder's states, of Whisper's encoder."""
+def write_states(
+    model: PreTrainedModel, to: GraphBuilder, *, name: str = FEATURES, odd: bool = False
+) -> str:
+    """Log-mel `features` `(1, n_mels, frames)` -> the encoder's states, of Whisper's encoder.
+
+    `name` is of the input. With `odd`, frames need not be even.
+    """
     config: Any = model.config
     encoder: Any = model.get_submodule("model.encoder")
     width = int(config.d_model)
-    mel = to.input(FEATURES, (1, int(config.num_mel_bins), "frames"))
+    mel = to.input(name, (1, int(config.num_mel_bins), "frames"))
     (x,) = to.node("Transpose", mel, perm=(0, 2, 1))
     x = _convolution(to, _windows(to, x, int(config.num_mel_bins)), "conv1", encoder.conv1)
+    x = _made_even(to, x, width) if odd else x
     x = _convolution(to, _every_other_window(to, x, width), "conv2", encoder.conv2)
     x = _add_positions(to, x, encoder.embed_positions.weight)
     for name, layer in _present(model, "encoder"):
@@ -140,9 +183,25 @@ def write_decoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> N
     """
     where = timing_heads(model)
     timing = {layer for layer, _ in where.heads} if where else set()
-    decoder: Any = model.model.decoder
     tokens = to.input(TOKENS, (1, "new"), integer=True)
     positions = to.input(POSITIONS, ("new",), integer=True)
+    logits = write_step(model, to, tokens, positions, _Separate(to), timing)
+    to.output(logits, LOGITS, (1, int(model.config.vocab_size)))
+
+
+def write_step(
+    model: WhisperForConditionalGeneration,
+    to: GraphBuilder,
+    tokens: str,
+    positions: str,
+    caches: Caches,
+    timing: Set[int] = frozenset(),
+) -> str:
+    """Logits of the last of the new tokens, `(1, vocabulary)`.
+
+    `timing` are the layers whose queries of what was heard are outputs, too.
+    """
+    decoder: Any = model.model.decoder
     embedding = decoder.embed_tokens.weight
     x = _add(
         to,
@@ -151,15 +210,15 @@ def write_decoder(model: WhisperForConditionalGeneration, to: GraphBuilder) -> N
     )
     for index, (name, layer) in _numbered(_present(model, "decoder")):
         if _attends(layer.self_attn):
-            caches = _cache(to, PAST, index, layer.self_attn, "old")
             x = _add(to, x, _own_attention(to, x, name, layer, caches, index))
         if _attends(layer.encoder_attn):
-            x = _add(to, x, _cross_attention(to, x, name, layer, index, index in timing))
+            heard = caches.heard(index, layer.encoder_attn)
+            x = _add(to, x, _cross_attention(to, x, name, layer, index, heard, index in timing))
         x = _feed_forward(to, x, name, layer)
     (last,) = to.node("Gather", x, to.numbers(-1), axis=1)
     (last,) = to.node("Reshape", last, to.numbers(1, int(model.config.d_model)))
     last = to.norm(last, "decoder.norm", decoder.layer_norm)
-    to.output(to.product(last, "embedding", embedding), LOGITS, (1, embedding.shape[0]))
+    return to.product(last, "embedding", embedding)
 
 
 def _present(model: nn.Module, stack: str) -> Iterator[tuple[str, Any]]:
@@ -174,7 +233,15 @@ def _numbered(layers: Iterator[tuple[str, Any]]) -> Iterator[tuple[int, tuple[st
         yield int(name.rpartition(".")[2]), (name, layer)
 
 
-def _crossing(model: nn.Module) -> Iterator[tuple[int, Any]]:
+def attending(model: nn.Module) -> Iterator[tuple[int, Any]]:
+    """Decoder layers that attend to earlier tokens, and what does."""
+    for index, (_, layer) in _numbered(_present(model, "decoder")):
+        if _attends(layer.self_attn):
+            yield index, layer.self_attn
+
+
+def crossing(model: nn.Module) -> Iterator[tuple[int, Any]]:
+    """Decoder layers that attend to what was heard, and what does."""
     for index, (_, layer) in _numbered(_present(model, "decoder")):
         if _attends(layer.encoder_attn):
             yield index, layer.encoder_attn
@@ -184,7 +251,8 @@ def _attends(attention: nn.Module) -> bool:
     return not isinstance(attention, AbsentAttention)
 
 
-def _width(attention: Any) -> int:
+def head_width(attention: Any) -> int:
+    """Dimensions of each of its heads."""
     return int(attention.q_proj.out_features) // int(attention.num_heads)
 
 
@@ -206,7 +274,7 @@ def _own_attention(
     x: str,
     name: str,
     layer: Any,
-    caches: tuple[str, str] | None,
+    caches: Caches | None,
     index: int = -1,
 ) -> str:
     """Of a sequence to itself; with caches, to what came before as well, and never ahead."""
@@ -219,14 +287,20 @@ def _own_attention(
     if caches is None:
         mixed = _attention(to, attention, query, keys, values)[0]
     else:
-        mixed, *present = _attention(to, attention, query, keys, values, caches)
-        for value, cache in zip(present, _cache_names(PRESENT, index), strict=True):
-            to.output(value, cache, (1, attention.num_heads, "total", _width(attention)))
+        past = caches.past(index, attention)
+        mixed, *present = _attention(to, attention, query, keys, values, past)
+        caches.keep(index, attention, *present)
     return _projected(to, mixed, f"{name}.self.out", attention)
 
 
 def _cross_attention(
-    to: GraphBuilder, x: str, name: str, layer: Any, index: int, timing: bool
+    to: GraphBuilder,
+    x: str,
+    name: str,
+    layer: Any,
+    index: int,
+    heard: tuple[str, str],
+    timing: bool,
 ) -> str:
     attention = layer.encoder_attn
     normed = to.norm(x, f"{name}.cross.norm", layer.encoder_attn_layer_norm)
@@ -234,7 +308,6 @@ def _cross_attention(
     query = to.product(normed, f"{name}.cross.query", projection.weight, projection.bias)
     if timing:
         to.output(query, f"{QUERIES}_{index}", (1, "new", int(projection.out_features)))
-    heard = _cache(to, CROSS, index, attention, "heard")
     mixed = _attention(to, attention, query, *heard)[0]
     return _projected(to, mixed, f"{name}.cross.out", attention)
 
@@ -262,15 +335,20 @@ def _attention(
 
 def _heard(to: GraphBuilder, states: str, index: int, attention: Any) -> None:
     """Keys and values of one cross-attention, computed together, as the runtime caches them."""
-    heads, width = int(attention.num_heads), _width(attention)
-    joined = _joined(attention, (attention.k_proj, attention.v_proj))
-    both = to.product(states, f"decoder.{index}.cross.kv", *joined)
+    heads, width = int(attention.num_heads), head_width(attention)
+    both = keys_and_values(to, states, index, attention)
     (both,) = to.node("Reshape", both, to.numbers(-1, 2 * heads, width))
     (both,) = to.node("Transpose", both, perm=(1, 0, 2))
     (both,) = to.node("Reshape", both, to.numbers(2, heads, -1, width))
     parts = to.node("Split", both, to.numbers(1, 1), outputs=2, axis=0)
     for value, name in zip(parts, _cache_names(CROSS, index), strict=True):
         to.output(value, name, (1, heads, "heard", width))
+
+
+def keys_and_values(to: GraphBuilder, states: str, index: int, attention: Any) -> str:
+    """Of one cross-attention, side by side: `(1, positions, 2 * heads * width)`."""
+    joined = _joined(attention, (attention.k_proj, attention.v_proj))
+    return to.product(states, f"decoder.{index}.cross.kv", *joined)
 
 
 def _joined(attention: Any, projections: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -288,7 +366,7 @@ def _cache_names(kind: str, layer: int) -> tuple[str, str]:
 
 
 def _cache(to: GraphBuilder, kind: str, layer: int, attention: Any, length: str) -> tuple[str, str]:
-    shape = (1, int(attention.num_heads), length, _width(attention))
+    shape = (1, int(attention.num_heads), length, head_width(attention))
     keys, values = _cache_names(kind, layer)
     return to.input(keys, shape), to.input(values, shape)
 
@@ -316,6 +394,15 @@ def _windows(to: GraphBuilder, x: str, width: int) -> str:
     (before,) = to.node("Concat", edge, all_but_last, axis=1)
     (after,) = to.node("Concat", all_but_first, edge, axis=1)
     return to.node("Concat", before, x, after, axis=2)[0]
+
+
+def _made_even(to: GraphBuilder, x: str, width: int) -> str:
+    """A position of zeros behind an odd number of them, as the second convolution pads."""
+    (length,) = to.node("Shape", x, start=1, end=2)
+    (half,) = to.node("Div", _add(to, length, to.numbers(1)), to.numbers(2))
+    (even,) = to.node("Mul", half, to.numbers(2))
+    (longer,) = to.node("Concat", x, to.zeros(1, 1, width), axis=1)
+    return to.node("Slice", longer, to.numbers(0), even, to.numbers(1))[0]
 
 
 def _every_other_window(to: GraphBuilder, x: str, width: int) -> str:

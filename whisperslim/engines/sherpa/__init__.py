@@ -1,0 +1,1 @@
+"""sherpa-onnx: phones, small boards, and programs in a dozen languages."""
