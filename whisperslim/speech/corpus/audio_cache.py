@@ -63,7 +63,7 @@ class AudioCache:
         self.folder = folder
         self._announce = announce
         self._limit = cache_limit() if limit is None else limit
-        self._reader = ClipReader()
+        self._reader = ClipReader(self._say)
         self._facts = RecordingFacts(folder, DECODER_VERSION, self._say)
         self._said: set[str] = set()
         self._used: set[bytes] = set()  # digests: of a million, paths would take some 300 MB

@@ -23,10 +23,11 @@ T = TypeVar("T")
 class ClipReader:
     """Reads clips, and keeps what the last one was part of: the next is often a part of it, too.
 
-    Several threads may share one.
+    Several threads may share one. `announce` is called with what the user should know.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[str], None] = lambda message: None) -> None:
+        self._announce = announce
         self._group = _Last[Any]()
         self._digest = _Last[str]()
         self._sound = _Last[np.ndarray]()
@@ -76,8 +77,23 @@ class ClipReader:
             return _read_span(item.path, part)
         name = part.shard.name if part.shard else _file_stamp(item.path)
         stamp = f"{name} {part.column} {part.group}"
-        group = self._group.get(stamp, lambda: read_group(_file(item), part.column, part.group))
+        group = self._group.get(stamp, lambda: self._read_group(item, part))
         return sound_in(group, part.row, f"{item.path}, row {part.row} of group {part.group}")
+
+    def _read_group(self, item: Item, cell: Cell) -> Any:
+        path = self._file(item)
+        try:
+            return read_group(path, cell.column, cell.group)
+        except AudioError:
+            if cell.shard is None or path.is_file():
+                raise
+        # Another process has deleted it in between, to make room: no fault of the clip.
+        return read_group(self._file(item), cell.column, cell.group)
+
+    def _file(self, item: Item) -> Path:
+        # What the network does not give is no fault of the clip: a `DataError` goes through.
+        shard = _shard(item)
+        return item.path if shard is None else shard.fetched(self._announce)
 
 
 def stamp_of(item: Item) -> str:
@@ -119,12 +135,6 @@ def is_there(item: Item) -> bool:
 
 def _shard(item: Item) -> HubShard | None:
     return item.part.shard if isinstance(item.part, Cell) else None
-
-
-def _file(item: Item) -> Path:
-    # What the network does not give is no fault of the clip: a `DataError` goes through.
-    shard = _shard(item)
-    return item.path if shard is None else shard.fetched()
 
 
 def _recording_stamp(item: Item) -> str:

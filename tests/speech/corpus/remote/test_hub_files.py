@@ -1,15 +1,14 @@
 """Data sets of the hub that are kept in parquet files, against answers as the hub gives them."""
 
-import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from tests.speech.corpus.archives.making import heard, tone, wav
+from tests.speech.corpus.archives.making import heard
+from tests.speech.corpus.remote.hub_answers import SET, answer, shard
 from tests.speech.corpus.remote.server import Server
 from whisperslim.errors import DataError, UsageError
 from whisperslim.speech.corpus.audio_cache import AudioCache
@@ -17,31 +16,6 @@ from whisperslim.speech.corpus.clip_reader import ClipReader
 from whisperslim.speech.corpus.dataset import Item, load_items
 from whisperslim.speech.corpus.remote import shard_store
 from whisperslim.speech.corpus.report import examine
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SET = "ai/voices"
-
-
-def shard(folder: Path, numbers: range, column: str = "audio_filepath", **more: list) -> bytes:
-    sounds = [{"bytes": wav(tone(n)), "path": f"{n}.wav"} for n in numbers]
-    columns = {column: sounds, "text": [f"पाठ {n}" for n in numbers], **more}
-    pq.write_table(pa.table(columns), folder / "made.parquet", row_group_size=2)
-    return (folder / "made.parquet").read_bytes()
-
-
-def answer(
-    server: Server, files: dict[str, bytes], *, revision: str = "main", **more: object
-) -> None:
-    """As `/api/datasets/.../revision/...?blobs=true` has it, in what is read of it."""
-    siblings = [{"rfilename": ".gitattributes", "size": 3}, *(
-        {"rfilename": name, "size": len(content), "blobId": "b",
-         "lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}}
-        for name, content in files.items()
-    )]  # fmt: skip
-    listing = {"id": SET, "sha": COMMIT, "gated": False, "siblings": siblings, **more}
-    server.answers[f"GET /api/datasets/{SET}/revision/{revision}?blobs=true"] = (200, listing)
-    for name, content in files.items():
-        server.answers[f"GET /datasets/{SET}/resolve/{COMMIT}/{name}"] = content
 
 
 @pytest.fixture
@@ -194,6 +168,33 @@ def test_files_used_longest_ago_make_room(
     monkeypatch.setenv(shard_store.LIMIT_VARIABLE, "much")
     with pytest.raises(UsageError, match="a number of GB"):
         shard_store.limit()
+
+
+@pytest.mark.usefixtures("voices")
+def test_a_file_that_another_process_deletes_for_room_is_fetched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    item = load_items(f"hub:{SET}:hindi#train")[0]
+    usual, deleted = shard_store.HubShard.fetched, []
+
+    def fetched(self: shard_store.HubShard, *rest: Any) -> Path:
+        path = usual(self, *rest)
+        if not deleted:
+            deleted.append(path)
+            path.unlink()
+        return path
+
+    monkeypatch.setattr(shard_store.HubShard, "fetched", fetched)
+    assert heard(ClipReader().samples(item)) == [100] and deleted
+
+
+@pytest.mark.usefixtures("voices")
+def test_that_files_are_fetched_is_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    cache = AudioCache(tmp_path / "audio", said.append)
+    cache.durations(load_items(f"hub:{SET}:hindi#train"))
+    (message,) = said
+    assert SET in message and str(tmp_path / "cache" / "hub") in message
 
 
 def test_what_is_known_of_a_recording_needs_no_file(

@@ -4,6 +4,7 @@ The folder they are in has a limit; those used longest ago go first.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +52,17 @@ class HubShard:
         """Where it is on this disk, once it is fetched."""
         return root() / self.repository.replace("/", "--") / self.commit / self.file
 
-    def fetched(self) -> Path:
-        """The file, fetched unless it is here. Raises `DataError`."""
+    def fetched(self, announce: Callable[[str], None] = lambda message: None) -> Path:
+        """The file, fetched unless it is here, which `announce` is called with.
+
+        Raises `DataError`.
+        """
         path = self.local()
         if not path.is_file():
+            announce(
+                f"{self.repository}: its files are fetched from the hub as their recordings are "
+                f"heard, into {root()}; up to {limit() / 1e9:g} GB of them are kept"
+            )
             make_room(self.size)
             try:
                 fetch(self.url, path, self.size, self.sha256 or None, hub_token())
