@@ -159,6 +159,20 @@ def test_a_size_that_cannot_be_made_is_named(
     assert run.worker_pid() is None
 
 
+def test_sizes_of_a_run_that_several_processes_trained_are_made_by_processes_of_their_own(
+    cli: Cli,  # noqa: F811
+    tmp_path: Path,
+    crew: Here,
+) -> None:
+    crew.fails = ("tiny-0pct", "tiny-30pct")  # none is worked on here
+    with shared_run(tmp_path / "made") as made:
+        run = copy_of(made, tmp_path)
+        recipe = run.path / "recipe.yaml"
+        recipe.write_text(recipe.read_text("utf-8").replace("devices: 1", "devices: 2"), "utf-8")
+        done = cli("sweep", str(run.path), "--targets", "0.3", "--recover", "0")
+    assert len(crew.worked) == 2 and "2 of 2 runs did not end well" in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

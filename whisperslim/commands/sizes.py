@@ -146,8 +146,8 @@ def sweep(
     cpus: Annotated[
         int,
         typer.Option(
-            help="Processors that each takes of a node; by default 1 with a GPU, else all of the "
-            "smallest node's, so that a node works on one at a time.",
+            help="Processors that each takes of a node; by default one for each of its GPUs, else "
+            "all of the smallest node's, so that a node works on one at a time.",
             min=0,
         ),
     ] = 0,
@@ -184,7 +184,9 @@ def sweep(
     wanted = _numbers(targets)
     found = [_find(name, runs_folder) for name in runs]
     _check(found, wanted, recover)
-    if ray and not _made_on(crew_for(ray, cpus), found, wanted, recover):
+    # Several processes train a run together only where each run has processes of its own.
+    apart = ray or any(run.recipe().runtime.devices > 1 for run in found)
+    if apart and not _made_on(crew_for(ray, cpus), found, wanted, recover):
         announce("stopped; the same command continues from here")
         return
     curves: list[Sweep] = []

@@ -115,9 +115,11 @@ def test_a_cluster_that_cannot_work_on_the_runs_is_refused(cluster: Any, tmp_pat
     runs = tmp_path / "runs"
     assert "no node has a processor" in refusal(0, runs)
     node = cluster.add_node(num_cpus=1, **place())
-    assert "a run needs 7 processors, and no node has as much" in refusal(7, runs)
+    assert "needs a node with 7 processors and 0 GPUs, and there is none" in refusal(7, runs)
     assert f"does not see the runs folder {tmp_path}" in refusal(0, tmp_path)
     assert run.status() == RunStatus.QUEUED
+    run = new_run(runs, tiny_values(tmp_path, runtime={"device": "cuda", "devices": 2}))
+    assert "needs a node with 2 processors and 2 GPUs" in refusal(0, runs)
     cluster.remove_node(node)
 
 

@@ -19,13 +19,15 @@ from whisperslim.machine import extras
 
 # Reads what is asked, and stores it; then does what the test says.
 CHILD = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 asked = json.loads(sys.stdin.readline())
+asked["environment"] = {name: value for name, value in os.environ.items() if name[:4] == "RAY_"}
 Path(sys.argv[1]).write_text(json.dumps(asked))
 def say(**said):
     print(json.dumps(said), flush=True)
 """
+RECIPE = "data: {train: [anywhere]}\nruntime: {device: cpu}\n"
 Stand = Callable[[str], None]
 
 
@@ -51,7 +53,7 @@ def listening() -> Iterator[str]:
 
 
 def through(runs: Path, address: str = "local", cpus: int = 0) -> dict[str, str]:
-    found = [light_run(runs, name) for name in ("a", "b")]
+    found = [light_run(runs, name, RECIPE) for name in ("a", "b")]
     with closing(RayCrew(address, cpus)) as crew, marked(runs) as mark:
         troubles = work_through(found, mark, crew, lambda run, event: None, lambda: False)
     return {run.name: trouble for run, trouble in troubles.items()}
@@ -62,9 +64,9 @@ def test_runs_mark_and_needs_are_passed_on(tmp_path: Path, child: Stand, listeni
     assert through(tmp_path / "runs", listening, 2) == {"b": "its node failed"}
     asked = json.loads((tmp_path / "asked.json").read_text())
     assert asked["address"] == listening and asked["cpus"] == 2
-    assert [(Path(run["path"]).name, run["device"]) for run in asked["runs"]] == [
-        ("a", "cpu"),
-        ("b", "cpu"),
+    runs = tmp_path / "runs"
+    assert asked["runs"] == [
+        {"path": str(runs / name), "device": "cpu", "devices": 1} for name in ("a", "b")
     ]
     assert Path(asked["mark"]).parent == tmp_path / "runs"
 
@@ -78,6 +80,24 @@ def test_commands_are_passed_on_as_words(tmp_path: Path, child: Stand) -> None:
     asked = json.loads((tmp_path / "asked.json").read_text())
     assert [task["command"] for task in asked["runs"]] == words
     assert {task["device"] for task in asked["runs"]} == {"cpu"}
+
+
+def test_ray_sends_no_statistics_and_stays_on_this_machine(
+    tmp_path: Path, child: Stand, listening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def environment(address: str, runs: str) -> dict[str, str]:
+        through(tmp_path / runs, address)
+        found: dict[str, str] = json.loads((tmp_path / "asked.json").read_text())["environment"]
+        return found
+
+    child('say(ready=True); say(ended=0, trouble=""); say(ended=1, trouble="")')
+    alone = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    assert alone.items() <= environment("local", "a").items()
+    assert alone.items() <= environment(listening, "b").items()
+    monkeypatch.setattr(ray_crew, "_answering", lambda address: "head")
+    there = environment("head:6379", "c")
+    assert there["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in there
 
 
 def test_a_refusal_is_raised_in_its_own_words(tmp_path: Path, child: Stand) -> None:

@@ -69,12 +69,14 @@ def _needs(asked: Mapping[str, Any]) -> list[dict[str, int]]:
     needs = []
     for run in asked["runs"]:
         has_gpu = any(gpus for _, gpus in nodes)
-        gpus = int(run["device"] == "cuda" or (run["device"] == "auto" and has_gpu))
-        cpus = asked["cpus"] or (1 if gpus else smallest)
+        on_gpu = run["device"] == "cuda" or (run["device"] == "auto" and has_gpu)
+        gpus = run["devices"] if on_gpu else 0
+        cpus = asked["cpus"] or gpus or smallest
         if not any(cpus <= there[0] and gpus <= there[1] for there in nodes):
             raise RunError(
-                f"a run needs {cpus} processors{' and a GPU' * gpus}, and no node has as much; the "
-                f"largest has {max(nodes)[0]}. Give fewer with --cpus, or add a node"
+                f"a task needs a node with {cpus} processors and {gpus} GPUs, and there is none; "
+                f"the largest has {max(nodes)[0]} and {max(nodes)[1]}. Change --cpus or "
+                "runtime.devices, or add a node"
             )
         needs.append({"num_cpus": cpus, "num_gpus": gpus})
     return needs

@@ -19,7 +19,6 @@ from typing import Any
 
 from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.process.child import module_command, worker_environment
-from whisperslim.jobs.process.queue import named_device
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.machine.extras import need
 from whisperslim.version import __version__
@@ -38,8 +37,8 @@ class RayCrew:
     Args:
         address: HOST:PORT of the cluster's head, or `local` for a Ray of this machine alone, which
             is started and ended with the work.
-        cpus: Processors that a run takes; 0: one with a GPU, else as many as the smallest node has,
-            so that a node works on one run at a time.
+        cpus: Processors that a run takes; 0: one for each of its GPUs, else as many as the smallest
+            node has, so that a node works on one run at a time.
 
     Raises:
         UsageError: Ray is not installed, or the address is malformed.
@@ -58,9 +57,7 @@ class RayCrew:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in `close`
 
     def begin(self, runs: Sequence[RunDir], mark: Path) -> Sequence["Future[str]"]:
-        return self._begin(
-            [{"path": str(run.path), "device": named_device(run)} for run in runs], mark
-        )
+        return self._begin([_needs(run) for run in runs], mark)
 
     def begin_commands(
         self, commands: Sequence[Sequence[str]], mark: Path
@@ -154,6 +151,11 @@ class RayCrew:
             # firewall may keep the parts of one machine from each other.
             own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         return {**worker_environment(), **own}
+
+
+def _needs(run: RunDir) -> dict[str, Any]:
+    runtime = run.recipe().runtime
+    return {"path": str(run.path), "device": runtime.device, "devices": runtime.devices}
 
 
 def _answering(address: str) -> str:

@@ -129,18 +129,13 @@ def at_work_on_its_device(run: RunDir) -> RunDir | None:
 
 def device_of(run: RunDir) -> str:
     """`cpu` or `cuda`, as the run's recipe names it; found without loading torch."""
-    named = named_device(run)
-    return named if named in ("cpu", "cuda") else _found_device()
-
-
-def named_device(run: RunDir) -> str:
-    """The device that the run's recipe names, "auto" for one that cannot be read."""
     recipe = run.path / "recipe.yaml"
     try:
         about = recipe.lstat()
     except OSError:
-        return "auto"
-    return _device_in(recipe, about.st_ino, about.st_mtime_ns, about.st_size)
+        return _found_device()
+    named = _named_device(recipe, about.st_ino, about.st_mtime_ns, about.st_size)
+    return named if named in ("cpu", "cuda") else _found_device()
 
 
 def see_to(runs: Path) -> None:
@@ -221,7 +216,7 @@ def _is_name(value: object) -> bool:
 # A place in the queue depends on the devices of all before it, and a page asks for all places every
 # two seconds: reading YAML takes ten milliseconds each time.
 @lru_cache(maxsize=1024)
-def _device_in(recipe: Path, *stamp: int) -> str:
+def _named_device(recipe: Path, *stamp: int) -> str:
     """The device a recipe names, "auto" for one that cannot be read, as of that stamp."""
     try:
         return str(read_yaml(recipe)["runtime"]["device"])

@@ -99,7 +99,10 @@ def make_sizes(
     """
     folder = runs[0].path.parent
     if any(run.path.parent != folder for run in runs):
-        raise UsageError("runs of several folders were named; --ray takes runs of one folder")
+        raise UsageError(
+            "runs of several folders were named; name those of one folder, whose sizes can be made "
+            "together"
+        )
     with disk_errors(folder), ExitStack() as held:
         for run in runs:
             held.enter_context(run.lock())
