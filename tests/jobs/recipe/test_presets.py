@@ -19,7 +19,7 @@ from whisperslim.machine.places import PRESETS
 SHIPPED = {
     "quick-demo", "sgl-hindi", "sgl-paper", "dense-tuned", "gates-hindi", "gates-paper", "l0-hindi",
     "imp-baseline", "layerdrop-distil", "whisper-ctc-hindi",
-    "pinching-ctc", "l0-conformer",
+    "pinching-ctc", "l0-conformer", "fisher-hindi", "any-depth-ctc",
 }  # fmt: skip
 
 
@@ -72,6 +72,15 @@ def test_the_baseline_prunes_nothing_and_updates_as_often_as_the_recipe_it_is_fo
     stages = (slim.prepare, slim.train, slim.recover)
     assert dense.prepare.steps == dense.recover.steps == 0
     assert dense.train.steps == sum(stage.steps for stage in stages)
+
+
+def test_the_cut_without_training_gets_the_same_updates_of_the_weights() -> None:
+    fisher, slim = load_recipe("fisher-hindi"), load_recipe("sgl-hindi")
+    assert fisher.train.steps == 0
+    assert fisher.recover.steps == slim.train.steps + slim.recover.steps
+    assert (fisher.prepare, fisher.target, fisher.distill) == (
+        slim.prepare, slim.target, slim.distill,
+    )  # fmt: skip
 
 
 def test_an_unknown_preset_is_reported_with_the_known_ones() -> None:
