@@ -22,13 +22,15 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.shared.provenance import median_and_range, provenance, timed, write_result
+from whisperslim.core.fetch.sources import resolve
 from whisperslim.jobs.run.data_record import DATA_FILE, read_data
 from whisperslim.jobs.stages.context import load_all
+from whisperslim.jobs.stages.data import text_limit
 from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import BucketedSampler
 from whisperslim.speech.corpus.dataset import hold_out, load_items, manifest_hash
-from whisperslim.speech.corpus.report import examine, usable
+from whisperslim.speech.corpus.report import TextLimit, examine, usable
 
 CLIPS_IN_A_RECORDING = 1000
 SECONDS = (1.0, 20.0)
@@ -44,10 +46,13 @@ def main() -> None:
     """Measure and store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--model", default="openai/whisper-base", help="whose tokens are counted")
+    arguments = parser.parse_args()
+    rows = arguments.rows
+    limit = text_limit(resolve(arguments.model).path, "hi")
     with TemporaryDirectory() as folder:
         source = _write(Path(folder), rows)
-        parts = _measured(source, Path(folder))
+        parts = _measured(source, Path(folder), limit)
         heard = [timed(partial(decode, _clip(Path(folder)))) for _ in range(DECODED)]
     per_clip = median_and_range(heard)
     record = {
@@ -64,7 +69,7 @@ def main() -> None:
     print(write_result("million_rows", record))
 
 
-def _measured(source: str, folder: Path) -> dict[str, dict[str, float]]:
+def _measured(source: str, folder: Path, limit: TextLimit | None) -> dict[str, dict[str, float]]:
     parts: dict[str, dict[str, float]] = {}
 
     def part(name: str, work: Callable[[], T]) -> T:
@@ -81,7 +86,8 @@ def _measured(source: str, folder: Path) -> dict[str, dict[str, float]]:
     part("list and hash", lambda: manifest_hash(load_items(source)))
     items = part("list again", lambda: load_all(source))
     cache = AudioCache(folder / "cache")
-    report = part("examine", lambda: examine(items, seconds=partial(cache.seconds, listed=True)))
+    seconds = partial(cache.seconds, listed=True)
+    report = part("examine", lambda: examine(items, seconds=seconds, limit=limit))
     kept = usable(items, report)
     train, dev = part("hold out", lambda: hold_out(kept, 0.01, "speaker", 0))
     chosen = {"train": [item.key for item in train], "dev": [item.key for item in dev]}

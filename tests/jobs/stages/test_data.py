@@ -301,6 +301,9 @@ def test_the_limit_is_that_of_the_model(tmp_path: Path) -> None:
     for text in ("क", LONG.strip(), "ab 12"):
         # A token for each byte, and one for the space Whisper writes first.
         assert limit.count(text) == PROMPT + 1 + len(text.encode())
+    # What is not counted fits, even at a token a byte.
+    assert limit.short > 0
+    assert limit.count("a" * limit.short) <= POSITIONS < limit.count("a" * (limit.short + 3))
 
 
 @pytest.mark.parametrize("text", [" ".join(WORDS), "the cat in the rain", "مرحبا بالعالم، هذا نص"])

@@ -120,6 +120,20 @@ def test_a_text_longer_than_the_positions_is_found_and_unusable(tmp_path):
     assert examine(items).problems == () and examine(items).positions is None
 
 
+def test_a_text_that_fits_for_sure_is_not_counted(tmp_path):
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text.encode())
+
+    path = tone(tmp_path, "x.wav", 1.0)
+    items = [Item(str(n), path, "अ" * n) for n in range(1, 5)]  # 3 bytes each
+    report = examine(items, limit=TextLimit(count, 9, short=6))
+    assert counted == ["अ" * 3, "अ" * 4]
+    assert [p.key for p in report.problems if p.kind == "text_too_long"] == ["4"]
+
+
 def test_what_train_and_test_share_is_found(tmp_path):
     paths = [tone(tmp_path, f"{n}.wav", 0.5) for n in range(4)]
     train = [

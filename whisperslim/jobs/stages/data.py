@@ -80,11 +80,12 @@ def text_limit(
     most = family.text_limit(model, longest)
     if most is None:
         return None
-    return TextLimit(
-        count=lambda text: family.text_length(tokens, text, language),
-        positions=most,
-        room=None if family.text_limit(model, 1.0) == most else partial(_room, family, model),
-    )
+    count = partial(family.text_length, tokens, language=language)
+    if family.text_limit(model, 1.0) != most:
+        return TextLimit(count, most, partial(_room, family, model))
+    # The tokens of a decoder are of bytes: a text takes at most one for each, and one for the space
+    # before it.
+    return TextLimit(count, most, short=most - count("") - 1)
 
 
 def _room(family: Family, model: PreTrainedModel, seconds: float) -> int:

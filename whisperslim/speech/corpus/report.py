@@ -57,11 +57,14 @@ class TextLimit:
             included; of a model that scores frames, in frames.
         positions: How many of them the model has at most.
         room: How many it has for so many seconds of sound; None: always all.
+        short: Bytes of UTF-8 up to which a text fits for sure and is not counted: to count those of
+            a million takes a minute.
     """
 
     count: Callable[[str], int]
     positions: int
     room: Callable[[float], int] | None = None
+    short: int = -1
 
     def of(self, seconds: float) -> int:
         """The positions there are for so much sound."""
@@ -220,6 +223,8 @@ def _long_texts(
     items: Sequence[Item], lengths: Sequence[float], limit: TextLimit
 ) -> Iterator[Problem]:
     for item, seconds in zip(items, lengths, strict=True):
+        if len(item.text.encode()) <= limit.short:
+            continue
         taken, there = limit.count(item.text), limit.of(seconds)
         if seconds and taken > there:  # without sound it is unusable anyway
             message = f"its text takes {taken} of the model's {there} positions"
