@@ -274,11 +274,12 @@ def _items(table: Table, asked: Source, keep: Callable[[str], bool]) -> list[Ite
         if not keep(item.key):
             left_out = True
             continue
-        if first.setdefault(item.key, row.number) != row.number:
+        if item.key in first:
             raise DataError(
                 f"{table.source}: {item.key} is on lines {first[item.key]} and {row.number}; "
                 "keep one of them"
             )
+        first[item.key] = row.number
         items.append(item)
     if not items and not left_out:
         raise _no_split(table, split, sorted(known - {""}))

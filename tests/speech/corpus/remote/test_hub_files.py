@@ -67,6 +67,41 @@ def test_slices_and_sums_of_splits() -> None:
 
 
 @pytest.mark.usefixtures("voices")
+def test_a_row_is_in_a_set_once() -> None:
+    with pytest.raises(DataError, match="keep one of them"):
+        load_items(f"hub:{SET}:hindi#train[:2]+train[1:3]")
+
+
+@pytest.mark.usefixtures("voices")
+def test_a_column_named_as_a_path_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no column '\.\./x' of recordings"):
+        load_items(f"hub:{SET}:hindi#train?audio=../x")
+    assert texts(f"hub:{SET}:hindi#valid?audio=audio_filepath") == ["पाठ 5"]
+
+
+@pytest.mark.usefixtures("voices")
+def test_a_listing_that_breaks_off_begins_again_at_that_file(server: Server) -> None:
+    source = f"hub:{SET}:hindi#train"
+    texts(f"{source}[:3]")  # the first file
+    server.breaks = [10]
+    with pytest.raises(DataError, match=r"ended early.*try again: what is here already is kept"):
+        load_items(source)
+    server.asked.clear()
+    assert len(load_items(source)) == 5
+    assert not [name for name, _, _ in server.asked if "train-00000" in name]
+
+
+@pytest.mark.usefixtures("voices")
+def test_a_damaged_list_is_said_to_be(tmp_path: Path) -> None:
+    texts(f"hub:{SET}:hindi#valid")
+    (kept,) = (tmp_path / "cache").rglob("*.list")
+    for damaged in ("", "3", '["a"]\n{'):
+        kept.write_text(damaged)
+        with pytest.raises(DataError, match="delete it, it is made again"):
+            load_items(f"hub:{SET}:hindi#valid")
+
+
+@pytest.mark.usefixtures("voices")
 def test_the_files_after_a_slice_are_not_asked_for(server: Server) -> None:
     texts(f"hub:{SET}:hindi#train[:3]")
     assert not [name for name, _, _ in server.asked if "train-00001" in name]

@@ -107,6 +107,8 @@ class RangeFile(io.RawIOBase):
             return 0
         with opened(self._url, self._token, start=self._at, end=self._at + wanted) as answer:
             content = answer.read(wanted)
+        if len(content) < wanted:
+            raise HttpError(f"{_bare(self._url)}: ended early", 0)
         buffer[: len(content)] = content
         self._at += len(content)
         return len(content)

@@ -120,7 +120,7 @@ def _listed(shard: HubShard, audio: str) -> Iterator[tuple[Cell, tuple[str, ...]
     # Imported late: only sets of the hub need it.
     from whisperslim.speech.corpus.recording_facts import write_whole
 
-    kept = shard.local().with_name(f"{shard.local().name}.{audio or 'audio'}.list")
+    kept = shard.local().with_name(f"{shard.local().name}.{quote(audio, safe='')}.list")
     if not kept.is_file():
         column, names, rows = _asked(shard, audio)
         lines = [json.dumps([column, *names]), *(json.dumps(row) for row in rows)]
@@ -132,12 +132,15 @@ def _listed(shard: HubShard, audio: str) -> Iterator[tuple[Cell, tuple[str, ...]
                 f"{kept}: cannot be written ({error.strerror}); make room, or set "
                 "WHISPERSLIM_CACHE to a folder on another disk"
             ) from error
-    with kept.open(encoding="utf-8") as file:
-        column, *listed = json.loads(next(file))
-        same = tuple(listed)
-        for line in file:
-            group, row, *cells = json.loads(line)
-            yield Cell(column, group, row, shard), same, tuple(cells)
+    try:
+        with kept.open(encoding="utf-8") as file:
+            column, *listed = json.loads(file.readline())
+            same = tuple(listed)
+            for line in file:
+                group, row, *cells = json.loads(line)
+                yield Cell(column, group, row, shard), same, tuple(cells)
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{kept}: cannot be read ({error}); delete it, it is made again") from error
 
 
 def _asked(shard: HubShard, audio: str) -> tuple[str, tuple[str, ...], list[list[Any]]]:
