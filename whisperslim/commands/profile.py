@@ -87,8 +87,9 @@ def _trimmed(speech: "SpeechModel", folder: Path) -> "Iterator[SpeechModel | Non
     """
     from whisperslim.core.loading import load_model
     from whisperslim.core.trimming import save_trimmed, vocabulary_for
+    from whisperslim.engines.timing.trial import trial_language
 
-    vocabulary = vocabulary_for(speech, ["hi"])
+    vocabulary = vocabulary_for(speech, [trial_language(speech)])
     if 2 * vocabulary.size > vocabulary.dense_size:
         yield None
         return

@@ -9,14 +9,14 @@ import torch
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines import registry
 from whisperslim.engines.base import Transcriber
-from whisperslim.engines.export.export import export
+from whisperslim.engines.export.export import export, tuned_language
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.timing.profile import Opened
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.audio.window import WindowPolicy
 
-LANGUAGE = "hi"
+_USUAL_LANGUAGE = "hi"  # of a model that was made for none
 
 
 def trial_opener(
@@ -37,10 +37,16 @@ def trial_opener(
             if threads:
                 torch.set_num_threads(threads)
             return TorchTranscriber(speech, window)
-        export(speech, engine, quantize, folder / name, [_second()], LANGUAGE, window)
+        language = trial_language(speech)
+        export(speech, engine, quantize, folder / name, [_second()], language, window)
         return open_transcriber(str(folder / name), window, threads)
 
     return opened
+
+
+def trial_language(speech: SpeechModel) -> str:
+    """A language that the model writes, for trials in which it does not matter which."""
+    return tuned_language(speech) or _USUAL_LANGUAGE
 
 
 def _second() -> np.ndarray:

@@ -287,6 +287,7 @@ def _made(side: "SideChoice") -> Path:
     load_libraries()
     from whisperslim.core.loading import load_model
     from whisperslim.engines.export.export import export
+    from whisperslim.engines.timing.trial import trial_language
     from whisperslim.speech.audio.audio import decode
     from whisperslim.speech.audio.window import parse_window
     from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER, demo_clips
@@ -298,7 +299,7 @@ def _made(side: "SideChoice") -> Path:
     if not is_export(out):
         clips = [decode(CLIPS_FOLDER / path) for path in list(demo_clips())[:_PARITY_CLIPS]]
         window = parse_window("30s")  # the one every Whisper was trained in
-        export(speech, side.engine, side.quantize, out, clips, "hi", window)
+        export(speech, side.engine, side.quantize, out, clips, trial_language(speech), window)
     return out
 
 
