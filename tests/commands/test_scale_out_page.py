@@ -27,7 +27,7 @@ def test_the_slurm_example_gives_each_recipe_to_a_job(
     asked: list[dict[str, Any]] = []
     executor = submitit.AutoExecutor
 
-    class Noted(executor):  # type: ignore[misc, valid-type]
+    class Noted(executor):
         """Works in this process, where no Slurm is."""
 
         def __init__(self, folder: str, **given: Any) -> None:

@@ -1,6 +1,7 @@
 """Runs on a Ray cluster of two nodes of this machine, of which one is lost in mid-run."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -45,12 +46,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             patch.setenv(name, value)
         from ray.cluster_utils import Cluster
 
+        usual = signal.getsignal(signal.SIGTERM)  # which the cluster replaces
         made = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 0, "include_dashboard": False, **place()},
         )
         yield made
         made.shutdown()
+        signal.signal(signal.SIGTERM, usual)
 
 
 def place() -> dict[str, Any]:
