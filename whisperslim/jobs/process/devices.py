@@ -18,8 +18,9 @@ def run_on_devices(run: RunDir) -> int:
     runtime = run.recipe().runtime
     environment = worker_environment()
     if not runtime.threads:
-        own = max(1, (os.cpu_count() or 1) // runtime.devices)
-        environment.setdefault("OMP_NUM_THREADS", str(own))
+        # What all of them may use: the cores, or what a cluster gave to this task.
+        given = int(environment.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        environment["OMP_NUM_THREADS"] = str(max(1, given // runtime.devices))
     with signals_ask_to_stop(run):
         # In a session of its own: a terminal's Ctrl-C would reach torchrun, too, which gives its
         # processes thirty seconds to end.
