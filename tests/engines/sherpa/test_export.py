@@ -12,15 +12,17 @@ import torch
 
 from tests.engines.onnx.test_engine import LONG, greedy_ids, tone
 from tests.engines.onnx.test_export import KEEPS, model_with
+from tests.support.models.tiny_ctc import KINDS, samples_folder
+from tests.support.tiny import tiny_corpus
 from whisperslim.core.families.whisper.sherpa import token_lines
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.engines.export.record import ExportRecord, read_export
 from whisperslim.engines.sherpa.engine import SherpaTranscriber, open_export
-from whisperslim.engines.sherpa.export import TOKENS_FILE, write
+from whisperslim.engines.sherpa.export import TOKENS_FILE, check, write
 from whisperslim.engines.torch_engine import TorchTranscriber
-from whisperslim.errors import UsageError
-from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE, STACKED
+from whisperslim.errors import ExportError, UsageError
+from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE, FRAMES_FILE, STACKED
 from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.window import WindowPolicy, parse_window
@@ -143,3 +145,40 @@ def test_sherpa_onnx_itself_hears_what_whisper_hears(tmp_path: Path) -> None:
         wanted.append(own.transcribe(audio).text)
     assert all(text.strip() for text in wanted)
     assert jiwer.cer(wanted, found) < 0.1
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2 post-norm", "hubert pre-norm", "conformer relative"])
+def test_sherpa_onnx_itself_reads_a_ctc_model_as_torch_does(tmp_path: Path, kind: str) -> None:
+    """Its whole recording without padding, normalized there; letters, blank and space by name."""
+    sherpa_onnx = pytest.importorskip("sherpa_onnx")
+    tiny_corpus(tmp_path / "corpus", clips=4)
+    samples_folder(tmp_path / "model", KINDS[kind], tmp_path / "corpus")
+    speech = load_model(str(tmp_path / "model"))
+    (tmp_path / "export").mkdir()
+    check(speech, "none")
+    write(speech, tmp_path / "export", "none")
+    listener = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
+        model=str(tmp_path / "export" / FRAMES_FILE), tokens=str(tmp_path / "export" / TOKENS_FILE)
+    )
+    read = set()
+    for seconds, pitch in ((1.0, 250.0), (2.3, 700.0), (1.7, 90.0)):
+        audio = tone(seconds, pitch)
+        with torch.no_grad():
+            states = speech.family.encode(speech.model, torch.from_numpy(audio)[None])
+            (wanted,) = speech.family.decode(speech.model, speech.tokens, states, [seconds], "hi")
+        stream = listener.create_stream()
+        stream.accept_waveform(16000, audio)
+        listener.decode_stream(stream)
+        text = speech.tokens.decode(wanted.ids)
+        assert " ".join(stream.result.text.split()) == text
+        read.add(text)
+    assert len(read) > 1 and any(read), "always the same would prove little"
+
+
+def test_a_model_of_samples_as_they_are_is_refused(tmp_path: Path) -> None:
+    tiny_corpus(tmp_path / "corpus", clips=4)
+    samples_folder(tmp_path / "model", KINDS["wav2vec2 pre-norm"], tmp_path / "corpus")
+    speech = load_model(str(tmp_path / "model"))
+    speech.model.config.do_normalize = False
+    with pytest.raises(ExportError, match="do_normalize false"):
+        check(speech, "none")

@@ -38,9 +38,10 @@ class OnnxFrames(FramesTranscriber):
         """As `FramesTranscriber.scores`."""
         return self._run(LOGITS, given)
 
-    def encoder_states(self, given: np.ndarray) -> np.ndarray:
-        """The encoder's states of a segment, `(positions, width)` float32."""
-        return self._run(STATES, given)
+    def encoder_states(self, given: np.ndarray) -> np.ndarray | None:
+        """The encoder's states of a segment, `(positions, width)` float32, if it shows them."""
+        shown = any(output.name == STATES for output in self.graph.get_outputs())
+        return self._run(STATES, given) if shown else None
 
     def _run(self, output: str, given: np.ndarray) -> np.ndarray:
         features = np.ascontiguousarray(given[None], dtype=np.float32)

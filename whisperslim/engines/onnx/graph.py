@@ -136,17 +136,20 @@ class OnnxBuilder:
             return self._vector(name, weight)
         return self._computed_sinusoids(name, *weight.shape)
 
-    def save(self, file: Path, facts: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    def save(
+        self, file: Path, facts: Mapping[str, str] | None = None, only: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """Write the graph; weights beyond what one file may hold go beside it.
 
-        `facts` are what a runtime may read of it.
+        `facts` are what a runtime may read of it; `only` are the outputs it has, when not all.
 
         Returns:
             The names of the files written.
         """
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         tensors = list(self._tensors.values())
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, tensors)
+        outputs = [out for out in self._outputs if not only or out.name in only]
+        graph = helper.make_graph(self._nodes, self._name, self._inputs, outputs, tensors)
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         helper.set_model_props(model, dict(facts or {}))
         if sum(len(tensor.raw_data) for tensor in tensors) < _ONE_FILE:

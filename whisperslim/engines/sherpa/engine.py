@@ -8,11 +8,13 @@ import onnxruntime
 
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.onnx.engine import OnnxTranscriber, Values, run, session, value
+from whisperslim.engines.onnx.frames import open_frames
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import UsageError
 from whisperslim.exported.names import (
     DECODER_FILE,
     ENCODER_FILE,
+    FRAMES_FILE,
     LOGITS,
     STACKED,
     STATES,
@@ -73,6 +75,10 @@ def open_export(
     folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
 ) -> WindowedTranscriber:
     """The model in `folder`, ready to listen; arguments and errors as those of an ONNX export."""
+    if FRAMES_FILE in record.files:
+        frames = session(folder / FRAMES_FILE, record, threads)
+        give_back()
+        return open_frames(folder, record, window, frames)
     tokens = read_tokens(folder)
     graphs: list[onnxruntime.InferenceSession] = [
         session(folder / name, record, threads) for name in (ENCODER_FILE, DECODER_FILE)

@@ -62,7 +62,7 @@ class Wav2Vec2Family(LayerUnits, HearsSamples, CTC):
     """Heads and feed-forward units of every layer."""
 
     model_type = "wav2vec2"
-    engines: tuple[str, ...] = ("onnx",)
+    engines: tuple[str, ...] = ("onnx", "sherpa")
     tied = _NOTHING
     token_row = "encoder.head"
     base = "wav2vec2"
