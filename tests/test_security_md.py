@@ -47,9 +47,11 @@ _READERS = {
     ("torch", "load"): ("weights_only", True),
 }
 _UNPACKERS = {"zipfile", "tarfile", "shelve", "marshal", "pickle", "dill", "joblib"}
-# Packages whose checksum is known; and the look into a checkpoint's archive, which unpacks nothing.
+# Packages whose checksum is known; the look into a checkpoint's archive, which unpacks nothing; and
+# archives of recordings, of which plain members are read one by one, within bounds.
 _MAY_UNPACK = {
     "core/fetch/wheels.py", "engines/web/runtime_files.py", "core/store/state_file.py",
+    "speech/corpus/archives/tar.py", "speech/corpus/remote/mozilla.py",
 }  # fmt: skip
 
 

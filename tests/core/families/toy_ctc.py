@@ -166,6 +166,9 @@ class ToyFamily:
         ids = tuple(tokens.encode(text) for text in texts)
         return ToyTargets(ids, tuple(positions(length) for length in seconds))
 
+    def target_tokens(self, targets: ToyTargets) -> int:
+        return sum(len(row) for row in targets.ids)
+
     def outputs(
         self, model: Any, states: torch.Tensor, targets: ToyTargets, smoothing: float = 0.0
     ) -> StepOutputs:
