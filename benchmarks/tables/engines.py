@@ -1,4 +1,4 @@
-"""Table of engines: one model as each engine runs it."""
+"""Tables of engines: one model as each runs it, and many clients before a server."""
 
 from typing import Any
 
@@ -30,6 +30,34 @@ def engine_table(record: dict[str, Any]) -> str:
     )
     notes = [record["note"]] if record["note"] else []
     return "\n\n".join([caption, table(header, rows), *notes, where(record)])
+
+
+def serving(record: dict[str, Any]) -> str:
+    """What many clients at once got from each system behind the same server."""
+    header = (
+        "system", "answered", "lost", "other text than alone", "refused, tried again",
+        "seconds to the answer (median, 95 %)", "seconds of speech a second", "memory MB",
+    )  # fmt: skip
+    rows = [
+        (
+            row["system"],
+            str(row["answered"]),
+            str(row["lost"]),
+            str(row["other_text_than_alone"]),
+            str(row["refused_and_tried_again"]),
+            f"{row['median_seconds']:.1f}, {row['p95_seconds']:.1f}",
+            f"{row['audio_seconds_per_second']:.1f}",
+            f"{row['memory_bytes'] / MEGA:.0f}",
+        )
+        for row in record["rows"]
+    ]
+    about = (
+        f"{record['clients']} clients at once, each of which sends {record['rounds']} of "
+        f"{record['clips']} recordings ({record['audio_seconds']:.0f} s in all), one after the "
+        "other. A client that is refused waits as it is told."
+    )
+    notes = [record["note"]] if record["note"] else []
+    return "\n\n".join([table(header, rows), about, *notes, where(record)])
 
 
 def _cell(values: dict[str, Any], is_baseline: bool) -> str:

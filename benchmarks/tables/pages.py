@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.shared.provenance import RESULTS
 from benchmarks.tables.app import app_load, app_memory, app_page, live_latency
-from benchmarks.tables.engines import engine_table
+from benchmarks.tables.engines import engine_table, serving
 from benchmarks.tables.methods import (
     compensation_table,
     earlier_method_table,
@@ -261,6 +261,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": ablation,
     "engine_table": engine_table,
     "boxed_model": engine_table,
+    "serving": serving,
     "scoring_shards": _scoring_shards,
     "training_step": _training_step,
     "training_memory": _training_memory,
