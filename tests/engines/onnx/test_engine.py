@@ -15,10 +15,10 @@ from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import keep_everything
 from whisperslim.core.surgery.shrink import cut
+from whisperslim.engines.export.export import load_exporter
 from whisperslim.engines.export.record import ExportRecord, read_export
 from whisperslim.engines.export.seal import sealed
 from whisperslim.engines.onnx.engine import OnnxTranscriber, open_export
-from whisperslim.engines.onnx.export import write
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import Heard
 from whisperslim.errors import CheckpointError, ExportError, UsageError
@@ -37,11 +37,14 @@ def tone(seconds: float, pitch: float = 300.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * pitch * time)).astype(np.float32)
 
 
-def exported(speech: SpeechModel, folder: Path, quantize: str = "none") -> Path:
+def exported(
+    speech: SpeechModel, folder: Path, quantize: str = "none", engine: str = "onnx"
+) -> Path:
+    """What an engine writes, with its record, and no check against the model."""
     folder.mkdir()
-    written = write(speech, folder, quantize)
+    written = load_exporter(engine).write(speech, folder, quantize)
     ExportRecord(
-        "onnx", quantize, "tiny", "", 7, "whisper", speech.input_spec,
+        engine, quantize, "tiny", "", 7, "whisper", speech.input_spec,
         speech.family.export_facts(speech.model, speech.tokens, speech.path), "hi",
         {name: (folder / name).stat().st_size for name in written.files},
         written.runtime, written.settings, TOKENIZER_FILE,

@@ -10,36 +10,23 @@ import onnx
 import pytest
 import torch
 
-from tests.engines.onnx.test_engine import LONG, greedy_ids, tone
+from tests.engines.onnx.test_engine import LONG, exported, greedy_ids, tone
 from tests.engines.onnx.test_export import KEEPS, model_with
 from tests.support.models.tiny_ctc import KINDS, samples_folder
 from tests.support.tiny import tiny_corpus
 from whisperslim.core.families.whisper.sherpa import token_lines
 from whisperslim.core.families.whisper.tokens import whisper_tokens
 from whisperslim.core.loading import SpeechModel, load_model
-from whisperslim.engines.export.record import ExportRecord, read_export
+from whisperslim.engines.export.record import read_export
 from whisperslim.engines.sherpa.engine import SherpaTranscriber, open_export
 from whisperslim.engines.sherpa.export import TOKENS_FILE, check, write
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE, FRAMES_FILE, STACKED
-from whisperslim.exported.tokens import TOKENIZER_FILE
 from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.window import WindowPolicy, parse_window
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio"
-
-
-def exported(speech: SpeechModel, folder: Path, quantize: str = "none") -> Path:
-    folder.mkdir()
-    written = write(speech, folder, quantize)
-    ExportRecord(
-        "sherpa", quantize, "tiny", "", 7, "whisper", speech.input_spec,
-        speech.family.export_facts(speech.model, speech.tokens, speech.path), "hi",
-        {name: (folder / name).stat().st_size for name in written.files},
-        written.runtime, written.settings, TOKENIZER_FILE,
-    ).write(folder)  # fmt: skip
-    return folder
 
 
 def opened(folder: Path) -> SherpaTranscriber:
@@ -53,7 +40,7 @@ def test_same_tokens_as_torch_for_every_cut(
     speech: SpeechModel, keeps: dict[str, tuple[int, ...]], tmp_path: Path
 ) -> None:
     smaller = replace(speech, model=model_with(keeps))
-    engine = opened(exported(smaller, tmp_path / "export"))
+    engine = opened(exported(smaller, tmp_path / "export", engine="sherpa"))
     dense = TorchTranscriber(smaller, WindowPolicy())
     for seconds, pitch in ((1.0, 250.0), (4.2, 700.0)):
         mel = dense.features_for(tone(seconds, pitch)).inputs[0]
@@ -70,7 +57,7 @@ def test_an_odd_number_of_frames_is_padded_as_the_convolution_pads(
     speech: SpeechModel, tmp_path: Path
 ) -> None:
     """sherpa-onnx cuts at any frame. transformers' convolutions take any number as well."""
-    engine = opened(exported(speech, tmp_path / "export"))
+    engine = opened(exported(speech, tmp_path / "export", engine="sherpa"))
     mel = torch.randn(speech.input_spec.bands, 131, generator=torch.Generator().manual_seed(0))
     encoder = speech.model.model.encoder
     with torch.no_grad():
@@ -86,7 +73,7 @@ def test_an_odd_number_of_frames_is_padded_as_the_convolution_pads(
 
 
 def test_what_the_loader_reads(speech: SpeechModel, tmp_path: Path) -> None:
-    folder = exported(speech, tmp_path / "export")
+    folder = exported(speech, tmp_path / "export", engine="sherpa")
     graphs = [onnx.load(folder / name) for name in (ENCODER_FILE, DECODER_FILE)]
     told = {entry.key: entry.value for entry in graphs[0].metadata_props}
     tokens = whisper_tokens(speech.tokens)
@@ -128,7 +115,7 @@ def test_sherpa_onnx_itself_hears_what_whisper_hears(tmp_path: Path) -> None:
     """In the window that both share, 30 s; its own log-mel differs in the last digits."""
     sherpa_onnx = pytest.importorskip("sherpa_onnx")
     speech = load_model("openai/whisper-base")
-    folder = exported(speech, tmp_path / "export", "none")
+    folder = exported(speech, tmp_path / "export", engine="sherpa")
     listener = sherpa_onnx.OfflineRecognizer.from_whisper(
         encoder=str(folder / ENCODER_FILE), decoder=str(folder / DECODER_FILE),
         tokens=str(folder / TOKENS_FILE), language="hi", tail_paddings=3000,

@@ -66,6 +66,11 @@ class ExportRecord:
     seal: str = ""
 
     @property
+    def stored(self) -> str:
+        """The number format of its weights, for people."""
+        return "float32" if self.quantize == registry.FULL else self.quantize
+
+    @property
     def weights_bytes(self) -> int:
         """Bytes of the engine's files together."""
         return sum(self.files.values())

@@ -22,13 +22,11 @@ from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
 from whisperslim.core.families.whisper_ctc.hf import ctc_table, writes_letters
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import (
-    SLIM_FILE,
     WEIGHTS_FILE,
     copy_side_files,
-    read_record,
     write_tensors,
 )
-from whisperslim.engines.export.export import Written
+from whisperslim.engines.export.export import Written, tuned_language
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.hf.engine import HfTranscriber
 from whisperslim.engines.hf.frames import open_frames
@@ -86,11 +84,6 @@ def open_export(
     if record.model_type == WHISPER_CTC:
         return open_frames(folder, record, window)
     return HfTranscriber.load(folder, record, window)
-
-
-def tuned_language(speech: SpeechModel) -> str:
-    """Code of the language a slim model was tuned for, or empty."""
-    return read_record(speech.path).language if (speech.path / SLIM_FILE).is_file() else ""
 
 
 def _write_weights(speech: SpeechModel, file: Path, dtype: torch.dtype) -> None:

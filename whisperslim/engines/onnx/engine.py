@@ -78,8 +78,7 @@ class OnnxTranscriber(WindowedTranscriber):
     @property
     def name(self) -> str:
         """The exported model's name, and how it runs."""
-        stored = {"none": "float32"}.get(self.record.quantize, self.record.quantize)
-        return f"{self.record.source} (ONNX Runtime, {stored})"
+        return f"{self.record.source} (ONNX Runtime, {self.record.stored})"
 
     @property
     def input_spec(self) -> InputSpec:

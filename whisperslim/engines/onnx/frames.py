@@ -26,8 +26,7 @@ class OnnxFrames(FramesTranscriber):
     @property
     def name(self) -> str:
         """The exported model's name, and how it runs."""
-        stored = {"none": "float32"}.get(self.record.quantize, self.record.quantize)
-        return f"{self.record.source} (ONNX Runtime, {stored})"
+        return f"{self.record.source} (ONNX Runtime, {self.record.stored})"
 
     def size(self) -> EngineSize:
         """Parameters and bytes of the graph's files, which stand for the weights loaded."""

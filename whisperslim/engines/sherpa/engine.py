@@ -32,8 +32,7 @@ class SherpaTranscriber(OnnxTranscriber):
     @property
     def name(self) -> str:
         """The exported model's name, and how it runs."""
-        stored = {"none": "float32"}.get(self.record.quantize, self.record.quantize)
-        return f"{self.record.source} (for sherpa-onnx, {stored})"
+        return f"{self.record.source} (for sherpa-onnx, {self.record.stored})"
 
     def telling_words(self) -> "SherpaTranscriber":
         """Raises `UsageError`: these graphs do not show where heads attend."""
