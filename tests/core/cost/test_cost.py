@@ -232,9 +232,9 @@ def test_expected_size_agrees_with_a_real_cut(slim: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"removed": -0.1}, "shares"), ({"removed": 1.1}, "shares"), ({"removed": float("nan")},
-     "shares"), ({"zeroed": 0.7}, "together"), ({"prunable": 11}, "prunable"),
-     ({"bytes_per_parameter": 0}, "bytes")],
+    [({"removed": -0.1}, "removed: -0.1 is outside"), ({"removed": 1.1}, "removed: 1.1 is outside"),
+     ({"removed": float("nan")}, "outside"), ({"zeroed": 0.7}, "over 0.95 together"),
+     ({"prunable": 11}, "prunable"), ({"bytes_per_parameter": 0}, "bytes")],
 )  # fmt: skip
 def test_expected_size_refuses_nonsense(change: dict[str, float], message: str) -> None:
     good = {"dense_parameters": 10, "prunable": 6, "removed": 0.5}

@@ -9,9 +9,10 @@ import pytest
 from tests.support.app.fake_app import Acts, fake_app
 from tests.support.app.forms import shown
 from whisperslim import methods
-from whisperslim.errors import UsageError
+from whisperslim.errors import RecipeError, UsageError
 from whisperslim.fields import FieldSpec
 from whisperslim.jobs.recipe.recipe import dotted_specs, dotted_values, from_mapping, load_recipe
+from whisperslim.jobs.recipe.sections import TargetOptions
 from whisperslim.ui.compress.check import Marked
 from whisperslim.ui.compress.forecast import PUBLISHED, forecast_html
 from whisperslim.ui.compress.form import RecipeForm
@@ -181,6 +182,13 @@ def test_a_model_that_is_not_here_is_not_fetched_for_a_slider(app: AppContext) -
     assert "−30 %" in page and "known once" in page
 
 
-def test_impossible_shares_are_explained(app: AppContext) -> None:
-    page = forecast(app, "openai/whisper-base", 0.9, 0.9, "float16")
-    assert "at most 1 together" in page
+def test_forecast_and_form_have_one_limit_and_say_it_alike(app: AppContext) -> None:
+    for removed, zeroed in ((0.9, 0.9), (0.6, 0.37)):
+        with pytest.raises(RecipeError) as caught:
+            TargetOptions(removed=removed, zeroed=zeroed)
+        said = caught.value.problems["zeroed"]
+        assert said.endswith("is over 0.95 together; lower one of them")
+        assert said in forecast(app, "openai/whisper-base", removed, zeroed, "float16")
+    # 0.9 + 0.05 is over 0.95 in binary alone.
+    TargetOptions(removed=0.9, zeroed=0.05)
+    assert "over 0.95" not in forecast(app, "openai/whisper-base", 0.9, 0.05, "float16")

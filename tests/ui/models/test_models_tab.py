@@ -67,7 +67,14 @@ def test_every_model_is_a_row_and_the_empty_page_leads_on(
     assert gone[tab.choice]["value"] is None and not gone[tab.as_slim]["visible"]
     nothing = models_tab.see(tab, [], None)
     assert nothing[tab.nothing]["visible"] and not nothing[tab.choice]["visible"]
-    assert "Try it" in tab.nothing.value
+    assert "Try it" in nothing[tab.nothing]["value"]
+
+
+def test_until_the_list_is_read_the_page_does_not_say_that_there_are_none(
+    tabs: tuple[ModelsTab, CompareTab],
+) -> None:
+    first = tabs[0].nothing.value
+    assert "Reading the models" in first and "No models" not in first
 
 
 def test_a_row_has_the_facts_and_a_card_all_of_them(app: AppContext) -> None:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 from whisperslim.errors import UsageError
 
+MOST_PRUNED = 0.95
+"""Most that may be removed and zeroed together, of the prunable weights (our choice): beyond it,
+every group is at its last unit."""
+_ROUNDING = 1e-9  # of two shares that were written down as decimals
+
 
 @dataclass(frozen=True)
 class ExpectedSize:
@@ -46,6 +51,16 @@ def rounded_down(limit: float) -> float:
     return math.floor(limit * 10_000) / 10_000
 
 
+def too_much(removed: float, zeroed: float) -> str:
+    """What is wrong with two shares of the prunable weights that are each valid; "" for nothing."""
+    if removed + zeroed <= MOST_PRUNED + _ROUNDING:
+        return ""
+    return (
+        f"{removed:g} removed and {zeroed:g} zeroed is over {MOST_PRUNED} together; lower one of "
+        "them"
+    )
+
+
 def expected_size(
     dense_parameters: int,
     prunable: int,
@@ -69,13 +84,14 @@ def expected_size(
     of removed units go too, which is not counted here (0.1 % of what is cut from Whisper-base).
 
     Raises:
-        UsageError: for shares outside 0 to 1, together or apart, or counts that make no sense.
+        UsageError: for shares outside 0 to `MOST_PRUNED`, together or apart, or counts that make no
+            sense.
     """
-    if not (removed >= 0.0 and zeroed >= 0.0 and removed + zeroed <= 1.0):
-        raise UsageError(
-            f"removed {removed} and zeroed {zeroed}: shares of the prunable weights, each 0 to 1 "
-            "and at most 1 together"
-        )
+    for name, share in (("removed", removed), ("zeroed", zeroed)):
+        if not 0.0 <= share <= MOST_PRUNED:
+            raise UsageError(f"{name}: {share:g} is outside 0 to {MOST_PRUNED}; change it")
+    if problem := too_much(removed, zeroed):
+        raise UsageError(problem)
     if not (0 < prunable <= dense_parameters - tokens and tokens >= 0 and bytes_per_parameter > 0):
         raise UsageError(
             f"{prunable} prunable and {tokens} of tokens that go, of {dense_parameters} parameters "

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from whisperslim.core.plan.arithmetic import MOST_PRUNED, too_much
 from whisperslim.core.plan.counting import CURRENCIES, WEIGHTS, WORKLOAD
 from whisperslim.engines import registry
 from whisperslim.errors import RecipeError
 from whisperslim.fields import check, option, problems
 
 HEARD, LISTED = "heard", "listed"
-MOST_PRUNED = 0.95  # our choice: beyond it, every group is at its last unit
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,8 @@ class TargetOptions:
 
     def __post_init__(self) -> None:
         found = problems(self)
-        if not found and self.removed + self.zeroed > MOST_PRUNED:
-            total = f"{self.removed:g} removed and {self.zeroed:g} zeroed"
-            found["zeroed"] = f"{total} is over {MOST_PRUNED} together; lower one of them"
+        if not found and (problem := too_much(self.removed, self.zeroed)):
+            found["zeroed"] = problem
         if found:
             raise RecipeError(found)
 

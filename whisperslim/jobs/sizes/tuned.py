@@ -15,6 +15,7 @@ from whisperslim.core.cost.flops import WORKLOADS
 from whisperslim.core.disk.untrusted import read_json, record_of, typed
 from whisperslim.core.families import UnitGroup, UnitSite, family_of, prunable_total
 from whisperslim.core.fetch.model_folder import weights_sha256
+from whisperslim.core.plan.arithmetic import MOST_PRUNED
 from whisperslim.core.plan.plan import PruningPlan, check_scores, reachable
 from whisperslim.core.plan.rules import constrain
 from whisperslim.core.store.checkpoint import (
@@ -32,7 +33,6 @@ from whisperslim.errors import RunError
 from whisperslim.jobs.pricing.prices import costs_under
 from whisperslim.jobs.pricing.terms import Terms
 from whisperslim.jobs.recipe.recipe import Recipe, with_values
-from whisperslim.jobs.recipe.sections import MOST_PRUNED
 from whisperslim.jobs.run.disk import write_text_checked
 from whisperslim.jobs.run.folder import RunDir
 

@@ -14,6 +14,7 @@ NOTHING = empty(
     "No models here yet",
     "Try it, on Compress, makes the first one. Or fetch one by its name, below.",
 )
+READING = empty("Reading the models…", "Their sizes and scores are read from this computer's disk.")
 NONE_CHOSEN = empty("No model chosen", "Choose one from the list.")
 _NOT_SCORED = "not scored"
 

@@ -18,7 +18,14 @@ from whisperslim.ui.compare.fields import CompareTab
 from whisperslim.ui.compare.tab import engine_updates, origin_update
 from whisperslim.ui.context.choices import chosen_model, dense_choices, slim_names
 from whisperslim.ui.context.context import AppContext, for_people
-from whisperslim.ui.models.card import NONE_CHOSEN, NOTHING, fetch_html, model_card, model_label
+from whisperslim.ui.models.card import (
+    NONE_CHOSEN,
+    NOTHING,
+    READING,
+    fetch_html,
+    model_card,
+    model_label,
+)
 from whisperslim.ui.parts.updates import Updates
 
 POLL_SECONDS = 2.0
@@ -54,7 +61,7 @@ class ModelsTab:
 
 def lay_out_models() -> ModelsTab:
     """Make the tab's components in the Blocks context now open."""
-    nothing = gr.HTML(NOTHING, elem_id="no-models")
+    nothing = gr.HTML(READING, elem_id="no-models")  # until `see` knows
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             choice = gr.Radio(
@@ -106,7 +113,7 @@ def see(tab: ModelsTab, entries: Sequence[ModelEntry], key: object) -> Updates:
     value = key_of(found) if found else None
     return {
         tab.choice: gr.update(choices=known, value=value, visible=bool(known)),
-        tab.nothing: gr.update(visible=not known),
+        tab.nothing: gr.update(value=NOTHING, visible=not known),
         **show(tab, found, is_there=bool(known)),
     }
 

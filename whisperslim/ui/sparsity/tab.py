@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 from plotly import graph_objects as go
 
+from whisperslim.core.plan.arithmetic import MOST_PRUNED
 from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.errors import WhisperSlimError
 from whisperslim.jobs.run.folder import RunDir
@@ -76,7 +77,7 @@ def lay_out_sparsity() -> SparsityTab:
         )
         slider = gr.Slider(
             0.0,
-            0.95,
+            MOST_PRUNED,
             value=0.0,
             step=_STEP,
             interactive=False,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.blocks import Block
 
+from whisperslim.core.plan.arithmetic import MOST_PRUNED
 from whisperslim.core.plan.counting import OF_WEIGHTS
 from whisperslim.errors import WhisperSlimError
 from whisperslim.ui.context.context import AppContext
@@ -165,7 +166,7 @@ def removed_help(counted: str) -> str:
 def _share(name: str, help: str) -> gr.Slider:
     return gr.Slider(
         0.0,
-        0.95,
+        MOST_PRUNED,
         value=0.0,
         step=0.01,
         label=name,
