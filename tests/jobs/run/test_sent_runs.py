@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.runs.light_runs import light_run
 from whisperslim.commands.runs import _record
 from whisperslim.core.disk import untrusted
-from whisperslim.core.disk.untrusted import MOST_JSON_VALUES, foreign_part, open_plain
+from whisperslim.core.disk.untrusted import MOST_JSON_VALUES, foreign_part, open_plain, yaml_of
 from whisperslim.errors import RunError
 from whisperslim.events import Finished, Notice, RunStarted, StageStarted, StepDone
 from whisperslim.jobs.process import child, queue
@@ -144,6 +145,21 @@ def test_a_recipe_that_cannot_be_read_concerns_its_run_alone(tmp_path: Path, kin
     text = RECIPES[kind]
     (bad.path / "recipe.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     check_alone(bad, good)
+
+
+@pytest.mark.parametrize("text", ["x: " + "[" * 3000, "{" * 100, "x: " + "[a, " * 100])
+def test_many_open_brackets_are_refused_before_the_parser_sees_them(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    # Its time grows with the square of their number: a second for a thousand.
+    monkeypatch.setattr(yaml, "parse", lambda *given, **more: pytest.fail("it was parsed"))
+    with pytest.raises(ValueError, match="nested too deep"):
+        yaml_of(text)
+
+
+def test_brackets_in_a_text_are_no_depth() -> None:
+    assert yaml_of("x: '" + "[" * 60 + "'") == {"x": "[" * 60}
+    assert yaml_of("x: '" + "[]" * 600 + "'") == {"x": "[]" * 600}
 
 
 def test_a_pipe_as_recipe_concerns_its_run_alone(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import re
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from whisperslim.jobs.run.eventlog import EventLog
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 from whisperslim.jobs.run.view import RunView, fold
 from whisperslim.jobs.sizes.planned import read_planned
+from whisperslim.ui.context import run_watch
 from whisperslim.ui.context.context import AppContext, for_people
 from whisperslim.ui.context.run_watch import RunWatch, log_tail
 from whisperslim.ui.parts.charts import loss_figure, wer_figure
@@ -94,6 +98,69 @@ def test_another_run_is_drawn_in_full(app: AppContext, tab: RunsTab) -> None:
     updates, _ = look_at_runs(tab, app, second.name, drawn)
     fresh, _ = look_at_runs(tab, app, second.name, NOTHING_DRAWN)
     assert updates.keys() == fresh.keys()
+
+
+def test_the_list_waits_for_no_bomb_and_reads_it_once(
+    app: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb, good = sorted((make_run(app.runs, "a"), make_run(app.runs, "b")), key=lambda r: r.name)
+    (bomb.path / "recipe.yaml").write_text("x: !!int none")
+    read: list[str] = []
+    may_end = threading.Event()
+    damage = RunDir.damage
+
+    def slowly(run: RunDir) -> str:
+        read.append(run.name)
+        if run.name == bomb.name:
+            assert may_end.wait(60)
+        return damage(run)
+
+    monkeypatch.setattr(RunDir, "damage", slowly)
+    monkeypatch.setattr(run_watch, "LISTING_SECONDS", 0.0)
+    try:
+        # Whoever asks about one run waits for that run alone.
+        until(lambda: bomb.name in read, app.watch.listed)
+        assert app.watch.status(good) == RunStatus.QUEUED
+        assert app.watch.listed() == [(good, RunStatus.QUEUED), (bomb, RunStatus.READING)]
+        assert "being read" in run_label(bomb, RunStatus.READING)
+    finally:
+        may_end.set()
+    assert app.watch.status(bomb) == RunStatus.DAMAGED
+    assert app.watch.listed() == [(good, RunStatus.QUEUED), (bomb, RunStatus.DAMAGED)]
+    assert "recipe.yaml cannot be read" in app.watch.damage(bomb)
+    assert sorted(read) == sorted([bomb.name, good.name])
+
+
+def test_a_long_log_keeps_nobody_from_another_run(
+    app: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, other = make_run(app.runs, "long"), make_run(app.runs, "other")
+    write_events(other, until="tune")
+    began, may_end = threading.Event(), threading.Event()
+    read_events = run_watch.read_events
+
+    def slowly(path: Path, offset: int) -> Any:
+        if path == long.events_path:
+            began.set()
+            assert may_end.wait(60)
+        return read_events(path, offset)
+
+    monkeypatch.setattr(run_watch, "read_events", slowly)
+    reader = threading.Thread(target=app.watch.view, args=(long,))
+    reader.start()
+    try:
+        assert began.wait(60)
+        assert app.watch.view(other).stage == "tune"
+    finally:
+        may_end.set()
+        reader.join()
+
+
+def until(reached: Callable[[], bool], again: Callable[[], object]) -> None:
+    """Do `again` until something is so."""
+    while not reached():
+        again()
+        time.sleep(0.01)
 
 
 def test_a_fresh_page_shows_the_run_at_work(app: AppContext) -> None:

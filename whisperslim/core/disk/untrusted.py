@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import stat
 import types
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ MOST_JSON_VALUES = 4_000_000
 MOST_YAML_BYTES = 256_000
 _MOST_NODES = 20_000
 _DEEPEST = 16  # a recipe has two levels, and lists in them
+_MOST_OPEN = 64  # brackets
+_BRACKET = re.compile(r"[\[\]{}]")
 _MOST_ENTRIES = 200_000  # a run has some dozens
 _LARGEST_WHOLE = 2**53  # exact in JSON, in a browser and as a float
 _LARGEST = 1e18
@@ -138,6 +141,7 @@ def yaml_of(text: str, loader: Any = yaml.SafeLoader) -> Any:
     """
     if len(text) > MOST_YAML_BYTES:
         raise ValueError(f"it has over {MOST_YAML_BYTES} characters")
+    _check_brackets(text)
     try:
         _check_size(yaml.parse(text, Loader=yaml.SafeLoader))
         found = yaml.load(text, Loader=loader)
@@ -332,6 +336,19 @@ def _check_size(events: Iterator[yaml.Event]) -> None:
             raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
         if count > _MOST_NODES:
             raise ValueError(f"it has over {_MOST_NODES} values, aliases (`*name`) written out")
+
+
+def _check_brackets(text: str) -> None:
+    """Raise `ValueError` for a great many open brackets, for which PyYAML takes seconds.
+
+    It looks up to 1,024 characters ahead, and at every open bracket for each character. Brackets in
+    texts count too, so this is not the depth: `_check_size` finds that.
+    """
+    depth = 0
+    for found in _BRACKET.finditer(text):
+        depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
+        if depth > _MOST_OPEN:
+            raise ValueError("it is nested too deep")
 
 
 def _check_numbers(value: Any) -> None:

@@ -25,7 +25,7 @@ _MARKS = ("recipe.yaml", "events.jsonl", "stages")
 
 class RunStatus(StrEnum):
     """What a run is doing. `died`: its process ended without a last event, as after a power
-    failure.
+    failure. `being read`: only in a list that does not wait for the run's files.
     """
 
     QUEUED = "queued"
@@ -35,6 +35,7 @@ class RunStatus(StrEnum):
     FINISHED = "finished"
     DIED = "died"
     DAMAGED = "damaged"
+    READING = "being read"
 
 
 _ENDINGS: dict[type[events.Event], RunStatus] = {
@@ -203,13 +204,17 @@ class RunDir:
 
     def status(self) -> RunStatus:
         """From the files only: who holds the lock, and the last event."""
+        return self.look()[0]
+
+    def look(self) -> tuple[RunStatus, str]:
+        """Its status, and why it cannot be used where that is `damaged`, else ""."""
         if self.worker_pid() is not None:
-            return RunStatus.RUNNING
-        if self.damage():
-            return RunStatus.DAMAGED
+            return RunStatus.RUNNING, ""
+        if why := self.damage():
+            return RunStatus.DAMAGED, why
         last = last_event(self.events_path)
         # A worker's last event is one of the endings; any other means that it was killed.
-        return RunStatus.QUEUED if last is None else _ENDINGS.get(type(last), RunStatus.DIED)
+        return RunStatus.QUEUED if last is None else _ENDINGS.get(type(last), RunStatus.DIED), ""
 
     @property
     def _stop_path(self) -> Path:

@@ -96,8 +96,8 @@ def see(card: TryCard, context: AppContext, name: str) -> Updates:
 
 def arrived(context: AppContext) -> str:
     """For a fresh page: the trial run that is running, if there is one."""
-    found = [run.name for run, status in context.watch.listed() if status in _ALIVE]
-    return next((name for name in found if is_trial(name)), "")
+    trials = [run for run, _ in context.watch.listed() if is_trial(run.name)]
+    return next((run.name for run in trials if context.watch.status(run) in _ALIVE), "")
 
 
 def begin(context: AppContext) -> RunDir:
@@ -181,8 +181,8 @@ def _offer(card: TryCard, context: AppContext) -> Updates:
 
 
 def _followed(context: AppContext, name: str) -> tuple[RunDir | None, RunStatus | None]:
-    found = next((one for one in context.watch.listed() if one[0].name == name), None)
-    return found if found and is_trial(name) else (None, None)
+    found = next((run for run, _ in context.watch.listed() if run.name == name), None)
+    return (found, context.watch.status(found)) if found and is_trial(name) else (None, None)
 
 
 def _room(needs: TrialNeeds) -> str:

@@ -34,6 +34,7 @@ TONES = {
     RunStatus.FAILED: "bad",
     RunStatus.DIED: "bad",
     RunStatus.DAMAGED: "bad",
+    RunStatus.READING: "plain",
 }
 
 

@@ -2,6 +2,10 @@
 
 import re
 import threading
+import time
+from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,24 +18,44 @@ from whisperslim.jobs.run.folder import RunDir, RunStatus, list_runs, looks_like
 from whisperslim.jobs.run.view import RunView, fold
 
 MOST_LISTED = 60
+LISTING_SECONDS = 0.5  # our choice: a page asks every two seconds, and its other events wait
 LOG_TAIL_BYTES = 24_000
 _LONGEST_NAME = 255  # bytes: Linux's own limit
 # Terminal colors and cursor moves, as progress bars write them.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
+_Status = tuple[tuple[int, ...], RunStatus, str]  # state of the files; status, damage by them
+
+
 @dataclass
 class RunWatch:
-    """Views of runs, updated by reading only what is new in their files."""
+    """Views of runs, updated by reading only what is new in their files.
+
+    A folder that somebody sent may take long to read: nobody waits for the files of a run but who
+    asks about that run, and no file of a run is read twice at once.
+    """
 
     runs: Path
     _known: dict[Path, tuple[int, RunView]] = field(default_factory=dict)
-    _statuses: dict[Path, tuple[tuple[int, ...], RunStatus, str]] = field(default_factory=dict)
+    _statuses: dict[Path, _Status] = field(default_factory=dict)
+    _reading: dict[Path, Future[RunStatus]] = field(default_factory=dict)
+    _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "run-reader"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _locks: defaultdict[Path, threading.Lock] = field(
+        default_factory=lambda: defaultdict(threading.Lock)
+    )
 
     def listed(self) -> list[tuple[RunDir, RunStatus]]:
-        """The newest runs with their status, newest first."""
-        return [(run, self.status(run)) for run in list_runs(self.runs)[:MOST_LISTED]]
+        """The newest runs with their status, newest first.
+
+        What has changed is read in the background. A run that is not read within
+        `LISTING_SECONDS`, those before it included, is `READING`; a later listing has its status.
+        """
+        found = list_runs(self.runs)[:MOST_LISTED]
+        until = time.monotonic() + LISTING_SECONDS
+        asked = [(run, self._status_now(run) or self._read_later(run)) for run in found]
+        return [(run, _within(until, each)) for run, each in asked]
 
     def waiting(self) -> tuple[str, ...]:
         """Names of the runs that are waiting."""
@@ -49,17 +73,35 @@ class RunWatch:
         """As `RunDir.status`; the files of a run that is not running are only read when they
         changed.
         """
-        if run.worker_pid() is not None:
-            return RunStatus.RUNNING
-        state = (*_stamp(run.events_path), *_stamp(run.path / "recipe.yaml"))
-        known = self._statuses.get(run.path)
-        if known is None or known[0] != state:
-            status = run.status()
-            known = (state, status, run.damage() if status == RunStatus.DAMAGED else "")
+        with self._lock_of(run):
+            known = self._status_now(run)
+            if known is not None:
+                return known
+            state = _state(run)
+            status, why = run.look()
             # A worker may have taken the run meanwhile: do not keep a status that changes.
             if status != RunStatus.RUNNING:
-                self._statuses[run.path] = known
-        return known[1]
+                self._statuses[run.path] = (state, status, why)
+            return status
+
+    def _status_now(self, run: RunDir) -> RunStatus | None:
+        """Its status where no file has to be read for it."""
+        if run.worker_pid() is not None:
+            return RunStatus.RUNNING
+        known = self._statuses.get(run.path)
+        return known[1] if known is not None and known[0] == _state(run) else None
+
+    def _read_later(self, run: RunDir) -> Future[RunStatus]:
+        with self._lock:
+            for path in [path for path, each in self._reading.items() if each.done()]:
+                del self._reading[path]
+            if run.path not in self._reading:
+                self._reading[run.path] = self._reader.submit(self.status, run)
+            return self._reading[run.path]
+
+    def _lock_of(self, run: RunDir) -> threading.Lock:
+        with self._lock:
+            return self._locks[run.path]
 
     def damage(self, run: RunDir) -> str:
         """Why a run can only be listed; "" when it is whole or running."""
@@ -82,7 +124,7 @@ class RunWatch:
 
     def view(self, run: RunDir) -> RunView:
         """The current state of a run by its events."""
-        with self._lock:
+        with self._lock_of(run):
             offset, view = self._known.get(run.path, (0, RunView()))
             if _size(run.events_path) < offset:
                 offset, view = 0, RunView()
@@ -90,6 +132,19 @@ class RunWatch:
             view = fold(view, new)
             self._known[run.path] = (offset, view)
         return view
+
+
+def _within(until: float, asked: RunStatus | Future[RunStatus]) -> RunStatus:
+    """A status, or what it is by `until`, in seconds of `time.monotonic`."""
+    if isinstance(asked, RunStatus):
+        return asked
+    with suppress(TimeoutError):
+        return asked.result(max(0.0, until - time.monotonic()))
+    return RunStatus.READING
+
+
+def _state(run: RunDir) -> tuple[int, ...]:
+    return (*_stamp(run.events_path), *_stamp(run.path / "recipe.yaml"))
 
 
 def _is_name(name: str) -> bool:
