@@ -4,10 +4,12 @@ A configuration is data to us. To transformers some of its keys name code: atten
 of the hub, classes to import, a quantizer with a package of its own. Those are not passed on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from whisperslim.core.disk.untrusted import read_json, typed
@@ -68,6 +70,20 @@ def left_out(folder: Path) -> tuple[str, ...]:
     Raises as `read_configuration`.
     """
     return tuple(key for key in _left_out(_read(folder)) if key not in _FORMAT_KEYS)
+
+
+@contextmanager
+def usable(file: Path) -> Iterator[None]:
+    """Say of a configuration with which transformers fails that it is not usable.
+
+    Raises `CheckpointError`.
+    """
+    try:
+        yield
+    except (
+        OSError, ValueError, TypeError, AttributeError, KeyError, StrictDataclassError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
 
 
 def check_sizes(config: Any, bounds: Mapping[str, tuple[int, int]], file: Path) -> None:

@@ -196,7 +196,7 @@ def assign_weights(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> 
     file = folder / (INDEX if sharded_tensors(folder) else WEIGHTS_FILE)
     tied = family_of(model).tied
     expected = {name: p for name, p in model.named_parameters() if name not in tied}
-    buffers = _buffers(model)
+    buffers = stored_buffers(model)
     # By the heads of the files, before anything is taken into memory.
     wanted = {name: tuple(each.shape) for name, each in (expected | buffers).items()}
     found = {older.get(name, name): each for name, each in read_shapes(folder).items()}
@@ -307,6 +307,13 @@ def copy_side_files(source: Path, folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
+def stored_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Buffers that belong into a file, in their own number format: a variance of float32 need not
+    fit into float16."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {name: each for name, each in model.state_dict().items() if name not in parameters}
+
+
 def _is_of_hub_cache(file: Path) -> bool:
     """Whether a link leads from `models--NAME/snapshots/COMMIT` to `models--NAME/blobs`."""
     snapshot = file.parent.resolve()
@@ -349,17 +356,10 @@ def _write_weights(
         if name not in tied
     }
     tensors, shapes = encode(tensors) if sparse else (tensors, {})
-    tensors |= {name: buffer.cpu().contiguous() for name, buffer in _buffers(model).items()}
+    tensors |= {name: buffer.cpu().contiguous() for name, buffer in stored_buffers(model).items()}
     # One entry at most: several are written in an order that differs from file to file, and equal
     # runs are to give equal bytes.
     write_tensors(folder / WEIGHTS_FILE, tensors, shapes or {"format": "pt"})
-
-
-def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Buffers that belong into a file, in their own number format: a variance of float32 need not
-    fit into float16."""
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return {name: each for name, each in model.state_dict().items() if name not in parameters}
 
 
 def _check_listed(

@@ -8,9 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from whisperslim.core.families.hf_remote.modeling_whisper_slim import (
-    WhisperForConditionalGeneration,
-)
+from whisperslim.core.families.hf_remote.forms import form_of
 from whisperslim.core.families.whisper.hf import encode_as_stored
 from whisperslim.core.families.whisper.model import WhisperFamily
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
@@ -38,7 +36,7 @@ class HfTranscriber(WindowedTranscriber):
     @classmethod
     def load(cls, folder: Path, record: ExportRecord, window: WindowPolicy) -> "HfTranscriber":
         """Load strictly. Raises as `load_strictly`."""
-        model = load_strictly(WhisperForConditionalGeneration, folder)
+        model = load_strictly(form_of(record.model_type), folder)
         return cls(folder, model, load_tokens(folder), window)
 
     @property

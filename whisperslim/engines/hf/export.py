@@ -1,29 +1,27 @@
-"""A Hugging Face folder for others: transformers alone loads it, by a modeling file inside it.
+"""A Hugging Face folder for others: transformers loads it by itself.
 
-config.json                  `model_type` whisper_slim, units of each layer
-modeling_whisper_slim.py     the code that `trust_remote_code=True` asks about
-model.safetensors            the cut weights, dense: zeroed ones are stored as zeros
-preprocessor_config.json     features in fitted windows
-generation_config.json       greedy, in the language the model was tuned for
-README.md                    the model card
+config.json, preprocessor_config.json and others   as the model's family has them
+modeling_....py       the code that `trust_remote_code=True` asks about, where there has to be some
+model.safetensors     the cut weights, dense: zeroed ones are stored as zeros
+README.md             the model card
 """
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from whisperslim.core.families.hf_remote import modeling_whisper_slim as remote
-from whisperslim.core.families.whisper.hf import FEATURES_CLASS, generation_table, model_table
-from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
-from whisperslim.core.families.whisper_ctc.hf import ctc_table, writes_letters
+from whisperslim.core.families.hf_remote.form import HfSource
+from whisperslim.core.families.hf_remote.forms import form_of, frames_form
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import (
     WEIGHTS_FILE,
     copy_side_files,
+    stored_buffers,
     write_tensors,
 )
 from whisperslim.engines.export.export import Written, tuned_language
@@ -32,57 +30,48 @@ from whisperslim.engines.hf.engine import HfTranscriber
 from whisperslim.engines.hf.frames import open_frames
 from whisperslim.engines.hf.model_card import model_card
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.errors import ExportError
-from whisperslim.speech.audio.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE
-from whisperslim.speech.audio.window import MIN_WINDOW_SECONDS, WindowPolicy
+from whisperslim.speech.audio.window import WindowPolicy
 
-REMOTE_FILE = Path(remote.__file__)
 CARD_FILE = "README.md"
-WHISPER_CTC = WhisperForCTC.config_class.model_type
 DTYPES = {"none": torch.float32, "float16": torch.float16}
 
 
 def check(speech: SpeechModel, quantize: str) -> None:
-    """Every shape is possible. Raises `ExportError` for a CTC head over pieces of words."""
-    if isinstance(speech.model, WhisperForCTC) and not writes_letters(speech.model):
-        raise ExportError(
-            "transformers has no tokenizer that reads pieces of words off frames, as this model "
-            "writes them; train a head with head.writes letters, or export it for onnx"
-        )
+    """Every shape is possible. Raises `ExportError` for what transformers has no form of."""
+    form_of(speech.family.model_type).check(speech.model)
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:
     """Everything that transformers needs, and the model card."""
-    _write_weights(speech, folder / WEIGHTS_FILE, DTYPES[quantize])
+    form, dtype = form_of(speech.family.model_type), DTYPES[quantize]
+    groups, language = speech.family.unit_groups(speech.model), tuned_language(speech)
+    _write_weights(speech, folder / WEIGHTS_FILE, dtype)
     copy_side_files(speech.path, folder)
-    shutil.copyfile(REMOTE_FILE, folder / REMOTE_FILE.name)
-    model, tokens, groups = speech.model, speech.tokens, speech.family.unit_groups(speech.model)
-    tables = {"preprocessor_config.json": _preprocessor(speech)}
-    if isinstance(model, WhisperForCTC):
-        tables["config.json"] = ctc_table(model, groups, DTYPES[quantize], REMOTE_FILE.stem)
-    else:
-        tables |= {
-            "config.json": model_table(model, tokens, groups, DTYPES[quantize], REMOTE_FILE.stem),
-            "generation_config.json": generation_table(model, tokens, tuned_language(speech)),
-        }
-    for name, table in tables.items():
+    source = HfSource(speech.model, speech.tokens, groups, dtype, language, folder)
+    files = [WEIGHTS_FILE]
+    if (code := form.code(source)) is not None:
+        shutil.copyfile(code, folder / code.name)
+        files.append(code.name)
+    for name, table in form.tables(source).items():
         _write_json(folder / name, table)
-    (folder / CARD_FILE).write_text(model_card(speech, folder, quantize), "utf-8")
+        files.append(name)
+    card = model_card(speech, folder, quantize, form.words(language), code)
+    (folder / CARD_FILE).write_text(card, "utf-8")
     runtime = {"transformers": transformers.__version__, "torch": torch.__version__}
-    return Written((WEIGHTS_FILE, REMOTE_FILE.name, *tables), runtime)
+    return Written(tuple(files), runtime)
 
 
 def open_export(
     folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
 ) -> WindowedTranscriber:
-    """The folder by this package's own copy of the modeling file.
+    """The folder by this package's own copy of its modeling file.
 
     The one inside the folder is not run, since a folder may come from anywhere.
     """
     if threads:
         torch.set_num_threads(threads)
-    if record.model_type == WHISPER_CTC:
-        return open_frames(folder, record, window)
+    if (form := frames_form(record.model_type)) is not None:
+        return open_frames(folder, record, window, form)
     return HfTranscriber.load(folder, record, window)
 
 
@@ -92,29 +81,8 @@ def _write_weights(speech: SpeechModel, file: Path, dtype: torch.dtype) -> None:
         for name, parameter in speech.model.named_parameters()
         if name not in speech.family.tied
     }
-    write_tensors(file, tensors, {"format": "pt"})
+    write_tensors(file, {**tensors, **stored_buffers(speech.model)}, {"format": "pt"})
 
 
-def _preprocessor(speech: SpeechModel) -> dict[str, Any]:
-    fit = WindowPolicy()
-    return {
-        "feature_extractor_type": FEATURES_CLASS,
-        "auto_map": {"AutoFeatureExtractor": f"{REMOTE_FILE.stem}.{FEATURES_CLASS}"},
-        "processor_class": "WhisperProcessor",
-        "feature_size": speech.input_spec.bands,
-        "sampling_rate": SAMPLE_RATE,
-        "hop_length": HOP_LENGTH,
-        "n_fft": N_FFT,
-        "chunk_length": int(speech.input_spec.max_seconds),
-        "padding_side": "right",
-        "padding_value": 0.0,
-        "return_attention_mask": False,
-        "window": fit.kind,
-        "margin_seconds": fit.margin_seconds,
-        "step_seconds": fit.step_seconds,
-        "shortest_seconds": MIN_WINDOW_SECONDS,
-    }
-
-
-def _write_json(file: Path, table: dict[str, Any]) -> None:
+def _write_json(file: Path, table: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimForCTC
-from whisperslim.core.families.whisper.hf import encode_as_stored
+from whisperslim.core.families.hf_remote.form import FramesForm
 from whisperslim.core.store.checkpoint import WEIGHTS_FILE, count_parameters
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
@@ -24,10 +23,12 @@ class HfFrames(FramesTranscriber):
 
     Attributes:
         folder: Where it is.
-        model: A `WhisperSlimForCTC`.
+        form: Of its family.
+        model: As the form describes it.
     """
 
     folder: Path
+    form: FramesForm
     model: Any
 
     @property
@@ -44,18 +45,19 @@ class HfFrames(FramesTranscriber):
     @torch.no_grad()
     def scores(self, given: np.ndarray) -> np.ndarray:
         """As `FramesTranscriber.scores`."""
-        found: np.ndarray = self.model(torch.from_numpy(given)[None]).logits[0].numpy()
+        found: np.ndarray = self.form.scores(self.model, torch.from_numpy(given)[None])[0].numpy()
         return found
 
     @torch.no_grad()
     def encoder_states(self, given: np.ndarray) -> np.ndarray:
         """The encoder's states of a segment, `(positions, width)` float32."""
-        found: np.ndarray = encode_as_stored(self.model, torch.from_numpy(given)[None])[0].numpy()
+        found: np.ndarray = self.form.states(self.model, torch.from_numpy(given)[None])[0].numpy()
         return found
 
 
-def open_frames(folder: Path, record: ExportRecord, window: WindowPolicy) -> HfFrames:
+def open_frames(
+    folder: Path, record: ExportRecord, window: WindowPolicy, form: FramesForm
+) -> HfFrames:
     """Load strictly. Raises as `load_strictly`."""
-    model = load_strictly(WhisperSlimForCTC, folder)
-    tokens = frame_tokens(folder, record)
-    return HfFrames(record, ctc_rules(record), window, tokens, folder, model)
+    model, tokens = load_strictly(form, folder), frame_tokens(folder, record)
+    return HfFrames(record, ctc_rules(record), window, tokens, folder, form, model)

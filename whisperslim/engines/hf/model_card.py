@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from whisperslim.core.families.whisper_ctc.architecture import WhisperForCTC
+from whisperslim.core.families.hf_remote.form import CardWords
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import (
     SLIM_FILE,
@@ -21,23 +21,25 @@ from whisperslim.errors import ExportError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _CUT = (
-    "A Whisper model from which attention heads, feed-forward units or layers were cut out by "
+    "A KIND model from which attention heads, feed-forward units or layers were cut out by "
     "WhisperSlim."
 )
-_WHOLE = "A Whisper model, exported by WhisperSlim."
+_WHOLE = "A KIND model, exported by WhisperSlim."
 _COLUMNS = ("model", "set", "clips", "minutes", "normalizer", "WER %", "95 % interval", "CER %")
 
 
-def model_card(speech: SpeechModel, folder: Path, quantize: str) -> str:
-    """Markdown for the model in `folder`. No path of this machine is in it."""
+def model_card(
+    speech: SpeechModel, folder: Path, quantize: str, words: CardWords, code: Path | None
+) -> str:
+    """Markdown for the model in `folder`, with its `code`. No path of this machine is in it."""
     record = read_record(speech.path) if (speech.path / SLIM_FILE).is_file() else None
     parts = [
-        _header(speech, record),
-        _what(speech, record, folder, quantize),
-        _use(speech, record),
+        _header(speech, record, words),
+        _what(speech, record, folder, quantize, words),
+        _use(words, code),
         _evaluation(speech),
         _training(speech.path),
-        _license(_base(speech, record)),
+        _license(_base(speech, record), words, code),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -54,17 +56,15 @@ def _base(speech: SpeechModel, record: SlimRecord | None) -> str:
     return public_name(record.base if record else speech.name)
 
 
-def _language(record: SlimRecord | None) -> str:
-    return record.language if record and record.language else "found out from the sound"
+def _use(words: CardWords, code: Path | None) -> str:
+    trust, alone = "", "With transformers 5 alone."
+    if code is not None:
+        trust = ", trust_remote_code=True"
+        alone += f" `trust_remote_code=True` runs `{code.name}` of this\nfolder: {words.reason}."
+    return _USE.replace("ALONE", alone).replace("TRUST", trust).replace("OF_ITS_KIND", words.use)
 
 
-def _use(speech: SpeechModel, record: SlimRecord | None) -> str:
-    if not isinstance(speech.model, WhisperForCTC):
-        return _USE.replace("LANGUAGE_SENTENCE", _LANGUAGE).replace("LANGUAGE", _language(record))
-    return _USE.replace("LANGUAGE_SENTENCE", _FRAMES)
-
-
-def _header(speech: SpeechModel, record: SlimRecord | None) -> str:
+def _header(speech: SpeechModel, record: SlimRecord | None, words: CardWords) -> str:
     base = _base(speech, record)
     lines = ["---", "library_name: transformers", "pipeline_tag: automatic-speech-recognition"]
     if record and record.language:
@@ -73,19 +73,23 @@ def _header(speech: SpeechModel, record: SlimRecord | None) -> str:
         lines.append(f"base_model: {base}")
     if base.startswith("openai/whisper"):
         lines.append("license: mit")
-    return "\n".join([*lines, "tags:", "- whisper", "- pruning", "---"])
+    tags = [f"- {tag}" for tag in (*words.tags, "pruning")]
+    return "\n".join([*lines, "tags:", *tags, "---"])
 
 
-def _what(speech: SpeechModel, record: SlimRecord | None, folder: Path, quantize: str) -> str:
+def _what(
+    speech: SpeechModel, record: SlimRecord | None, folder: Path, quantize: str, words: CardWords
+) -> str:
     present = count_parameters(speech.model)
     size = (folder / WEIGHTS_FILE).stat().st_size
     zeros = sum(int((p == 0).sum()) for p in speech.model.parameters() if p.ndim > 1)
     precision = "float32" if quantize == "none" else quantize
+    origin = _CUT if record else _WHOLE
     lines = [
         f"# {_base(speech, record)}{', made smaller' if record else ''}",
         "",
-        f"{_CUT if record else _WHOLE} {present / 1e6:.1f} M parameters, {size / 1e6:.1f} MB of "
-        f"weights ({precision}).",
+        f"{origin.replace('KIND', words.kind)} {present / 1e6:.1f} M parameters, "
+        f"{size / 1e6:.1f} MB of weights ({precision}).",
     ]
     if record:
         share = 1 - present / record.dense_parameters
@@ -104,32 +108,18 @@ def _what(speech: SpeechModel, record: SlimRecord | None, folder: Path, quantize
     return "\n".join(lines)
 
 
-_LANGUAGE = """Recordings over 30 s: `listen("long.wav", chunk_length_s=28, stride_length_s=0)`.
-The language is LANGUAGE; for another that the vocabulary has,
-`generate_kwargs={"language": "en"}`. There are no timestamps."""
-
-_FRAMES = """It has no decoder: a linear head scores the encoder's frames (CTC), and text is read
-off them greedily, letter by letter. Cut recordings over 28 s where they are quiet."""
-
 _USE = """## Use
 
-With transformers 5 alone. `trust_remote_code=True` runs `modeling_whisper_slim.py` of this
-folder: stock Whisper cannot have layers of different widths.
+ALONE
 
 ```python
 from transformers import pipeline
 
-listen = pipeline("automatic-speech-recognition", model="THIS_FOLDER", trust_remote_code=True)
+listen = pipeline("automatic-speech-recognition", model="THIS_FOLDER"TRUST)
 print(listen("recording.wav")["text"])
 ```
 
-LANGUAGE_SENTENCE
-
-**Window.** Stock Whisper fills every recording up to 30 s. This folder's feature extractor fits
-the window to the recording, which the model was tuned for and which is several times faster for
-short ones. The pipeline can put recordings of one length alone into a batch, so leave its
-`batch_size` at 1. For the 30 s window, pass
-`feature_extractor=WhisperFeatureExtractor.from_pretrained("THIS_FOLDER")`.
+OF_ITS_KIND
 
 File names are read with ffmpeg; without it, pass float32 samples at 16 kHz."""
 
@@ -203,10 +193,11 @@ def _training(folder: Path) -> str:
     return ""
 
 
-def _license(base: str) -> str:
-    return (
+def _license(base: str, words: CardWords, code: Path | None) -> str:
+    parts = [
         f"## License\n\nThe weights here derive from {base}: its license and the terms of the "
-        "training data still apply. OpenAI's own Whisper weights, which other Whisper "
-        "models usually start from, are under the MIT license. `modeling_whisper_slim.py` is under "
-        "Apache-2.0, as WhisperSlim is."
-    )
+        "training data still apply.",
+        words.license,
+        f"`{code.name}` is under Apache-2.0, as WhisperSlim is." if code else "",
+    ]
+    return " ".join(part for part in parts if part)

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedModel
 
 from whisperslim.core.families.base import UnitSite
 from whisperslim.core.families.configuration import (
+    CONFIG_FILE,
     check_sizes,
     plain_part,
     processor_settings,
     read_configuration,
+    usable,
 )
 from whisperslim.core.families.flavours.ctc import CTC
 from whisperslim.core.families.flavours.samples import HearsSamples, heard_samples
@@ -57,7 +58,7 @@ _SIZES = {
     "intermediate_size": (1, 32_768), "conv_kernel_size": (1, 1024), "num_mel_bins": (8, 256),
     "subsampling_conv_channels": (1, 8192), "subsampling_factor": (2, 64),
 }  # fmt: skip
-_PROCESSOR = {"sampling_rate": RATE, "hop_length": HOP, "n_fft": FFT, "win_length": WINDOW,
+PROCESSOR = {"sampling_rate": RATE, "hop_length": HOP, "n_fft": FFT, "win_length": WINDOW,
               "preemphasis": PREEMPHASIS}  # fmt: skip
 
 
@@ -77,7 +78,7 @@ class ParakeetFamily(LayerUnits, HearsSamples, CTC):
     """Heads, feed-forward units and convolution channels of every layer."""
 
     model_type = "parakeet_ctc"
-    engines: tuple[str, ...] = ("onnx",)
+    engines: tuple[str, ...] = ("onnx", "hf")
     tied = _NOTHING
     older_names = _NOTHING
     token_row = "encoder.head"
@@ -85,36 +86,43 @@ class ParakeetFamily(LayerUnits, HearsSamples, CTC):
 
     # Loading
 
+    def classes(self) -> tuple[Any, Any]:
+        """Of configuration and model; imported when asked for, since few runs need them."""
+        from transformers import ParakeetCTCConfig, ParakeetForCTC
+
+        return ParakeetCTCConfig, ParakeetForCTC
+
     def skeleton(self, folder: Path, tokens: int | None = None) -> PreTrainedModel:
-        """The architecture of `config.json` on the meta device.
+        """The architecture of `config.json` on the meta device."""
+        config = self.configuration(folder, tokens=tokens)
+        with usable(folder / CONFIG_FILE), torch.device("meta"):
+            found: PreTrainedModel = self.classes()[1](config)
+        return found
+
+    def configuration(
+        self, folder: Path, config_class: Any = None, tokens: int | None = None
+    ) -> Any:
+        """What `config.json` says, as a stock configuration or one of `config_class`.
 
         Dropping of whole layers is switched off: training here has its own variation, and repeats
         exactly.
         """
-        from transformers import ParakeetCTCConfig, ParakeetForCTC
-
-        file = folder / "config.json"
-        try:
+        file = folder / CONFIG_FILE
+        with usable(file):
             found = read_configuration(folder)
             inner = plain_part(found.pop("encoder_config", {}))
-            config: Any = ParakeetCTCConfig(**found, encoder_config=inner)
+            config: Any = (config_class or self.classes()[0])(**found, encoder_config=inner)
             config.vocab_size = tokens or config.vocab_size
             _check(config, file)
             check_processor(folder, config.encoder_config.num_mel_bins)
             config.encoder_config.layerdrop = 0.0
-            with torch.device("meta"):
-                return ParakeetForCTC(config)
-        except (
-            OSError, ValueError, TypeError, AttributeError, KeyError, StrictDataclassError,
-        ) as error:  # fmt: skip
-            raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
+        return config
 
     def skeleton_of(self, model: nn.Module) -> PreTrainedModel:
         """The architecture of the model's configuration, which a cut leaves as it was."""
-        from transformers import ParakeetForCTC
-
         with torch.device("meta"):
-            return ParakeetForCTC(cast(Any, model).config)
+            found: PreTrainedModel = self.classes()[1](cast(Any, model).config)
+        return found
 
     def load_tokens(self, folder: Path) -> PieceTokens:
         """Pieces of words, whose blank is the model's."""
@@ -235,7 +243,7 @@ class ParakeetFamily(LayerUnits, HearsSamples, CTC):
 def check_processor(folder: Path, bands: int) -> None:
     """Raise `ValueError` when the folder's processor makes other features than the model's."""
     found = processor_settings(folder)
-    wanted = {**_PROCESSOR, "feature_size": bands}
+    wanted = {**PROCESSOR, "feature_size": bands}
     for name, value in wanted.items():
         if found.get(name, value) != value:
             raise ValueError(

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedModel
 
 from whisperslim.core.families.base import UnitSite
 from whisperslim.core.families.configuration import (
+    CONFIG_FILE,
     check_sizes,
     processor_settings,
     read_configuration,
+    usable,
 )
 from whisperslim.core.families.flavours.ctc import CTC
 from whisperslim.core.families.flavours.samples import HearsSamples, heard_samples
@@ -38,7 +39,7 @@ from whisperslim.errors import CheckpointError
 from whisperslim.exported.ctc import FrameTiming
 from whisperslim.exported.letters import VOCABULARY_FILE
 
-_RATE = 16_000
+RATE = 16_000
 _LEAST_VARIANCE = 1e-7  # as the feature extractor of transformers adds it
 _NOTHING: Mapping[str, str] = {}
 # How files name the two tensors of the weight norm, older ones first.
@@ -62,7 +63,7 @@ class Wav2Vec2Family(LayerUnits, HearsSamples, CTC):
     """Heads and feed-forward units of every layer."""
 
     model_type = "wav2vec2"
-    engines: tuple[str, ...] = ("onnx", "sherpa")
+    engines: tuple[str, ...] = ("onnx", "hf", "sherpa")
     tied = _NOTHING
     token_row = "encoder.head"
     base = "wav2vec2"
@@ -82,27 +83,29 @@ class Wav2Vec2Family(LayerUnits, HearsSamples, CTC):
     # Loading
 
     def skeleton(self, folder: Path, tokens: int | None = None) -> PreTrainedModel:
-        """The architecture of `config.json` on the meta device, and how its input is made.
+        """The architecture of `config.json` on the meta device, and how its input is made."""
+        config = self.configuration(folder, tokens=tokens)
+        with usable(folder / CONFIG_FILE), torch.device("meta"):
+            found: PreTrainedModel = self.classes()[1](config)
+        return found
+
+    def configuration(
+        self, folder: Path, config_class: Any = None, tokens: int | None = None
+    ) -> Any:
+        """What `config.json` says, as a stock configuration or one of `config_class`.
 
         Dropping of whole layers and masks of the model's own are switched off: training here has
         its own variation, and repeats exactly.
         """
-        file = folder / "config.json"
-        try:
-            config_class, model_class = self.classes()
-            config: Any = config_class(**read_configuration(folder))
+        file = folder / CONFIG_FILE
+        with usable(file):
+            config: Any = (config_class or self.classes()[0])(**read_configuration(folder))
             config.vocab_size = tokens or config.vocab_size
             _check_sizes(config, file)
             config.layerdrop, config.apply_spec_augment = 0.0, False
             config.do_normalize = _normalizes(folder, bool(getattr(config, "do_normalize", True)))
             self._check(config)
-            with torch.device("meta"):
-                found: PreTrainedModel = model_class(config)
-            return found
-        except (
-            OSError, ValueError, TypeError, AttributeError, KeyError, StrictDataclassError,
-        ) as error:  # fmt: skip
-            raise CheckpointError(f"{file} is not a usable configuration: {error}") from error
+        return config
 
     def skeleton_of(self, model: nn.Module) -> PreTrainedModel:
         """The architecture of the model's configuration, which a cut leaves as it was."""
@@ -157,7 +160,7 @@ class Wav2Vec2Family(LayerUnits, HearsSamples, CTC):
         """Every position whose convolutions end within the clip."""
         config: Any = cast(Any, model).config
         stride = math.prod(config.conv_stride)
-        return FrameTiming(stride / _RATE, (receptive_field(config) - 1) / _RATE)
+        return FrameTiming(stride / RATE, (receptive_field(config) - 1) / RATE)
 
     def head(self, model: nn.Module) -> nn.Linear:
         """Over the states."""
@@ -328,9 +331,9 @@ class ConformerFamily(Wav2Vec2Family):
 def _normalizes(folder: Path, usual: bool) -> bool:
     """Whether clips are to be made of mean 0 and variance 1, by the folder's processor."""
     found = processor_settings(folder)
-    if found.get("sampling_rate", _RATE) != _RATE or found.get("feature_size", 1) != 1:
+    if found.get("sampling_rate", RATE) != RATE or found.get("feature_size", 1) != 1:
         raise ValueError(
-            f"its processor is of another model: it makes {found!r:.60}…, and {_RATE} samples a "
+            f"its processor is of another model: it makes {found!r:.60}…, and {RATE} samples a "
             "second are needed; restore the model's own file"
         )
     return bool(found.get("do_normalize", usual))
