@@ -79,7 +79,8 @@ def samples_folder(folder: Path, kind: Kind, corpus: Path) -> None:
     folder.mkdir()
     tokens = write_letters(folder, [item.text for item in load_items(str(corpus))], "hi")
     torch.manual_seed(3)
-    model = kind.model(kind.config(**SMALL, **kind.own, vocab_size=len(tokens.vocabulary())))
+    sizes = {**SMALL, **kind.own, "vocab_size": len(tokens.vocabulary())}
+    model = kind.model(kind.config(**sizes))
     _stir(model)
     model.config.to_json_file(folder / "config.json", use_diff=False)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()},

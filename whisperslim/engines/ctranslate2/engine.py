@@ -12,6 +12,7 @@ import psutil
 
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.engines.base import EngineSize
+from whisperslim.engines.ctranslate2.frames import open_frames, size_of
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError
@@ -20,7 +21,6 @@ from whisperslim.exported.own_script import ScriptMask, mask_for
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
-MODEL_FILE = "model.bin"
 COMPUTE_TYPES = {"none": "float32", "float16": "float32", "int8": "int8"}  # on a processor
 
 
@@ -60,15 +60,8 @@ class Ct2Transcriber(WindowedTranscriber):
         return self.record.input_spec
 
     def size(self) -> EngineSize:
-        """Bytes of `model.bin`, and of its values once loaded.
-
-        The latter is computed: the runtime does not report it; int8 values stay so, all others
-        are float32 on a CPU. What the runtime adds to some matrices to multiply them faster is not
-        in it.
-        """
-        stored = (self.folder / MODEL_FILE).stat().st_size
-        loaded = int(self.record.settings["bytes_loaded"])
-        return EngineSize(self.record.parameters, stored, loaded, loaded)
+        """As `size_of`."""
+        return size_of(self.folder, self.record)
 
     def check_language(self, language: str) -> None:
         """Raise `UsageError` for a language the tokenizer has no token of."""
@@ -152,7 +145,7 @@ class Ct2Transcriber(WindowedTranscriber):
 
 def open_export(
     folder: Path, record: ExportRecord, window: WindowPolicy, threads: int
-) -> Ct2Transcriber:
+) -> WindowedTranscriber:
     """Load an export. `threads` 0: one for each physical core this process may use.
 
     Raises:
@@ -160,8 +153,10 @@ def open_export(
         CheckpointError: the tokenizer is damaged.
     """
     check_precision(record.quantize)
+    frames = record.input_spec.kind == "samples"
+    kind = ctranslate2.models.Wav2Vec2 if frames else ctranslate2.models.Whisper
     try:
-        runtime = ctranslate2.models.Whisper(
+        runtime = kind(
             str(folder),
             device="cpu",
             compute_type=COMPUTE_TYPES[record.quantize],
@@ -174,6 +169,8 @@ def open_export(
             f"with {record.runtime.get('ctranslate2', 'another version')}; install that, or "
             "export the model again"
         ) from error
+    if frames:
+        return open_frames(folder, record, window, runtime)
     return Ct2Transcriber(
         folder, record, decoder_rules(record), runtime, load_tokens(folder), window
     )

@@ -11,26 +11,32 @@ from whisperslim.core.families import UnitGroup
 from whisperslim.engines import registry
 from whisperslim.errors import ExportError
 
-_STACKS = ("encoder", "decoder")
 
-
-def heads_per_stack(groups: Sequence[UnitGroup]) -> dict[str, int]:
+def heads_per_stack(
+    groups: Sequence[UnitGroup], engines: Sequence[str], stacks: Sequence[str]
+) -> dict[str, int]:
     """Heads of every attention module of a stack.
+
+    Args:
+        groups: Of a model.
+        engines: Those that its family is written for.
+        stacks: Those that it has.
 
     Raises:
         ExportError: a stack has attention modules with different numbers, or none at all; the
             message names the nearest plans.
     """
-    counts = {stack: _counts(groups, stack) for stack in _STACKS}
+    counts = {stack: _counts(groups, stack) for stack in stacks}
     ragged = [
         _nearest(stack, found) for stack, found in counts.items() if len({*found.values()}) > 1
     ]
+    named = [f"the {stack}" for stack in stacks]
     if ragged:
         raise ExportError(
-            "CTranslate2 holds one number of heads for the encoder and one for the decoder: "
+            f"CTranslate2 holds one number of heads for {' and one for '.join(named)}: "
             + "; ".join(ragged)
             + ". Prune with the recipe's engine set to ctranslate2, which keeps to such plans, or "
-            f"export to another engine: {' and '.join(_free())} hold any numbers"
+            f"export to another engine: {' and '.join(_free(engines))} hold any numbers"
         )
     empty = [stack for stack, found in counts.items() if not found]
     if empty:
@@ -38,8 +44,9 @@ def heads_per_stack(groups: Sequence[UnitGroup]) -> dict[str, int]:
     return {stack: next(iter(found.values())) for stack, found in counts.items()}
 
 
-def _free() -> list[str]:
-    return [spec.name for spec in registry.specs() if spec.exporter and spec.ties is None]
+def _free(engines: Sequence[str]) -> list[str]:
+    made = [spec for spec in registry.specs() if spec.exporter and spec.ties is None]
+    return [spec.name for spec in made if spec.name in engines]
 
 
 def _counts(groups: Sequence[UnitGroup], stack: str) -> dict[str, int]:

@@ -63,7 +63,7 @@ class Wav2Vec2Family(LayerUnits, HearsSamples, CTC):
     """Heads and feed-forward units of every layer."""
 
     model_type = "wav2vec2"
-    engines: tuple[str, ...] = ("onnx", "hf", "sherpa")
+    engines: tuple[str, ...] = ("ctranslate2", "onnx", "hf", "sherpa")
     tied = _NOTHING
     token_row = "encoder.head"
     base = "wav2vec2"
@@ -285,6 +285,7 @@ class ConformerFamily(Wav2Vec2Family):
     """Conformer layers: two feed-forward blocks that add half, attention, a convolution module."""
 
     model_type = "wav2vec2-conformer"
+    engines = ("onnx", "hf", "sherpa")
     base = "wav2vec2_conformer"
 
     def classes(self) -> tuple[Any, Any]:
