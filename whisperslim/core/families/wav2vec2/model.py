@@ -285,7 +285,7 @@ class ConformerFamily(Wav2Vec2Family):
     """Conformer layers: two feed-forward blocks that add half, attention, a convolution module."""
 
     model_type = "wav2vec2-conformer"
-    engines = ("onnx", "hf", "sherpa")
+    engines: tuple[str, ...] = ("onnx", "hf", "sherpa")
     base = "wav2vec2_conformer"
 
     def classes(self) -> tuple[Any, Any]:
