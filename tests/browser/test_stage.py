@@ -1,6 +1,7 @@
 """The Compare stage: by keyboard, on a projector, with playback, in another script."""
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,6 +39,10 @@ class Listener:
     dense: str = SPOKEN
     slim: str = GARBLED
     lane: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    may_end: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.may_end.set()
 
     def is_here(self, side: Any) -> bool:
         return False
@@ -49,6 +54,7 @@ class Listener:
         raise UsageError("nobody listens here while somebody speaks")
 
     def compare(self, *given: Any) -> Any:
+        assert self.may_end.wait(PATIENCE / 1000)
         found = comparison(third=len(given) > 5)
         found.dense.transcript.text, found.slim.transcript.text = self.dense, self.slim
         return found
@@ -149,6 +155,35 @@ def test_a_sample_sentence_is_compared_at_one_press(page: Page) -> None:
     expect(page.locator("#reference textarea")).to_have_value(re.compile(r"[\u0900-\u097f]"))
     # Clips that train the demo are marked in the list, and this is none of them.
     expect(page.locator("#clip input")).not_to_have_value(re.compile("^$|trains the demo"))
+
+
+def test_while_both_models_listen_the_page_says_so(page: Page, listener: Listener) -> None:
+    says = page.locator("#comparing")
+    expect(says).to_be_hidden()
+    listener.may_end.clear()
+    try:
+        page.get_by_role("button", name="Hear both on a sample sentence").click()
+        expect(says).to_contain_text("Both models are listening")
+        expect(says).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Nothing compared yet")).to_be_hidden()
+    finally:
+        listener.may_end.set()
+    expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
+    expect(says).to_be_hidden()
+
+
+def test_a_clip_that_is_not_compared_yet_makes_compare_stand_out(page: Page) -> None:
+    color = "getComputedStyle(document.querySelector('#compare')).backgroundColor"
+    record = "getComputedStyle(document.querySelector('.ws-record')).backgroundColor"
+    expect(page.locator("#comparison")).to_contain_text("Nothing compared yet")
+    assert page.evaluate(color) != page.evaluate(record)
+    page.locator("#clip input").click()
+    page.locator("ul [role=option]").first.click()
+    page.wait_for_function(f"{color} === {record}")
+    page.locator("#compare").click()
+    expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
+    page.mouse.move(0, 0)
+    page.wait_for_function(f"{color} !== {record}")
 
 
 def test_the_button_stays_where_it_is_while_recording_comes_and_goes(page: Page) -> None:

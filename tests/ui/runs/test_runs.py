@@ -264,6 +264,7 @@ def test_a_loss_and_a_penalty_do_not_share_an_axis(app: AppContext) -> None:
         terms = {"cross_entropy": 1.0, "distillation": 0.4 * step, "group": 1e6 / step}
         log.append(events.StepDone("tune", step, 2, terms, 1e-5, 1.0, 2.0, 10))
     made = loss_figure(app.watch.view(run))
+    assert made.layout.legend.yanchor == "top" and made.layout.legend.y < 0, "below the panels"
     axes = {trace.name: trace.yaxis for trace in made.data}
     assert axes == {"cross_entropy": "y", "distillation": "y", "group": "y2"}
     assert made.layout.yaxis.type == made.layout.yaxis2.type == "linear"

@@ -108,6 +108,28 @@ def test_a_method_that_cuts_at_once_says_why_nothing_moved_before(run: RunDir) -
     assert said not in replay_html(sparsity_frames(run, {HEADS: 0.5, FFN: 1.0}))
 
 
+def test_what_moves_before_the_cut_is_shown_first(run: RunDir) -> None:
+    first = r'ws-replay-shown"[^>]*><option value="(\w+)"'
+    # Weights become zero and no unit is all zero: of the units, nothing would be seen to move. What
+    # is measured after the cut, when half of the units are gone, does not count.
+    measured(run, "tune", 20, 0.0, 0.3)
+    measured(run, "recover", 10, 0.0, 0.2)
+    page = replay_html(sparsity_frames(run, {HEADS: 0.5, FFN: 1.0}))
+    assert re.findall(first, page) == ["zero"]
+    cell = re.search(rf'data-key="{re.escape(HEADS)}"[^>]*>([^<]*)<', page)
+    assert cell is not None and cell.group(1) == "60"  # half, and a fifth of the other half
+    measured(run, "tune", 20, 0.1, 0.3)
+    page = replay_html(sparsity_frames(run, {HEADS: 0.5, FFN: 1.0}))
+    assert re.findall(first, page) == ["gone"]
+
+
+def test_recovery_does_not_hide_that_nothing_moved_before_the_cut(run: RunDir) -> None:
+    measured(run, "tune", 20, 0.0, 0.0)
+    measured(run, "recover", 10, 0.0, 0.2)
+    page = replay_html(sparsity_frames(run, {HEADS: 0.5, FFN: 1.0}))
+    assert "Nothing is zero until the cut" in page
+
+
 def test_names_of_groups_cannot_become_markup(run: RunDir) -> None:
     key = 'encoder.0.<img src=x onerror="1">'
     assert "<img" not in replay_html(sparsity_frames(run, {key: 0.5}))

@@ -60,7 +60,7 @@ from whisperslim.ui.runs.tab import (
     lay_out_runs,
     look_at_runs,
 )
-from whisperslim.ui.sparsity.tab import connect_sparsity, lay_out_sparsity
+from whisperslim.ui.sparsity.tab import connect_sparsity, lay_out_sparsity, pruned_names
 from whisperslim.ui.tradeoff.tab import connect_tradeoff, lay_out_tradeoff
 
 POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
@@ -136,7 +136,7 @@ def build(
                 record = lay_out_record(desktop=desktop)
         # Models of the project can be compared before there is a run.
         connect_leads([(runs_page, runs_lead)], lambda: bool(app.watch.listed()), tabs)
-        connect_leads(run_leads, lambda: bool(slim_choices(app)), tabs)
+        connect_leads(run_leads, lambda: bool(pruned_names(app)), tabs)
         connect_leads(model_leads, lambda: bool(slim_names(app)), tabs)
         look_after = connect_compress(compress, app, blocks)
         connect_sparsity(sparsity, app, [sparsity_page.select])

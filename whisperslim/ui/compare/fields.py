@@ -26,6 +26,10 @@ NOTHING = empty(
     "Record, upload or choose a clip, or begin with a sentence that neither model was trained on.",
     '<button type="button" class="ws-sample">Hear both on a sample sentence</button>',
 )
+_WORKING = (
+    '<p class="ws-note ws-busy" role="status">Both models are listening to the recording… They are '
+    "loaded first where they have not run yet, which takes longer.</p>"
+)
 _NO_MICROPHONE = (
     '<div class="ws-note ws-wait ws-mic-note">This browser gives pages no microphone here. Open '
     "the page as http://localhost or 127.0.0.1, or over https; uploading a file and the demo clips "
@@ -220,6 +224,7 @@ def _more_fields() -> tuple[gr.Checkbox, gr.Checkbox, gr.Dropdown, gr.Checkbox]:
 def lay_out_results() -> ResultFields:
     """Make them in the Blocks context now open."""
     key, heard_as = gr.State(""), gr.State(None)
+    gr.HTML(_WORKING, elem_id="comparing")  # the style sheet shows it while the result is awaited
     result = gr.HTML(NOTHING, elem_id="comparison")
     times = gr.HTML("", elem_id="word-times")
     with gr.Row(visible=False, elem_id="votes", elem_classes=["ws-acts"]) as votes:

@@ -27,6 +27,8 @@ _MODEBAR = [
     "resetScale",
     "toggleSpikelines",
 ]
+_FIRST_PANEL, _FURTHER_PANEL = 220, 150  # pixels of the losses' plots
+_ABOVE, _AXIS, _ENTRY = 48, 48, 22  # above them; their axis; an entry of the legend, on a phone
 _FAR_APART = 50.0  # our choice: values further apart cannot be read off one linear axis
 
 
@@ -59,9 +61,7 @@ def loss_figure(view: RunView) -> go.Figure:
     offsets, panels = _offsets(view.losses), _panels(view.losses)
     rows = max(1, len(set(panels.values())))
     made = make_subplots(rows=rows, shared_xaxes=True, vertical_spacing=0.08)
-    made.update_layout(figure(320 + 160 * (rows - 1)).layout)
-    made.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
-    made.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
+    _style(made, _FIRST_PANEL + _FURTHER_PANEL * (rows - 1), entries=len(panels))
     colors = _colors([name.partition("/")[2] for name in view.losses])
     for name, series in view.losses.items():
         stage, _, term = name.partition("/")
@@ -102,7 +102,8 @@ def loss_figure(view: RunView) -> go.Figure:
 
 def wer_figure(view: RunView) -> go.Figure:
     """Word error rate over the steps; scores of finished models are dashed levels across."""
-    made = figure(320)
+    made = go.Figure()
+    _style(made, _FIRST_PANEL, entries=len(view.evaluations))
     offsets = _offsets(view.losses)
     ends = [series.steps[-1] + offsets[_stage(name)] for name, series in view.losses.items()]
     for color, (name, scores) in zip(cycle(LINES), view.evaluations.items(), strict=False):
@@ -115,6 +116,20 @@ def wer_figure(view: RunView) -> go.Figure:
     made.update_xaxes(title_text="step", rangemode="tozero")
     made.update_yaxes(title_text="WER, %", rangemode="tozero")
     return made
+
+
+def _style(made: go.Figure, plots: int, entries: int) -> None:
+    """The page's style for `plots` pixels of panels, with the legend's entries below them.
+
+    Above, those of several lines would cover the name of the chart.
+    """
+    below = _AXIS + _ENTRY * max(1, entries)
+    made.update_layout(figure(_ABOVE + plots + below).layout)
+    made.update_layout(
+        margin={"t": _ABOVE, "b": below}, legend={"y": -_AXIS / plots, "yanchor": "top"}
+    )
+    made.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
+    made.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
 
 
 def _stage(name: str) -> str:

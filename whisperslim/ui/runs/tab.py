@@ -60,6 +60,8 @@ class Drawn:
 
 NOTHING_DRAWN = Drawn()
 _NO_RUN = "none"
+_NONE_YET = empty("No runs yet", "Start one on the Compress tab.")
+_READING = empty("Reading the runs…", "The list appears in a moment.")
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def lay_out_runs() -> RunsTab:
                 visible=False,
                 elem_classes=["ws-runs"],
             )
-            none_yet = gr.HTML(empty("No runs yet", "Start one on the Compress tab."))
+            none_yet = gr.HTML(_READING)  # until the list is there
         with gr.Column(scale=3, min_width=320):
             card = gr.HTML(no_run(), elem_id="run-card")
             with gr.Row(elem_classes=["ws-acts"]):
@@ -278,7 +280,7 @@ def _listed(tab: RunsTab, choices: list[tuple[str, str]], chosen: str) -> Update
     value = chosen if chosen in [name for _, name in choices] else None
     return {
         tab.choice: gr.update(choices=choices, visible=bool(choices), value=value),
-        tab.none_yet: gr.update(visible=not choices),
+        tab.none_yet: gr.update(value=_NONE_YET, visible=not choices),
     }
 
 

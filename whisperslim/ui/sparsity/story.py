@@ -8,6 +8,7 @@ dark pages. Nothing is sent while it plays.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,14 +42,14 @@ _SHOWN = (("gone", "Units all zero or cut out"), ("zero", "Weights zero or cut o
 
 def replay_html(frames: Sequence[Frame]) -> str:
     """Tables of the last moment, with all moments for the script. Needs at least one frame."""
-    keys = list(frames[-1].gone)
+    keys, shown = list(frames[-1].gone), _shown_first(frames)
     data = {
         "keys": keys,
         "names": [moment(frame) for frame in frames],
-        **{name: [_permille(getattr(frame, name), keys) for frame in frames] for name, _ in _SHOWN},
+        **{name: [_permille(getattr(frame, name), keys) for frame in frames] for name, _ in shown},
     }
-    options = "".join(f'<option value="{key}">{text(words)}</option>' for key, words in _SHOWN)
-    tables = "".join(_table(frames[-1].gone, stack) for stack in STACKS)
+    options = "".join(f'<option value="{key}">{text(words)}</option>' for key, words in shown)
+    tables = "".join(_table(getattr(frames[-1], shown[0][0]), stack) for stack in STACKS)
     last = len(frames) - 1
     return (
         f'<div class="ws-card ws-replay" data-frames="{text(json.dumps(data))}">'
@@ -62,13 +63,26 @@ def replay_html(frames: Sequence[Frame]) -> str:
     )
 
 
+def _shown_first(frames: Sequence[Frame]) -> Sequence[tuple[str, str]]:
+    """What can be shown, beginning with what moves before the cut where only that does."""
+    before = _before_cut(frames)
+    units, weights = (
+        any(any(getattr(frame, name).values()) for frame in before) for name, _ in _SHOWN
+    )
+    return _SHOWN[::-1] if weights and not units else _SHOWN
+
+
 def _still(frames: Sequence[Frame]) -> str:
     """Why nothing moves for a while, where nothing does."""
-    before = [frame for frame in frames if frame.stage != CUT]
+    before = _before_cut(frames)
     if len(before) == len(frames) or any(sum(frame.zero.values()) for frame in before):
         return ""
     said = "Nothing is zero until the cut: this method ranks what to remove and takes it out then."
     return f'<p class="ws-small">{text(said)}</p>'
+
+
+def _before_cut(frames: Sequence[Frame]) -> list[Frame]:
+    return list(takewhile(lambda frame: frame.stage != CUT, frames))
 
 
 def moment(frame: Frame) -> str:
