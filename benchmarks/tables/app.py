@@ -22,8 +22,10 @@ def app_page(record: dict[str, Any]) -> str:
         ),
     ]
     # Records made before these were measured have neither.
-    if dense := record.get("first_text_dense"):
-        rows.insert(2, ("press of Record to the first dense word", spread(dense, "{:.2f}")))
+    if "first_text_dense" in record:
+        dense = record["first_text_dense"]
+        said = spread(dense, "{:.2f}") if dense else "none before Stop"
+        rows.insert(2, ("press of Record to the first dense word", said))
     if frames := record.get("frames_per_second"):
         rows.append(("frames drawn in a second of recording", spread(frames, "{:.0f}")))
     if slow := record.get("slow_frames"):
