@@ -29,7 +29,7 @@ LEAVES = {
 }
 MAY_IMPORT = {
     "errors": set(),
-    "events": set(),
+    "events": {"fields"},
     "inputs": set(),
     "machine": {"errors"},
     "text": {"errors"},

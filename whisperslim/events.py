@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from whisperslim.fields import spelled_now
+
 
 @dataclass(frozen=True)
 class Event:
@@ -104,7 +106,7 @@ class Evaluated(Event):
     loss: float | None
     wer: float | None
     cer: float | None
-    normaliser: str
+    normalizer: str
     window: str
 
 
@@ -175,6 +177,6 @@ def parse(line: str) -> Event | None:
     if cls is None:
         return None
     names = {f.name for f in dataclasses.fields(cls)}
-    values = {name: value for name, value in record.items() if name in names}
+    values = {name: value for name, value in spelled_now(record).items() if name in names}
     plain: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return cls(**plain)

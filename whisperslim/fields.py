@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from whisperslim.errors import RecipeError
 
 _T = TypeVar("_T")
+# Names in records of earlier versions -> today's.
+_OLD_SPELLING = {"normaliser": "normalizer", "centre": "center"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ def problems(options: Any, prefix: str = "") -> dict[str, str]:
             if message:
                 found[prefix + field.name] = message
     return found
+
+
+def spelled_now(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the names of today, also when an earlier version wrote it."""
+    return {_OLD_SPELLING.get(name, name): value for name, value in record.items()}
 
 
 def check(options: Any) -> None:

@@ -63,8 +63,8 @@ def _record(
 
 def _set_record(name: str, done: Evaluation, baseline: Evaluation) -> dict[str, Any]:
     record = done.to_record()
-    kept = ("n", "audio_seconds", "window", "decoding", "language", "manifest_sha256", "normaliser")
-    score = record["scores"][record["normaliser"]]
+    kept = ("n", "audio_seconds", "window", "decoding", "language", "manifest_sha256", "normalizer")
+    score = record["scores"][record["normalizer"]]
     against = compare(baseline.result.headline, done.result.headline).to_record()
     facts = {key: record[key] for key in kept}
     return {"data": name, **facts, "score": score, "against_baseline": against}

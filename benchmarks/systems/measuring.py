@@ -146,8 +146,8 @@ def _class_record(
         "n": len(clips),
         "audio_seconds": audio,
         "repeats": len(next(iter(answers.values()))[0]),
-        "normaliser": any_score.normaliser,
-        "normaliser_version": any_score.version,
+        "normalizer": any_score.normalizer,
+        "normalizer_version": any_score.version,
         "rows": rows,
     }
 

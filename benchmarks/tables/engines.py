@@ -24,7 +24,7 @@ def engine_table(record: dict[str, Any]) -> str:
     facts = next(iter(first.values()))
     sizes = ", ".join(f"{name} n = {values['n']}" for name, values in first.items())
     caption = (
-        f"{sizes}; normalizer {facts['normaliser']}, window {facts['window']}, "
+        f"{sizes}; normalizer {facts['normalizer']}, window {facts['window']}, "
         f"{facts['decoding']}, language {facts['language']}. "
         f"In brackets 95 % intervals; points against {record['baseline']}, with interval and p."
     )

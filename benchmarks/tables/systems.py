@@ -47,7 +47,7 @@ def headline(record: dict[str, Any]) -> str:
     sets = sorted({clip["name"].partition("/")[0] for clip in clips})
     caption = (
         f"{' and '.join(sets)}, recordings {ALL_SHORT}: n = {values['n']}, "
-        f"{values['audio_seconds'] / 60:.1f} minutes; normalizer {values['normaliser']}; "
+        f"{values['audio_seconds'] / 60:.1f} minutes; normalizer {values['normalizer']}; "
         f"{record['decoding']}; p of the WER against {record['baseline']}. Windows: {windows}. "
         f"{record['note']} {record['threads']} threads on {record['cores']} cores of "
         f"{record['processor']}."
@@ -129,7 +129,7 @@ def _caption(name: str, values: dict[str, Any], record: dict[str, Any]) -> str:
     each = f", each {values['repeats']} times" if values["repeats"] > 1 else ""
     return (
         f"**{name}**: n = {values['n']}{each}, {values['audio_seconds'] / 60:.1f} minutes; "
-        f"normalizer {values['normaliser']}; p against {record['baseline']}."
+        f"normalizer {values['normalizer']}; p against {record['baseline']}."
     )
 
 

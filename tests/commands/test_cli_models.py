@@ -80,7 +80,7 @@ def test_evaluate_scores_by_named_normalizers_and_over_accepted_forms(
     text = run("evaluate", "--model", str(model), "--data", str(corpus), "--json", str(out), *more)
     record = json.loads(out.read_text("utf-8"))
     names = ["raw", "whisper-basic", "vistaar", "hindi-1+glides", "hindi-1"]
-    assert list(record["scores"]) == names and record["normaliser"] == "hindi-1"
+    assert list(record["scores"]) == names and record["normalizer"] == "hindi-1"
     assert "OIWER" in text
     assert all(score["oiwer"]["with_variants"] == 2 for score in record["scores"].values())
     # Two clips, of two places with one word each.

@@ -33,7 +33,7 @@ from whisperslim.train.loop import Job, fit
 def dev(step: int, loss: float | None) -> Evaluated:
     return Evaluated(
         stage="tune", label="dev", data="dev", step=step, n=1, loss=loss, wer=0.5, cer=0.5,
-        normaliser="x", window="fit",
+        normalizer="x", window="fit",
     )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def _show(
         return
     curves = list(results.values())
     for said in dict.fromkeys(
-        f"{curve.data}; {curve.normaliser}, window {curve.window}" for curve in curves
+        f"{curve.data}; {curve.normalizer}, window {curve.window}" for curve in curves
     ):
         say(said)
     rows = []

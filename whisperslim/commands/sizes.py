@@ -266,7 +266,7 @@ def _print_plan(planned: "Replan", predicted: "Prediction | None") -> None:
         say(
             f"predicted WER {predicted.wer:.2%} ({predicted.low:.2%} to {predicted.high:.2%}), "
             f"CER {predicted.cer:.2%}: right after the cut, without recovery (n={predicted.n}, "
-            f"{predicted.data}, {predicted.normaliser}, {predicted.window})"
+            f"{predicted.data}, {predicted.normalizer}, {predicted.window})"
         )
 
 
@@ -327,7 +327,7 @@ def _print_curves(curves: "list[Sweep]", as_json: bool) -> None:
 
 def _print_curve(curve: "Sweep") -> None:
     say(
-        f"{curve.run} ({curve.method}): {curve.data}; {curve.normaliser}, window {curve.window}, "
+        f"{curve.run} ({curve.method}): {curve.data}; {curve.normalizer}, window {curve.window}, "
         f"{curve.recover_steps} steps of recovery; targets are shares of {curve.counted_in}"
     )
     print_table(COLUMNS, [row(point) for point in curve.points])

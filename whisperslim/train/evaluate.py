@@ -134,7 +134,7 @@ class EvalResult:
         score = self.headline
         return Evaluated(
             stage=stage, label=label, data=self.data, step=step, n=self.n,
-            loss=self._finite_loss(), wer=score.wer, cer=score.cer, normaliser=score.normaliser,
+            loss=self._finite_loss(), wer=score.wer, cer=score.cer, normalizer=score.normalizer,
             window=self.window,
         )  # fmt: skip
 

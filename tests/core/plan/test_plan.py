@@ -207,8 +207,8 @@ def test_a_plan_survives_json() -> None:
     [
         "", "[]", "{}", '{"keep": 3, "zero": {}, "target": 0, "removed": 0}',
         '{"keep": {"a": ["x"]}, "zero": {}, "target": 0, "removed": 0}',
-        '{"keep": {}, "zero": {"w": {"centre": 0}}, "target": 0, "removed": 0}',
-        '{"keep": {}, "zero": {"w": {"centre": "x", "radius": 1}}, "target": 0, "removed": 0}',
+        '{"keep": {}, "zero": {"w": {"center": 0}}, "target": 0, "removed": 0}',
+        '{"keep": {}, "zero": {"w": {"center": "x", "radius": 1}}, "target": 0, "removed": 0}',
         '{"keep": {}, "zero": {}, "target": null, "removed": 0}',
     ],
 )  # fmt: skip

@@ -105,7 +105,7 @@ def test_a_plan_of_an_older_version_opens(tmp_path: Path) -> None:
  "target": 0.4,
  "zero": {
   "x.weight": {
-   "centre": 0.1,
+   "center": 0.1,
    "radius": 0.25
   }
  }
@@ -114,3 +114,5 @@ def test_a_plan_of_an_older_version_opens(tmp_path: Path) -> None:
     found = read_plan(path)
     assert found == PruningPlan({"a": (0, 2)}, {"x.weight": ZeroRule(0.1, 0.25)}, 0.4, 0.5)
     assert found.to_json() == text
+    path.write_text(text.replace('"center"', '"centre"'))  # as earlier versions wrote it
+    assert read_plan(path) == found

@@ -151,7 +151,7 @@ def test_zeroing_keeps_every_shape_and_counts_nothing_as_removed(shop: Workshop)
 def test_a_zero_rule_excludes_its_edge() -> None:
     layer = torch.nn.Linear(4, 1, bias=False)
     layer.weight.data = torch.tensor([[-0.25, 0.25, 0.5, 0.75]])
-    set_elements(layer, PruningPlan({}, {"weight": ZeroRule(centre=0.25, radius=0.5)}))
+    set_elements(layer, PruningPlan({}, {"weight": ZeroRule(center=0.25, radius=0.5)}))
     assert layer.weight.tolist() == [[-0.25, 0.0, 0.0, 0.75]]
 
 

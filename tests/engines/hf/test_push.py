@@ -26,7 +26,7 @@ RECORD = ExportRecord(
 )  # fmt: skip
 VERDICT = ParityVerdict(
     ok=True, statement="same", quantize="none", parts=1, seconds=1.0, same_text=1,
-    token_agreement=1.0, encoder_error=0.0, word_difference=0.0, normaliser="raw", language="hi",
+    token_agreement=1.0, encoder_error=0.0, word_difference=0.0, normalizer="raw", language="hi",
     window="fit",
 )  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_scores_are_those_of_the_written_rows(
         name: score.wer for name, score in expected.items()
     }
     assert (record["wer"], record["cer"]) == (expected["hindi-1"].wer, expected["hindi-1"].cer)
-    assert record["normaliser"] == "hindi-1"
+    assert record["normalizer"] == "hindi-1"
 
 
 def test_record_says_where_the_figures_come_from(model: Path, corpus: Path, cache: Path) -> None:

@@ -109,7 +109,7 @@ def test_rates_and_intervals_are_those_of_the_test_clips(swept: RunDir) -> None:
         assert point.n == len(counts) == 3
         assert point.wer == pytest.approx(counts[:, 0].sum() / counts[:, 1].sum())
         stored = json.loads(run.eval_path("slim").read_text("utf-8"))["sets"][found.data]
-        assert point.cer == pytest.approx(stored["scores"][found.normaliser]["cer"])
+        assert point.cer == pytest.approx(stored["scores"][found.normalizer]["cer"])
         # Every one of the 27 ways to redraw three clips, which the bootstrap samples from.
         ways = np.array(np.meshgrid(*[range(3)] * 3)).reshape(3, -1).T
         rates = counts[ways, 0].sum(axis=1) / counts[ways, 1].sum(axis=1)
@@ -164,7 +164,7 @@ def test_other_scores_of_the_dense_model_are_not_reused(
 
 def test_what_qualifies_the_figures_is_stored(swept: RunDir) -> None:
     record = json.loads((swept.path / "sweep.json").read_text("utf-8"))
-    assert record["window"].startswith("fit") and record["normaliser"] == "hindi-1"
+    assert record["window"].startswith("fit") and record["normalizer"] == "hindi-1"
     assert record["recover_steps"] == 0
     facts = record["provenance"]
     assert facts["flops"] and facts["decoding"] and facts["interval"] and facts["language"] == "hi"

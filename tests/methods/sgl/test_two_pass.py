@@ -76,7 +76,7 @@ def test_shares_are_of_the_dense_model_and_taken_from_what_is_left() -> None:
     plan = PruningPlan({"rows": tuple(range(10))})  # a quarter is left: 500 of 2000
     rule = with_zeros(model, groups, plan, 0.2).zero["0.weight"]
     kept = model[0].weight[:10]
-    inside = ((kept - rule.centre).abs() < rule.radius).sum()
+    inside = ((kept - rule.center).abs() < rule.radius).sum()
     assert abs(int(inside) - 400) <= 1
     with pytest.raises(PlanError, match=r"cannot zero 0\.3.*0\.2500 are left"):
         with_zeros(model, groups, plan, 0.3)
@@ -104,7 +104,7 @@ def test_rules_by_hand_after_the_first_pass() -> None:
     model, groups = one_matrix(torch.tensor([[1.0, 3.0], [100.0, 100.0], [5.0, 7.0]]))
     rules = zero_rules(model, groups, PruningPlan({"rows": (0, 2)}), k_w=0.5)
     # What is left is 1 3 5 7: mean 4, variance (9 + 1 + 1 + 9) / 4 = 5.
-    assert rules["0.weight"].centre == pytest.approx(4.0)
+    assert rules["0.weight"].center == pytest.approx(4.0)
     assert rules["0.weight"].radius == pytest.approx(0.5 * math.sqrt(5))
 
 

@@ -227,7 +227,7 @@ def test_record_is_json():
     record = json.loads(json.dumps(result.to_record(), allow_nan=False))
     assert record["interval"] == {"low": -0.2, "high": -0.2, "estimate": -0.2}
     assert (record["n"], record["reference_words"]) == (60, 300)
-    assert (record["normaliser"], record["resamples"], record["seed"]) == ("raw", 10_000, 0)
+    assert (record["normalizer"], record["resamples"], record["seed"]) == ("raw", 10_000, 0)
 
 
 def test_different_references_are_refused():

@@ -101,7 +101,7 @@ def test_forms_go_through_the_normalizer_and_silence_takes_no_part() -> None:
     found = variant_score(["हूँ 10", "।", "हाँ"], [forms, None, None], ["हूं 10", "जी", "हां"], hindi)
     # Two places are left of three, one word of the clip without forms, none of the silent one.
     assert found.utterances == ((0, 2), (0, 1))
-    assert (found.n, found.with_variants, found.normaliser) == (2, 1, "hindi-1")
+    assert (found.n, found.with_variants, found.normalizer) == (2, 1, "hindi-1")
     record = json.loads(json.dumps(found.to_record()))
     assert (record["wer"], record["hits"], record["chosen_words"]) == (0.0, 3, 3)
     assert "utterances" not in record

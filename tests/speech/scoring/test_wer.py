@@ -156,7 +156,7 @@ def test_lengths_must_match():
 def test_record_is_json_and_names_the_normalizer():
     result = score([REFERENCE, ""], [HYPOTHESIS, "x"], WhisperBasicNormalizer())
     record = json.loads(json.dumps(result.to_record(), allow_nan=False))
-    assert record["normaliser"] == "whisper-basic"
+    assert record["normalizer"] == "whisper-basic"
     assert record["version"] and record["warning"]
     assert record["hallucinated"] == {"count": 1, "with_text": 1, "words": 1}
     assert "utterances" not in record

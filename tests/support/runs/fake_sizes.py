@@ -88,7 +88,7 @@ def make_sweep(run: str = "20260203-141500-demo", method: str = "sgl", **changes
     values: dict[str, Any] = {
         "points": tuple(make_point(target) for target in (0.0, 0.2, 0.35, 0.5, 0.65)),
         "data": "assets/demo_hi#test",
-        "normaliser": "hindi-1",
+        "normalizer": "hindi-1",
         "window": "fit",
         "recover_steps": 100,
         "provenance": {
@@ -112,7 +112,7 @@ def make_prediction(**changes: Any) -> Prediction:
         "high": 0.49,
         "n": 16,
         "data": "dev subset",
-        "normaliser": "hindi-1",
+        "normalizer": "hindi-1",
         "window": "fit",
         "language": "hi",
         "decoding": "greedy",

@@ -141,7 +141,7 @@ def test_title_qualifies_the_figures() -> None:
     ("changes", "named"),
     [
         ({"data": "other#test"}, "set"),
-        ({"normaliser": "raw"}, "normaliser"),
+        ({"normalizer": "raw"}, "normalizer"),
         ({"window": "full"}, "window"),
         ({"recover_steps": 0}, "recovery"),
         ({"points": (make_point(n=12),)}, "number of clips"),

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, Union, cast, get_args, get_origin, get_type_hi
 
 import yaml
 
+from whisperslim.fields import spelled_now
+
 MOST_JSON_BYTES = 64_000_000
 """Of a file of facts. The longest, `tuned.json`, has some bytes for each of a model's units."""
 MOST_JSON_VALUES = 4_000_000
@@ -183,6 +185,7 @@ def typed_fields(kind: type, record: Any, but: Container[str] = ()) -> dict[str,
 
     Raises as `typed` does, and `KeyError` for one that is missing.
     """
+    record = spelled_now(record)
     kinds = {name: each for name, each in kind.__annotations__.items() if name not in but}
     return {name: typed(record[name], each) for name, each in kinds.items()}
 
@@ -193,7 +196,7 @@ def record_of(kind: Any, record: Any) -> Any:
     Lists become tuples where a tuple or a sequence is wanted. Raises `ValueError` for a value of
     another type (as `typed` has it), an unknown key, or a missing one without default.
     """
-    hints, given = _hints(kind), typed(record, dict)
+    hints, given = _hints(kind), spelled_now(typed(record, dict))
     fields = {each.name: each for each in dataclasses.fields(kind) if each.init}
     unknown = sorted(set(given) - set(fields))
     if unknown:

@@ -20,6 +20,7 @@ from whisperslim.core.disk.untrusted import json_of, typed
 from whisperslim.core.families.base import UnitGroup, prunable_total
 from whisperslim.core.plan.removal_order import DeathOrder, death_order
 from whisperslim.errors import PlanError
+from whisperslim.fields import spelled_now
 
 Scores = Mapping[str, torch.Tensor]
 """Group key -> one importance per unit, shape `(count,)`. Lower is dropped first; values must be
@@ -31,9 +32,9 @@ _KINDS = ("folds", "masks")
 
 @dataclass(frozen=True)
 class ZeroRule:
-    """Zero the elements `w` of one parameter with `|w - centre| < radius`."""
+    """Zero the elements `w` of one parameter with `|w - center| < radius`."""
 
-    centre: float
+    center: float
     radius: float
 
 
@@ -104,9 +105,10 @@ class PruningPlan:
         try:
             raw = typed(json_of(text.encode()), dict)
             keep = {key: tuple(int(i) for i in units) for key, units in raw["keep"].items()}
+            rules = {name: spelled_now(rule) for name, rule in raw["zero"].items()}
             zero = {
-                name: ZeroRule(float(rule["centre"]), float(rule["radius"]))
-                for name, rule in raw["zero"].items()
+                name: ZeroRule(float(rule["center"]), float(rule["radius"]))
+                for name, rule in rules.items()
             }
             target, removed = typed(raw["target"], float), typed(raw["removed"], float)
             shapes = {kind: dict(raw.get(kind, {})) for kind in _KINDS}

@@ -64,7 +64,7 @@ def final_values(name: str, kept: torch.Tensor, plan: PruningPlan) -> torch.Tens
         values.masked_fill_(plan.masks[name].to(kept.device), 0.0)
     if name in plan.zero:
         rule = plan.zero[name]
-        values.masked_fill_((values - rule.centre).abs() < rule.radius, 0.0)
+        values.masked_fill_((values - rule.center).abs() < rule.radius, 0.0)
     return values
 
 

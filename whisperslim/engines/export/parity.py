@@ -137,7 +137,7 @@ class ParityVerdict:
     token_agreement: float | None
     encoder_error: float | None
     word_difference: float | None
-    normaliser: str
+    normalizer: str
     language: str
     window: str
 
@@ -253,7 +253,7 @@ def compare_answers(
         token_agreement=token_agreement(pairs),
         encoder_error=error if finite else None,
         word_difference=words,
-        normaliser=for_language(language).name,
+        normalizer=for_language(language).name,
         language=language,
         window=window,
     )

@@ -51,7 +51,7 @@ def _measured(context: StageContext, name: str) -> Sweep:
         method=recipe.method,
         points=(point_of(run, recipe.target.removed, measure(context)),),
         data=data_name(context),
-        normaliser=for_language(recipe.language).name,
+        normalizer=for_language(recipe.language).name,
         window=context.window.describe(),
         recover_steps=recipe.recover.steps,
         provenance={

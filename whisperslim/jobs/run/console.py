@@ -117,7 +117,7 @@ def score_text(score: events.Evaluated) -> str:
     ]
     if score.loss is not None:
         figures.append(f"loss {score.loss:.4f}")
-    how = ", ".join(part for part in (score.normaliser, score.window) if part)
+    how = ", ".join(part for part in (score.normalizer, score.window) if part)
     return f"{', '.join(figures)} (n={score.n}{', ' + how if how else ''})"
 
 

@@ -190,7 +190,7 @@ class Evaluation:
         """Plain values for JSON. `wer` and `cer` are those of the language's own normalizer."""
         normalizer, score = list(self.result.scores.items())[-1]
         record = self.result.to_record()
-        headline = {"wer": score.wer, "cer": score.cer, "normaliser": normalizer}
+        headline = {"wer": score.wer, "cer": score.cer, "normalizer": normalizer}
         more = {"skipped": self.skipped, "trained_on": list(self.trained_on)}
         return {**self.provenance, **record, **headline, **more}
 

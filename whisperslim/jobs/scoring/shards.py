@@ -331,7 +331,7 @@ class _Forms:
             "chosen_words": hits + substituted + deleted,
             "n": len(self._errors),
             "with_variants": self._given,
-            "normaliser": normalizer.name,
+            "normalizer": normalizer.name,
             "version": normalizer.version,
             "wer_interval_95": [interval.low, interval.high],
         }
@@ -370,7 +370,7 @@ def _score_record(tally: Tally, normalizer: Normalizer) -> dict[str, Any]:
     silent: EmptyReferenceScore = rates.pop("hallucinated")
     return {
         **rates,
-        "normaliser": normalizer.name,
+        "normalizer": normalizer.name,
         "version": normalizer.version,
         "warning": warning_of(normalizer),
         "hallucinated": dict(vars(silent)),
@@ -505,7 +505,7 @@ def _of_all(
         "judged": judged.to_record(),
         "wer": own["wer"],
         "cer": own["cer"],
-        "normaliser": own["normaliser"],
+        "normalizer": own["normalizer"],
         "skipped": {key: why for _, key, why in skipped},
         "trained_on": listed["trained_on"],
     }

@@ -66,7 +66,7 @@ class Sweep:
     method: str
     points: tuple[SweepPoint, ...]
     data: str
-    normaliser: str
+    normalizer: str
     window: str
     recover_steps: int
     provenance: Mapping[str, Any]

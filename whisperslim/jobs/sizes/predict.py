@@ -46,7 +46,7 @@ class Prediction:
     high: float
     n: int
     data: str
-    normaliser: str
+    normalizer: str
     window: str
     language: str
     decoding: str
@@ -84,7 +84,7 @@ def predict(
         high=interval.high,
         n=result.n,
         data=f"{result.n} clips of the dev set, drawn with seed {recipe.runtime.seed}",
-        normaliser=score.normaliser,
+        normalizer=score.normalizer,
         window=result.window,
         language=result.language,
         decoding=result.decoding,

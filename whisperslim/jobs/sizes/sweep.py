@@ -153,7 +153,7 @@ def _empty(tuned: TunedRun, recover_steps: int | None) -> Sweep:
         method=tuned.scores.method,
         points=(),
         data=data_name(context),
-        normaliser=for_language(recipe.language).name,
+        normalizer=for_language(recipe.language).name,
         window=context.window.describe(),
         recover_steps=recipe.recover.steps if recover_steps is None else recover_steps,
         provenance=facts,

@@ -36,7 +36,7 @@ def zero_rules(
     rules = {}
     for name, weight in _kept(model, groups, plan):
         mean, std = _statistics(weight)
-        rules[name] = ZeroRule(centre=mean, radius=k_w * std)
+        rules[name] = ZeroRule(center=mean, radius=k_w * std)
     return rules
 
 

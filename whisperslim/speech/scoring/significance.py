@@ -79,7 +79,7 @@ class Significance:
     n: int
     reference_words: int
     differing: int
-    normaliser: str
+    normalizer: str
     version: str
     alpha: float
     resamples: int
@@ -170,7 +170,7 @@ def compare(
         n=test.n,
         reference_words=score_a.reference_words,
         differing=sum(x != y for x, y in zip(a, b, strict=True)),
-        normaliser=score_a.normaliser,
+        normalizer=score_a.normalizer,
         version=score_a.version,
         alpha=ALPHA,
         resamples=resamples,
@@ -290,7 +290,7 @@ def _check_options(resamples: int, confidence: float) -> None:
 
 
 def _check_comparable(score_a: Score, score_b: Score) -> None:
-    ways = [f"{s.normaliser} (version {s.version})" for s in (score_a, score_b)]
+    ways = [f"{s.normalizer} (version {s.version})" for s in (score_a, score_b)]
     if ways[0] != ways[1]:
         raise DataError(
             f"scores made with different normalizers, {ways[0]} and {ways[1]}, are different "

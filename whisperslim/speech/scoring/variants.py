@@ -48,7 +48,7 @@ class VariantScore:
     chosen_words: int
     n: int
     with_variants: int
-    normaliser: str
+    normalizer: str
     version: str
     utterances: tuple[tuple[int, int], ...]
 
@@ -118,7 +118,7 @@ def variant_score(
         chosen_words=plain.reference_words,
         n=plain.n,
         with_variants=given,
-        normaliser=normalizer.name,
+        normalizer=normalizer.name,
         version=normalizer.version,
         utterances=tuple(zip(errors, longest, strict=True)),
     )

@@ -57,7 +57,7 @@ class Score:
     0 is perfect and values above 1 are possible. `cer` counts code points and
     `grapheme_error_rate` extended grapheme clusters (what a reader takes for one letter), both
     with the single spaces between words. `hits` to `insertions` count words.
-    `normaliser` is the name of the normalizer, spelled as in all records.
+    `normalizer` is the name of the normalizer.
     """
 
     wer: float
@@ -69,7 +69,7 @@ class Score:
     insertions: int
     reference_words: int
     n: int
-    normaliser: str
+    normalizer: str
     version: str
     warning: str
     utterances: tuple[UtteranceScore, ...]
@@ -184,7 +184,7 @@ def score(references: Sequence[str], hypotheses: Sequence[str], normalizer: Norm
         tally.add(each)
     return Score(
         **tally.rates(normalizer.name),
-        normaliser=normalizer.name,
+        normalizer=normalizer.name,
         version=normalizer.version,
         warning=warning_of(normalizer),
         utterances=tuple(

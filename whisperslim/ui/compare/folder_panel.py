@@ -233,7 +233,7 @@ def _totals(rows: list[BatchRow], language: str) -> str:
 def _rate_rows(judged: list[SetJudgement]) -> list[list[Cell]]:
     """WER as written and, where some text is in another script, after transliteration."""
     rates = [number(percent(each.score.wer), strong=True) for each in judged]
-    rows = [[words(f"WER as written, {judged[0].score.normaliser}", strong=True), *rates]]
+    rows = [[words(f"WER as written, {judged[0].score.normalizer}", strong=True), *rates]]
     if any(each.transliterated is not None for each in judged):
         after = [each.transliterated.wer if each.transliterated else None for each in judged]
         name = "WER after transliteration, at most"

@@ -109,7 +109,7 @@ def _score(score: Evaluated) -> list[Cell]:
         number(percent(score.wer), strong=True),
         number(percent(score.cer)),
         number("–" if score.loss is None else f"{score.loss:.3f}"),
-        words(score.normaliser),
+        words(score.normalizer),
         words(score.window),
     ]
 

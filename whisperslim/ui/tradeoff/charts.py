@@ -88,7 +88,7 @@ def caption_lines(sweeps: Sequence[Sweep], against: str = "parameters") -> tuple
     sets = _distinct(short_sets(sweep.data) for sweep in sweeps)
     said = [
         f"Set {', '.join(sets)}; {_range([p.n for s in sweeps for p in s.points])} clips; "
-        f"normalizer {', '.join(_distinct(s.normaliser for s in sweeps))}; "
+        f"normalizer {', '.join(_distinct(s.normalizer for s in sweeps))}; "
         f"window {', '.join(_distinct(s.window for s in sweeps))}. {_recovery(sweeps)} "
         f"Bars: {', '.join(_facts(sweeps, 'interval')) or '95 % intervals'}.",
         _target_words(sweeps),
@@ -134,7 +134,7 @@ def _difference(sweeps: Sequence[Sweep], against: str) -> str:
     ways: dict[str, Sequence[Any]] = {
         "set": _distinct(sweep.data for sweep in sweeps),
         "number of clips": _distinct(point.n for sweep in sweeps for point in sweep.points),
-        "normaliser": _distinct(sweep.normaliser for sweep in sweeps),
+        "normalizer": _distinct(sweep.normalizer for sweep in sweeps),
         "window": _distinct(sweep.window for sweep in sweeps),
         "decoding": _facts(sweeps, "decoding"),
         "recovery": _distinct(sweep.recover_steps for sweep in sweeps),
@@ -207,7 +207,7 @@ def hover(sweep: Sweep, point: SweepPoint, axis: Axis) -> str:
         f"target {percent(point.target)}: removed {percent(point.removed)}, "
         f"zeroed {percent(point.zeroed)}",
         f"{point.n} clips of {text(short_sets(sweep.data))}",
-        f"normalizer {text(sweep.normaliser)}, window {text(sweep.window)}",
+        f"normalizer {text(sweep.normalizer)}, window {text(sweep.window)}",
         f"{sweep.recover_steps} steps of recovery",
         f"measured as {text(point.run)}",
     ]

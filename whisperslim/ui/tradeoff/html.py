@@ -120,7 +120,7 @@ def _caption(sweep: Sweep) -> str:
     # Outside the table, which scrolls sideways on a narrow page, so that it is always visible.
     return (
         f'<p class="ws-small ws-wrap"><b>{text(sweep.run)}</b> ({text(sweep.method)}): '
-        f"{text(short_sets(sweep.data))}, normalizer {text(sweep.normaliser)}, window "
+        f"{text(short_sets(sweep.data))}, normalizer {text(sweep.normalizer)}, window "
         f"{text(sweep.window)}, {sweep.recover_steps} steps of recovery</p>"
     )
 
@@ -137,7 +137,7 @@ def _predicted(found: "Prediction") -> str:
         f"</span></div>"
         f'<p class="ws-small">95 % interval {interval(found.low, found.high)}; CER '
         f"{percent(found.cer)}; {found.n} clips of {text(short_sets(found.data))}; normalizer "
-        f"{text(found.normaliser)}; window {text(found.window)}; {text(found.decoding)}; took "
+        f"{text(found.normalizer)}; window {text(found.window)}; {text(found.decoding)}; took "
         f"{duration(found.seconds)}.</p></div>"
     )
 
