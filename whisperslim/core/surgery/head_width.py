@@ -142,6 +142,79 @@ def sorted_heads(
     )
 
 
+@torch.no_grad()
+def narrowed_alike(
+    model: nn.Module,
+    whole: nn.Module,
+    narrow: nn.Module,
+    sites: Sequence[tuple[AttentionSite, AttentionSite]],
+) -> list[SortedHeads]:
+    """What `narrow_heads` needs to narrow `model` as `whole` was to become `narrow`.
+
+    Dimensions of a head are turned by the same matrices, which are solved for: the narrow weights
+    are products of the whole ones with them. So weights of `model` and `whole` that are near each
+    other stay near. What was added to the output's bias is added here, too. There are no errors to
+    choose widths by: all are 0.
+
+    Args:
+        model: Of the shapes of `whole`; not changed.
+        whole: The model that heads were narrowed of.
+        narrow: What became of it.
+        sites: Every attention, as it is in `whole` and in `narrow`.
+    """
+    models = model, whole, narrow
+    return [_alike(site, narrow_site, models) for site, narrow_site in sites]
+
+
+def _alike(
+    site: AttentionSite, narrow_site: AttentionSite, models: tuple[nn.Module, ...]
+) -> SortedHeads:
+    model, whole, narrow = models
+    own = dict(model.named_parameters())
+    values: dict[str, torch.Tensor] = {}
+    for name in (site.query, site.keys, site.values):
+        rows, biases = _rows(model, site, name)
+        mine = torch.cat([rows, biases[..., None]], -1)
+        theirs, became = (
+            torch.cat([weight, bias[..., None]], -1)
+            for weight, bias in (_rows(whole, site, name), _rows(narrow, narrow_site, name))
+        )
+        turned = _solved(theirs.mT, became.mT).mT @ mine
+        values[f"{name}.weight"] = _with_zeros(turned[..., :-1], site.width)
+        values[f"{name}.bias"] = _with_zeros(turned[..., -1:], site.width)[..., 0]
+    outputs = [
+        module.get_parameter(f"{site.output}.weight").double()
+        .unflatten(1, (site.heads, -1)).movedim(1, 0)
+        for module in models
+    ]  # fmt: skip
+    mine, theirs, became = outputs
+    turned = mine @ _solved(theirs, became)
+    values[f"{site.output}.weight"] = _with_zeros(turned.mT, site.width).mT.movedim(0, 1)
+    added = narrow.get_parameter(f"{site.output}.bias") - whole.get_parameter(f"{site.output}.bias")
+    constants = torch.zeros(len(added), site.width, dtype=torch.double, device=added.device)
+    if narrow_site.width < site.width:
+        constants[:, -1] = added
+    none = torch.zeros(site.width + 1, dtype=torch.double, device=added.device)
+    return SortedHeads(
+        site,
+        {n: v.reshape(own[n].shape).to(own[n].dtype) for n, v in values.items() if n in own},
+        none,
+        none,
+        constants,
+    )
+
+
+def _solved(whole: torch.Tensor, narrow: torch.Tensor) -> torch.Tensor:
+    """`X` of `whole @ X = narrow`, the smallest one where a head is not of full rank."""
+    return torch.linalg.pinv(whole) @ narrow
+
+
+def _with_zeros(rows: torch.Tensor, width: int) -> torch.Tensor:
+    """`(heads, width, columns)` with rows of zeros behind those that are there."""
+    missing = width - rows.shape[1]
+    return torch.cat([rows, rows.new_zeros(len(rows), missing, rows.shape[2])], 1)
+
+
 def choose_widths(found: Sequence[SortedHeads], mean: float) -> dict[str, int]:
     """Attention key -> dimensions of its heads, `mean` on average over all heads at most.
 

@@ -20,8 +20,10 @@ from whisperslim.errors import RecipeError
 from whisperslim.fields import FieldSpec, option, problems, specs, values_before
 from whisperslim.jobs.recipe.presets import preset_names, preset_path, suggestion
 from whisperslim.jobs.recipe.sections import (
+    LIKED_BEST,
     DataOptions,
     ExportOptions,
+    InterpolateOptions,
     RuntimeOptions,
     ShrinkOptions,
     TargetOptions,
@@ -95,7 +97,8 @@ def _data_problems(recipe: "Recipe") -> dict[str, str]:
     if not data.dev and not data.dev_fraction and _needs_dev(recipe):
         found["data.dev_fraction"] = (
             "there is no dev set, but the recipe evaluates on one; name data.dev, raise "
-            "data.dev_fraction, or set evaluate_every of prepare, train and recover to 0"
+            "data.dev_fraction, or set evaluate_every of prepare, train and recover to 0, and the "
+            "shares of interpolate to something else than 0"
         )
     return found
 
@@ -140,6 +143,11 @@ def _head_problems(recipe: "Recipe") -> dict[str, str]:
     if recipe.head.kind == OWN:
         return {}
     found, kept = {}, recipe.vocabulary.languages
+    for name in ("prepared", "result"):
+        if getattr(recipe.interpolate, name) != 1.0:
+            found[f"interpolate.{name}"] = (
+                "a new CTC head has no weights before tuning to go back to; set it to 1"
+            )
     if recipe.head.writes == TOKENS and not kept:
         found["vocabulary.languages"] = (
             "is empty, and a CTC head would score every token of all languages; name those to keep"
@@ -164,12 +172,14 @@ def _head_problems(recipe: "Recipe") -> dict[str, str]:
 def _needs_dev(recipe: "Recipe") -> bool:
     stages = (recipe.prepare, recipe.train, recipe.recover)
     looks = any(stage.steps and stage.evaluate_every for stage in stages)
-    return looks or getattr(recipe.options, "prune", "") == "bisection"
+    chosen = {recipe.interpolate.prepared, recipe.interpolate.result}
+    return looks or LIKED_BEST in chosen or getattr(recipe.options, "prune", "") == "bisection"
 
 
 __all__ = [
     "DataOptions",
     "ExportOptions",
+    "InterpolateOptions",
     "Recipe",
     "RuntimeOptions",
     "ShrinkOptions",
@@ -214,6 +224,7 @@ class Recipe:
     train: TrainOptions = field(default_factory=TrainOptions)
     shrink: ShrinkOptions = field(default_factory=ShrinkOptions)
     recover: TrainOptions = RECOVER_DEFAULTS
+    interpolate: InterpolateOptions = field(default_factory=InterpolateOptions)
     distill: DistillOptions = field(default_factory=DistillOptions)
     evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
@@ -251,6 +262,7 @@ _SECTIONS: dict[str, Any] = {
     "train": TrainOptions(),
     "shrink": ShrinkOptions(),
     "recover": RECOVER_DEFAULTS,
+    "interpolate": InterpolateOptions(),
     "distill": DistillOptions(),
     "evaluate": EvaluateOptions(),
     "export": ExportOptions(),

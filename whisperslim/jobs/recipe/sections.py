@@ -144,6 +144,38 @@ class ShrinkOptions:
         return self.compensate_clips if self.compensate else 0
 
 
+LIKED_BEST = 0.0
+"""The share of `InterpolateOptions` that stands for the dev set's choice."""
+
+
+@dataclass(frozen=True)
+class InterpolateOptions:
+    """How far results are from the weights before tuning: 1 is all the way."""
+
+    prepared: float = option(
+        1.0,
+        "Share of the way from the weights before tuning to those after `prepare`, in a straight "
+        "line. Under 1, a model that was tuned on a few hours of speech often hears strangers "
+        "better. 0: the share with the lowest dev loss, of 0.5 to 1.",
+        label="Share of tuning, dense model",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
+    result: float = option(
+        1.0,
+        "The same for the slim model, between the cut of the weights before any tuning and the "
+        "recovered ones.",
+        label="Share of tuning, slim model",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """What the slim folder holds, and where the model will run."""

@@ -19,6 +19,7 @@ from whisperslim.events import Evaluated, Stopped
 from whisperslim.jobs.recipe.recipe import to_yaml
 from whisperslim.jobs.recipe.sections import LISTED
 from whisperslim.jobs.stages.context import StageContext
+from whisperslim.jobs.stages.interpolate import interpolate_prepared, interpolate_result
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.new_rows import NewRows
 from whisperslim.methods.plain import Plain, PlainOptions
@@ -71,7 +72,7 @@ def prepare(context: StageContext) -> bool:
     method = Plain(PlainOptions(), Target(0.0, 0.0))
     if not _train(context, "prepare", student, method, recipe.prepare, NoTeacher()):
         return False
-    ranks.on_first(partial(_save_tuned, context.prepared_path, student))
+    ranks.on_first(partial(_save_prepared, context, student))
     return True
 
 
@@ -103,6 +104,11 @@ def recover(context: StageContext) -> bool:
     return True
 
 
+def _save_prepared(context: StageContext, student: SpeechModel) -> None:
+    interpolate_prepared(context, student)
+    _save_tuned(context.prepared_path, student)
+
+
 def _save_tuned_with(
     context: StageContext, student: SpeechModel, method: CompressionMethod
 ) -> None:
@@ -113,6 +119,7 @@ def _save_tuned_with(
 
 def _save_result(context: StageContext, student: SpeechModel) -> None:
     recipe = context.recipe
+    interpolate_result(context, student)
     save_slim(
         context.run.slim_path,
         student.model,

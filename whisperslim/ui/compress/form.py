@@ -27,6 +27,7 @@ _TITLES = {
     "train": "Training",
     "shrink": "At the cut",
     "recover": "Recovery after the cut",
+    "interpolate": "Between before and after tuning",
     "distill": "Learning from a teacher",
     "augment": "Varied recordings",
     "evaluate": "Scoring",
