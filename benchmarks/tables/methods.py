@@ -171,6 +171,34 @@ def head_width_table(record: dict[str, Any]) -> str:
     )
 
 
+def interpolation_table(record: dict[str, Any]) -> str:
+    """Word errors of each model by the share of the way to its tuned weights."""
+    names = sets(record)
+    rows = [
+        (values["label"], f"{values['share']:g}", *(_moved(values["sets"][n]) for n in names))
+        for values in record["rows"].values()
+    ]
+    scored = next(iter(record["rows"].values()))["sets"]
+    first = scored[names[0]]
+    sizes = ", ".join(f"{name} n = {scored[name]['n']}" for name in names)
+    caption = (
+        f"{sizes}; normalizer {list(first['scores'])[-1]}, window {first['window']}, "
+        f"{first['decoding']}. The models that come with the project, in float32, with the weights "
+        "of their 8-bit files; p against the same model at share 1. Scores of all shares are shown, "
+        "so that of the best one is a little too good."
+    )
+    header = ("model", "share of the way", *(f"WER % on {name} (95 %), p" for name in names))
+    return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"
+
+
+def _moved(scored: dict[str, Any]) -> str:
+    own = list(scored["scores"].values())[-1]
+    low, high = own["wer_interval_95"]
+    against = own["against_baseline"]
+    p = f", {against['p_value']:.2g}" if against["differing"] else ""
+    return f"{own['wer'] * 100:.1f} ({low * 100:.1f} to {high * 100:.1f}){p}"
+
+
 def _against_dense(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["set"], f"{row['dense']:.3f}", f"{row['slim']:.3f}",

@@ -22,6 +22,7 @@ from benchmarks.tables.methods import (
     compensation_table,
     earlier_method_table,
     head_width_table,
+    interpolation_table,
     method_step_table,
     method_table,
 )
@@ -257,6 +258,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "method_step": method_step_table,
     "compensation": compensation_table,
     "head_width": head_width_table,
+    "interpolation": interpolation_table,
     "side_by_side": side_by_side,
     "ablation": ablation,
     "engine_table": engine_table,

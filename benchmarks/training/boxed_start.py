@@ -14,6 +14,8 @@ tuned model knows its training clips by heart, which leaves little to learn from
 
 import argparse
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,15 +26,20 @@ from onnx import numpy_helper
 from torch import nn
 
 from whisperslim.boxed import find_boxed
-from whisperslim.core.loading import load_model
+from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.store.checkpoint import read_record, save_slim
+from whisperslim.core.surgery.shrink import cut
 from whisperslim.core.trimming import save_trimmed, vocabulary_for
+from whisperslim.jobs.stages.interpolate import mix
 from whisperslim.machine.places import ASSETS
 
 NAME = "whisperslim/base-hi-dense"
 _STOCK = "openai/whisper-base"
 _LANGUAGE = "hi"
 _CENTER = 128  # of unsigned codes of 8 bits
+_HEAD = 64
+_NEAR = 0.9  # cosine of a unit and what became of it; others are under 0.5
 
 
 class Constants:
@@ -44,6 +51,10 @@ class Constants:
             for part in ("encoder", "decoder")
             for tensor in onnx.load(folder / f"{part}.onnx").graph.initializer
         }
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a matrix; a sub-layer that was removed has none."""
+        return f"{name}.codes" in self._arrays
 
     def vector(self, name: str) -> torch.Tensor:
         """A scale, shift or bias."""
@@ -60,31 +71,87 @@ class Constants:
         ))  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Boxed:
+    """A model of the project in PyTorch: its shapes, and its weights before and after tuning."""
+
+    speech: SpeechModel
+    before: Mapping[str, torch.Tensor]
+    tuned: Mapping[str, torch.Tensor]
+
+    def at(self, share: float) -> SpeechModel:
+        """The model at a share of the way from before to tuned; the same object each time."""
+        mix(self.speech.model, self.before, self.tuned, share)
+        return self.speech
+
+
 def main() -> None:
     """Write the folder, and say where."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, metavar="FOLDER")
     parser.add_argument("--share", type=float, default=1.0, help="of the way from stock to tuned")
     arguments = parser.parse_args()
-    print(write_start(arguments.out, arguments.share))
-
-
-def write_start(folder: Path, share: float = 1.0) -> Path:
-    """Write the model; raises `SourceError` where the export or the stock model is not here."""
-    boxed = find_boxed(NAME)
-    assert boxed is not None
     with tempfile.TemporaryDirectory() as place:
-        trimmed = Path(place) / "trimmed"
-        stock = load_model(_STOCK)
-        save_trimmed(trimmed, stock, vocabulary_for(stock, [_LANGUAGE]), _LANGUAGE)
-        model = load_model(str(trimmed)).model
-        before = {name: value.clone() for name, value in model.named_parameters()}
-        with torch.no_grad():
-            _fill(model, Constants(ASSETS / "models" / boxed.folder))
-            for name, value in model.named_parameters():
-                value.copy_(before[name] + share * (value - before[name]))
-        save_slim(folder, model, read_record(trimmed), side_files=trimmed)
-    return folder
+        model = boxed_weights(NAME, Path(place)).at(arguments.share)
+        record = read_record(model.path)
+        save_slim(arguments.out, model.model, record, side_files=model.path)
+    print(arguments.out)
+
+
+@torch.no_grad()
+def boxed_weights(name: str, place: Path) -> Boxed:
+    """A model that comes with the project, and the stock Whisper-base cut as it is.
+
+    An export does not say which units it kept. They are found again: a unit was tuned, and is
+    still by far nearer to the one it was than to any other.
+
+    Args:
+        name: Such as `NAME`.
+        place: An empty folder for the stock model with the tokens of Hindi alone.
+
+    Raises:
+        SourceError: the export or the stock model is not here.
+    """
+    boxed = find_boxed(name)
+    if boxed is None:
+        raise SystemExit(f"{name} is no model that comes with the project")
+    stock = load_model(_STOCK)
+    save_trimmed(place / "trimmed", stock, vocabulary_for(stock, [_LANGUAGE]), _LANGUAGE)
+    speech, constants = (
+        load_model(str(place / "trimmed")),
+        Constants(ASSETS / "models" / boxed.folder),
+    )
+    keep = {group.key: _kept(speech.model, group.key, constants) for group in speech.groups()}
+    cut(speech.model, speech.groups(), PruningPlan(keep))
+    before = {n: value.clone() for n, value in speech.model.named_parameters()}
+    _fill(speech.model, constants)
+    tuned = {n: value.detach().clone() for n, value in speech.model.named_parameters()}
+    return Boxed(speech, before, tuned)
+
+
+def _kept(model: nn.Module, group: str, constants: Constants) -> tuple[int, ...]:
+    layer, _, kind = group.removesuffix(".heads").rpartition(".")
+    module = f"model.{layer.replace('.', '.layers.', 1)}"
+    name, whole, size = {
+        "ffn": (f"{layer}.ffn.inner", f"{module}.fc1", 1),
+        "self_attn": (f"{layer}.self.qkv", f"{module}.self_attn.q_proj", _HEAD),
+        "encoder_attn": (f"{layer}.cross.query", f"{module}.encoder_attn.q_proj", _HEAD),
+    }[kind]
+    if not constants.has(name):
+        return ()
+    found = constants.matrix(name)
+    found = found[: len(found) // 3] if kind == "self_attn" else found
+    units, known = (
+        nn.functional.normalize(weight.detach().reshape(-1, size * weight.shape[1]))
+        for weight in (found, model.get_parameter(f"{whole}.weight"))
+    )
+    if len(units) == len(known):
+        return tuple(range(len(known)))
+    nearness, kept = (units @ known.T).max(1)
+    places = tuple(kept.tolist())
+    if list(places) != sorted(set(places)) or float(nearness.min()) < _NEAR:
+        raise SystemExit(f"{group}: these units are not those of {_STOCK}")
+    return places
 
 
 def _fill(model: Any, constants: Constants) -> None:

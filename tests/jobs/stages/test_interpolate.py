@@ -99,11 +99,13 @@ def test_the_dev_set_chooses_the_share_with_the_lowest_loss(tmp_path: Path) -> N
     assert said.startswith(f"weights at {taken:g} of the way")
 
 
-def test_zeros_of_the_tuned_weights_stay_zero() -> None:
+def test_zeros_of_the_tuned_weights_stay_zero_where_asked() -> None:
     model = torch.nn.Linear(2, 1, bias=False)
     before, tuned = {"weight": torch.tensor([[4.0, 4.0]])}, {"weight": torch.tensor([[0.0, 8.0]])}
-    mix(model, before, tuned, 0.5)
+    mix(model, before, tuned, 0.5, hold_zeros=True)
     assert model.weight.tolist() == [[0.0, 6.0]]
+    mix(model, before, tuned, 0.25)
+    assert model.weight.tolist() == [[3.0, 5.0]]
 
 
 def test_a_share_that_nothing_can_choose_is_refused(tmp_path: Path) -> None:

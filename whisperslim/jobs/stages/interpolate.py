@@ -29,13 +29,13 @@ SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 def interpolate_prepared(context: StageContext, student: SpeechModel) -> None:
     """Take the dense model back towards the weights before its tuning, in place."""
     share = context.recipe.interpolate.prepared
-    _interpolate(context, "prepare", student, share, lambda: context.load(context.base))
+    _interpolate(context, "prepare", student, share, lambda: context.load(context.base), False)
 
 
 def interpolate_result(context: StageContext, student: SpeechModel) -> None:
     """Take the cut model back towards the same cut of the weights before any tuning, in place."""
     share = context.recipe.interpolate.result
-    _interpolate(context, "recover", student, share, lambda: _cut_before(context))
+    _interpolate(context, "recover", student, share, lambda: _cut_before(context), True)
 
 
 def _cut_before(context: StageContext) -> SpeechModel:
@@ -63,14 +63,19 @@ def _interpolate(
     student: SpeechModel,
     share: float,
     before: Callable[[], SpeechModel],
+    hold_zeros: bool,
 ) -> None:
     if share == 1.0:
         return
     origin = dict(before().model.named_parameters())
     tuned = {name: value.detach().clone() for name, value in student.model.named_parameters()}
+
+    def go(share: float) -> None:
+        mix(student.model, origin, tuned, share, hold_zeros=hold_zeros)
+
     if share == LIKED_BEST:
-        share = _liked_best(context, stage, student, origin, tuned)
-    mix(student.model, origin, tuned, share)
+        share = _liked_best(context, stage, student, go)
+    go(share)
     add_facts(context.run.environment_path, {f"interpolated_{stage}": share})
 
 
@@ -78,13 +83,12 @@ def _liked_best(
     context: StageContext,
     stage: str,
     student: SpeechModel,
-    origin: Mapping[str, torch.Tensor],
-    tuned: Mapping[str, torch.Tensor],
+    go: Callable[[float], None],
 ) -> float:
     """The share with the lowest loss on the dev set; error rates of so few clips jump about."""
     dev, losses = context.dev_subset(), {}
     for share in SHARES:
-        mix(student.model, origin, tuned, share)
+        go(share)
         losses[share] = context.evaluate(stage, f"share {share:g}", student, dev, "dev").loss
     best = min(losses, key=lambda share: losses[share])
     found = ", ".join(f"{share:g}: {loss:.3f}" for share, loss in losses.items())
@@ -103,17 +107,18 @@ def mix(
     before: Mapping[str, torch.Tensor],
     tuned: Mapping[str, torch.Tensor],
     share: float,
+    *,
+    hold_zeros: bool = False,
 ) -> None:
-    """Give a model the weights at `share` of the way, in place. Exact zeros of `tuned` stay zero.
-
-    Buffers stay the tuned model's.
+    """Give a model the weights at `share` of the way, in place; its buffers stay.
 
     Args:
         model: Its parameters have the names and shapes of both.
         before: Name -> weights before tuning.
         tuned: Name -> tuned weights.
         share: 0 is before, 1 tuned.
+        hold_zeros: Whether what is exactly zero in `tuned` is zero here.
     """
     for name, parameter in model.named_parameters():
         value = before[name] + share * (tuned[name] - before[name])
-        parameter.copy_(value.masked_fill(tuned[name] == 0, 0.0))
+        parameter.copy_(value.masked_fill(tuned[name] == 0, 0.0) if hold_zeros else value)
