@@ -11,20 +11,36 @@ The learning rate after the last decision matters much (Renda et al., arXiv 2003
 row follows one schedule: the tune stage at the full rate, in which the method acts or, for a single
 cut, plain tuning; the decision at its end; then recovery from the full rate again, linearly down to
 zero. Layer drop alone decides at the start.
+
+The grid takes days of two cores, so it may be made in pieces and on several computers: with `--add`
+rows that the stored record has are not made again, and new ones join them. They must begin with the
+same weights (`python -m benchmarks.training.boxed_start` writes such a start from the files of the
+project) and have had the same clips and updates. A new row is compared with the stored dense row,
+clip by clip.
 """
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.shared.provenance import provenance, write_result
+from benchmarks.shared.provenance import RESULTS, provenance, write_result
 from benchmarks.shared.runs import compression_seconds, finished, make, own_values, run_name
-from benchmarks.shared.scoring import latency, row_record, score, short
+from benchmarks.shared.scoring import (
+    latency,
+    row_record,
+    score,
+    short,
+    stored_scores,
+    utterances,
+)
+from whisperslim.core.fetch.sources import resolve
 from whisperslim.core.loading import load_model
 from whisperslim.jobs.recipe.recipe import load_recipe, to_yaml, with_values
 from whisperslim.jobs.run.folder import RunDir
@@ -137,7 +153,8 @@ class Cell:
 def main(given: Sequence[str] | None = None) -> None:
     """Run the grid, score it, store it; `given` stands in for the command line."""
     arguments = _arguments(given)
-    cells = list(_cells(arguments))
+    earlier = _earlier(arguments) if arguments.add else {}
+    cells = [cell for cell in _cells(arguments) if cell.row not in earlier.get("rows", {})]
     if not arguments.score_only:
         with ThreadPoolExecutor(arguments.parallel) as pool:
             list(
@@ -148,7 +165,7 @@ def main(given: Sequence[str] | None = None) -> None:
     done = {
         cell: run for cell in cells if (run := finished(cell.run_name, arguments.runs)) is not None
     }
-    print(write_result(arguments.out, _record(done, cells, arguments)))
+    print(write_result(arguments.out, _record(done, cells, arguments, earlier)))
 
 
 def _cells(arguments: argparse.Namespace) -> Iterator[Cell]:
@@ -211,8 +228,39 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
     return to_yaml(with_values(recipe, {**shared, **stages, **own}))
 
 
+def _earlier(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The stored record, when its rows are of the same grid. Exits with what differs."""
+    path = RESULTS / f"{arguments.out}.json"
+    record: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not record:
+        return {}
+    now = _grid(arguments)
+    other = [f"{name}: {record.get(name)} is not {now[name]}" for name in now
+             if record.get(name) != now[name]]  # fmt: skip
+    if other:
+        raise SystemExit(f"{path.name} is of another grid: {'; '.join(other)}")
+    return record
+
+
+def _grid(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What all rows of a table have in common."""
+    return {
+        "start_sha256": resolve(arguments.dense).weights_sha256,
+        "updates": arguments.tune_steps + arguments.recover_steps,
+        "train": [short(source) for source in arguments.train],
+        "max_seconds": arguments.max_seconds,
+        "batch_size": arguments.batch_size,
+        "learning_rate": arguments.learning_rate,
+        "languages": arguments.languages,
+        "sets": [short(source) for source in arguments.data],
+    }
+
+
 def _record(
-    done: Mapping[Cell, RunDir], cells: list[Cell], arguments: argparse.Namespace
+    done: Mapping[Cell, RunDir],
+    cells: list[Cell],
+    arguments: argparse.Namespace,
+    earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     sets = {short(source): load_items(source) for source in arguments.data}
@@ -221,31 +269,56 @@ def _record(
     with ThreadPoolExecutor(arguments.parallel) as pool:
         scored = pool.map(lambda row: score(row, models[row], sets, "hi", window), models)
         results = dict(zip(models, scored, strict=True))
+    before = earlier.get("rows", {})
+    scores = {row: {name: each.scores for name, each in own.items()}
+              for row, own in results.items()}  # fmt: skip
+    scores |= {row: stored_scores(values) for row, values in before.items()
+               if values["label"] == DENSE}  # fmt: skip
+    made = {"date": _today(), **_facts(provenance(arguments.threads))}
     rows = {}
     for cell, run in done.items():
-        baseline = results[Cell(DENSE, 0.0, cell.seed).row]
         rows[cell.row] = {
             "label": cell.label,
             "target": cell.target,
             "seed": cell.seed,
             "compression_seconds": compression_seconds(run),
             "recipe": own_values(run, DENSE),
-            **row_record(cell.row, models[cell.row], results[cell.row], baseline),
+            "made": made,
+            **row_record(
+                cell.row,
+                models[cell.row],
+                results[cell.row],
+                scores[Cell(DENSE, 0.0, cell.seed).row],
+            ),
         }
+        if cell.label == DENSE:
+            rows[cell.row]["utterances"] = utterances(results[cell.row])
     every = [item for items in sets.values() for item in items]
     return {
         "what": "WER, size, speed and time of compression of every method",
         "baseline": DENSE,
-        "updates": arguments.tune_steps + arguments.recover_steps,
-        "train": [short(source) for source in arguments.train],
-        "batch_size": arguments.batch_size,
-        "languages": arguments.languages,
+        **_grid(arguments),
         "note": arguments.note,
         "missing": [cell.row for cell in cells if cell not in done],
-        "rows": rows,
+        "rows": _in_order({**before, **rows}),
         "latency": latency(models, every, arguments.latency_clips, "hi", window),
         **provenance(arguments.threads),
     }
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in ("processor", "commit", "threads")}
+
+
+def _in_order(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Dense rows first, then as planned; what is not planned comes last, as it is."""
+    order = [Cell(DENSE, 0.0, seed).row for seed in (0, 1)] + [Cell(*place).row for place in PLAN]
+    known = {row: place for place, row in enumerate(order)}
+    return dict(sorted(rows.items(), key=lambda item: known.get(item[0], len(order))))
 
 
 def _cell(words: Sequence[str]) -> tuple[str, float, int]:
@@ -284,6 +357,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--parallel", type=int, default=1, help="runs, and models scored, at once")
     parser.add_argument("--score-only", action="store_true", help="run nothing, score what is done")
+    parser.add_argument(
+        "--add", action="store_true", help="to the rows that the stored record has already"
+    )
     parser.add_argument("--out", default="method_table")
     parser.add_argument("--note", default="", help="free text stored with the record")
     arguments = parser.parse_args(given)

@@ -31,7 +31,7 @@ def main() -> None:
     window, language = parse_window(arguments.window), arguments.language
     models = {row: load_model(model) for row, model in names.items()}
     results = {row: score(row, model, sets, language, window) for row, model in models.items()}
-    baseline = results[arguments.baseline]
+    baseline = {name: each.scores for name, each in results[arguments.baseline].items()}
     every = [item for items in sets.values() for item in items]
     record = {
         "what": "word error rate by set and normalizer; size; latency one clip at a time",

@@ -1,6 +1,7 @@
 """Scores, sizes and speeds of several models on the same clips: what the model tables share."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from benchmarks.shared.provenance import median_and_range
@@ -12,6 +13,7 @@ from whisperslim.speech.audio.audio import decode
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item
 from whisperslim.speech.scoring.significance import compare
+from whisperslim.speech.scoring.wer import EmptyReferenceScore, Score, UtteranceScore
 from whisperslim.train.evaluate import EvalResult, evaluate
 
 SetResults = Mapping[str, EvalResult]
@@ -43,21 +45,49 @@ def score(
     return found
 
 
+Scores = Mapping[str, Mapping[str, Score]]
+"""Name of an evaluation set -> name of a normalizer -> score."""
+
+
 def row_record(
-    row: str, model: SpeechModel, results: SetResults, baseline: SetResults
+    row: str, model: SpeechModel, results: SetResults, baseline: Scores
 ) -> dict[str, Any]:
     """Scores with their difference from the baseline, and cost, as plain values."""
     sets: dict[str, Any] = {}
     for name, result in results.items():
         record = result.to_record()
         for normalizer, own in result.scores.items():
-            against = baseline[name].scores[normalizer]
+            against = baseline[name][normalizer]
             record["scores"][normalizer]["against_baseline"] = compare(against, own).to_record()
         sets[name] = record
     cost = cost_of(model).to_record()
     cost.pop("rows")
     cost["name"] = row  # not the folder of whoever measured
     return {"weights_sha256": model.info.weights_sha256, "sets": sets, "cost": cost}
+
+
+def utterances(results: SetResults) -> dict[str, Any]:
+    """What `stored_scores` needs beside a row's record, to compare other models with it later."""
+    return {
+        name: {way: [list(vars(u).values()) for u in own.utterances]
+               for way, own in result.scores.items()}
+        for name, result in results.items()
+    }  # fmt: skip
+
+
+def stored_scores(row: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
+    """The scores of a stored row that has its `utterances`, clip by clip."""
+    known = {field.name for field in fields(Score)}
+    found: dict[str, dict[str, Score]] = {}
+    for name, ways in row["utterances"].items():
+        found[name] = {}
+        for way, listed in ways.items():
+            record = row["sets"][name]["scores"][way]
+            values = {key: value for key, value in record.items() if key in known}
+            values["hallucinated"] = EmptyReferenceScore(**values["hallucinated"])
+            values["utterances"] = tuple(UtteranceScore(*each) for each in listed)
+            found[name][way] = Score(**values)
+    return found
 
 
 def latency(

@@ -34,9 +34,15 @@ def method_table(record: dict[str, Any]) -> str:
         f"{scored[names[0]]['decoding']}. Every row {record['updates']} updates of "
         f"{record['batch_size']} clips of {', '.join(record['train'])} from the same tuned dense "
         f"model; p against the {record['baseline']} of the same seed. Targets are shares of the "
-        f"prunable weights.{minutes_from}{missing} {record['note']}"
+        f"prunable weights.{minutes_from}{missing} {record['note']}{_made_on(record)}"
     )
     return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"
+
+
+def _made_on(record: dict[str, Any]) -> str:
+    """The processors of a grid that was made on several."""
+    made = {row["made"]["processor"] for row in record["rows"].values() if "made" in row}
+    return f" Rows were made on: {'; '.join(sorted(made))}." if len(made) > 1 else ""
 
 
 def earlier_method_table(record: dict[str, Any]) -> str:
