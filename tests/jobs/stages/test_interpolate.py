@@ -12,7 +12,7 @@ from whisperslim.core.loading import load_model
 from whisperslim.core.plan.files import read_plan
 from whisperslim.core.surgery import head_width
 from whisperslim.core.surgery.shrink import cut
-from whisperslim.errors import RecipeError
+from whisperslim.errors import RecipeError, UsageError
 from whisperslim.events import Event, Notice
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
@@ -84,6 +84,27 @@ def test_narrowed_heads_go_back_in_their_own_dimensions(
     narrowed, found = weights(run.path / "narrowed"), weights(run.slim_path)
     for name, value in found.items():
         torch.testing.assert_close(value, narrowed[name], atol=2e-4, rtol=1e-3)
+
+
+def test_a_tuned_model_goes_back_to_the_one_it_was_tuned_from(tmp_path: Path) -> None:
+    """The start of the second run is all there is to the way: it tunes next to nothing."""
+    first, _ = done(tmp_path / "first", prepare=PREPARE)
+    tuned, stock = first.path / "prepared", first.recipe().model
+    still = {"train": {"learning_rate": 1e-8}, "target": {"removed": 0.0, "zeroed": 0.0}}
+    interpolate = {"result": 0.25, "before": stock}
+    run, _ = done(tmp_path / "next", interpolate=interpolate, model=str(tuned), **still)
+    wanted = between(weights(stock), weights(tuned), 0.25)
+    for name, value in weights(run.slim_path).items():
+        torch.testing.assert_close(value, wanted[name], atol=1e-5, rtol=1e-3)
+
+
+def test_a_model_of_other_shapes_is_refused_before_anything_is_tuned(tmp_path: Path) -> None:
+    cut_one, _ = done(tmp_path / "first")
+    changes = {"interpolate": {"result": 0.5, "before": str(cut_one.slim_path)}}
+    with pytest.raises(UsageError, match=r"interpolate\.before .* other shapes"):
+        done(tmp_path / "next", **changes)
+    (run,) = (tmp_path / "next" / "runs").iterdir()
+    assert not RunDir(run).stage_done("tune")
 
 
 def test_the_dev_set_chooses_the_share_with_the_lowest_loss(tmp_path: Path) -> None:

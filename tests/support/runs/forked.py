@@ -19,7 +19,7 @@ from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.eventlog import read_events
 from whisperslim.jobs.run.folder import RunDir
 
-GIVE_UP_SECONDS = 240.0
+GIVE_UP_SECONDS = 900.0
 FILLER = "filler"
 
 

@@ -171,6 +171,12 @@ class InterpolateOptions:
         maximum=1.0,
         step=0.05,
     )
+    before: str = option(
+        "",
+        "The model before tuning, where the recipe's own was tuned in an earlier run: a name as "
+        "`model` takes it, of the same shapes. Empty is the recipe's model.",
+        label="Model before tuning",
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -17,6 +17,8 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import read_plan
 from whisperslim.core.surgery.head_width import narrowed_alike
 from whisperslim.core.surgery.shrink import cut, narrow_heads, narrowing
+from whisperslim.core.trimming import with_vocabulary_of
+from whisperslim.errors import UsageError
 from whisperslim.events import Notice
 from whisperslim.jobs.recipe.sections import LIKED_BEST
 from whisperslim.jobs.run.environment import add_facts
@@ -26,10 +28,35 @@ SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Of which the dev set's choice is one."""
 
 
+def check_before(context: StageContext) -> None:
+    """Raise `UsageError` for a model before tuning that this one cannot have come from."""
+    options = context.recipe.interpolate
+    if options.before and (options.prepared, options.result) != (1.0, 1.0):
+        _before(context)
+
+
+def _before(context: StageContext) -> SpeechModel:
+    base, name = context.load(context.base), context.recipe.interpolate.before
+    if not name:
+        return base
+    found = with_vocabulary_of(context.load(name), base)
+    shapes = [
+        {key: tuple(value.shape) for key, value in each.model.named_parameters()}
+        for each in (found, base)
+    ]
+    if shapes[0] != shapes[1]:
+        other = sorted(key for key, shape in shapes[1].items() if shapes[0].get(key) != shape)
+        raise UsageError(
+            f"interpolate.before is {name}, which has other shapes than {context.recipe.model} "
+            f"(such as {next(iter(other), 'more layers')}); name the model that one was tuned from"
+        )
+    return found
+
+
 def interpolate_prepared(context: StageContext, student: SpeechModel) -> None:
     """Take the dense model back towards the weights before its tuning, in place."""
     share = context.recipe.interpolate.prepared
-    _interpolate(context, "prepare", student, share, lambda: context.load(context.base), False)
+    _interpolate(context, "prepare", student, share, lambda: _before(context), False)
 
 
 def interpolate_result(context: StageContext, student: SpeechModel) -> None:
@@ -39,7 +66,7 @@ def interpolate_result(context: StageContext, student: SpeechModel) -> None:
 
 
 def _cut_before(context: StageContext) -> SpeechModel:
-    speech = context.load(context.base)
+    speech = _before(context)
     if context.recipe.target.head_width:
         _narrow_alike(context, speech.model)
     plan = read_plan(context.run.plan_path)

@@ -19,7 +19,11 @@ from whisperslim.events import Evaluated, Stopped
 from whisperslim.jobs.recipe.recipe import to_yaml
 from whisperslim.jobs.recipe.sections import LISTED
 from whisperslim.jobs.stages.context import StageContext
-from whisperslim.jobs.stages.interpolate import interpolate_prepared, interpolate_result
+from whisperslim.jobs.stages.interpolate import (
+    check_before,
+    interpolate_prepared,
+    interpolate_result,
+)
 from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.new_rows import NewRows
 from whisperslim.methods.plain import Plain, PlainOptions
@@ -65,6 +69,7 @@ def prepare(context: StageContext) -> bool:
     recipe = context.recipe
     if not recipe.prepare.steps:
         return True
+    ranks.together(partial(check_before, context))
     ranks.together(partial(_check_target, context))
     student = context.load(context.base)
     if context.base == recipe.model:  # otherwise noted when something is made from it
@@ -79,6 +84,7 @@ def prepare(context: StageContext) -> bool:
 def tune(context: StageContext) -> bool:
     """Train the dense model with the method active, and store what the method has learned."""
     recipe = context.recipe
+    ranks.together(partial(check_before, context))
     start = str(context.narrowed_path) if recipe.target.head_width else context.start
     student = context.load(start)
     if start == recipe.model:
