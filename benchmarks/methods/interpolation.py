@@ -20,6 +20,7 @@ from whisperslim.jobs.stages.interpolate import SHARES
 from whisperslim.speech.audio.window import parse_window
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.speech.scoring.significance import compare
+from whisperslim.train.evaluate import EvalResult
 
 MODELS = {"dense": NAME, "slim": "whisperslim/base-hi"}
 
@@ -49,7 +50,9 @@ def main() -> None:
 
 def _rows(label: str, name: str, place: Path, sets: dict[str, Any]) -> dict[str, Any]:
     place.mkdir()
-    boxed, window, rows, tuned = boxed_weights(name, place), parse_window("fit"), {}, {}
+    boxed, window = boxed_weights(name, place), parse_window("fit")
+    rows: dict[str, Any] = {}
+    tuned: dict[str, EvalResult] = {}
     for share in sorted(SHARES, reverse=True):
         row = f"{label} {share:g}"
         results = score(row, boxed.at(share), sets, "hi", window)
