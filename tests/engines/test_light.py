@@ -20,7 +20,7 @@ from whisperslim.speech.audio.window import WindowPolicy
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
-HEAVY = ("torch", "transformers", "librosa", "scipy", "numba", "gradio", "plotly", "pandas",
+HEAVY = ("torch", "av", "transformers", "librosa", "scipy", "numba", "gradio", "plotly", "pandas",
          "ctranslate2", "onnx", "jiwer", "safetensors", "sounddevice", "datasets")  # fmt: skip
 
 _REFUSES = "raise ImportError(f'{__name__} is not installed')\n"

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from whisperslim.errors import UsageError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
+    "media": ("av",),
     "train": (
         "torch", "transformers", "safetensors", "librosa", "scipy", "jiwer", "regex", "indicnlp",
         "ctranslate2", "onnx",
     ),
     "serve": ("starlette", "uvicorn", "python_multipart"),
     "app": (
-        "gradio", "plotly", "sounddevice", "soundfile", "starlette", "uvicorn", "python_multipart",
+        "gradio", "plotly", "sounddevice", "starlette", "uvicorn", "python_multipart",
     ),
     "desktop": ("webview",),
     "track": ("tensorboard", "trackio"),
@@ -29,7 +30,7 @@ def need(extra: str, what: str) -> None:
     """
     missing = [module for module in EXTRAS[extra] if find_spec(module) is None]
     if missing:
-        raise UsageError(f"{what} needs {', '.join(missing)}; {_fix(extra)}")
+        raise UsageError(f"{what} needs {', '.join(missing)}; {install(extra)}")
 
 
 def advice(module: str) -> str | None:
@@ -37,9 +38,10 @@ def advice(module: str) -> str | None:
     top = module.partition(".")[0]
     for extra, modules in EXTRAS.items():
         if top in modules:
-            return f"this needs {top}, which is not installed; {_fix(extra)}"
+            return f"this needs {top}, which is not installed; {install(extra)}"
     return None
 
 
-def _fix(extra: str) -> str:
+def install(extra: str) -> str:
+    """Words that say how to install an extra."""
     return f"install it with: pip install 'whisperslim[{extra}]'"

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from whisperslim.errors import AudioError
-from whisperslim.speech.audio import audio
+from whisperslim.speech.audio import ffmpeg
 from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import of_data_set
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item
 
@@ -78,9 +79,9 @@ def test_whatever_the_decoder_says_becomes_words(
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(audio, "_mono", fails)
+    monkeypatch.setattr(ffmpeg, "_mono", fails)
     with pytest.raises(AudioError, match="is not audio that can be read"):
-        decode(wav())
+        of_data_set(wav())
 
 
 @pytest.mark.parametrize(
@@ -99,8 +100,9 @@ def test_whatever_the_decoder_says_becomes_words(
     ],
 )
 def test_headers_that_cannot_be_are_refused_in_words(raw: bytes, words: str) -> None:
-    with pytest.raises(AudioError, match=words):
-        decode(raw)
+    for decoder in (decode, of_data_set):
+        with pytest.raises(AudioError, match=words):
+            decoder(raw)
 
 
 @pytest.mark.parametrize("container", ["wav", "flac", "mpegts", "matroska"])

@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from whisperslim.errors import AudioError
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import of_data_set
 from whisperslim.speech.corpus.archives.parquet import read_group, sound_in
 from whisperslim.speech.corpus.dataset import Item
 from whisperslim.speech.corpus.parts import MOST_CLIP_BYTES, Cell, Part, Span
@@ -43,7 +44,7 @@ class ClipReader:
         return hashlib.sha256(_with_cut(whole, item).encode()).hexdigest()
 
     def samples(self, item: Item) -> np.ndarray:
-        """As `decode`. Raises `AudioError` as that does, and for a stretch beyond the end.
+        """As `of_data_set`. Raises `AudioError` as that does, and for a stretch beyond the end.
 
         `DataError` when the hub does not give the file it is in: then no clip is at fault.
         """
@@ -61,9 +62,9 @@ class ClipReader:
 
     def _whole(self, item: Item) -> np.ndarray:
         if item.part is None:
-            return decode(item.path)
+            return of_data_set(item.path)
         try:
-            return decode(self._encoded(item, item.part))
+            return of_data_set(self._encoded(item, item.part))
         except AudioError as error:
             raise AudioError(f"{item.path}, {item.key}: {error}") from error
 
