@@ -1,6 +1,6 @@
 # The app and the transcription server on processors. docs/container.md says how to use it.
 FROM python:3.11.7-slim-bookworm AS build
-# serve: the server of ONNX exports alone, without PyTorch. app,serve: everything.
+# serve,media: the server of ONNX exports alone, without PyTorch. app,serve: everything.
 ARG EXTRAS=app,serve
 # PyTorch's builds for processors; the usual ones bring gigabytes of CUDA.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

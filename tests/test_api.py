@@ -17,7 +17,7 @@ from whisperslim.cli import app
 from whisperslim.errors import RunError, UsageError
 from whisperslim.jobs.process import worker
 from whisperslim.jobs.run.folder import RunDir, RunStatus
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from tests.support.tiny import tiny_model_folder, write_tone
 from whisperslim import runtime
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.errors import AudioError, UsageError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import hearing_window
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from whisperslim.engines.base import EngineSize, Transcript
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.speech.audio.audio import Recording, sound_of
+from whisperslim.speech.audio.decoding import Recording, sound_of
 from whisperslim.speech.audio.window import hearing_window
 from whisperslim.text.languages import code_of
 

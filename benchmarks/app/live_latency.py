@@ -27,7 +27,8 @@ from whisperslim.engines.live.text import LiveOptions, LiveText
 from whisperslim.engines.live.voice import FRAME_SAMPLES, SileroDetector
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import parse_window
 from whisperslim.speech.corpus.dataset import load_items
 

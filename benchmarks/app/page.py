@@ -23,7 +23,8 @@ from playwright.sync_api import Browser, Page
 from benchmarks.app.served import Served, browser_hearing, fresh_page, served
 from benchmarks.shared.provenance import median_and_range, provenance, write_result
 from whisperslim.engines.live.voice import FRAME_SAMPLES, SileroDetector
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 
 # Reads the page before each frame, when a viewer would see it.
 _WATCH = """() => {

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import psutil
 import soxr
 
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -18,7 +18,8 @@ from whisperslim.engines.export.export import load_exporter
 from whisperslim.engines.export.record import read_export
 from whisperslim.engines.foreign.transcriber import ForeignTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import parse_window
 from whisperslim.speech.corpus.dataset import load_items
 

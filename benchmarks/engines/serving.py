@@ -27,7 +27,8 @@ import psutil
 from benchmarks.engines.served_peer import OURS
 from benchmarks.shared.provenance import provenance, write_result
 from whisperslim.machine.places import ASSETS
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.corpus.dataset import load_items
 
 ADDRESS = "/v1/audio/transcriptions"

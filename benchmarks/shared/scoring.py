@@ -9,7 +9,7 @@ from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.loading import SpeechModel
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.machine.places import audio_cache
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.dataset import Item
 from whisperslim.speech.scoring.significance import compare

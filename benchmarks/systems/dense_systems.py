@@ -10,7 +10,7 @@ from whisperslim.core.loading import SpeechModel
 from whisperslim.core.matmul import ONEDNN
 from whisperslim.engines.export.export import export
 from whisperslim.engines.export.record import is_export, read_export
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import parse_window
 from whisperslim.speech.corpus.dataset import Item
 

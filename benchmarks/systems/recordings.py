@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.shared.scoring import short
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.corpus.dataset import Item, load_items
 
 LENGTHS = {"up to 3 s": (0.0, 3.0), "3 to 7 s": (3.0, 7.0), "7 to 15 s": (7.0, 15.0)}

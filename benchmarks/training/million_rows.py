@@ -26,7 +26,8 @@ from whisperslim.core.fetch.sources import resolve
 from whisperslim.jobs.run.data_record import DATA_FILE, read_data
 from whisperslim.jobs.stages.context import load_all
 from whisperslim.jobs.stages.data import text_limit
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import BucketedSampler
 from whisperslim.speech.corpus.dataset import hold_out, load_items, manifest_hash

@@ -22,7 +22,7 @@ from tests.ui.compare.test_compare import comparison, write_export
 from whisperslim.engines.live.session import LiveSession
 from whisperslim.engines.live.text import LiveText
 from whisperslim.engines.live.voice import SileroDetector
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.ui.app.build import launch
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch

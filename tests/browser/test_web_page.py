@@ -20,7 +20,8 @@ from whisperslim.engines.export.record import read_export
 from whisperslim.engines.web.runtime_files import runtime_files
 from whisperslim.errors import ExportError
 from whisperslim.runtime import load
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 

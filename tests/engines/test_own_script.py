@@ -19,7 +19,7 @@ from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.exported.own_script import allowed_characters
 from whisperslim.exported.symbols import bytes_of
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.scoring.writing import text_script
 

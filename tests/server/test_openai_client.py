@@ -11,7 +11,7 @@ from tests.support.tiny import tiny_model_folder, write_tone
 from whisperslim.engines.base import Transcript
 from whisperslim.engines.opening import open_transcriber
 from whisperslim.engines.transcripts import to_srt
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import hearing_window
 
 KEY = "a-key-of-twelve-or-more"

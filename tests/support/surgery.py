@@ -17,7 +17,7 @@ from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.store.checkpoint import count_parameters, describe_cut, save_slim
 from whisperslim.core.surgery.gates import masked
 from whisperslim.core.surgery.shrink import cut
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.batching import Batch, make_batch
 from whisperslim.speech.corpus.dataset import load_items

@@ -263,7 +263,7 @@ def transcribe(
     """Transcribe recordings: one line each, `file: text`. With --shards, a folder of them."""
     from whisperslim.engines import transcripts
     from whisperslim.exported.search import search_asked
-    from whisperslim.speech.audio.audio import decode
+    from whisperslim.speech.audio.decoding import decode
 
     transcripts.check_form(form)
     in_shards = _shards_asked(shards, shard, folder, ray)

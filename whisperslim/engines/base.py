@@ -150,7 +150,7 @@ def check_audio(audio: np.ndarray) -> None:
         found = f"{getattr(audio, 'dtype', type(audio).__name__)} {np.shape(audio)}"
         raise AudioError(
             f"the recording is {found}; mono float32 of shape (samples,) at {SAMPLE_RATE} Hz is "
-            "needed; speech.audio.decode makes it from any file"
+            "needed; speech.audio.decoding.decode makes it from any file"
         )
     if not len(audio):
         raise AudioError("the recording is empty; record or choose one with sound in it")

@@ -9,7 +9,6 @@ from whisperslim.core.disk.storage import file_sha256
 from whisperslim.engines import registry
 from whisperslim.engines.export.record import EXPORT_FILE, ExportRecord, is_export, read_export
 from whisperslim.engines.export.seal import is_boxed, is_own
-from whisperslim.engines.foreign.transcriber import LIMITS_MEMORY, ForeignTranscriber
 from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import ExportError
 from whisperslim.speech.audio.window import WindowPolicy
@@ -46,6 +45,9 @@ def open_transcriber(
         _check_tokenizer(folder, record)
         if is_boxed(folder, record) or is_own(folder, record):
             return open_here(folder, record, window, threads)
+        # Only now, as torch below: most exports are heard here, without what this takes.
+        from whisperslim.engines.foreign.transcriber import LIMITS_MEMORY, ForeignTranscriber
+
         announce(
             f"{folder} was not written here: it runs in a separate process"
             f"{'' if LIMITS_MEMORY else ', without a limit of memory on this system'}"

@@ -25,7 +25,7 @@ from whisperslim.server.asked import Asked, read_asked
 from whisperslim.server.lanes import ClosedError, FullError, Job, Lane
 from whisperslim.server.metrics import CONTENT_TYPE, Metrics
 from whisperslim.server.refusals import RefusedError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.text.languages import code_of
 
 MOST_UPLOADS = 64  # forms being read at once; our choice

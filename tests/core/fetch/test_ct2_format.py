@@ -24,7 +24,7 @@ from whisperslim.core.fetch.wheels import pip_download
 from whisperslim.core.loading import load_model
 from whisperslim.core.store.checkpoint import load_dense
 from whisperslim.errors import CheckpointError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.log_mel import log_mel
 
 DEMO_CLIP = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"

@@ -377,7 +377,7 @@ def test_rows_are_copied_or_averaged_and_stay_tied() -> None:
 @pytest.mark.real
 def test_whisper_base_writes_the_same_hindi(tmp_path: Path) -> None:
     from whisperslim.engines.torch_engine import TorchTranscriber
-    from whisperslim.speech.audio.audio import decode
+    from whisperslim.speech.audio.decoding import decode
     from whisperslim.speech.audio.window import WindowPolicy
 
     patch = pytest.MonkeyPatch()

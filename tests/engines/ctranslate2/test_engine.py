@@ -22,7 +22,7 @@ from whisperslim.engines.ctranslate2 import engine as ctranslate2_engine
 from whisperslim.engines.ctranslate2.engine import Ct2Transcriber, open_export
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import ExportError, UsageError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
 

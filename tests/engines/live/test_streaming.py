@@ -342,7 +342,7 @@ def test_whisper_writes_while_a_demo_clip_is_still_spoken() -> None:
     from whisperslim.core.loading import load_model
     from whisperslim.engines.live.voice import SileroDetector
     from whisperslim.engines.torch_engine import TorchTranscriber
-    from whisperslim.speech.audio.audio import decode
+    from whisperslim.speech.audio.decoding import decode
     from whisperslim.speech.audio.window import WindowPolicy
 
     engine = TorchTranscriber(load_model("openai/whisper-base"), WindowPolicy())

@@ -10,7 +10,7 @@ import torch
 from whisperslim.engines.live import voice
 from whisperslim.engines.live.voice import FRAME_SAMPLES, SileroDetector
 from whisperslim.errors import SourceError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 
 CLIP = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
 

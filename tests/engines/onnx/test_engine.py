@@ -24,7 +24,8 @@ from whisperslim.engines.windowed import Heard
 from whisperslim.errors import CheckpointError, ExportError, UsageError
 from whisperslim.exported.bounds import DecodingOptions
 from whisperslim.exported.tokens import TOKENIZER_FILE
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import WindowPolicy
 
 ENGINE = import_module("whisperslim.engines.onnx.engine")

@@ -23,7 +23,7 @@ from whisperslim.engines.sherpa.export import TOKENS_FILE, check, write
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE, FRAMES_FILE, STACKED
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import WindowPolicy, parse_window
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo_hi" / "audio"

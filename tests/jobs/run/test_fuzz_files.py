@@ -46,7 +46,7 @@ from whisperslim.jobs.sizes.predict import stored_prediction
 from whisperslim.jobs.sizes.tuned import find_facts, open_tuned
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.order import STAGES
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.corpus.dataset import load_items, manifest_hash
 from whisperslim.train.state import read_checkpoint
 from whisperslim.ui.compare.history import History

@@ -9,7 +9,7 @@ from whisperslim.core.loading import load_model
 from whisperslim.engines.export.export import export
 from whisperslim.errors import UsageError
 from whisperslim.jobs.scoring.evaluation import evaluate_model
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import parse_window
 from whisperslim.speech.scoring.wer import score_all_ways
 

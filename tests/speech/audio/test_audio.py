@@ -12,7 +12,8 @@ from transformers import WhisperFeatureExtractor
 
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio import audio
-from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+from whisperslim.speech.audio.audio import SAMPLE_RATE
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.reference_log_mel import reference_log_mel
 from whisperslim.speech.audio.window import WindowPolicy

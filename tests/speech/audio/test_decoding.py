@@ -14,8 +14,7 @@ import soundfile
 from tests.speech.audio.test_audio import encode
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio import ffmpeg, libsndfile
-from whisperslim.speech.audio.audio import decode
-from whisperslim.speech.audio.decoding import of_data_set
+from whisperslim.speech.audio.decoding import decode, of_data_set
 from whisperslim.speech.corpus.clip_reader import ClipReader
 from whisperslim.speech.corpus.dataset import Item
 
@@ -158,7 +157,7 @@ def test_the_light_installation_reads_plain_recordings_and_says_what_others_need
         "import sys\n"
         "from pathlib import Path\n"
         "from whisperslim.errors import AudioError\n"
-        "from whisperslim.speech.audio.audio import decode\n"
+        "from whisperslim.speech.audio.decoding import decode\n"
         "for file in sorted(Path(sys.argv[1]).iterdir()):\n"
         "    try:\n"
         "        print(file.name, len(decode(file)))\n"

@@ -12,8 +12,7 @@ import pytest
 
 from whisperslim.errors import AudioError
 from whisperslim.speech.audio import ffmpeg
-from whisperslim.speech.audio.audio import decode
-from whisperslim.speech.audio.decoding import of_data_set
+from whisperslim.speech.audio.decoding import decode, of_data_set
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import Item
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from whisperslim.errors import AudioError, UsageError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import of_data_set
 from whisperslim.speech.corpus import audio_cache, clip_reader
 from whisperslim.speech.corpus.audio_cache import AudioCache, cache_limit, cache_use, clear_cache
 from whisperslim.speech.corpus.dataset import Item, load_items
@@ -33,7 +33,7 @@ def clip() -> Item:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Recordings decoded, in order."""
     found: list[Path] = []
-    monkeypatch.setattr(clip_reader, "decode", lambda p: found.append(p) or decode(p))
+    monkeypatch.setattr(clip_reader, "of_data_set", lambda p: found.append(p) or of_data_set(p))
     return found
 
 
@@ -72,7 +72,7 @@ def test_a_clip_is_decoded_once_also_for_the_next_process(
     assert len(seen) == 1
     for samples in loads:
         assert samples.dtype == np.float32 and samples.flags.writeable
-        np.testing.assert_array_equal(samples, rounded(decode(clip.path)))
+        np.testing.assert_array_equal(samples, rounded(of_data_set(clip.path)))
 
 
 def test_sixteen_bits_are_kept_exactly_and_full_scale_does_not_turn_over(
@@ -80,7 +80,7 @@ def test_sixteen_bits_are_kept_exactly_and_full_scale_does_not_turn_over(
 ) -> None:
     whole = np.array([-32768, -32767, -1, 0, 1, 32767], dtype=np.float32) / 32768
     between = np.array([1.0, -1.0, 0.4 / 32768, -0.6 / 32768], dtype=np.float32)
-    monkeypatch.setattr(clip_reader, "decode", lambda path: np.concatenate([whole, between]))
+    monkeypatch.setattr(clip_reader, "of_data_set", lambda path: np.concatenate([whole, between]))
     wanted = [*whole.tolist(), 32767 / 32768, -1.0, 0.0, -1 / 32768]
     for _ in range(2):
         assert AudioCache(tmp_path).load(clip).tolist() == wanted
@@ -103,7 +103,7 @@ def test_the_cache_goes_by_content_and_not_by_name(
     assert len(seen) == 1
     other = load_items(str(DEMO))[1]
     moved.write_bytes(other.path.read_bytes())
-    wanted = rounded(decode(other.path))
+    wanted = rounded(of_data_set(other.path))
     np.testing.assert_array_equal(cache.load(Item("m", str(moved), "")), wanted)
     assert cache.durations([Item("m", str(moved), "")]) == [len(wanted) / 16_000]
 
@@ -149,7 +149,7 @@ def test_a_changed_recording_is_looked_at_again(tmp_path: Path) -> None:
     first.path.write_bytes(second.path.read_bytes())  # as long as the other, at another time
     os.utime(first.path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     found = AudioCache(tmp_path / "cache").load(first)
-    np.testing.assert_array_equal(found, rounded(decode(second.path)))
+    np.testing.assert_array_equal(found, rounded(of_data_set(second.path)))
 
 
 @pytest.mark.parametrize("damage", ["cut off", "one digit", "rubbish"])
@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_and_a_missing_clip(tmp_path: Path, clip: Item) 
     said: list[str] = []
     (tmp_path / "file").write_text("in the way")
     np.testing.assert_array_equal(
-        AudioCache(tmp_path / "file", said.append).load(clip), rounded(decode(clip.path))
+        AudioCache(tmp_path / "file", said.append).load(clip), rounded(of_data_set(clip.path))
     )
     assert ["cannot be written" in text for text in said] == [True]
     with pytest.raises(AudioError, match=r"none\.ogg: cannot be read"):

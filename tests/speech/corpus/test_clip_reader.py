@@ -49,8 +49,10 @@ def test_a_recording_is_decoded_once_for_all_its_stretches(
     clips: list[Item], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
-    usual = clip_reader.decode
-    monkeypatch.setattr(clip_reader, "decode", lambda path: decoded.append(path) or usual(path))
+    usual = clip_reader.of_data_set
+    monkeypatch.setattr(
+        clip_reader, "of_data_set", lambda path: decoded.append(path) or usual(path)
+    )
     reader = ClipReader()
     for clip in clips[1:] * 3:
         reader.samples(clip)

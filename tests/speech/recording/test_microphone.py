@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from whisperslim.errors import AudioError, UsageError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.recording import microphone
 from whisperslim.speech.recording.microphone import (
     InputDevice,

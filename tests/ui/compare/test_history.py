@@ -15,7 +15,7 @@ import soundfile
 
 from tests.ui.compare.test_compare import comparison
 from whisperslim.errors import AudioError, RunError, UsageError
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.ui.compare import results
 from whisperslim.ui.compare.blind import Tally, hide, tallies, tally_html, wilson
 from whisperslim.ui.compare.fields import ResultFields, lay_out_results

@@ -17,7 +17,7 @@ from whisperslim.jobs.recipe.recipe import from_mapping, load_recipe, with_value
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.sizes.planned import is_planned, read_planned
 from whisperslim.machine.places import ASSETS
-from whisperslim.speech.audio.audio import decode
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.ui.compress.tab import forecast
 from whisperslim.ui.context.choices import chosen_model

@@ -13,7 +13,6 @@ from whisperslim.exported.letters import (
     LetterTable,
     read_letters,
 )
-from whisperslim.speech.scoring.normalizer import by_name, for_letters
 from whisperslim.text.scripts import LANGUAGES, SCRIPTS_OF, letters
 
 BLANK, SPACE = "<pad>", "|"
@@ -73,6 +72,9 @@ class LetterTokens:
 
     def _form(self, text: str) -> str:
         if name := self.table.settings.get(_NORMALIZER):
+            # Only now: what normalizes is not installed where exports are only heard.
+            from whisperslim.speech.scoring.normalizer import by_name
+
             return by_name(str(name))(text)
         # Models made elsewhere have one case, most of them upper.
         has_lower = any(c.islower() for c in self._letters)
@@ -96,6 +98,8 @@ def write_letters(folder: Path, texts: Iterable[str], language: str) -> LetterTo
     Raises:
         DataError: there is no letter in the texts.
     """
+    from whisperslim.speech.scoring.normalizer import for_letters
+
     normalizer = for_letters(language)
     found = sorted({c for text in texts for c in normalizer(text)} - {" "})
     if not found:

@@ -13,7 +13,6 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from whisperslim.core.disk.untrusted import typed
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
-from whisperslim.engines.onnx.frames import open_frames
 from whisperslim.engines.onnx.processor import SIGNED_AS_UNSIGNED, signed_is_exact
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
@@ -272,6 +271,8 @@ def open_export(
         CheckpointError: the tokenizer cannot be read.
     """
     if FRAMES_FILE in record.files:
+        from whisperslim.engines.onnx.frames import open_frames
+
         graph = session(folder / FRAMES_FILE, record, threads)
         give_back()
         return open_frames(folder, record, window, graph)

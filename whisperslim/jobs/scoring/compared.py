@@ -18,7 +18,7 @@ from whisperslim.jobs.scoring.origin import (
     made_from,
     training_clips,
 )
-from whisperslim.speech.audio.audio import Recording, sound_of
+from whisperslim.speech.audio.decoding import Recording, sound_of
 from whisperslim.speech.audio.window import hearing_window
 from whisperslim.speech.scoring.verdict import Verdict, faster, judge_sides
 from whisperslim.speech.scoring.wer import all_ways

@@ -1,10 +1,8 @@
 """Recordings are mono 16 kHz float32 arrays: what counts in samples or in frames of these.
 
 Everything that hears counts in samples of `SAMPLE_RATE` or in frames of `HOP_LENGTH` samples.
-`decode` makes such arrays of files; nothing is loaded for that before it is called.
+`decoding` makes such arrays of files.
 """
-
-from pathlib import Path
 
 import numpy as np
 
@@ -23,31 +21,6 @@ MIN_SPEECH_SECONDS = 0.1  # less than one short syllable
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm"})
 """How files of recordings end, for finding them in a folder; what one is shows in its content."""
-
-Recording = str | Path | bytes | np.ndarray
-"""A file, its bytes, or its sound: mono float32 of shape `(samples,)` at 16 kHz."""
-
-
-def sound_of(recording: Recording) -> np.ndarray:
-    """The sound of a recording, however it is given. Raises as `decode`."""
-    return recording if isinstance(recording, np.ndarray) else decode(recording)
-
-
-def decode(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
-    """The whole recording as mono float32 in [-1, 1] at 16 kHz, shape (samples,), for hearing it.
-
-    What libsndfile reads it decodes, and FFmpeg the rest, for which the extra `media` is needed;
-    see `decoding`. `source` is a path or the bytes of a file; the format is found from the content,
-    never from the name. Channels are averaged, then resampled once (soxr, high quality). Works
-    block by block, so memory is that of the result. A damaged or cut-off file gives what is
-    readable.
-    Raises `AudioError` when there is no such file, nothing decodable, samples that are not finite
-    or far over full scale, or more than `max_seconds` of audio, or the extra is missing.
-    """
-    # Only now: much that needs the numbers above decodes nothing.
-    from whisperslim.speech.audio import decoding
-
-    return decoding.for_hearing(source, max_seconds)
 
 
 def frame_levels(audio: np.ndarray) -> np.ndarray:

@@ -21,9 +21,25 @@ from whisperslim.machine.extras import install
 from whisperslim.speech.audio.audio import MAX_SECONDS
 from whisperslim.speech.audio.samples import Block, gathered, name_of, open_source
 
+Recording = str | Path | bytes | np.ndarray
+"""A file, its bytes, or its sound: mono float32 of shape `(samples,)` at 16 kHz."""
 
-def for_hearing(source: Path | str | bytes, max_seconds: float = MAX_SECONDS) -> np.ndarray:
-    """A recording that somebody wants to have transcribed; as `audio.decode`."""
+
+def sound_of(recording: Recording) -> np.ndarray:
+    """The sound of a recording, however it is given. Raises as `decode`."""
+    return recording if isinstance(recording, np.ndarray) else decode(recording)
+
+
+def decode(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
+    """The whole recording as mono float32 in [-1, 1] at 16 kHz, shape (samples,), for hearing it.
+
+    `source` is a path or the bytes of a file; the format is found from the content, never from the
+    name. Channels are averaged, then resampled once (soxr, high quality). Works block by block, so
+    memory is that of the result. A damaged or cut-off file gives what is readable.
+    Raises `AudioError` when there is no such file, nothing decodable, samples that are not finite
+    or far over full scale, or more than `max_seconds` of audio; and when PyAV, the extra `media`,
+    is needed and not there.
+    """
     try:
         from whisperslim.speech.audio import libsndfile
     except OSError as error:  # systems for which soundfile does not bring the library
@@ -41,8 +57,8 @@ def for_hearing(source: Path | str | bytes, max_seconds: float = MAX_SECONDS) ->
         return gathered(_by_ffmpeg(file, name, why), name, max_seconds)
 
 
-def of_data_set(source: Path | str | bytes, max_seconds: float = MAX_SECONDS) -> np.ndarray:
-    """A clip of a data set; otherwise as `audio.decode`."""
+def of_data_set(source: Path | str | bytes, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
+    """A clip of a data set; otherwise as `decode`."""
     name = name_of(source)
     with open_source(source, name) as file:
         return gathered(

@@ -11,7 +11,7 @@ _FULL_SCALE = 32_768
 
 
 class SoundStream:
-    """Turns 16-bit mono samples of one rate into float32 at 16 kHz, as `audio.decode` would.
+    """Turns 16-bit mono samples of one rate into float32 at 16 kHz, as `decoding.decode` would.
 
     One filter runs through all pieces; it holds back a few milliseconds.
     """

@@ -6,12 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from whisperslim.errors import AudioError
-from whisperslim.speech.audio.audio import (
-    SAMPLE_RATE,
-    decode,
-    frame_levels,
-    is_silent,
-)
+from whisperslim.speech.audio.audio import SAMPLE_RATE, frame_levels, is_silent
+from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.recording.prompts import LONGEST_TAKE_SECONDS
 
 # Our choice. Full scale is 1; a hundredth of a second at full scale is heard as a crackle.

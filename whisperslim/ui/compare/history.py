@@ -146,7 +146,8 @@ def flac_of(recording: Path | str, max_seconds: float) -> bytes:
 
     import soundfile
 
-    from whisperslim.speech.audio.audio import SAMPLE_RATE, decode
+    from whisperslim.speech.audio.audio import SAMPLE_RATE
+    from whisperslim.speech.audio.decoding import decode
 
     into = io.BytesIO()
     soundfile.write(into, decode(recording, max_seconds=max_seconds), SAMPLE_RATE, format="FLAC")

@@ -97,7 +97,7 @@ class Listening:
 
         Raises `AudioError`, `SourceError`, `CheckpointError` or `ExportError`.
         """
-        from whisperslim.speech.audio.audio import decode
+        from whisperslim.speech.audio.decoding import decode
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
         sides = [side for side in (dense, slim, third) if side is not None]
@@ -133,7 +133,7 @@ class Listening:
 
     def heard(self, side: "SideChoice", recording: str, language: str) -> str:
         """The text of a recording. Raises as `compare` does."""
-        from whisperslim.speech.audio.audio import decode
+        from whisperslim.speech.audio.decoding import decode
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
         return self.lane.submit(
@@ -145,7 +145,7 @@ class Listening:
 
         Raises `UsageError` from an engine that does not report them, and as `compare` does.
         """
-        from whisperslim.speech.audio.audio import decode
+        from whisperslim.speech.audio.decoding import decode
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
 
@@ -288,7 +288,7 @@ def _made(side: "SideChoice") -> Path:
     from whisperslim.core.loading import load_model
     from whisperslim.engines.export.export import export
     from whisperslim.engines.timing.trial import trial_language
-    from whisperslim.speech.audio.audio import decode
+    from whisperslim.speech.audio.decoding import decode
     from whisperslim.speech.audio.window import parse_window
     from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER, demo_clips
 
