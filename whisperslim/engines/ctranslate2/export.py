@@ -13,7 +13,9 @@ from pathlib import Path
 
 import ctranslate2
 from ctranslate2.specs.model_spec import ModelSpec
+from transformers import PreTrainedModel
 
+from whisperslim.core.families import family_of
 from whisperslim.core.families.flavours.ct2 import holds_half
 from whisperslim.core.families.wav2vec2 import ct2_write as samples
 from whisperslim.core.families.whisper import ct2_settings
@@ -28,22 +30,27 @@ from whisperslim.engines.ctranslate2.shapes import heads_per_stack
 from whisperslim.engines.export.export import Written
 from whisperslim.exported.tokens import TOKENIZER_FILE
 
-__all__ = ["check", "open_export", "write"]
+__all__ = ["check", "check_kind", "open_export", "write"]
 
 FILES = (MODEL_FILE, "config.json", "vocabulary.json")
 _STORAGE = {"none": "float32", "float16": "float16", "int8": "int8_float16"}
 
 
+def check_kind(model: PreTrainedModel) -> None:
+    """Raise `ExportError` for a model with another arithmetic than CTranslate2's."""
+    if family_of(model).input_spec(model).kind == "samples":
+        samples.check_held(model)
+    else:
+        ct2_settings.check_settings(model)
+
+
 def check(speech: SpeechModel, quantize: str) -> None:
     """Raise `ExportError` saying why CTranslate2 cannot hold the model, and what it can."""
     check_precision(quantize)
-    if speech.input_spec.kind == "samples":
-        samples.check_held(speech.model)
+    check_kind(speech.model)
     _heads(speech)
-    if speech.input_spec.kind == "samples":
-        return
-    ct2_settings.check_settings(speech.model)
-    ct2_settings.check_control_tokens(whisper_tokens(speech.tokens))
+    if speech.input_spec.kind != "samples":
+        ct2_settings.check_control_tokens(whisper_tokens(speech.tokens))
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:

@@ -11,9 +11,11 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.storage import file_sha256
+from whisperslim.core.families import Family
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import SLIM_FILE, count_parameters, read_record
 from whisperslim.engines import registry
@@ -45,7 +47,9 @@ class Exporter(Protocol):
     """What the module named by `EngineSpec.exporter` offers. It imports its runtime at its top.
 
     An engine that can should fill `Heard.ids` and override `encoder_states`: the parity check
-    then compares tokens and numbers, and otherwise texts alone.
+    then compares tokens and numbers, and otherwise texts alone. A module that has a function
+    `check_kind(model)` refuses by it, with an `ExportError`, models no cut of which it can hold: it
+    is asked before anything is trained, of models without weights.
     """
 
     def check(self, speech: SpeechModel, quantize: str) -> None:
@@ -127,7 +131,7 @@ def export(
             placed or replaced.
     """
     exporter = check_request(engine, quantize, out, replace)
-    _check_family(speech, engine)
+    check_kind(speech.model, speech.family, engine)
     facts = speech.family.export_facts(speech.model, speech.tokens, speech.path)
     exporter.check(speech, quantize)
     try:
@@ -144,6 +148,23 @@ def export(
             "export again; nothing was written"
         ) from error
     return record
+
+
+def check_kind(model: PreTrainedModel, family: Family, engine: str) -> None:
+    """Raise `ExportError` where an engine can hold no cut of such a model.
+
+    Weights are not looked at. What depends on what is left of the model, `Exporter.check` says.
+    """
+    spec = registry.get(engine)
+    if spec.by_family and engine not in family.engines:
+        able = ", ".join(family.engines) or "no engine yet"
+        raise ExportError(
+            f"{spec.title} does not support models of type {family.model_type}, which can be "
+            f"written for: {able}"
+        )
+    refuse = getattr(load_exporter(engine), "check_kind", None)
+    if refuse is not None:
+        refuse(model)
 
 
 def source_name(speech: SpeechModel) -> str:
@@ -171,16 +192,6 @@ def _check_place(out: Path, replace: bool) -> None:
     if not replace:
         raise ExportError(
             f"{out} holds an export already; give another folder, or replace it with --force"
-        )
-
-
-def _check_family(speech: SpeechModel, engine: str) -> None:
-    spec, family = registry.get(engine), speech.family
-    if spec.by_family and engine not in family.engines:
-        able = ", ".join(family.engines) or "no engine yet"
-        raise ExportError(
-            f"{spec.title} does not support models of type {family.model_type}, which can be "
-            f"written for: {able}"
         )
 
 

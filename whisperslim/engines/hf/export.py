@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 import transformers
+from transformers import PreTrainedModel
 
+from whisperslim.core.families import family_of
 from whisperslim.core.families.hf_remote.form import HfSource
 from whisperslim.core.families.hf_remote.forms import form_of, frames_form
 from whisperslim.core.loading import SpeechModel
@@ -36,9 +38,14 @@ CARD_FILE = "README.md"
 DTYPES = {"none": torch.float32, "float16": torch.float16}
 
 
+def check_kind(model: PreTrainedModel) -> None:
+    """Raise `ExportError` for what transformers has no form of."""
+    form_of(family_of(model).model_type).check(model)
+
+
 def check(speech: SpeechModel, quantize: str) -> None:
-    """Every shape is possible. Raises `ExportError` for what transformers has no form of."""
-    form_of(speech.family.model_type).check(speech.model)
+    """Every shape is possible. Raises as `check_kind`."""
+    check_kind(speech.model)
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:

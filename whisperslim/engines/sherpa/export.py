@@ -10,10 +10,13 @@ that a language written in more needs silence after the recording, as `docs/engi
 """
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
+from transformers import PreTrainedModel
 
+from whisperslim.core.families import family_of
 from whisperslim.core.families.hearing import Tokens
 from whisperslim.core.families.whisper.decoder import as_whisper
 from whisperslim.core.families.whisper.onnx_stacked import (
@@ -34,19 +37,25 @@ from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecoderRules
 from whisperslim.exported.names import DECODER_FILE, ENCODER_FILE, FRAMES_FILE, LOGITS
 
-__all__ = ["check", "open_export", "write"]
+__all__ = ["check", "check_kind", "open_export", "write"]
 
 TOKENS_FILE = "tokens.txt"
 
 
-def check(speech: SpeechModel, quantize: str) -> None:
-    """Raise `ExportError` as the ONNX exporter does, or when samples reach the model otherwise."""
-    onnx_export.check(speech, quantize)
-    if speech.input_spec.kind == "samples" and not speech.model.config.do_normalize:
+def check_kind(model: PreTrainedModel) -> None:
+    """Raise `ExportError` when samples reach the model otherwise than sherpa-onnx gives them."""
+    config: Any = model.config
+    if family_of(model).input_spec(model).kind == "samples" and not config.do_normalize:
         raise ExportError(
             "sherpa-onnx normalizes the samples of such models, and this one was trained on them "
             "as they are (do_normalize false); export it to onnx"
         )
+
+
+def check(speech: SpeechModel, quantize: str) -> None:
+    """Raise `ExportError` as the ONNX exporter does, and as `check_kind`."""
+    onnx_export.check(speech, quantize)
+    check_kind(speech.model)
 
 
 def write(speech: SpeechModel, folder: Path, quantize: str) -> Written:

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whisperslim.engines.export.export import check_precision, export, load_exporter
+from whisperslim.core.fetch.sources import resolve
+from whisperslim.core.store.checkpoint import empty_model, family_in
+from whisperslim.engines.export.export import (
+    check_kind,
+    check_precision,
+    export,
+    load_exporter,
+)
 from whisperslim.events import Notice
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.speech.corpus.audio_cache import AudioCache
@@ -22,6 +29,14 @@ def check_engine(context: StageContext) -> None:
     if wanted.is_written:
         load_exporter(wanted.engine)
         check_precision(wanted.engine, wanted.quantize)
+
+
+def check_model(context: StageContext) -> None:
+    """Raise `ExportError` before any training when the engine can hold no cut of the model."""
+    wanted = context.recipe.export
+    if wanted.is_written:
+        folder = resolve(context.base).path
+        check_kind(empty_model(folder), family_in(folder), wanted.engine)
 
 
 def write_export(context: StageContext) -> bool:

@@ -19,6 +19,7 @@ from whisperslim.events import Evaluated, Stopped
 from whisperslim.jobs.recipe.recipe import to_yaml
 from whisperslim.jobs.recipe.sections import LISTED
 from whisperslim.jobs.stages.context import StageContext
+from whisperslim.jobs.stages.export import check_model
 from whisperslim.jobs.stages.interpolate import (
     check_before,
     interpolate_prepared,
@@ -67,6 +68,7 @@ def prepare(context: StageContext) -> bool:
     `dense`, and the slim model's scores are compared with its.
     """
     recipe = context.recipe
+    ranks.together(partial(check_model, context))
     if not recipe.prepare.steps:
         return True
     ranks.together(partial(check_before, context))
