@@ -31,8 +31,7 @@ from whisperslim.errors import CheckpointError
 REMOTE_FILE = Path(remote.__file__)
 _LISTS = "layer_units"
 _USE = """A linear head scores the encoder's frames (CTC), and text is read off them greedily.
-Recordings may be of any length; of longer ones, `listen("long.wav", chunk_length_s=20)`
-hears parts that overlap."""
+Cut recordings over 28 s where they are quiet."""
 _REASON = "stock models cannot have layers of different widths"
 
 
