@@ -40,14 +40,14 @@ BOXED = (
     BoxedModel(
         "whisperslim/base-hi",
         "whisper-base-hi/slim",
-        "a8ed95ab29c725dc4e932eeae0f9ee68a38bd85983278914a9b51e986a606f86",
+        "bfbf3ee371ab9d6d0dd48ec06da5056e0958acaa8a35467843b66072e7ca7c33",
         "whisperslim/base-hi-dense",
-        "Whisper-base for Hindi, half of its prunable weights removed, int8",
+        "Whisper-base for Hindi, 55 % of its prunable weights removed, int8",
     ),
     BoxedModel(
         "whisperslim/base-hi-dense",
         "whisper-base-hi/dense",
-        "067e8a90d96e5d03f72539619672eb124fd82ba40966a701eb65e0bcf305664e",
+        "6198aaf76ccf4f4980f3570ffdfa48a82552e46ac237082d623b83a7317586f0",
         "",
         "Whisper-base tuned for Hindi, dense, int8",
     ),

@@ -190,8 +190,8 @@ def interpolation_table(record: dict[str, Any]) -> str:
     caption = (
         f"{sizes}; normalizer {list(first['scores'])[-1]}, window {first['window']}, "
         f"{first['decoding']}. The models that came with the project at {record['commit']}, in "
-        "float32, with the weights of their 8-bit files; p against the same model at share 1. All shares are shown, so the "
-        "score of the best one is a little too good."
+        "float32, with the weights of their 8-bit files; p against the same model at share 1. All "
+        "shares are shown, so the score of the best one is a little too good."
     )
     header = ("model", "share of the way", *(f"WER % on {name} (95 %), p" for name in names))
     return f"{caption}\n\n{table(header, rows)}\n\n{where(record)}"

@@ -5,7 +5,8 @@
 PATH has the corpora `hi_news` and `hi_prompts`. Five runs, each begun, resumed or left as it is, by
 how far it came; then the slim model and its dense twin as ONNX int8 in FOLDER/slim and
 FOLDER/dense, and what `whisperslim/boxed.py` pins of them. Both models have had 1,000 updates of 8
-clips; the recipes, and where each run begins, are below. Scores: benchmarks.engines.wer.
+clips, and the slim one 600 more after its cut; the recipes, and where each run begins, are below.
+Scores: benchmarks.engines.wer.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from whisperslim.core.disk.storage import file_sha256
 from whisperslim.engines.export.record import EXPORT_FILE, read_export
 from whisperslim.jobs.run.folder import RunDir, RunStatus
 
+_STOCK = "openai/whisper-base"
 _ALWAYS = {
     "vocabulary.languages": "hi",
     "data.test": "[]",
@@ -30,8 +32,8 @@ _ALWAYS = {
     "export.dtype": "float32",
     "runtime.threads": "1",
 }
-# One schedule for both, with the rate at its full height again after the cut: 100 and 200 updates.
-_TWO_STAGES = {
+# The rate is at its full height again in each.
+_SECOND = {
     "data.max_seconds": "12",
     "train.steps": "100",
     "train.schedule": "constant",
@@ -44,38 +46,60 @@ _TWO_STAGES = {
     "recover.evaluate_every": "0",
     "recover.freeze_embeddings": "false",
 }
-_LAST = {
+_THIRD = {
     "data.max_seconds": "20",
     "augment.noise": "true",
     "train.steps": "500",
     "train.warmup_steps": "20",
     "train.average": "0.99",
+    "interpolate.result": "0.7",
+    "interpolate.before": _STOCK,
 }
+# What follows: 0 is the share that dev likes best.
+_LAST = {
+    "data.max_seconds": "15",
+    "augment.noise": "true",
+    "interpolate.result": "0",
+    "interpolate.before": _STOCK,
+}
+
+
+def _tuning(stage: str) -> dict[str, str]:
+    """The last updates, in the stage that one model tunes in and the other recovers in."""
+    values = {
+        "steps": "600", "batch_size": "8", "learning_rate": "1e-4", "warmup_steps": "20",
+        "freeze_embeddings": "false", "average": "0.99", "evaluate_every": "200",
+        "checkpoint_every": "50",
+    }  # fmt: skip
+    return {f"{stage}.{name}": value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One run: `begins` and `teacher` are names of earlier steps, or a model and none."""
+    """One run; `begins` is the name of an earlier step, or a model."""
 
     name: str
     preset: str
     begins: str
-    teacher: str = ""
     changes: Mapping[str, str] = field(default_factory=dict)
 
 
+# `base-hi-more` is no model in the box: it is what the updates that the slim model had after they
+# part do for the dense one.
 STEPS = (
-    Step("base-hi-1", "dense-tuned", "openai/whisper-base", changes={
+    Step("base-hi-1", "dense-tuned", _STOCK, changes={
         "data.max_seconds": "26", "augment.noise": "true", "train.steps": "200",
         "train.warmup_steps": "20", "train.evaluate_every": "0",
     }),
-    Step("base-hi-2-dense", "dense-tuned", "base-hi-1", changes=_TWO_STAGES),
-    Step("base-hi-2-slim", "sgl-hindi", "base-hi-1", changes={
-        **_TWO_STAGES, "target.removed": "0.5", "target.zeroed": "0", "prepare.steps": "0",
-        "shrink.compensate": "false",
+    Step("base-hi-2", "dense-tuned", "base-hi-1", changes=_SECOND),
+    Step("base-hi-dense", "dense-tuned", "base-hi-2", changes=_THIRD),
+    Step("base-hi-slim", "fisher-hindi", "base-hi-dense", changes={
+        **_LAST, **_tuning("recover"), "prepare.steps": "0", "target.head_width": "48",
+        "target.removed": "0.5", "target.zeroed": "0",
     }),
-    Step("base-hi-dense", "dense-tuned", "base-hi-2-dense", changes=_LAST),
-    Step("base-hi-slim", "dense-tuned", "base-hi-2-slim", "base-hi-2-dense", changes=_LAST),
+    Step("base-hi-more", "dense-tuned", "base-hi-dense", changes={
+        **_LAST, **_tuning("train"),
+    }),
 )  # fmt: skip
 
 
@@ -95,7 +119,7 @@ def main() -> None:
         print(side, file_sha256(out / EXPORT_FILE))
 
 
-def recipe_of(step: Step, data: Path, begins: str, teacher: str) -> list[str]:
+def recipe_of(step: Step, data: Path, begins: str) -> list[str]:
     """The arguments of `compress`: a preset and each change to it."""
     values = {
         **_ALWAYS,
@@ -103,7 +127,6 @@ def recipe_of(step: Step, data: Path, begins: str, teacher: str) -> list[str]:
         "model": begins,
         "data.train": f"{data}/hi_news,{data}/hi_prompts#train",
         "data.dev": f"{data}/hi_prompts#dev",
-        **({"distill.teacher": teacher} if teacher else {}),
         **step.changes,
     }
     changes = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
@@ -117,11 +140,9 @@ def _carry_out(step: Step, data: Path, runs: Path) -> None:
     if found is not None:
         _whisperslim("resume", str(found.path))
         return
-    begins, teacher = (
-        str(_newest(name, runs).path) if name in {each.name for each in STEPS} else name
-        for name in (step.begins, step.teacher)
-    )
-    _whisperslim("compress", *recipe_of(step, data, begins, teacher), "--runs", str(runs))
+    made = step.begins in {each.name for each in STEPS}
+    begins = str(_newest(step.begins, runs).path) if made else step.begins
+    _whisperslim("compress", *recipe_of(step, data, begins), "--runs", str(runs))
 
 
 def _export(run: RunDir, name: str, out: Path) -> None:
