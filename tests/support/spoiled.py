@@ -57,6 +57,15 @@ def spoil_json(content: bytes, draw: Callable[[st.SearchStrategy[Any]], Any]) ->
     return text.encode("utf-8", "surrogatepass")
 
 
+def _is_whole(line: bytes) -> bool:
+    """Whether it is JSON still: it may have been cut before."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
 def spoil_lines(content: bytes, draw: Callable[[st.SearchStrategy[Any]], Any]) -> bytes:
     """Lines, of JSON or with tabs, some of them spoiled, twice there, cut, or gone."""
     lines = content.split(b"\n")
@@ -64,7 +73,7 @@ def spoil_lines(content: bytes, draw: Callable[[st.SearchStrategy[Any]], Any]) -
         at = draw(st.integers(0, len(lines) - 1))
         act = draw(st.sampled_from(["json", "cut", "twice", "gone", "tab", "bytes"]))
         line = lines[at]
-        if act == "json" and line.startswith(b"{"):
+        if act == "json" and line.startswith(b"{") and _is_whole(line):
             lines[at] = spoil_json(line, draw)
         elif act == "cut":
             lines[at] = line[: draw(st.integers(0, max(0, len(line))))]

@@ -115,6 +115,14 @@ def test_a_damaged_record_of_the_data_names_no_clip(tmp_path: Path, content: str
     assert not training_clips(str(run.path / "slim")).files
 
 
+def test_a_recipe_that_names_no_sets_names_no_clip(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs", **{"data.train": [f"{DEMO}#train"]})
+    (run.path / "data.json").write_text('{"chosen": {"train": ["a"]}}', "utf-8")
+    for train in ("[{a: null}]", "{a: b}", "3"):
+        (run.path / "recipe.yaml").write_text(f"data: {{train: {train}}}\n", "utf-8")
+        assert not training_clips(str(run.path / "slim")).files
+
+
 def test_a_clip_as_long_as_one_that_trained_is_another(tmp_path: Path) -> None:
     source = f"{DEMO}#train"
     run = make_run(tmp_path / "runs", **{"data.train": [source]})

@@ -13,6 +13,7 @@ from typing import Any
 
 from whisperslim.boxed import find_boxed
 from whisperslim.core.disk.storage import file_sha256
+from whisperslim.core.disk.untrusted import fitting
 from whisperslim.errors import AudioError, DataError, RecipeError, UsageError
 from whisperslim.jobs.recipe.text import from_yaml
 from whisperslim.jobs.run.data_record import read_data
@@ -137,7 +138,8 @@ def training_clips(model: str) -> TrainingClips:
         record = read_data(run.path)
         keys = {str(key) for key in record["chosen"]["train"]}
         data = _recipe(run).get("data")
-        sources = data.get("train", []) if isinstance(data, dict) else []
+        given = data.get("train", []) if isinstance(data, dict) else []
+        sources: list[str] = fitting(given, list[str])
         clips = _clips(sources, keys)
         files = tuple(item.path for item in clips if item.is_file)
         return TrainingClips(files, frozenset(_stamps(item for item in clips if not item.is_file)))
