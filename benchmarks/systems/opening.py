@@ -4,6 +4,7 @@ Nothing is imported here that one of them does not need: what a process imports 
 memory. All decode greedily, the language is given, and none falls back to a higher temperature.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,9 +56,7 @@ def open_system(system: System, language: str, threads: int) -> Opened:
 
 
 def _ours(system: System, language: str, threads: int) -> Opened:
-    from whisperslim.core import matmul
     from whisperslim.engines.opening import open_transcriber
-    from whisperslim.engines.torch_engine import TorchTranscriber
     from whisperslim.speech.audio.window import hearing_window
 
     engine = open_transcriber(system.path, hearing_window(system.options["window"]), threads)
@@ -66,8 +65,20 @@ def _ours(system: System, language: str, threads: int) -> Opened:
         found = engine.transcribe(audio, language)
         return Heard(found.text, found.tokens, found.first_token_seconds)
 
-    products = f"; {matmul.decided().why}" if isinstance(engine, TorchTranscriber) else ""
-    return Opened(listen, f"window {engine.window_name}{products}", engine.size().bytes_on_disk)
+    note = f"window {engine.window_name}{_products()}"
+    return Opened(listen, note, engine.size().bytes_on_disk)
+
+
+def _products() -> str:
+    """Which library multiplies, in a process whose model runs in PyTorch.
+
+    An export does without: importing it here would count as memory of the light runtime.
+    """
+    if "whisperslim.engines.torch_engine" not in sys.modules:
+        return ""
+    from whisperslim.core import matmul
+
+    return f"; {matmul.decided().why}"
 
 
 def _transformers(system: System, language: str, threads: int) -> Opened:

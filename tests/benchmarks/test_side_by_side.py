@@ -1,6 +1,8 @@
 """What the comparison of systems computes, writes and shows; no system is opened."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from benchmarks.systems.opening import use_library
 from benchmarks.systems.process import SystemFailedError
 from benchmarks.systems.recordings import ALL_SHORT, LONG, Clip
 from benchmarks.tables.systems import ablation, headline, side_by_side
+from tests.engines.onnx.test_engine import sealed_export
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core import matmul
 from whisperslim.core.loading import SpeechModel, load_model
@@ -241,3 +244,31 @@ def _tensors(data: bytes, place: int) -> dict[str, np.ndarray]:
         found[name] = np.frombuffer(data, dtype, count, place).reshape(shape).astype(np.float32)
         place += count * dtype.itemsize
     return found
+
+
+@pytest.mark.parametrize("name", ["export", "model"])
+def test_the_memory_of_an_export_is_that_of_the_light_runtime(
+    tiny: SpeechModel, tmp_path: Path, name: str
+) -> None:
+    """What is imported beside it would count; a model in PyTorch says who multiplies."""
+    sealed_export(tiny, tmp_path / "export")
+    tiny_model_folder(tmp_path / "model")
+    code = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from benchmarks.systems import process\n"
+        "system = process.System('whisperslim', sys.argv[1], {'window': 'fit'})\n"
+        "opened = process.open_system(system, 'hi', 1)\n"
+        "opened.listen(np.sin(np.arange(32_000) / 9).astype(np.float32))\n"
+        "print(opened.describe)\n"
+        "print(*{'torch', 'transformers', 'librosa', 'av', 'regex'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / name)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    description, heavy = done.stdout.split("\n")[:2]
+    light = name == "export"
+    assert ("torch" in heavy.split()) is not light
+    assert (heavy == "") is light
+    assert ("; " in description) is not light

@@ -207,7 +207,12 @@ class OnnxTranscriber(WindowedTranscriber):
     def _heard(self, mel: np.ndarray) -> Values:
         names = [output.name for output in self.encoder.get_outputs() if output.name != STATES]
         features = np.ascontiguousarray(mel[None], dtype=np.float32)
-        return run(self.encoder, names, {FEATURES: value(features)})
+        # Here the most is needed at once. What was freed before, the recording's decoding and other
+        # texts, and the states between layers would else stay: some 15 MB, for a millisecond each.
+        give_back()
+        found = run(self.encoder, names, {FEATURES: value(features)})
+        give_back()
+        return found
 
     def _step(
         self, ids: list[int], position: int, heard: Values, caches: Values
