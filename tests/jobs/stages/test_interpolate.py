@@ -1,6 +1,7 @@
 """Results between the weights before tuning and the tuned ones, against arithmetic by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from whisperslim.errors import RecipeError, UsageError
 from whisperslim.events import Event, Notice
 from whisperslim.jobs.recipe.recipe import from_mapping
 from whisperslim.jobs.run.folder import RunDir
+from whisperslim.jobs.stages import context
 from whisperslim.jobs.stages.interpolate import SHARES, mix
 from whisperslim.jobs.stages.order import work
 
@@ -118,6 +120,19 @@ def test_the_dev_set_chooses_the_share_with_the_lowest_loss(tmp_path: Path) -> N
     taken = facts["interpolated_prepare"]
     assert float(losses[f"{taken:g}"]) == min(map(float, losses.values()))
     assert said.startswith(f"weights at {taken:g} of the way")
+
+
+def test_without_a_loss_on_the_dev_set_the_tuned_weights_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = done(tmp_path / "whole", prepare=PREPARE)
+    heard = context.evaluate
+    monkeypatch.setattr(
+        context, "evaluate", lambda *a, **k: replace(heard(*a, **k), loss=float("nan"))
+    )
+    run, seen = done(tmp_path / "none", prepare=PREPARE, interpolate={"prepared": 0.0})
+    assert any("has no loss to choose" in e.message for e in seen if isinstance(e, Notice))
+    assert_close(weights(run.path / "prepared"), weights(whole.path / "prepared"))
 
 
 def test_zeros_of_the_tuned_weights_stay_zero_where_asked() -> None:

@@ -7,6 +7,7 @@ equation 1). There it is found on images, with one share for all weights; that i
 that was cut, with the same cut made in the weights before tuning, is our finding.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -113,10 +114,18 @@ def _liked_best(
     go: Callable[[float], None],
 ) -> float:
     """The share with the lowest loss on the dev set; error rates of so few clips jump about."""
-    dev, losses = context.dev_subset(), {}
+    dev = context.dev_subset()
+    losses: dict[float, float] = {}
     for share in SHARES:
         go(share)
-        losses[share] = context.evaluate(stage, f"share {share:g}", student, dev, "dev").loss
+        loss = context.evaluate(stage, f"share {share:g}", student, dev, "dev").loss
+        if math.isfinite(loss):
+            losses[share] = loss
+    if not losses:
+        context.emit(
+            Notice("the dev set gives no loss to choose a share by: the tuned weights stay")
+        )
+        return 1.0
     best = min(losses, key=lambda share: losses[share])
     found = ", ".join(f"{share:g}: {loss:.3f}" for share, loss in losses.items())
     context.emit(
