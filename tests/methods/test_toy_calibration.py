@@ -74,7 +74,9 @@ class Active(CompressionMethod):
         reader: Any = self._model.get_submodule(group.gate)
         mean = self._found[group.key]["mean"].view(group.count, group.width).clone()
         mean[list(plan.keep[group.key])] = 0.0
-        return (reader.bias + reader.weight @ mean.flatten().float()).detach()
+        # A product of float32 would end in other bits for weights that begin elsewhere in memory.
+        added = (reader.weight.double() * mean.flatten().double()).sum(1).float()
+        return (reader.bias + added).detach()
 
 
 ROW = Row("active", ActiveOptions(), calibrates=True)

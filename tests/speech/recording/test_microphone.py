@@ -282,5 +282,5 @@ def test_without_portaudio_the_way_to_get_it_is_reported(
 
 def test_without_sounddevice_the_way_to_get_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(MicrophoneError, match="pip install sounddevice"):
+    with pytest.raises(MicrophoneError, match=r"pip install 'whisperslim\[app\]'"):
         list_devices()

@@ -185,7 +185,7 @@ def typed_fields(kind: type, record: Any, but: Container[str] = ()) -> dict[str,
 
     Raises as `typed` does, and `KeyError` for one that is missing.
     """
-    record = spelled_now(record)
+    record = spelled_now(typed(record, dict))
     kinds = {name: each for name, each in kind.__annotations__.items() if name not in but}
     return {name: typed(record[name], each) for name, each in kinds.items()}
 

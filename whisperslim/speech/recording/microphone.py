@@ -97,7 +97,9 @@ def _sounddevice() -> ModuleType:
     try:
         import sounddevice
     except ImportError as error:
-        raise MicrophoneError("recording needs sounddevice: pip install sounddevice") from error
+        raise MicrophoneError(
+            "recording needs sounddevice: pip install 'whisperslim[app]'"
+        ) from error
     except OSError as error:  # what sounddevice raises without the PortAudio library
         raise MicrophoneError(
             f"recording needs the PortAudio library ({error}). On Debian or Ubuntu: apt install"
