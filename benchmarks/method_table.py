@@ -24,7 +24,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +273,8 @@ def _record(
               for row, own in results.items()}  # fmt: skip
     scores |= {row: stored_scores(values) for row, values in before.items()
                if values["label"] == DENSE}  # fmt: skip
-    made = {"date": _today(), **_facts(provenance(arguments.threads))}
+    here = provenance(arguments.threads)
+    made = {name: here[name] for name in ("date", "processor", "commit", "threads")}
     rows = {}
     for cell, run in done.items():
         rows[cell.row] = {
@@ -302,16 +302,8 @@ def _record(
         "missing": [cell.row for cell in cells if cell not in done],
         "rows": _in_order({**before, **rows}),
         "latency": latency(models, every, arguments.latency_clips, "hi", window),
-        **provenance(arguments.threads),
+        **here,
     }
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
-
-
-def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in ("processor", "commit", "threads")}
 
 
 def _in_order(rows: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,8 @@ def boxed_weights(name: str, place: Path) -> Boxed:
     """A model that comes with the project, and the stock Whisper-base cut as it is.
 
     An export does not say which units it kept. They are found again: a unit was tuned, and is
-    still by far nearer to the one it was than to any other.
+    still by far nearer to the one it was than to any other. Not so where heads were narrowed,
+    which turned their dimensions.
 
     Args:
         name: Such as `NAME`.
@@ -141,6 +142,8 @@ def _kept(model: nn.Module, group: str, constants: Constants) -> tuple[int, ...]
         return ()
     found = constants.matrix(name)
     found = found[: len(found) // 3] if kind == "self_attn" else found
+    if len(found) % size:
+        raise SystemExit(f"{group}: its heads were narrowed, and cannot be found again")
     units, known = (
         nn.functional.normalize(weight.detach().reshape(-1, size * weight.shape[1]))
         for weight in (found, model.get_parameter(f"{whole}.weight"))
