@@ -203,6 +203,8 @@ def _recipe(cell: Cell, arguments: argparse.Namespace) -> str:
         "train.schedule": "constant",
         "recover.steps": arguments.recover_steps,
         "recover.schedule": "linear",
+        "interpolate.prepared": 1.0,
+        "interpolate.result": 1.0,
         "export.dtype": "float32",
         "runtime.threads": arguments.threads,
         "runtime.seed": cell.seed,

@@ -26,6 +26,8 @@ _STOCK = "openai/whisper-base"
 _ALWAYS = {
     "vocabulary.languages": "hi",
     "data.test": "[]",
+    "interpolate.prepared": "1",
+    "interpolate.result": "1",
     "data.on_problem": "skip",
     "train.batch_size": "8",
     "train.freeze_embeddings": "false",

@@ -50,6 +50,16 @@ def test_a_preset_is_commented(name: str) -> None:
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.parametrize("name", preset_names())
+def test_the_dev_set_chooses_how_far_whisper_for_hindi_is_tuned(name: str) -> None:
+    recipe = load_recipe(name)
+    ours = recipe.head.kind == "own" and name not in {
+        "quick-demo", "sgl-paper", "gates-paper", "l0-conformer",
+    }  # fmt: skip
+    shares = (recipe.interpolate.prepared, recipe.interpolate.result)
+    assert shares == ((0.0, 0.0) if ours else (1.0, 1.0))
+
+
 def test_the_demo_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = with_absolute_paths(load_recipe("quick-demo"))
