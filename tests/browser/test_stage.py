@@ -22,6 +22,8 @@ from whisperslim.errors import UsageError
 from whisperslim.exported.ctc import Word
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.ui.app.build import launch
+from whisperslim.ui.compare import tab as compare_tab
+from whisperslim.ui.context.choices import dense_choices
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.run_watch import RunWatch
 
@@ -155,6 +157,33 @@ def test_a_sample_sentence_is_compared_at_one_press(page: Page) -> None:
     expect(page.locator("#reference textarea")).to_have_value(re.compile(r"[\u0900-\u097f]"))
     # Clips that train the demo are marked in the list, and this is none of them.
     expect(page.locator("#clip input")).not_to_have_value(re.compile("^$|trains the demo"))
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The lists of models come to the page only once this is set."""
+    may_come = threading.Event()
+
+    def offered_late(context: AppContext) -> list[tuple[str, str]]:
+        assert may_come.wait(2 * PATIENCE / 1000)
+        return dense_choices(context)
+
+    monkeypatch.setattr(compare_tab, "dense_choices", offered_late)
+    yield may_come
+    may_come.set()
+
+
+def test_a_press_before_the_lists_of_models_have_come_is_answered_too(
+    lists: threading.Event, page: Page
+) -> None:
+    page.get_by_role("button", name="Hear both on a sample sentence").click()
+    expect(page.locator(".ws-transcript")).to_have_count(2, timeout=PATIENCE)
+    open_options(page)
+    slim = page.locator("#slim input")
+    expect(slim).to_have_value("")
+    lists.set()
+    expect(slim).not_to_have_value("")
+    expect(page.locator("#comparison")).to_contain_text(slim.input_value())
 
 
 def test_while_both_models_listen_the_page_says_so(page: Page, listener: Listener) -> None:

@@ -346,6 +346,18 @@ def test_choosing_a_model_offers_its_engines(app: AppContext, run: RunDir) -> No
     assert compare_tab.engine_note(app, None, None, "torch") == ""
 
 
+def test_a_form_whose_lists_have_not_come_means_what_they_offer_first(
+    app: AppContext, run: RunDir
+) -> None:
+    early = AskedModels("not/the-origin", "torch", "30s", None, None, "hi")
+    found = compare_tab.offered_models(app, early)
+    assert (found.dense, found.slim) == (BASE, run.name)
+    assert compare_tab.sides_of(app, found)[1].path == str(run.slim_path)
+    # A name that was cleared is a choice, and `compared` refuses it.
+    cleared = replace(early, slim="")
+    assert compare_tab.offered_models(app, cleared) == cleared
+
+
 def test_visiting_the_tab_loads_the_slim_model(
     app: AppContext, listener: Listener, run: RunDir
 ) -> None:

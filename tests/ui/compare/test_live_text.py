@@ -39,6 +39,13 @@ def test_a_preview_from_begin_to_end(app: AppContext, listener: Listener, run: R
         previews.feed({"key": key, "pcm": piece(1)})
 
 
+def test_a_preview_asked_for_before_the_lists_have_come_is_of_what_they_offer(
+    app: AppContext, listener: Listener, run: RunDir
+) -> None:
+    previews_of(app).begin({"slim": None, "engine": None, "language": "hi", "rate": 16_000})
+    assert [side.path for side, _ in listener.previewed] == [str(run.slim_path)]
+
+
 def test_previews_share_nothing_and_are_bounded(app: AppContext) -> None:
     now = [0.0]
     previews = Previews(lambda *given: FakeSession(), clock=lambda: now[0])

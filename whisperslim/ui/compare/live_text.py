@@ -19,6 +19,7 @@ import gradio as gr
 import numpy as np
 
 from whisperslim.errors import UsageError, WhisperSlimError
+from whisperslim.ui.context.choices import slim_or_first
 from whisperslim.ui.context.context import AppContext
 from whisperslim.ui.context.sides import dense_side, slim_side
 from whisperslim.ui.parts.markup import METER
@@ -226,7 +227,8 @@ def previews_of(context: AppContext) -> Previews:
 
     def begin(given: Mapping[str, Any]) -> "LiveSession":
         code = str(given.get("language")).strip().lower()[:3] or "hi"
-        side = slim_side(context, given.get("slim"), given.get("engine"))
+        slim = slim_or_first(context, given.get("slim"))
+        side = slim_side(context, slim, given.get("engine"))
         return context.listening.preview(_held(side, given), code)
 
     def begin_dense(given: Mapping[str, Any]) -> "LiveSession":

@@ -33,7 +33,7 @@ from whisperslim.ui.compare.folder import (
 from whisperslim.ui.compare.history import History, flac_of
 from whisperslim.ui.compare.languages import offer_update, typed_update
 from whisperslim.ui.compare.record import ROLES, Compared, HeardSide, compared_from
-from whisperslim.ui.context.choices import dense_choices, dense_of, slim_names
+from whisperslim.ui.context.choices import dense_choices, dense_of, slim_names, slim_or_first
 from whisperslim.ui.context.context import DENSE_MODELS, AppContext, for_people
 from whisperslim.ui.context.models import MAX_SECONDS
 from whisperslim.ui.context.side_choice import SideChoice
@@ -111,7 +111,7 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
 
     @for_people
     def compare(values: Values) -> Updates:
-        models = read(AskedModels, tab, values)
+        models = offered_models(context, read(AskedModels, tab, values))
         asked = read(AskedComparison, tab, values)
         blind = asked.blind is True
         keep_here(asked.audio)
@@ -148,7 +148,8 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
 
     def begin(values: Values) -> None:
         source, most = values[tab.batch.source], values[tab.batch.most]
-        begin_folder(context, batch, source, most, read(AskedModels, tab, values))
+        chosen_now = offered_models(context, read(AskedModels, tab, values))
+        begin_folder(context, batch, source, most, chosen_now)
 
     folder = {tab.batch.source, tab.batch.most, *models}
 
@@ -231,6 +232,14 @@ def origin_update(context: AppContext, slim: object) -> dict[str, Any]:
     """Set the dense side to what a slim model just chosen was made from, if known."""
     source = dense_of(context, slim)
     return {"value": source} if source else {}
+
+
+def offered_models(context: AppContext, models: AskedModels) -> AskedModels:
+    """The models of the form; before its lists have come, those that they are about to offer."""
+    if models.slim is not None:
+        return models
+    slim = slim_or_first(context, None)
+    return replace(models, slim=slim, dense=dense_of(context, slim) or models.dense)
 
 
 def keep_here(recording: object) -> None:

@@ -35,6 +35,15 @@ def slim_names(context: AppContext) -> list[str]:
     return [*slim_choices(context), *(each.name for each in _boxed(dense=False))]
 
 
+def slim_or_first(context: AppContext, slim: object) -> object:
+    """A slim model of the form, or the one that the form is about to offer.
+
+    A page has none, not even an empty name, until its lists have come; whoever acts before that
+    means the one that will be chosen in them.
+    """
+    return next(iter(slim_names(context)), None) if slim is None else slim
+
+
 def dense_words(name: str) -> str:
     """A dense model's label: one of the project, untuned, or tuned for a run."""
     if found := boxed.find_boxed(name):
