@@ -16,7 +16,7 @@ from whisperslim.engines.export.record import EXPORT_FILE, read_export
 from whisperslim.engines.export.seal import is_boxed
 from whisperslim.engines.foreign.transcriber import ForeignTranscriber
 from whisperslim.errors import ExportError, SourceError
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 from whisperslim.jobs.scoring.origin import described, is_untuned, made_from
 
 SLIM, DENSE = "whisperslim/tiny-hi", "whisperslim/tiny-hi-dense"

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from whisperslim.exported.own_script import allowed_characters, mask_for, script_mask
-from whisperslim.exported.symbols import byte_of_symbol
-
-_SPELLING = {byte: symbol for symbol, byte in byte_of_symbol().items()}
+from whisperslim.exported.symbols import symbol_of_byte
 
 
 def spelled(*raw: int) -> str:
-    return "".join(_SPELLING[byte] for byte in raw)
+    return "".join(symbol_of_byte()[byte] for byte in raw)
 
 
 # क is E0 A4 95, the Bengali ক E0 A6 95, ꣠ (Devanagari Extended) EA A3 A0, ا is D8 A7.

@@ -12,9 +12,9 @@ from whisperslim.core.tokens.letters import LetterTokens, load_letters
 from whisperslim.engines.export.record import ExportRecord, stated_rules
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.exported.ctc import DECODING, CTCRules, read_path
-from whisperslim.exported.pieces import PieceTokens, load_pieces
+from whisperslim.exported.pieces import PieceTable, read_pieces
 from whisperslim.exported.search import Search, searched_path
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -34,7 +34,7 @@ class FramesTranscriber(WindowedTranscriber):
     record: ExportRecord
     rules: CTCRules
     window: WindowPolicy
-    tokens: LetterTokens | PieceTokens
+    tokens: LetterTokens | PieceTable
     search: Search | None = field(default=None, kw_only=True)
 
     @abstractmethod
@@ -91,8 +91,8 @@ def ctc_rules(record: ExportRecord) -> CTCRules:
     return stated_rules(record, CTCRules, "does not say which frames count")
 
 
-def frame_tokens(folder: Path, record: ExportRecord) -> LetterTokens | PieceTokens:
+def frame_tokens(folder: Path, record: ExportRecord) -> LetterTokens | PieceTable:
     """The tokenizer of an export. Raises `CheckpointError` when it cannot be read."""
     if record.tokenizer == TOKENIZER_FILE:
-        return load_pieces(folder, ctc_rules(record).blank)
+        return read_pieces(folder, ctc_rules(record).blank)
     return load_letters(folder)

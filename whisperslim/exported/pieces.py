@@ -5,41 +5,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from whisperslim.errors import CheckpointError, UsageError
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE, Spelling, read_spelling
 from whisperslim.text.scripts import LANGUAGES, SCRIPTS_OF, letters
 
 # How a token says that there is a space before it: byte-level tokenizers, and SentencePiece's.
 _SPACES = ("Ġ", "▁")
 
 
-@dataclass(frozen=True)
-class PieceTokens:
+@dataclass(frozen=True, eq=False)
+class PieceTable:
     """Pieces below the blank's id are text; the blank and what follows it is not.
 
-    What a vocabulary has no piece for, unless it spells byte by byte, is left out of a text.
-
     Attributes:
-        tokenizer: Of the `tokenizers` library.
+        spelling: The tokens.
         blank: Id of the blank.
-        lead: What is put before a text, so that its first word is as any other.
     """
 
-    tokenizer: Tokenizer
+    spelling: Spelling
     blank: int
-    lead: str = ""
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of the text alone."""
-        spelled = f"{self.lead}{self._form(text.strip())}"
-        ids = self.tokenizer.encode(spelled, add_special_tokens=False).ids
-        return [number for number in ids if number < self.blank and number != self._unknown]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; broken UTF-8 shown as the replacement mark."""
-        return str(self.tokenizer.decode(list(ids))).strip()
+        return self.spelling.decode(ids).strip()
 
     def is_gap(self, token: int) -> bool:
         """Only what is no text: spaces are part of the pieces."""
@@ -47,14 +35,15 @@ class PieceTokens:
 
     def begins_word(self, token: int) -> bool:
         """Whether there is a space at its head."""
-        return self._names.get(token, "").startswith(_SPACES)
+        return (self.spelling.token(token) or "").startswith(_SPACES)
 
     def check_language(self, language: str) -> None:
         """Raise `UsageError` when no letter can be spelled that the language is written with."""
         if language not in LANGUAGES:
             raise UsageError(f"{language!r} is not a language code; use a code such as hi")
-        written = sorted(each for each in letters([language]) if each.isalpha())
-        if not any(self.decode(self.encode(letter)) for letter in written):
+        written = (each for each in letters([language]) if each.isalpha())
+        spelled = self.spelling.joining.symbols
+        if not any(self._symbols.issuperset(spelled(letter)) for letter in written):
             scripts = " or ".join(SCRIPTS_OF[language])
             raise UsageError(
                 f"the model's pieces of words spell no letter of {scripts}, in which {language!r} "
@@ -63,47 +52,25 @@ class PieceTokens:
 
     def vocabulary(self) -> Mapping[str, int]:
         """The pieces and the blank."""
-        return {name: number for number, name in self._names.items() if number <= self.blank}
+        return {token: i for token, i in self.spelling.ids.items() if i <= self.blank}
 
-    def _form(self, text: str) -> str:
-        """Models made elsewhere may have one case alone."""
-        has_lower, has_upper = self._cases
-        if has_lower == has_upper:
-            return text
-        return text.lower() if has_lower else text.upper()
+    def texts(self) -> list[str]:
+        """The pieces that stand for text, as the tokenizer spells them."""
+        dropped = {*self.spelling.control, self.spelling.unknown}
+        return [t for t, i in self.spelling.ids.items() if i < self.blank and i not in dropped]
 
     @cached_property
-    def _cases(self) -> tuple[bool, bool]:
-        """Whether there are lower, and upper case letters."""
-        text = "".join(name for name, number in self.vocabulary().items() if number < self.blank
-                       and number != self._unknown)  # fmt: skip
-        return any(c.islower() for c in text), any(c.isupper() for c in text)
-
-    @cached_property
-    def _unknown(self) -> int | None:
-        """Id that stands for what cannot be spelled, of the kinds of model that have one."""
-        name = getattr(self.tokenizer.model, "unk_token", None)
-        found: int | None = self.tokenizer.token_to_id(name) if name else None
-        return found
-
-    @cached_property
-    def _names(self) -> dict[int, str]:
-        return {number: name for name, number in self.tokenizer.get_vocab().items()}
+    def _symbols(self) -> frozenset[str]:
+        """Every symbol is a piece, too: that is how both kinds of tokenizer are made."""
+        return frozenset("".join(self.texts()))
 
 
-def load_pieces(folder: Path, blank: int, lead: str = "") -> PieceTokens:
+def read_pieces(folder: Path, blank: int) -> PieceTable:
     """The pieces of a model folder. Raises `CheckpointError` when they cannot be read."""
-    file = folder / TOKENIZER_FILE
-    try:
-        tokenizer = Tokenizer.from_str(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    # The library raises plain `Exception`, and nothing narrower, for whatever the file is not.
-    except Exception as error:
-        raise CheckpointError(f"{file} is damaged: {error}; copy the folder again") from error
-    if tokenizer.id_to_token(blank) is None:
+    spelling = read_spelling(folder)
+    if spelling.token(blank) is None:
         raise CheckpointError(
-            f"{file} has no token {blank}, which is the blank of the model: it belongs to another "
-            "model; restore the model's own files"
+            f"{folder / TOKENIZER_FILE} has no token {blank}, which is the blank of the model: it "
+            "belongs to another model; restore the model's own files"
         )
-    return PieceTokens(tokenizer, blank, lead)
+    return PieceTable(spelling, blank)

@@ -20,6 +20,18 @@ def byte_of_symbol() -> dict[str, int]:
     return named | {chr(0x100 + place): byte for place, byte in enumerate(hidden)}
 
 
+@cache
+def symbol_of_byte() -> dict[int, str]:
+    """Byte -> symbol."""
+    return {byte: symbol for symbol, byte in byte_of_symbol().items()}
+
+
+def symbols_of(text: str) -> str:
+    """Text as a byte-level tokenizer spells it."""
+    spelling = symbol_of_byte()
+    return "".join(spelling[byte] for byte in text.encode())
+
+
 def bytes_of(token: str) -> bytes:
     """The bytes a text token stands for. Raises `CheckpointError` for another kind of tokenizer."""
     table = byte_of_symbol()

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from whisperslim.errors import CheckpointError, UsageError
+from whisperslim.exported.spelling import TOKENIZER_FILE, Spelling, read_spelling
 from whisperslim.text.languages import languages_of, unknown
 
-TOKENIZER_FILE = "tokenizer.json"
 # Whisper's order: start, the language between, then what to do.
 _START, _AFTER, _END = (
     "<|startoftranscript|>",
@@ -18,18 +16,18 @@ _START, _AFTER, _END = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PromptTokens:
-    """A tokenizer for decoding alone; nothing is encoded with it.
+    """Tokens for decoding alone; nothing is encoded with them.
 
     Attributes:
-        tokenizer: Of the `tokenizers` library.
+        spelling: The tokens.
         start: Id that begins the prompt.
         after: Ids that follow the language's.
         end: Id that ends a transcript.
     """
 
-    tokenizer: Tokenizer
+    spelling: Spelling
     start: int
     after: tuple[int, ...]
     end: int
@@ -39,44 +37,35 @@ class PromptTokens:
 
         Raises `UsageError` for a language without a token.
         """
-        identifier = self.tokenizer.token_to_id(f"<|{language}|>")
+        identifier = self.spelling.ids.get(f"<|{language}|>")
         if identifier is None:
             raise UsageError(unknown(language, languages_of(self.vocabulary())))
         return [self.start, identifier, *self.after]
 
     def vocabulary(self) -> Mapping[str, int]:
         """Every token and its id."""
-        found: dict[str, int] = self.tokenizer.get_vocab()
-        return found
+        return self.spelling.ids
 
     def spelled(self, identifier: int) -> str:
         """A token as the tokenizer spells it; empty for an id it has not."""
-        return self.tokenizer.id_to_token(identifier) or ""
+        return self.spelling.token(identifier) or ""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; control tokens dropped, broken UTF-8 shown as the replacement mark."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+        return self.spelling.decode(ids).strip()
 
 
 def read_tokens(folder: Path) -> PromptTokens:
-    """The tokenizer in `folder`.
+    """The tokens of the tokenizer in `folder`.
 
     Raises `CheckpointError` for one that is missing, damaged or not Whisper's.
     """
-    file = folder / TOKENIZER_FILE
-    try:
-        content = file.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    try:
-        tokenizer = Tokenizer.from_str(content)
-    # The library raises plain `Exception`, and nothing narrower, for whatever the file is not.
-    except Exception as error:
-        raise CheckpointError(f"{file} is damaged: {error}; copy the folder again") from error
-    start, end, *after = [tokenizer.token_to_id(name) for name in (_START, _END, *_AFTER)]
+    spelling = read_spelling(folder)
+    start, end, *after = [spelling.ids.get(name) for name in (_START, _END, *_AFTER)]
     found = [identifier for identifier in after if identifier is not None]
     if start is None or end is None or len(found) < len(after):
         raise CheckpointError(
-            f"{file} lacks one of {', '.join((_START, _END, *_AFTER))}: it is not Whisper's"
+            f"{folder / TOKENIZER_FILE} lacks one of {', '.join((_START, _END, *_AFTER))}: it is "
+            "not Whisper's"
         )
-    return PromptTokens(tokenizer, start, tuple(found), end)
+    return PromptTokens(spelling, start, tuple(found), end)

@@ -11,7 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "media": ("av",),
     "train": (
         "torch", "transformers", "safetensors", "librosa", "scipy", "jiwer", "regex", "indicnlp",
-        "ctranslate2", "onnx",
+        "ctranslate2", "onnx", "tokenizers", "huggingface_hub",
     ),
     "serve": ("starlette", "uvicorn", "python_multipart"),
     "app": (

@@ -23,7 +23,7 @@ from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import Heard
 from whisperslim.errors import CheckpointError, ExportError, UsageError
 from whisperslim.exported.bounds import DecodingOptions
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 from whisperslim.speech.audio.audio import SAMPLE_RATE
 from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import WindowPolicy

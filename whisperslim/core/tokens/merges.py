@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, trainers
 
 from whisperslim.core.tokens.vocabulary import Merge, TokenTable, Vocabulary
 from whisperslim.errors import UsageError
-from whisperslim.exported.symbols import byte_of_symbol
+from whisperslim.exported.symbols import symbols_of
 from whisperslim.text.scripts import letters
 
 
@@ -95,7 +95,7 @@ def _spellings(words: Sequence[str], floor: int) -> Iterator[Merge]:
     """Merges of bytes into the characters that occur often, the most frequent first."""
     seen = Counter(character for word in words for character in word)
     for character, times in sorted(seen.items(), key=lambda item: (-item[1], item[0])):
-        symbols = _symbols(character)
+        symbols = symbols_of(character)
         if times >= floor:
             yield from ((symbols[:n], symbols[n]) for n in range(1, len(symbols)))
 
@@ -109,12 +109,7 @@ def _frequent_pairs(words: Sequence[str], most: int, floor: int) -> Iterator[Mer
     )
     trained.train_from_iterator(words, trainer)
     for left, right in json.loads(trained.to_str())["model"]["merges"]:
-        yield _symbols(left), _symbols(right)
-
-
-def _symbols(text: str) -> str:
-    spelling = {byte: symbol for symbol, byte in byte_of_symbol().items()}
-    return "".join(spelling[byte] for byte in text.encode())
+        yield symbols_of(left), symbols_of(right)
 
 
 def _tokenizer(known: dict[str, int], merges: Sequence[Merge]) -> Tokenizer:

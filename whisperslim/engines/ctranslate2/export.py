@@ -28,7 +28,7 @@ from whisperslim.engines.ctranslate2.engine import check_precision, open_export
 from whisperslim.engines.ctranslate2.frames import MODEL_FILE
 from whisperslim.engines.ctranslate2.shapes import heads_per_stack
 from whisperslim.engines.export.export import Written
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 
 __all__ = ["check", "check_kind", "open_export", "write"]
 

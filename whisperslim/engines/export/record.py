@@ -15,7 +15,7 @@ from whisperslim.core.disk.untrusted import read_json, record_of, typed, typed_f
 from whisperslim.engines import registry
 from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecoderRules
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 
 FORMAT = 2

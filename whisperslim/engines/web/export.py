@@ -78,10 +78,9 @@ def _spelling(tokens: PromptTokens) -> Mapping[str, Any]:
         spelled[identifier] = token
     found = [_LANGUAGE.fullmatch(token) for token in vocabulary]
     codes = sorted(match[1] for match in found if match)
-    added = tokens.tokenizer.get_added_tokens_decoder()
     return {
         "tokens": spelled,
-        "control": sorted(identifier for identifier, token in added.items() if token.special),
+        "control": sorted(tokens.spelling.control),
         "end": tokens.end,
         "prompts": {code: tokens.prompt(code) for code in codes},
     }

@@ -10,7 +10,7 @@ from whisperslim.core.families.hf_remote import modeling_ctc_slim as remote
 from whisperslim.core.families.hf_remote.form import HfSource
 from whisperslim.core.families.parakeet.model import PROCESSOR, ParakeetFamily
 from whisperslim.core.families.wav2vec2.hf import LayerForm
-from whisperslim.exported.pieces import PieceTokens
+from whisperslim.core.tokens.pieces import PieceTokens
 
 _TOKENIZER_FILE = "tokenizer_config.json"
 
@@ -37,7 +37,7 @@ class ParakeetForm(LayerForm):
         """Also which class reads the tokenizer, and which piece is the blank."""
         file, tokens = source.folder / _TOKENIZER_FILE, cast(PieceTokens, source.tokens)
         stated = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        blank = tokens.tokenizer.id_to_token(tokens.blank)
+        blank = tokens.table.spelling.token(tokens.blank)
         own = {"tokenizer_class": self.tokenizer_class, "pad_token": blank}
         return {**super().tables(source), _TOKENIZER_FILE: {**stated, **own}}
 

@@ -44,10 +44,10 @@ from whisperslim.core.families.wav2vec2.units import (
     set_channels,
 )
 from whisperslim.core.tokens.bounds import check_token_files
+from whisperslim.core.tokens.pieces import PieceTokens, load_pieces
 from whisperslim.errors import CheckpointError
 from whisperslim.exported.ctc import FrameTiming
-from whisperslim.exported.pieces import PieceTokens, load_pieces
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 
 _NOTHING: Mapping[str, str] = {}
 _NORM = "norm"  # of the convolution module

@@ -19,7 +19,7 @@ from whisperslim.core.families.configuration import (
 )
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.errors import CheckpointError
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 
 _NOTHING: Mapping[str, str] = {}

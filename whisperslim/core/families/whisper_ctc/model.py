@@ -23,11 +23,11 @@ from whisperslim.core.families.whisper_ctc.architecture import (
 )
 from whisperslim.core.tokens.bounds import check_token_files
 from whisperslim.core.tokens.letters import load_letters
+from whisperslim.core.tokens.pieces import load_pieces
 from whisperslim.errors import CheckpointError, UsageError
 from whisperslim.exported.ctc import FrameTiming
 from whisperslim.exported.letters import VOCABULARY_FILE
-from whisperslim.exported.pieces import load_pieces
-from whisperslim.exported.tokens import TOKENIZER_FILE
+from whisperslim.exported.spelling import TOKENIZER_FILE
 from whisperslim.inputs import InputSpec
 
 _MOST_POOLED = 2
