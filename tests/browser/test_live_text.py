@@ -108,7 +108,7 @@ def test_engines_are_offered_and_explained(page: Page) -> None:
     page.get_by_role("option", name="PyTorch fp32").click()
     expect(note).to_contain_text("the slim model itself")
     page.locator("#dense-engine input").click()
-    page.get_by_role("option", name="faster-whisper, int8").click()
+    page.get_by_role("option", name="CTranslate2, as in faster-whisper, int8").click()
     expect(note).to_contain_text("takes a minute or two")
 
 

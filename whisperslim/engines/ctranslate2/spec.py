@@ -30,5 +30,8 @@ SPEC = EngineSpec(
     by_family=True,
     rests=("model.bin",),
     ranks={"int8": 3, FULL: 5},
-    dense={FULL: "faster-whisper, fp32", "int8": "faster-whisper, int8"},
+    dense={
+        FULL: "CTranslate2, as in faster-whisper, fp32",
+        "int8": "CTranslate2, as in faster-whisper, int8",
+    },
 )
