@@ -3,10 +3,10 @@
     python -m benchmarks.methods.head_width --run RUN --data PATH/hi_prompts#dev \\
         [--means 56,48,40,32] [--removed 0.5,0.65]
 
-RUN is a finished run whose tuned model is dense, such as one of preset `dense-tuned`. First its
-heads alone are narrowed to each mean width. Then equal shares of all prunable weights are removed
-in all, with and without narrower heads: the rest by the Fisher information of the units of the
-narrowed model, made up for by least squares. All is fitted to clips of the run's own training data.
+RUN is a run with a dense model: what its compression starts from is measured. First its heads alone
+are narrowed to each mean width. Then equal shares of all prunable weights are removed in all, with
+and without narrower heads: the rest by the Fisher information of the units of the narrowed model,
+per weight, made up for by least squares. All is fitted to clips of the run's own training data.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     recipe = with_values(run.recipe(), {"shrink.compensate": True})
     context = StageContext(run, recipe, lambda event: None)
     sets = {short(source): load_items(source) for source in arguments.data}
-    dense = context.load(str(context.tuned_path / "model"))
+    dense = context.load(context.start)
 
     def heard(speech: SpeechModel) -> dict[str, np.ndarray]:
         return {
@@ -69,7 +69,9 @@ def main() -> None:
     for mean in (0, *arguments.with_units):
         start = _narrowed(dense, found, mean)[0] if mean else dense
         groups = start.groups()
-        scores = calibration(context, "benchmark", start).information(groups, arguments.clips)
+        information = calibration(context, "benchmark", start).information(groups, arguments.clips)
+        # As the methods rank units: a head owns a hundred times the weights of an FFN unit.
+        scores = {group.key: information[group.key] / group.weights_per_unit for group in groups}
         gone = _removed(dense, start)
         for total in arguments.removed:
             plan = plan_to_budget(scores, groups, (total - gone) / (1.0 - gone))
