@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.shared.provenance import RESULTS
 from benchmarks.tables.app import app_load, app_memory, app_page, live_latency
 from benchmarks.tables.engines import engine_table, serving
+from benchmarks.tables.light import light, light_install
 from benchmarks.tables.methods import (
     compensation_table,
     earlier_method_table,
@@ -37,7 +38,7 @@ PAGES = (
     *sorted((_ROOT / "assets" / "models").glob("*/README.md")),
 )
 # Tables that are made of another's record.
-_MADE_OF = {"headline": "side_by_side"}
+_MADE_OF = {"headline": "side_by_side", "light_install": "light"}
 
 
 def main() -> None:
@@ -264,6 +265,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "engine_table": engine_table,
     "boxed_model": engine_table,
     "serving": serving,
+    "light": light,
+    "light_install": light_install,
     "scoring_shards": _scoring_shards,
     "training_step": _training_step,
     "training_memory": _training_memory,

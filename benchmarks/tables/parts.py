@@ -17,12 +17,11 @@ def spread(values: dict[str, float], form: str) -> str:
     return f"{show(values['median'])} ({show(values['min'])} to {show(values['max'])})"
 
 
-def where(record: dict[str, Any]) -> str:
-    """Machine, versions and command."""
-    packages = record["packages"]
+def where(record: dict[str, Any], packages: Sequence[str] = ("torch", "transformers")) -> str:
+    """Machine, versions of `packages`, and command."""
+    versions = ", ".join(f"{name} {record['packages'][name]}" for name in packages)
     return (
-        f"Measured on {record['cores']} cores of {record['processor']}, "
-        f"torch {packages['torch']}, transformers {packages['transformers']}; "
+        f"Measured on {record['cores']} cores of {record['processor']}, {versions}; "
         f"command: `{record['command']}`."
     )
 

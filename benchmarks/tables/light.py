@@ -1,0 +1,70 @@
+"""Tables of what is installed without extras."""
+
+from typing import Any
+
+from benchmarks.tables.parts import MEGA, spread, table, where
+
+_LEAST = 1e6  # bytes of a package with a row of its own
+_LISTENS = ("onnxruntime", "numpy")
+
+
+def light(record: dict[str, Any]) -> str:
+    """Disk by package, memory, and time to the first text."""
+    return "\n\n".join(
+        _PARTS[part](record[part]) if part in record else f"{part}: not measured yet."
+        for part in _PARTS
+    )
+
+
+def light_install(record: dict[str, Any]) -> str:
+    """The README's sentence on installing it."""
+    size, memory = record["size"], record["memory"]
+    return (
+        "**Only to transcribe.** `pip install .` installs the commands and what runs an ONNX "
+        f"export without PyTorch: {size['bytes'] / MEGA:.0f} MB on Linux, "
+        f"{size['of_the_model'] / MEGA:.0f} MB of it the model in the box. To transcribe with that "
+        f"takes {memory['command']['max'] / MEGA:.0f} MB of memory "
+        "([measured](docs/measured.md#without-pytorch))."
+    )
+
+
+def _size(part: dict[str, Any]) -> str:
+    sizes, versions = part["by_package"], part["packages"]
+    large = {name: size for name, size in sizes.items() if size >= _LEAST}
+    rows = [(f"{name} {versions[name]}", f"{size / MEGA:.1f}") for name, size in large.items()]
+    small = sum(sizes.values()) - sum(large.values())
+    rows.append((f"{len(sizes) - len(large)} smaller ones", f"{small / MEGA:.1f}"))
+    rows.append(("together", f"{part['bytes'] / MEGA:.1f}"))
+    model = f"{part['of_the_model'] / MEGA:.1f} MB of whisperslim are the slim model in the box."
+    return f"{table(('package', 'MB on disk'), rows)}\n\n{model} {where(part, _LISTENS)}"
+
+
+def _memory(part: dict[str, Any]) -> str:
+    most = "{:.0f}".format
+    each = {name: part["command"][name] / MEGA for name in ("median", "min", "max")}
+    rows = [
+        ("`whisperslim transcribe`, one recording (median, range)", spread(each, "{:.0f}")),
+        ("`whisperslim transcribe`, all in one command", most(part["command_all"] / MEGA)),
+        ("`whisperslim.runtime` in Python, all in one process", most(part["python"] / MEGA)),
+    ]
+    clips = (
+        f"{part['clips']} recordings of the demo corpus, {part['audio_seconds'] / 60:.1f} minutes; "
+        "the most that the process has resident."
+    )
+    return f"{table(('', 'peak memory MB'), rows)}\n\n{clips} {where(part, _LISTENS)}"
+
+
+def _seconds(part: dict[str, Any]) -> str:
+    rows = [
+        ("`whisperslim transcribe`", spread(part["command"], "{:.2f}")),
+        ("`whisperslim.runtime` in Python", spread(part["python"], "{:.2f}")),
+    ]
+    header = ("", f"seconds to the text of {part['clip_seconds']} s (median, range)")
+    about = (
+        f"From the start of a process to its first line, {part['command']['runs']} processes each, "
+        "their files in the disk's cache."
+    )
+    return f"{table(header, rows)}\n\n{about} {where(part, _LISTENS)}"
+
+
+_PARTS = {"size": _size, "memory": _memory, "seconds": _seconds}
