@@ -2,7 +2,7 @@
 
     python -m benchmarks.app.attack [--seconds 20]
 
-The real app is started on an empty folder of runs. A client requests the page, and the list of runs
+The real app is started on an empty folder of runs. A client requests the page, and news of the runs
 as an open page does, every 250 ms, whether or not earlier answers have come. First without an
 attack, then in turn while 60 uploads of 50 MB come at once from ten addresses of this computer,
 while many small files are uploaded one after another, and while the folder of runs is filled with
@@ -30,7 +30,7 @@ import httpx
 import numpy as np
 import psutil
 
-from benchmarks.app.served import Served, served
+from benchmarks.app.served import LOOK_AT, Served, look_of, served
 from benchmarks.shared.provenance import provenance, write_result
 
 API = "/gradio_api"
@@ -39,7 +39,6 @@ LONGEST_SECONDS = 30.0
 LARGE, LARGE_BYTES, ADDRESSES = 60, 50_000_000, 10
 SMALL = 2000
 QUIET = 0.1  # share of the CPU that may be busy before, for the figures to count
-_ENDS = ("process_completed", "unexpected_error", "close_stream")
 
 
 @dataclass
@@ -64,7 +63,7 @@ def main() -> None:
         with served(runs) as app:
             config = httpx.get(f"{app.address}/config", timeout=10 * LONGEST_SECONDS).json()
             found = {
-                name: _phase(app, runs, attack, asked.seconds, _looks(config))
+                name: _phase(app, runs, attack, asked.seconds, look_of(config))
                 for name, attack in attacks.items()
             }
     record = {
@@ -140,23 +139,9 @@ async def _page(client: httpx.AsyncClient) -> str:
     return "" if answer.status_code == 200 else str(answer.status_code)
 
 
-async def _list(client: httpx.AsyncClient, looks: dict[str, Any]) -> str:
-    session = secrets.token_hex(8)
-    joined = await client.post(f"{API}/queue/join", json={**looks, "session_hash": session})
-    if joined.status_code != 200:
-        return f"{joined.status_code} {joined.text[:100]}"
-    answer = await client.get(f"{API}/queue/data", params={"session_hash": session})
-    return "" if '"success":true' in answer.text.replace(" ", "") else answer.text[:200]
-
-
-def _looks(config: dict[str, Any]) -> dict[str, Any]:
-    """The request with which a page's timer reads the list of runs."""
-    for each in config["dependencies"]:
-        ticks = any(target[1] == "tick" for target in each["targets"])
-        if ticks and str(each["api_name"]).startswith("glance"):
-            data = [None] * len(each["inputs"])
-            return {"fn_index": each["id"], "data": data, "trigger_id": each["targets"][0][0]}
-    raise RuntimeError("the page has no timer that looks at the list of runs")
+async def _list(client: httpx.AsyncClient, look: dict[str, Any]) -> str:
+    answer = await client.post(LOOK_AT, json={**look, "session_hash": secrets.token_hex(8)})
+    return "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:100]}"
 
 
 def _summary(seconds: list[float]) -> dict[str, float]:

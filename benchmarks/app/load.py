@@ -3,17 +3,19 @@
     python -m benchmarks.app.load RUNS [--dense MODEL]
     python -m benchmarks.app.load RUNS [--dense MODEL] --minutes 30 --pause 5
 
-What the page itself sends for one comparison and for one update of the runs is recorded in a real
-Chromium, with the first demo clip. Ten comparisons one after another, with nobody else there, are
-timed first. Then both are sent by many sessions: `--comparisons` comparisons at one moment, of
-which the median should wait no longer than those ten took, and `--pollers` pages that poll every
-two seconds until the last comparison is answered. With `--minutes`, comparisons follow
-one another instead, `--pause` seconds apart, and the memory that only the app holds is recorded
-every minute.
+What the page itself sends for one comparison, for the times of its words and for news of the runs
+is recorded in a real Chromium. Comparisons of ten recordings, the first demo clips, one after
+another and with nobody else there, are timed first. Then all is sent by many sessions:
+`--comparisons` comparisons at one moment, of the same ten in turn, of which the median should wait
+no longer than those ten took; after each, the times of its words; and by `--pollers` pages that
+poll every two seconds until the last of that is answered. The sender shares the processor. With
+`--minutes`, comparisons follow one another instead, `--pause` seconds apart, and the memory that
+only the app holds is recorded every minute.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import secrets
 import time
@@ -25,9 +27,15 @@ from typing import Any
 import httpx
 
 from benchmarks.app.page import open_compare, opened_folder
-from benchmarks.app.served import Served, browser_hearing, fresh_page, served
+from benchmarks.app.served import (
+    LOOK_AT,
+    Served,
+    browser_hearing,
+    fresh_page,
+    served,
+)
 from benchmarks.shared.provenance import provenance, write_result
-from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER
+from whisperslim.ui.parts.demo_clips import CLIPS_FOLDER, demo_clips
 
 API = "/gradio_api/queue"
 CLIP = CLIPS_FOLDER / "audio" / "demo_000.ogg"
@@ -73,12 +81,15 @@ def main() -> None:
 def _many(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str, Any]:
     before = app.memory()
     alone = asyncio.run(_one_by_one(app.address, bodies))
-    compared, looked = asyncio.run(_load(app.address, bodies, asked))
+    spent = app.cpu_seconds()
+    compared, timed, looked = asyncio.run(_load(app.address, bodies, asked))
     return {
         "what": "seconds until an answer, many sessions at once; memory the app alone holds",
         "ten_one_after_another": alone,
         "comparisons": compared.record(),
+        "word_times": timed.record(),
         "looks": looked.record(),
+        "cpu_seconds": app.cpu_seconds() - spent,
         "pollers": asked.pollers,
         "memory_before": before,
         "memory_after": app.memory(),
@@ -96,12 +107,18 @@ def _memory(app: Served, bodies: Bodies, asked: argparse.Namespace) -> dict[str,
 
 
 def _noted(app: Served, asked: argparse.Namespace) -> Bodies:
-    """The bodies a page sends for a comparison and for an update, from a real comparison."""
+    """The bodies a page sends for a comparison, for what follows it, and for news of the runs.
+
+    From a real comparison.
+    """
     sent: list[dict[str, Any]] = []
+    looks: list[dict[str, Any]] = []
 
     def note(request: Any) -> None:
         if "/queue/join" in request.url:
             sent.append(json.loads(request.post_data))
+        elif LOOK_AT in request.url and '"mark"' in request.post_data:
+            looks.append(json.loads(request.post_data))
 
     with browser_hearing(CLIP) as browser, fresh_page(browser, app.address) as page:
         page.on("request", note)
@@ -114,13 +131,14 @@ def _noted(app: Served, asked: argparse.Namespace) -> Bodies:
         page.wait_for_function("() => document.querySelectorAll('.ws-transcript').length === 2")
         page.wait_for_timeout(3 * 1000 * LOOK_SECONDS)
         config = page.evaluate("() => window.gradio_config")
-    engines = _component(config, "slim-engine")
-    looks = _events(config, lambda each: any(kind == "tick" for _, kind in each["targets"]))
+    engines, times = _component(config, "slim-engine"), _component(config, "word-times")
     offers = _events(config, lambda each: engines in each["outputs"])
+    timings = _events(config, lambda each: times in each["outputs"] and len(each["inputs"]) == 2)
     found = {
         "offer": [body for body in sent if body["fn_index"] in offers],
         "compare": [body for body in sent if _is_recording(body["data"])],
-        "look": [body for body in sent if body["fn_index"] in looks],
+        "time": [body for body in sent if body["fn_index"] in timings],
+        "look": looks,
     }
     if not all(found.values()):
         raise RuntimeError(f"the page did not send all of {', '.join(found)}")
@@ -145,30 +163,59 @@ async def _one_by_one(address: str, bodies: Bodies) -> float:
     answers = Answers()
     async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS) as client:
         session = await _session(client, bodies)
-        for _ in range(10):
-            await _ask(client, bodies["compare"], answers, session)
+        for body in (await _spoken(client, bodies["compare"]))[:10]:
+            await _compare(client, {**bodies, "compare": body}, answers, Answers(), session)
     if answers.refused:
         raise RuntimeError(f"comparisons were refused: {answers.refused[:3]}")
     return sum(answers.seconds)
 
 
-async def _load(address: str, bodies: Bodies, asked: argparse.Namespace) -> tuple[Answers, Answers]:
-    compared, looked = Answers(), Answers()
+async def _load(
+    address: str, bodies: Bodies, asked: argparse.Namespace
+) -> tuple[Answers, Answers, Answers]:
+    compared, timed, looked = Answers(), Answers(), Answers()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     done = asyncio.Event()
     async with httpx.AsyncClient(
         base_url=address, timeout=PATIENCE_SECONDS, limits=limits
     ) as client:
+        spoken = await _spoken(client, bodies["compare"])
+        sessions = [await _session(client, bodies) for _ in range(asked.comparisons)]
         pollers = [
             asyncio.create_task(_poll(client, bodies["look"], looked, done, place / asked.pollers))
             for place in range(asked.pollers)
         ]
-        sessions = [await _session(client, bodies) for _ in range(asked.comparisons)]
-        many = [_ask(client, bodies["compare"], compared, session) for session in sessions]
+        await asyncio.sleep(LOOK_SECONDS)  # by then all of them poll
+        many = [
+            _compare(client, {**bodies, "compare": body}, compared, timed, session)
+            for session, body in zip(sessions, itertools.cycle(spoken), strict=False)
+        ]
         await asyncio.gather(*many)
         done.set()
         await asyncio.gather(*pollers)
-    return compared, looked
+    return compared, timed, looked
+
+
+async def _compare(
+    client: httpx.AsyncClient, bodies: Bodies, compared: Answers, timed: Answers, session: str
+) -> None:
+    """What a page sends: when words were said is asked for once the result is there."""
+    await _ask(client, bodies["compare"], compared, session)
+    await _ask(client, bodies["time"], timed, session)
+
+
+async def _spoken(client: httpx.AsyncClient, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The comparison of each of ten recordings, which are uploaded: nobody has another's."""
+    found = []
+    for name, said in list(demo_clips().items())[:10]:
+        content = (CLIPS_FOLDER / name).read_bytes()
+        sent = await client.post("/gradio_api/upload", files={"files": (Path(name).name, content)})
+        sent.raise_for_status()
+        recording = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
+        data = [recording if _is_recording([value]) else value for value in body["data"]]
+        data[data.index(recording) + 1] = said
+        found.append({**body, "data": data})
+    return found
 
 
 async def _poll(
@@ -182,7 +229,11 @@ async def _poll(
     session = secrets.token_hex(8)
     while not done.is_set():
         started = time.perf_counter()
-        await _ask(client, body, answers, session)
+        answer = await client.post(LOOK_AT, json={**body, "session_hash": session})
+        if answer.status_code == 200:
+            answers.seconds.append(time.perf_counter() - started)
+        else:
+            answers.refused.append(answer.text)
         await asyncio.sleep(max(0.0, LOOK_SECONDS - (time.perf_counter() - started)))
 
 

@@ -7,12 +7,12 @@ import time
 import urllib.error
 import urllib.request
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import soxr
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = "/usr/bin/chromium"
 GIVE_UP_SECONDS = 120.0
+LOOK_AT = "/gradio_api/component_server"
 _MICROPHONE_RATE = 48_000
 
 
@@ -39,6 +40,11 @@ class Served:
         """Bytes that only the app's processes hold: unique set sizes, the browser left out."""
         family = [self.process, *self.process.children(recursive=True)]
         return sum(each.memory_full_info().uss for each in family)
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the app's processes have used so far."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(sum(each.cpu_times()[:2]) for each in family)
 
 
 @contextmanager
@@ -57,6 +63,17 @@ def served(runs: Path, *more: str) -> Iterator[Served]:
     finally:
         app.terminate()
         app.wait()
+
+
+def look_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What an open page posts to `LOOK_AT` every two seconds, but for its session.
+
+    `config` is Gradio's, as the page gets it. Raises `RuntimeError` when the page asks nothing.
+    """
+    for each in config["components"]:
+        if "mark" in (each["props"].get("server_fns") or ()):
+            return {"component_id": each["id"], "fn_name": "mark", "data": ""}
+    raise RuntimeError("nothing on the page asks for news of the runs")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The Compare stage: by keyboard, on a projector, with playback, in another script."""
 
 import re
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -359,6 +360,20 @@ def test_a_chart_is_as_wide_as_its_column_when_the_window_changes(page: Page) ->
     page.set_viewport_size({"width": 900, "height": 900})
     tab(page, "Runs")
     page.wait_for_function(fits)
+
+
+def test_what_is_new_about_a_run_is_drawn_on_an_open_page(page: Page, served: Served) -> None:
+    tab(page, "Runs")
+    page.locator("#runs label", has_text="extra").click()
+    expect(page.locator("#run-card")).to_contain_text("extra")
+    page.get_by_text("Log", exact=True).click()
+    (folder,) = served.runs.glob("*extra")
+    RunDir(folder).log_path.write_text("a line that was just written", "utf-8")
+    expect(page.locator("#log")).to_contain_text("a line that was just written")
+    later = make_run(served.runs, "later")
+    expect(page.locator("#runs")).to_contain_text("later")
+    shutil.rmtree(later.path)
+    expect(page.locator("#runs")).not_to_contain_text("later")
 
 
 def test_a_finished_run_is_exported_compared_and_deleted(

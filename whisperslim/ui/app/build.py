@@ -60,10 +60,10 @@ from whisperslim.ui.runs.tab import (
     lay_out_runs,
     look_at_runs,
 )
+from whisperslim.ui.runs.watch import Latest, lay_out_watch
 from whisperslim.ui.sparsity.tab import connect_sparsity, lay_out_sparsity, pruned_names
 from whisperslim.ui.tradeoff.tab import connect_tradeoff, lay_out_tradeoff
 
-POLL_SECONDS = 2.0  # faster redraws exhausted a browser's memory over hours
 _HEADER = (
     '<header class="ws-header"><h1>WhisperSlim</h1>'
     "<p>Make a Whisper model smaller and prove that it still hears Hindi.</p>"
@@ -72,8 +72,9 @@ _HEADER = (
 )
 _SCRIPT = ASSETS / "page.js"
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-# Events of all pages that may wait at once. A page asks every two seconds: a hundred pages and some
-# comparisons fit, and further events get an answer at once instead of waiting forever.
+# Events of all pages that may wait at once. When a run has news, each page that shows it asks: a
+# hundred pages and some comparisons fit. Further events are refused at once instead of waiting
+# forever.
 _MOST_WAITING = 256
 _STOPPED = {
     Stopping.LEFT_QUEUE: "It has left the queue and is not started. Resume puts it back.",
@@ -180,6 +181,9 @@ def launch(
         remove_on_termination()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Gradio sums up its latest events anew after each one, 10,000 of them, for a page that is not
+    # served here.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
     if context is None:
         watch = RunWatch(Path(runs_folder).expanduser().absolute())
         context = AppContext(watch, folders=access.folders or Folders())
@@ -275,7 +279,7 @@ def _connect_refresh(
     drawn: gr.State,
     open_run: str | None,
 ) -> Callable[[Any], None]:
-    """The timer, a fresh page and a choice in the list all draw the same thing."""
+    """News of the runs, a fresh page and a choice in the list all draw the same thing."""
     seen = [compress.current, compress.stop, drawn, *runs.outputs()]
 
     def draw(name: str, before: Drawn) -> Updates:
@@ -305,7 +309,10 @@ def _connect_refresh(
 
     blocks.load(arrive, None, [chosen, *seen], **_QUIET)
     polled: dict[str, Any] = {"concurrency_id": "poll", "concurrency_limit": 4, **_QUIET}
-    gr.Timer(POLL_SECONDS).tick(glance, [chosen, drawn], news, **polled)
+    watched = lay_out_watch(Latest(lambda name: glance_at_runs(app, name)))
+    chosen.change(lambda name: name, chosen, watched, **_QUIET)
+    # A change that is reported while a glance is under way is looked at after it.
+    watched.submit(glance, [chosen, drawn], news, trigger_mode="always_last", **polled)
     news.change(look, [chosen, drawn], seen, **polled)
     runs.choice.input(choose, [runs.choice, drawn], [chosen, *seen], **_QUIET)
     return lambda event: event.then(look, [chosen, drawn], seen, **_QUIET)
