@@ -49,7 +49,7 @@ import sys
 from whisperslim import runtime
 model = runtime.load({MODEL!r})
 for clip in sys.argv[1:]:
-    print(model.transcribe(clip).text, file=sys.stderr, flush=True)
+    print(model.transcribe(clip).text, flush=True)
 """
 
 
@@ -155,25 +155,27 @@ def _memory(environment: Environment, place: Path, repeats: int) -> dict[str, An
     return {
         "clips": len(clips),
         "audio_seconds": sum(len(decode(Path(clip))) for clip in clips) / SAMPLE_RATE,
-        "command": median_and_range([float(peak) for peak in each]),
-        "command_all": peak_of(_asked(environment, clips)),
-        "python": peak_of([environment.python, "-c", _IN_PYTHON, *clips]),
+        "transcribe": median_and_range([float(peak) for peak in each]),
+        "transcribe_all": peak_of(_asked(environment, clips)),
+        "runtime": peak_of([environment.python, "-c", _IN_PYTHON, *clips]),
     }
 
 
 def _seconds(environment: Environment, place: Path, repeats: int) -> dict[str, Any]:
     clip = place / "clip.wav"
-    sound = np.concatenate([decode(Path(each)) for each in _clips()[:_CLIP_SECONDS]])
-    soundfile.write(clip, sound[: _CLIP_SECONDS * SAMPLE_RATE], SAMPLE_RATE)
+    longest = max((decode(Path(each)) for each in _clips()), key=len)
+    silence = np.zeros(_CLIP_SECONDS * SAMPLE_RATE - len(longest), np.float32)
+    soundfile.write(clip, np.concatenate([longest, silence]), SAMPLE_RATE)
     ways = {
-        "command": _asked(environment, [str(clip)]),
-        "python": [environment.python, "-c", _IN_PYTHON, str(clip)],
+        "transcribe": _asked(environment, [str(clip)]),
+        "runtime": [environment.python, "-c", _IN_PYTHON, str(clip)],
     }
     # The first of each is for the disk's cache.
     times = {way: [seconds_to_text(words) for _ in range(repeats + 1)][1:]
              for way, words in ways.items()}  # fmt: skip
     return {
         "clip_seconds": _CLIP_SECONDS,
+        "speech_seconds": len(longest) / SAMPLE_RATE,
         **{way: median_and_range(values) for way, values in times.items()},
     }
 

@@ -11,8 +11,8 @@ _LISTENS = ("onnxruntime", "numpy")
 def light(record: dict[str, Any]) -> str:
     """Disk by package, memory, and time to the first text."""
     return "\n\n".join(
-        _PARTS[part](record[part]) if part in record else f"{part}: not measured yet."
-        for part in _PARTS
+        make(record[part]) if part in record else f"The {part}: not measured yet."
+        for part, make in _PARTS.items()
     )
 
 
@@ -23,7 +23,7 @@ def light_install(record: dict[str, Any]) -> str:
         "**Only to transcribe.** `pip install .` installs the commands and what runs an ONNX "
         f"export without PyTorch: {size['bytes'] / MEGA:.0f} MB on Linux, "
         f"{size['of_the_model'] / MEGA:.0f} MB of it the model in the box. To transcribe with that "
-        f"takes {memory['command']['max'] / MEGA:.0f} MB of memory "
+        f"takes at most {memory['transcribe']['max'] / MEGA:.0f} MB of memory "
         "([measured](docs/measured.md#without-pytorch))."
     )
 
@@ -41,11 +41,11 @@ def _size(part: dict[str, Any]) -> str:
 
 def _memory(part: dict[str, Any]) -> str:
     most = "{:.0f}".format
-    each = {name: part["command"][name] / MEGA for name in ("median", "min", "max")}
+    each = {name: part["transcribe"][name] / MEGA for name in ("median", "min", "max")}
     rows = [
         ("`whisperslim transcribe`, one recording (median, range)", spread(each, "{:.0f}")),
-        ("`whisperslim transcribe`, all in one command", most(part["command_all"] / MEGA)),
-        ("`whisperslim.runtime` in Python, all in one process", most(part["python"] / MEGA)),
+        ("`whisperslim transcribe`, all in one command", most(part["transcribe_all"] / MEGA)),
+        ("`whisperslim.runtime` in Python, all in one process", most(part["runtime"] / MEGA)),
     ]
     clips = (
         f"{part['clips']} recordings of the demo corpus, {part['audio_seconds'] / 60:.1f} minutes; "
@@ -56,13 +56,14 @@ def _memory(part: dict[str, Any]) -> str:
 
 def _seconds(part: dict[str, Any]) -> str:
     rows = [
-        ("`whisperslim transcribe`", spread(part["command"], "{:.2f}")),
-        ("`whisperslim.runtime` in Python", spread(part["python"], "{:.2f}")),
+        ("`whisperslim transcribe`", spread(part["transcribe"], "{:.2f}")),
+        ("`whisperslim.runtime` in Python", spread(part["runtime"], "{:.2f}")),
     ]
-    header = ("", f"seconds to the text of {part['clip_seconds']} s (median, range)")
+    header = ("", f"seconds to the text of a {part['clip_seconds']} s clip (median, range)")
     about = (
-        f"From the start of a process to its first line, {part['command']['runs']} processes each, "
-        "their files in the disk's cache."
+        f"From the start of a process to its first line; {part['transcribe']['runs']} processes "
+        f"each, their files in the disk's cache. The clip is {part['speech_seconds']:.1f} s of "
+        "speech, and silence after it."
     )
     return f"{table(header, rows)}\n\n{about} {where(part, _LISTENS)}"
 
