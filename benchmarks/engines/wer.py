@@ -5,16 +5,20 @@
         --data PATH/hi_stories --data PATH/hi_prompts#test
 
 A RUN stands for its slim folder, an EXPORT runs in its own engine. No clock is read: for times see
-benchmarks.systems.side_by_side, which takes fewer recordings and the systems in turn.
+benchmarks.systems.side_by_side, which takes fewer recordings and the systems in turn. `--keep ROW`
+takes a row of a model that is not at hand any more from the stored record, whose baseline must be
+the same weights with the same score.
 """
 
 import argparse
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from benchmarks.shared.arguments import parsed, rows_and_sets
-from benchmarks.shared.provenance import provenance, write_result
+from benchmarks.shared.provenance import RESULTS, provenance, write_result
 from benchmarks.shared.scoring import short
 from whisperslim.jobs.scoring.evaluation import Evaluation, evaluate_model
 from whisperslim.speech.scoring.significance import compare
@@ -22,19 +26,43 @@ from whisperslim.speech.scoring.significance import compare
 
 def main() -> None:
     """Score, compare and store."""
-    arguments = parsed(rows_and_sets(__doc__, "engine_table"))
+    parser = rows_and_sets(__doc__, "engine_table")
+    parser.add_argument("--keep", action="append", default=[], metavar="NAME", help="a stored row")
+    arguments = parsed(parser)
+    path = RESULTS / f"{arguments.out}.json"
+    stored = json.loads(path.read_text("utf-8")) if arguments.keep else {}
     torch.set_num_threads(arguments.threads)
     names = dict(row.split("=", 1) for row in arguments.row)
     found = {row: _score(row, model, arguments) for row, model in names.items()}
     baseline = found[arguments.baseline]
+    rows = {row: _record(row, sets, baseline) for row, sets in found.items()}
     record = {
         "what": "word error rate by engine and set, and size",
         "baseline": arguments.baseline,
         "note": arguments.note,
-        "rows": {row: _record(row, sets, baseline) for row, sets in found.items()},
+        "rows": {**rows, **kept_rows(stored, rows[arguments.baseline], arguments.keep)},
         **provenance(threads=arguments.threads),
     }
     print(write_result(arguments.out, record))
+
+
+def kept_rows(
+    stored: Mapping[str, Any], baseline: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, Any]:
+    """Rows of a stored record, each with when and at which commit it was made.
+
+    Exits when the stored record was scored against another baseline than `baseline`.
+    """
+    if not names:
+        return {}
+    before = stored["rows"][stored["baseline"]]
+    if any(before[part] != baseline[part] for part in ("weights_sha256", "sets")):
+        raise SystemExit("the stored baseline is another model, or scored on other sets")
+    lacking = [name for name in names if name not in stored["rows"]]
+    if lacking:
+        raise SystemExit(f"no stored row is called {lacking[0]!r}")
+    made = {key: stored[key] for key in ("date", "commit", "processor")}
+    return {name: {"made": made, **stored["rows"][name]} for name in names}
 
 
 def _score(row: str, model: str, arguments: argparse.Namespace) -> dict[str, Evaluation]:
