@@ -162,9 +162,9 @@ def head_width_table(record: dict[str, Any]) -> str:
     clips = record["clips"]
     caption = (
         f"Loss per token of the transcript, nothing trained: {sizes}; window {record['window']}; "
-        f"heads fitted on {clips['heads']} training clips, units by Fisher information of "
-        f"{clips['units']} and least squares. One tuned model; intervals by bootstrap over clips. "
-        "Heads alone:"
+        f"heads fitted on {clips['heads']} training clips, units by Fisher information per weight, "
+        f"of {clips['units']} clips, and least squares. One tuned model; intervals by bootstrap "
+        "over clips. Heads alone:"
     )
     return "\n\n".join(
         (
