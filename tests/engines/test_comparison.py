@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from tests.support.models.decoding import bounded
 from tests.support.models.inputs import WHISPERS
 from tests.support.tiny import tiny_model_folder
 from whisperslim.core.loading import load_model
+from whisperslim.engines import comparison as comparison_module
 from whisperslim.engines.base import EngineSize, Features, Transcriber, Transcript
-from whisperslim.engines.comparison import compare
+from whisperslim.engines.comparison import Comparison, Recording, compare, compare_together
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import AudioError, DataError, UsageError
 from whisperslim.exported.bounds import DecodingOptions
@@ -213,3 +215,79 @@ def test_unusable_audio_is_refused(tmp_path: Path) -> None:
     engine = TorchTranscriber(load_model(str(tiny_model_folder(tmp_path / "m"))), WindowPolicy())
     with pytest.raises(AudioError, match="list"):
         compare(engine, engine, [0.0, 0.1])  # type: ignore[arg-type]
+
+
+# --- several recordings at once -----------------------------------------------------------------
+
+
+def tones() -> list[np.ndarray]:
+    """Of three lengths and pitches, one of them of several parts."""
+
+    def tone(seconds: float, pitch: float) -> np.ndarray:
+        moments = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+        return (0.3 * np.sin(2 * np.pi * pitch * moments)).astype(np.float32)
+
+    return [tone(1.0, 250.0), tone(35.0, 700.0), tone(4.2, 400.0)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[TorchTranscriber]:
+    folder = tmp_path_factory.mktemp("models")
+    found = []
+    for seed in range(2):
+        speech = load_model(str(tiny_model_folder(folder / str(seed), seed=seed)))
+        longest = DecodingOptions(tokens_per_second=1.0, tokens_always=4)
+        found.append(TorchTranscriber(bounded(speech, longest), WindowPolicy()))
+    return found
+
+
+def test_each_text_is_the_one_it_has_alone(models: list[TorchTranscriber]) -> None:
+    dense, slim = models
+    recordings = [Recording(audio, "मेरा घर") for audio in tones()]
+    found = compare_together(dense, slim, recordings)
+    texts = set()
+    for each, recording in zip(found, recordings, strict=True):
+        assert isinstance(each, Comparison)
+        alone = compare(dense, slim, recording.audio, reference="मेरा घर")
+        for one, other in ((each.dense, alone.dense), (each.slim, alone.slim)):
+            assert one.transcript.text == other.transcript.text
+            assert one.transcript.segments == other.transcript.segments
+            texts.add(one.transcript.text)
+        assert (each.scores, each.differences) == (alone.scores, alone.differences)
+        assert each.shared_features and each.reference == "मेरा घर"
+        assert (each.together, alone.together) == (3, 1)
+    assert len(texts) > 3, "they write different texts"
+
+
+def test_the_time_of_a_pass_is_shared_by_length_and_says_so(
+    models: list[TorchTranscriber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = tones()
+    # A clock that a pass reads at its beginning and its end, 6 s apart.
+    ticks = iter([100.0, 106.0, 200.0, 203.0])
+    monkeypatch.setattr(
+        comparison_module, "time", SimpleNamespace(perf_counter=lambda: next(ticks))
+    )
+    free = [
+        replace(model.features_for(each), seconds=0.0) for each in audio for model in models[:1]
+    ]
+    given = iter(free)
+    monkeypatch.setattr(TorchTranscriber, "features_for", lambda self, sound: next(given))
+    found = compare_together(*models, [Recording(each) for each in audio])
+    lengths = [len(each) / SAMPLE_RATE for each in audio]
+    for each, length in zip(found, lengths, strict=True):
+        assert isinstance(each, Comparison)
+        assert each.dense.transcript.seconds == pytest.approx(6.0 * length / sum(lengths))
+        assert each.dense.transcript.rtf == pytest.approx(6.0 / sum(lengths))
+        assert each.slim.transcript.seconds == pytest.approx(3.0 * length / sum(lengths))
+        assert each.speedup == pytest.approx(2.0)
+
+
+def test_one_that_cannot_be_compared_fails_alone(models: list[TorchTranscriber]) -> None:
+    good, *_ = tones()
+    bad = [Recording(good[:0]), Recording(good, "। ,")]
+    first, second, third = compare_together(*models, [Recording(good), *bad])
+    assert isinstance(first, Comparison) and first.together == 1
+    assert isinstance(second, AudioError) and isinstance(third, DataError)
+    with pytest.raises(UsageError, match="language"):
+        compare_together(*models, [Recording(good)], language="qq")

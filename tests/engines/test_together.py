@@ -1,5 +1,6 @@
 """Several segments at once: each has the text it has alone."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import pytest
 from tests.engines.onnx.test_engine import LONG, exported, opened, tone
 from tests.support.models.decoding import bounded
 from whisperslim.core.loading import SpeechModel
+from whisperslim.engines.export.record import read_export
+from whisperslim.engines.onnx.engine import OnnxTranscriber, open_export
+from whisperslim.engines.onnx.several import heard_side_by_side
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import ExportError
 from whisperslim.exported.names import PAST
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -31,7 +36,7 @@ def same(found: Heard, wanted: Heard) -> bool:
 @pytest.mark.parametrize("words", [False, True])
 def test_pytorch_hears_several_at_once_as_each_alone(speech: SpeechModel, words: bool) -> None:
     engine = TorchTranscriber(bounded(speech, LONG), WindowPolicy(), words)
-    assert engine.hears_together
+    assert engine.at_once > 1
     given, lengths = segments(engine)
     together = engine.hear_many(given, lengths, "hi")
     alone = [engine.hear(*pair, "hi") for pair in zip(given, lengths, strict=True)]
@@ -45,13 +50,55 @@ def test_pytorch_hears_several_at_once_as_each_alone(speech: SpeechModel, words:
             assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
 
 
-def test_an_onnx_graph_takes_one_at_a_time_and_says_so(speech: SpeechModel, tmp_path: Path) -> None:
-    """The batch is a fixed 1 in the graph, so several are heard one after the other."""
-    engine = opened(exported(speech, tmp_path / "export"))
+@pytest.mark.parametrize("words", [False, True])
+def test_onnx_runtime_hears_several_side_by_side_as_each_alone(
+    speech: SpeechModel, tmp_path: Path, words: bool
+) -> None:
+    """The batch is a fixed 1 in the graph, and each segment is computed by itself."""
+    folder = exported(speech, tmp_path / "export", "int8")
+    engine = open_export(folder, read_export(folder), WindowPolicy(), 2)
+    assert isinstance(engine, OnnxTranscriber)
+    engine = replace(engine, decoding=LONG)
+    engine = engine.telling_words() if words else engine
     caches = [each.shape for each in engine.decoder.get_inputs() if each.name.startswith(PAST)]
     assert caches and all("batch" not in str(shape) for shape in caches)
-    assert not engine.hears_together
+    assert engine.at_once == 2
     given, lengths = segments(engine)
     together = engine.hear_many(given, lengths, "hi")
     alone = [engine.hear(*pair, "hi") for pair in zip(given, lengths, strict=True)]
+    assert len({each.ids for each in alone}) > 2, "they write different texts"
     assert all(same(*pair) for pair in zip(together, alone, strict=True))
+    assert bool(together[0].words) is words
+
+
+def test_with_one_thread_onnx_runtime_hears_one_after_the_other(
+    speech: SpeechModel, tmp_path: Path
+) -> None:
+    assert opened(exported(speech, tmp_path / "export")).at_once == 1
+
+
+def test_no_more_are_heard_side_by_side_than_asked_for() -> None:
+    both, now, most = threading.Barrier(2), [0], [0]
+    lock = threading.Lock()
+
+    def hear(given: np.ndarray, seconds: float, language: str) -> Heard:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        both.wait(60)  # ends only where two are heard at once
+        with lock:
+            now[0] -= 1
+        return Heard(f"{seconds} {language}")
+
+    none = [np.zeros(1)] * 6
+    heard = heard_side_by_side(hear, none, [0, 1, 2, 3, 4, 5], "hi", 2)
+    assert [each.text for each in heard] == [f"{n} hi" for n in range(6)]
+    assert most == [2]
+
+
+def test_the_error_of_a_segment_is_that_of_all() -> None:
+    def hear(given: np.ndarray, seconds: float, language: str) -> Heard:
+        raise ExportError(f"not {seconds}")
+
+    with pytest.raises(ExportError, match="not 1"):
+        heard_side_by_side(hear, [np.zeros(1)] * 2, [1, 2], "hi", 2)

@@ -60,8 +60,8 @@ class Scripted(WindowedTranscriber):
         return replace(self, timed=True)
 
     @property
-    def hears_together(self) -> bool:
-        return self.together
+    def at_once(self) -> int:
+        return 8 if self.together else 1
 
     def hear_many(
         self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str

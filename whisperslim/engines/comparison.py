@@ -1,14 +1,18 @@
 """One recording, two or three models: texts, times, sizes and differences."""
 
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from whisperslim.engines.base import Features, Transcriber, Transcript
 from whisperslim.engines.timing.memory import PeakMemory
+from whisperslim.engines.together import Hearing, hear_all, tried
+from whisperslim.engines.windowed import WindowedTranscriber
 from whisperslim.errors import UsageError
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.audio import SAMPLE_RATE
@@ -19,7 +23,9 @@ MEMORY_NOTE = (
     "export from elsewhere runs in, read every 5 ms, less the weights of the "
     "other models that were loaded; libraries count, memory of a GPU does not"
 )
+_OF_A_PASS = f"{MEMORY_NOTE}; of all recordings heard in the pass"
 
+T = TypeVar("T")
 SideScores = Mapping[str, tuple[float, float]]
 """Normalizer name -> (WER, CER), each errors / reference length."""
 
@@ -59,6 +65,8 @@ class Comparison:
         shared_features: Whether all were given the very same features.
         repeats: Timed runs of each side.
         memory_note: How peak memory was measured.
+        together: Recordings that were heard in the same pass of each side. Above 1, `seconds` and
+            `rtf` are not this recording's own: see `compare_together`.
         third: One more side, for example the slim model in another precision, or None.
     """
 
@@ -71,6 +79,7 @@ class Comparison:
     shared_features: bool
     repeats: int
     memory_note: str = MEMORY_NOTE
+    together: int = 1
     third: Side | None = None
 
     @property
@@ -111,16 +120,123 @@ def compare(
     """
     if repeats < 1:
         raise UsageError(f"{repeats} repeats: at least one run of each side is needed")
-    said = reference.strip() if reference and reference.strip() else None
-    if said:
-        score_all_ways([said], [""], language, normalizers)  # refuses one without words early
-    engines = {"dense": dense, "slim": slim}
-    if third is not None:
-        engines["third"] = third
+    said = _said(reference, language, normalizers)
+    engines = _named(dense, slim, third)
+    if not warm:
+        # The first call in a process builds the mel filters, which takes a second or more.
+        dense.features_for(audio[: int(dense.input_spec.max_seconds * SAMPLE_RATE)])
     features, shared = _features(engines, audio)
     if not warm:
         _warm_up(engines, features, language)
     sides = _measure(engines, features, language, repeats, beside)
+    return _compared(sides, said, language, shared, normalizers, repeats=repeats)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One to be compared: mono float32 at 16 kHz, and what is said in it, if that is known."""
+
+    audio: np.ndarray
+    reference: str | None = None
+
+
+def compare_together(
+    dense: WindowedTranscriber,
+    slim: WindowedTranscriber,
+    recordings: Sequence[Recording],
+    *,
+    language: str = "hi",
+    third: WindowedTranscriber | None = None,
+    beside: Sequence[Transcriber] = (),
+) -> list[Comparison | Exception]:
+    """Compare several recordings at once, in their order; for one that cannot be, why.
+
+    Each side hears all of them in one pass, as its engine hears several, and then the next side
+    does: each text is the one it has alone (our choice; a crowd waits half as long). A pass has one
+    time, and no recording in it a time of its own: `seconds` is the pass's time, shared by the
+    lengths of the recordings, and `rtf` is the same for all of them. So the sides of one comparison
+    may be compared with each other, but not with those of one that was heard alone. Peak memory is
+    that of the pass. All engines must have worked before in this process. Other arguments as
+    `compare`.
+
+    Raises `UsageError` for an unknown language.
+    """
+    engines = _named(dense, slim, third)
+
+    def prepared(each: Recording) -> _Prepared:
+        said = _said(each.reference, language, ())
+        return _Prepared(said, *_features(engines, each.audio))
+
+    made = [tried(partial(prepared, each)) for each in recordings]
+    good = [each for each in made if isinstance(each, _Prepared)]
+    passes = {
+        which: _one_pass(engine, [each.features[which] for each in good], language)
+        for which, engine in engines.items()
+    }
+
+    def ended(place: int, each: _Prepared) -> Comparison | Exception:
+        heard: dict[str, Transcript] = {}
+        for which, (transcripts, _) in passes.items():
+            found = transcripts[place]
+            if isinstance(found, Exception):
+                return found
+            heard[which] = found
+        sides = _sides(engines, heard, {which: peak for which, (_, peak) in passes.items()}, beside)
+        return _compared(sides, each.said, language, each.shared, (), together=len(good))
+
+    results = iter([ended(place, each) for place, each in enumerate(good)])
+    return [next(results) if isinstance(each, _Prepared) else each for each in made]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    said: str | None
+    features: Mapping[str, Features]
+    shared: bool
+
+
+def _one_pass(
+    engine: WindowedTranscriber, features: Sequence[Features], language: str
+) -> tuple[list[Transcript | Exception], int]:
+    """What one side hears, and its peak memory."""
+    hearings = [Hearing(engine, each, language) for each in features]
+    with PeakMemory(engine.process) as memory:
+        started = time.perf_counter()
+        engine.check_language(language)
+        failed = {id(each): error for each, error in hear_all(hearings)}
+        seconds = time.perf_counter() - started + sum(each.seconds for each in features)
+    rtf = seconds / sum(each.audio_seconds for each in features) if features else 0.0
+    heard = [
+        failed[id(each)]
+        if id(each) in failed
+        else replace(each.transcript(), seconds=rtf * each.features.audio_seconds, rtf=rtf)
+        for each in hearings
+    ]
+    return heard, memory.peak
+
+
+def _named(dense: T, slim: T, third: T | None) -> dict[str, T]:
+    engines = {"dense": dense, "slim": slim}
+    return engines if third is None else {**engines, "third": third}
+
+
+def _said(reference: str | None, language: str, normalizers: Sequence[str]) -> str | None:
+    said = reference.strip() if reference and reference.strip() else None
+    if said:
+        score_all_ways([said], [""], language, normalizers)  # refuses one without words early
+    return said
+
+
+def _compared(
+    sides: Mapping[str, Side],
+    said: str | None,
+    language: str,
+    shared: bool,
+    normalizers: Sequence[str],
+    *,
+    repeats: int = 1,
+    together: int = 1,
+) -> Comparison:
     texts = {which: side.transcript.text for which, side in sides.items()}
     return Comparison(
         dense=sides["dense"],
@@ -133,6 +249,8 @@ def compare(
         language=language,
         shared_features=shared,
         repeats=repeats,
+        memory_note=MEMORY_NOTE if together == 1 else _OF_A_PASS,
+        together=together,
         third=sides.get("third"),
     )
 
@@ -140,9 +258,6 @@ def compare(
 def _features(
     engines: Mapping[str, Transcriber], audio: np.ndarray
 ) -> tuple[dict[str, Features], bool]:
-    # The first call in a process builds the mel filters, which takes a second or more.
-    dense = engines["dense"]
-    dense.features_for(audio[: int(dense.input_spec.max_seconds * SAMPLE_RATE)])
     made: dict[tuple[InputSpec, str], Features] = {}
     found = {}
     for which, engine in engines.items():
@@ -173,6 +288,19 @@ def _measure(
     for turn in range(repeats):
         for which in list(engines)[:: -1 if turn % 2 else 1]:
             runs[which].append(_one_run(engines[which], features[which], language))
+    heard = {
+        which: _typical([transcript for transcript, _ in found]) for which, found in runs.items()
+    }
+    peaks = {which: max(peak for _, peak in found) for which, found in runs.items()}
+    return _sides(engines, heard, peaks, beside)
+
+
+def _sides(
+    engines: Mapping[str, Transcriber],
+    heard: Mapping[str, Transcript],
+    peaks: Mapping[str, int],
+    beside: Sequence[Transcriber],
+) -> dict[str, Side]:
     sizes = {which: engine.size() for which, engine in engines.items()}
     # Two sides may be one and the same engine, whose weights are there once.
     loaded = {id(engine): engine for engine in (*engines.values(), *beside)}
@@ -180,12 +308,11 @@ def _measure(
     return {
         which: Side(
             name=engine.name,
-            transcript=_typical([transcript for transcript, _ in runs[which]]),
+            transcript=heard[which],
             bytes_on_disk=sizes[which].bytes_on_disk,
             parameters=sizes[which].parameters,
             weights_bytes=sizes[which].bytes_loaded,
-            peak_memory_bytes=max(peak for _, peak in runs[which])
-            - (in_ram - sizes[which].bytes_in_ram),
+            peak_memory_bytes=peaks[which] - (in_ram - sizes[which].bytes_in_ram),
         )
         for which, engine in engines.items()
     }

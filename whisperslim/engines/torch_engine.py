@@ -21,6 +21,8 @@ from whisperslim.exported.search import Search
 from whisperslim.inputs import InputSpec
 from whisperslim.speech.audio.window import WindowPolicy
 
+_AT_ONCE = 8  # segments; our choice: more would not make batches much faster
+
 
 @dataclass(frozen=True)
 class TorchTranscriber(WindowedTranscriber):
@@ -69,9 +71,9 @@ class TorchTranscriber(WindowedTranscriber):
         return self._hear([given], [seconds], language)[0]
 
     @property
-    def hears_together(self) -> bool:
+    def at_once(self) -> int:
         """Weights are read once for all segments of a batch."""
-        return True
+        return _AT_ONCE
 
     def hear_many(
         self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str

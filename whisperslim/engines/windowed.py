@@ -78,9 +78,9 @@ class WindowedTranscriber(ABC):
         """Transcribe one segment of `seconds` of sound, given as `input_spec` says."""
 
     @property
-    def hears_together(self) -> bool:
-        """Whether `hear_many` computes several segments together."""
-        return False
+    def at_once(self) -> int:
+        """How many segments `hear_many` hears faster together than one after the other; 1: none."""
+        return 1
 
     def hear_many(
         self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str

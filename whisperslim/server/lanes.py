@@ -5,24 +5,20 @@ others are heard between its parts. Parts of one turn are given to the engine to
 hears several at once faster than one after the other.
 """
 
-import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 
-from whisperslim.engines.base import Features, Transcript
-from whisperslim.engines.windowed import Heard, WindowedTranscriber, joined
-from whisperslim.errors import UsageError, WhisperSlimError, shortage_of
+from whisperslim.engines.base import Transcript
+from whisperslim.engines.together import Hearing, hear_turn, tried
+from whisperslim.engines.windowed import Heard, WindowedTranscriber
+from whisperslim.errors import UsageError
 
 MOST_AT_ONCE = 8  # recordings in work; our choice: more would not make batches much faster
 _TAKEN_SECONDS = 60.0  # of sound, decoded between two turns, for those in work wait meanwhile
-Result = TypeVar("Result")
-logger = logging.getLogger(__name__)
 
 
 class FullError(Exception):
@@ -66,22 +62,14 @@ class Job:
     cancelled: bool = False
 
 
-@dataclass(eq=False)
-class _Active:
-    """A job in work: what is heard of it, and how long that took."""
+@dataclass(eq=False, kw_only=True)
+class _Active(Hearing):
+    """A job in work."""
 
     job: Job
-    engine: WindowedTranscriber
-    features: Features
-    parts: list[Heard] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def next(self) -> int:
-        return len(self.parts)
 
     def add(self, heard: Heard) -> None:
-        self.parts.append(heard)
+        super().add(heard)
         if heard.text and not self.job.cancelled:
             spoken = sum(bool(part.text) for part in self.parts)
             self.job.on_part(heard.text if spoken == 1 else f" {heard.text}")
@@ -101,6 +89,7 @@ class Lane:
         self._beginning = 0
         self._changed = threading.Condition()
         self._closed = False
+        self._telling: WindowedTranscriber | None = None
         self._mean = 1.0  # seconds that a recording takes, by the latest
         self._thread = threading.Thread(target=self._run, name=f"lane {name}", daemon=True)
         self._thread.start()
@@ -185,7 +174,7 @@ class Lane:
                     return True
                 job = self._waiting.popleft()
                 self._beginning = 1
-            begun = _tried(lambda job=job: self._begun(job))  # type: ignore[misc]
+            begun = tried(lambda job=job: self._begun(job))  # type: ignore[misc]
             if isinstance(begun, Exception):
                 _end(job, begun)
             else:
@@ -194,76 +183,36 @@ class Lane:
             self._beginning = 0
 
     def _begun(self, job: Job) -> _Active:
-        engine = self.engine
-        if job.words:
-            try:
-                engine = engine.telling_words()
-            except UsageError as error:
-                raise UntimedError from error
+        engine = self._telling_words() if job.words else self.engine
         engine.check_language(job.language)
         features = engine.features_for(job.sound())
-        return _Active(job, engine, features, seconds=features.seconds)
+        return _Active(engine, features, job.language, job=job)
+
+    def _telling_words(self) -> WindowedTranscriber:
+        """One and the same for all jobs: those of one engine are heard together."""
+        if self._telling is None:
+            try:
+                self._telling = self.engine.telling_words()
+            except UsageError as error:
+                raise UntimedError from error
+        return self._telling
 
     def _turn(self) -> None:
         """One part of every job in work."""
         self._active = [each for each in self._active if not each.job.cancelled]
-        batches: dict[tuple[bool, str], list[_Active]] = {}
+        failed = {id(each): error for each, error in hear_turn(self._active)}
         for each in tuple(self._active):
-            if each.next == len(each.features.inputs):
+            error = failed.get(id(each))
+            if error is None and not each.is_done:
                 continue
-            if each.features.inputs[each.next] is None:
-                each.add(Heard())
-            elif self.engine.hears_together:
-                batches.setdefault((each.job.words, each.job.language), []).append(each)
-            else:
-                self._hear([each])
-        for batch in batches.values():
-            self._hear(batch)
-        for each in tuple(self._active):
-            if each.next == len(each.features.inputs):
-                self._active.remove(each)
+            self._active.remove(each)
+            if error is None:
                 self._mean += 0.2 * (each.seconds - self._mean)
-                _end(each.job, joined(each.features, each.parts, each.seconds))
-
-    def _hear(self, batch: list[_Active]) -> None:
-        started = time.perf_counter()
-        heard = _tried(lambda: _heard(batch))
-        took = time.perf_counter() - started
-        if not isinstance(heard, Exception):
-            for each, part in zip(batch, heard, strict=True):
-                each.seconds += took
-                each.add(part)
-        elif len(batch) > 1:  # only the one that cannot be heard fails
-            for each in batch:
-                self._hear([each])
-        else:
-            self._active.remove(batch[0])
-            _end(batch[0].job, heard)
-
-
-def _heard(batch: list[_Active]) -> list[Heard]:
-    """The next part of each."""
-    given, lengths = [], []
-    for each in batch:
-        made = each.features.inputs[each.next]
-        assert made is not None  # silent parts are given to no engine
-        given.append(made)
-        lengths.append(each.features.segments[each.next].seconds)
-    try:
-        return batch[0].engine.hear_many(given, lengths, batch[0].job.language)
-    except UsageError as error:  # the language is known: an export from elsewhere says it now
-        raise UntimedError from error
-
-
-def _tried(work: Callable[[], Result]) -> Result | Exception:
-    """What `work` gives, or its error: the thread goes on with the next recording."""
-    try:
-        return work()
-    except WhisperSlimError as error:
-        return error
-    except Exception as error:
-        logger.exception("a recording could not be heard")
-        return shortage_of(error) or error
+                _end(each.job, each.transcript())
+            else:
+                # The language is known: an export from elsewhere says only now that it has no
+                # word times.
+                _end(each.job, UntimedError() if isinstance(error, UsageError) else error)
 
 
 def _end(job: Job, how: Transcript | Exception) -> None:

@@ -22,6 +22,7 @@ from whisperslim.engines.ctranslate2 import engine as ctranslate2_engine
 from whisperslim.engines.ctranslate2.engine import Ct2Transcriber, open_export
 from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.errors import ExportError, UsageError
+from whisperslim.machine import cores
 from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.log_mel import log_mel
 from whisperslim.speech.audio.window import WindowPolicy
@@ -205,11 +206,9 @@ def test_threads(
         return SimpleNamespace()
 
     monkeypatch.setattr(ctranslate2_engine.ctranslate2.models, "Whisper", runtime)
-    monkeypatch.setattr(ctranslate2_engine.psutil, "cpu_count", lambda logical: physical)
-    monkeypatch.setattr(ctranslate2_engine.os, "cpu_count", lambda: 16)
-    monkeypatch.setattr(
-        ctranslate2_engine.os, "sched_getaffinity", lambda process: set(range(allowed)), False
-    )
+    monkeypatch.setattr(cores.psutil, "cpu_count", lambda logical: physical)
+    monkeypatch.setattr(cores.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(allowed)), False)
     open_export(engine.folder, engine.record, WindowPolicy(), threads)
     assert (asked["intra_threads"], asked["inter_threads"]) == (wanted, 1)
 

@@ -1,6 +1,5 @@
 """Run an exported model in CTranslate2, by the same decoding rules as every other engine."""
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Self
 
 import ctranslate2
 import numpy as np
-import psutil
 
 from whisperslim.core.families.whisper.tokens import TokenCodec, load_tokens
 from whisperslim.engines.base import EngineSize
@@ -19,6 +17,7 @@ from whisperslim.errors import ExportError
 from whisperslim.exported.bounds import DecoderRules, DecodingOptions
 from whisperslim.exported.own_script import ScriptMask, mask_for
 from whisperslim.inputs import InputSpec
+from whisperslim.machine.cores import usable_cores
 from whisperslim.speech.audio.window import WindowPolicy
 
 COMPUTE_TYPES = {"none": "float32", "float16": "float32", "int8": "int8"}  # on a processor
@@ -161,7 +160,7 @@ def open_export(
             device="cpu",
             compute_type=COMPUTE_TYPES[record.quantize],
             inter_threads=1,
-            intra_threads=threads or _cores(),
+            intra_threads=threads or usable_cores(),
         )
     except (RuntimeError, ValueError) as error:
         raise ExportError(
@@ -201,10 +200,3 @@ def _max_length(limit: int, prompt: list[int]) -> int:
     Whisper may write at most half of it, and the prompt but for its last token counts too.
     """
     return max(2 * limit, limit + len(prompt) - 1)
-
-
-def _cores() -> int:
-    """Physical cores, or fewer when this process is confined to some of the processor."""
-    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return min(physical, len(affinity(0))) if affinity else physical

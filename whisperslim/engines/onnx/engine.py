@@ -1,7 +1,7 @@
 """Run an exported model in ONNX Runtime, on the CPU."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +14,7 @@ from whisperslim.core.disk.untrusted import typed
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.onnx.processor import SIGNED_AS_UNSIGNED, signed_is_exact
+from whisperslim.engines.onnx.several import at_once, heard_side_by_side
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.exported.bounds import DecoderRules, DecodingOptions
@@ -46,6 +47,7 @@ _REFUSALS = (
     runtime.RuntimeException,
 )  # fmt: skip
 _ERRORS_ONLY = 3
+_STOP_SPINNING = "session.force_spinning_stop"
 
 Values = dict[str, Any]
 """Name -> `OrtValue`: results stay in the runtime's memory from one call to the next."""
@@ -119,6 +121,17 @@ class OnnxTranscriber(WindowedTranscriber):
         words = self._timed(heard, prompt, ids, chances, seconds) if self.timing and ids else ()
         at_limit = len(ids) >= limit
         return Heard(self.tokens.decode(ids), len(ids), at_limit, first, tuple(ids), words)
+
+    @property
+    def at_once(self) -> int:
+        """As many as it may use threads: see `several`."""
+        return at_once(self.decoder)
+
+    def hear_many(
+        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
+    ) -> list[Heard]:
+        """As `WindowedTranscriber.hear_many`, side by side."""
+        return heard_side_by_side(self.hear, given, seconds, language, self.at_once)
 
     def telling_words(self) -> Self:
         """As `WindowedTranscriber.telling_words`.
@@ -297,6 +310,9 @@ def session(file: Path, record: ExportRecord, threads: int) -> onnxruntime.Infer
     options.log_severity_level = _ERRORS_ONLY
     # It keeps the most that any recording has needed, and doubles what it asks for.
     options.enable_cpu_mem_arena = False
+    # Threads wait for each other by spinning. Between two calls that would take time from the rest
+    # of the process, the next token's own work among it.
+    options.add_session_config_entry(_STOP_SPINNING, "1")
     if not signed_is_exact():
         options.add_session_config_entry(SIGNED_AS_UNSIGNED, "1")
     try:

@@ -1,5 +1,6 @@
 """Run an exported model that scores frames (CTC) in ONNX Runtime, on the CPU."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import onnxruntime
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.frames import FramesTranscriber, ctc_rules, frame_tokens
+from whisperslim.engines.onnx.several import at_once, heard_side_by_side
+from whisperslim.engines.windowed import Heard
 from whisperslim.exported.names import FEATURES, LOGITS, STATES
 from whisperslim.speech.audio.window import WindowPolicy
 
@@ -32,6 +35,17 @@ class OnnxFrames(FramesTranscriber):
         """Parameters and bytes of the graph's files, which stand for the weights loaded."""
         stored = self.record.weights_bytes
         return EngineSize(self.record.parameters, stored, stored, stored)
+
+    @property
+    def at_once(self) -> int:
+        """As many as it may use threads: see `several`."""
+        return at_once(self.graph)
+
+    def hear_many(
+        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
+    ) -> list[Heard]:
+        """As `WindowedTranscriber.hear_many`, side by side."""
+        return heard_side_by_side(self.hear, given, seconds, language, self.at_once)
 
     def scores(self, given: np.ndarray) -> np.ndarray:
         """As `FramesTranscriber.scores`."""
