@@ -174,7 +174,10 @@ async def _load(
     address: str, bodies: Bodies, asked: argparse.Namespace
 ) -> tuple[Answers, Answers, Answers]:
     compared, timed, looked = Answers(), Answers(), Answers()
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    # The app ends a connection that is idle for 5 s, and one that it is ending is not to be used.
+    limits = httpx.Limits(
+        max_connections=None, max_keepalive_connections=None, keepalive_expiry=3.0
+    )
     done = asyncio.Event()
     async with httpx.AsyncClient(
         base_url=address, timeout=PATIENCE_SECONDS, limits=limits

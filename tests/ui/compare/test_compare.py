@@ -102,6 +102,7 @@ def comparison(third: bool = False) -> Any:
         scores=scores,
         shared_features=True,
         memory_note="how it was measured",
+        together=1,
         third=side("t", "मैं घर") if third else None,
     )
 

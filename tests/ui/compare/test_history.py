@@ -114,6 +114,10 @@ def test_links_are_not_followed(history: History, tmp_path: Path) -> None:
         ("sides", [1, 2]),
         ("sides", None),
         ("reference", 3),
+        ("together", 0),
+        ("together", 10**9),
+        ("together", True),
+        ("together", "2"),
     ],
 )
 def test_a_record_that_somebody_wrote_is_refused(history: History, place: str, value: Any) -> None:
@@ -362,6 +366,26 @@ def test_engine_window_and_origin_of_each_side_are_named() -> None:
     dense = replace(tuned.sides[0], model="my-run/prepared")
     page = comparison_html(replace(tuned, sides=(dense, tuned.sides[1])))
     assert "the dense model tuned in my-run" in page
+
+
+def test_times_that_are_a_share_of_a_pass_are_kept_and_shown_as_such(history: History) -> None:
+    alone, one = made(SAID), replace(made(SAID), together=8)
+    assert alone.together == 1
+    for each in (alone, one):
+        history.save(each, None, 120.0)
+        assert history.find(each.key) == each
+    page = comparison_html(one)
+    assert "together with 7 other recordings: the times are this recording" in unescape(page)
+    assert "heard together with 7 more" in page
+    assert "with another recording: the times" in unescape(
+        comparison_html(replace(one, together=2))
+    )
+    assert "together with" not in comparison_html(alone)
+    record = history.folder / one.key / "comparison.json"
+    kept = json.loads(record.read_text())
+    del kept["together"]  # of a comparison made before several could be heard at once
+    record.write_text(json.dumps(kept))
+    assert history.find(one.key) == replace(one, together=1)
 
 
 def test_a_clip_that_trained_a_model_is_marked(history: History) -> None:

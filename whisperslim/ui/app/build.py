@@ -76,6 +76,7 @@ _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"
 # hundred pages and some comparisons fit. Further events are refused at once instead of waiting
 # forever.
 _MOST_WAITING = 256
+_THREADS = 64  # of handlers; comparisons wait in theirs, and others need some meanwhile
 _STOPPED = {
     Stopping.LEFT_QUEUE: "It has left the queue and is not started. Resume puts it back.",
     Stopping.ASKED: "Stopping after this step. Press again to stop immediately.",
@@ -201,6 +202,7 @@ def launch(
             mcp_server=False,
             enable_monitoring=False,
             max_file_size=UPLOAD_BYTES,
+            max_threads=_THREADS,
             state_session_capacity=_MOST_PAGES,
             # Our own errors are written for people and are shown; any other only goes to the log.
             show_error=False,

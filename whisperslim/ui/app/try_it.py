@@ -127,6 +127,6 @@ def connect_try_it(
         partial(time_words, compare.shown, context, history),
         [compare.shown.key, compare.shown.heard_as],
         [compare.shown.times, compare.shown.heard_as],
-        concurrency_id="compute",
+        concurrency_id="time",
         **_QUIET,
     )

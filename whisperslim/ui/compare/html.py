@@ -38,10 +38,24 @@ from whisperslim.ui.parts.quantities import duration, megabytes, millions, perce
 from whisperslim.ui.parts.theme import COMPARE_SHEET, STYLE_SHEET, font_faces
 
 
-def bars(sides: Sequence[HeardSide], beside_race: str = "") -> str:
+def pass_note(compared: Compared) -> str:
+    """What its times are, where they are not this recording's own; else empty."""
+    others = compared.together - 1
+    if not others:
+        return ""
+    many = "another recording" if others == 1 else f"{others} other recordings"
+    return (
+        f"Several people compared at once, so each model heard this recording together with {many}:"
+        " the times are this recording's share of that, by its length. The texts are what each "
+        "model writes of it alone."
+    )
+
+
+def bars(sides: Sequence[HeardSide], beside_race: str = "", about_times: str = "") -> str:
     """One bar a side for the time it took and one for its size; the longest fills the width.
 
-    Bars of time grow as long as the side took: a race in real time. `beside_race` is HTML.
+    Bars of time grow as long as the side took: a race in real time. `beside_race` is HTML,
+    `about_times` a sentence.
     """
     every = "Both" if len(sides) == 2 else "All"
     shared = f"{every} in {_way(sides[0])}." if _alike(sides) else ""
@@ -55,6 +69,7 @@ def bars(sides: Sequence[HeardSide], beside_race: str = "") -> str:
             beside_race,
             race=True,
         )
+        + (f'<p class="ws-small">{text(about_times)}</p>' if about_times else "")
         + _measure("Size on disk", sides, lambda side: side.bytes_on_disk, megabytes)
         + (f'<p class="ws-small ws-flat">{text(shared)}</p>' if shared else "")
         + "</div>"
@@ -155,7 +170,11 @@ def comparison_html(compared: Compared, sound: bytes = b"", *, alone: bool = Fal
     parts = [player_html(sound), verdict, _said(compared), _cards(compared), _legend(compared)]
     if not compared.hidden:
         again = "" if alone else _AGAIN
-        parts += [_gains(compared), note(compared.fairness), bars(compared.sides, again)]
+        parts += [
+            _gains(compared),
+            note(compared.fairness),
+            bars(compared.sides, again, pass_note(compared)),
+        ]
     parts.append(_drawer(compared, alone))
     return f'<div class="ws-stage" data-key="{text(compared.key)}">{"".join(parts)}</div>'
 
@@ -438,7 +457,9 @@ def _figures(compared: Compared) -> str:
     many = "both models" if len(compared.sides) == 2 else "all models"
     fed = "the same features" if compared.shared_features else "features of their own"
     seconds = duration(compared.audio_seconds)
-    caption = f"One recording of {seconds}, {many} on {fed}, one after the other"
+    others = compared.together - 1
+    beside = f"; heard together with {others} more" if others else ""
+    caption = f"One recording of {seconds}, {many} on {fed}, one after the other{beside}"
     roles = [title_of(side) for side in compared.sides]
     headers = ("", *roles, *(f"{role} against dense" for role in roles[1:]))
     notes = [f"Peak memory: {compared.memory_note}."]

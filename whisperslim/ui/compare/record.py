@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # they import torch
 FORMAT = 1
 ROLES = ("dense", "slim", "third")
 SAME = "same"
+_MOST_TOGETHER = 1000  # our choice, for records that somebody else wrote
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class HeardSide:
         runs_in, hears_in: Engine and window, in words.
         text: As the model wrote it.
         note: What the reader should know, or empty.
-        seconds: Wall time. `rtf` is that divided by the recording's length.
+        seconds: Wall time; of a comparison heard together with others, its share of the pass.
+            `rtf` is that divided by the recording's length.
         tokens: Text tokens written.
         bytes_on_disk, parameters, peak_memory_bytes: As in `engines.comparison.Side`.
         scores: Normalizer name -> (WER, CER) as fractions; empty when no reference was given.
@@ -74,6 +76,8 @@ class Compared:
         blind: Roles of A and B when they were hidden; empty for an open comparison.
         vote: The role that was voted for, `SAME`, or None.
         trained: Roles of models that were trained on this recording.
+        together: Recordings that each side heard in one pass. Above 1, times and peak memory are
+            not this recording's own: see `engines.comparison.compare_together`.
     """
 
     key: str
@@ -88,6 +92,7 @@ class Compared:
     blind: tuple[str, ...] = ()
     vote: str | None = None
     trained: tuple[str, ...] = ()
+    together: int = 1
 
     @property
     def hidden(self) -> bool:
@@ -133,6 +138,7 @@ def compared_from(
         fairness=fairness,
         sides=sides,
         trained=trained,
+        together=comparison.together,
     )
 
 
@@ -161,6 +167,9 @@ def parsed(record: Any, key: str) -> Compared:
     known = known and all(role in ROLES for role in trained)
     if not known or record["vote"] not in (*roles, SAME, None):
         raise ValueError("unknown sides or vote")
+    together = typed(record.get("together", 1), int)  # nor this
+    if not 1 <= together <= _MOST_TOGETHER:
+        raise ValueError("an unlikely number of recordings")
     texts = {name: typed(record[name], str) for name in _TEXTS}
     _check_time(texts["made"])
     reference = record["reference"]
@@ -173,6 +182,7 @@ def parsed(record: Any, key: str) -> Compared:
         blind=blind,
         vote=record["vote"],
         trained=trained,
+        together=together,
         **texts,
     )
 

@@ -62,6 +62,9 @@ _STOP = """() => {
   window.whisperSlimLive?.stop();
   return [];
 }"""
+# Comparisons that wait for the models at once: those of the same models are heard in one pass, and
+# the recordings of the others are read meanwhile. Each takes a thread; more wait without one.
+_MOST_COMPARING = 24
 _LONGEST_AGAIN = 10.0  # seconds of one side; our choice: the next comparison waits for it
 _CLEAR = """() => {
   window.whisperSlimStage?.recording(false);
@@ -140,7 +143,8 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
     results.connect(shown, history)
     listening = context.listening
     batch = BatchCompare(
-        listening.compare,
+        # The times of a folder's clips are summed: each is to be its own.
+        partial(listening.compare, alone=True),
         history.folder,
         lambda *given: listening.give_up(*given),
         lambda sides: listening.holding(sides),
@@ -207,8 +211,8 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
         "fn": compare,
         "inputs": inputs_of(AskedComparison, tab) | models,
         "outputs": shown.outputs(),
-        "concurrency_id": "compute",
-        "concurrency_limit": 1,
+        "concurrency_id": "compare",
+        "concurrency_limit": _MOST_COMPARING,
         "api_visibility": "private",
         "show_progress": "minimal",
         "show_progress_on": [shown.result],
@@ -223,7 +227,8 @@ def connect_compare(tab: CompareTab, context: AppContext, opened: Sequence[Any])
             partial(time_words, shown, context, history),
             [shown.key, shown.heard_as],
             [shown.times, shown.heard_as],
-            concurrency_id="compute",
+            concurrency_id="time",
+            concurrency_limit=1,
             **quiet,
         )
 

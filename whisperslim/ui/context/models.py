@@ -2,12 +2,12 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 from whisperslim.engines.export.record import EXPORT_FILE, is_export
@@ -15,6 +15,7 @@ from whisperslim.engines.registry import OWN
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.machine.places import cache_root
 from whisperslim.ui.context.cache import ModelCache
+from whisperslim.ui.context.turns import Asked, Turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from whisperslim.jobs.sizes.replan import Replan
     from whisperslim.ui.context.side_choice import SideChoice
 
+T = TypeVar("T")
 MAX_SECONDS = 120.0  # our choice: longer recordings are for the command line
 _PARITY_CLIPS = 6  # demo clips on which the export of a dense model is checked
 
@@ -69,6 +71,7 @@ class Listening:
     """Runs models: two or three on one recording, or one on live speech.
 
     Models run in one lane, one after another, so that a preview never disturbs a measurement.
+    Comparisons of the same models that wait at the same time are heard in one pass of each model.
     """
 
     models: "ModelCache[SideChoice, WindowedTranscriber]" = field(
@@ -77,7 +80,8 @@ class Listening:
     lane: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "listening"))
     # Names and folders of the models at work for a comparison, each as often as it is.
     _hearing: Counter[str] = field(default_factory=Counter)
-    _at_work: list[str] = field(default_factory=list)  # the recording in the lane
+    _at_work: list[str] = field(default_factory=list)  # the recordings in the lane
+    _turns: Turns = field(default_factory=Turns)
     # Models that have been used here: warming them up again before a comparison would double the
     # wait.
     _worked: "WeakValueDictionary[int, WindowedTranscriber]" = field(
@@ -92,19 +96,25 @@ class Listening:
         language: str,
         reference: str | None,
         third: "SideChoice | None" = None,
+        *,
+        alone: bool = False,
     ) -> "Comparison":
         """The `Comparison` of two models on an audio file, or of three.
+
+        Where others wait for the same models, it is one of several `compare_together`, unless it is
+        to be heard `alone`.
 
         Raises `AudioError`, `SourceError`, `CheckpointError` or `ExportError`.
         """
         from whisperslim.speech.audio.decoding import decode
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
-        sides = [side for side in (dense, slim, third) if side is not None]
+        sides = tuple(side for side in (dense, slim, third) if side is not None)
+        asked = Asked(recording, sides, audio, language, reference, alone)
         with self.holding(sides):
-            return self.lane.submit(
-                self._compare, recording, sides, audio, language, reference
-            ).result()
+            self._turns.ask(asked)
+            self.lane.submit(self._turn)
+            return asked.result.result()
 
     def give_up(self, recording: str, *sides: "SideChoice") -> None:
         """End what exports from elsewhere do with that recording: they may never end by themselves.
@@ -141,7 +151,7 @@ class Listening:
         ).result()
 
     def timed(self, side: "SideChoice", recording: str, language: str) -> "Transcript":
-        """A recording heard once more, with the time of each word.
+        """A recording heard once more, with the time of each word, while no comparison waits.
 
         Raises `UsageError` from an engine that does not report them, and as `compare` does.
         """
@@ -152,7 +162,10 @@ class Listening:
         def hear() -> "Transcript":
             return self._model(side).telling_words().transcribe(audio, language)
 
-        return self.lane.submit(hear).result()
+        heard: Future[Transcript] = Future()
+        self._turns.later(lambda: _set(heard, hear))
+        self.lane.submit(self._turn)
+        return heard.result()
 
     def is_here(self, side: "SideChoice") -> bool:
         """Whether a model can be loaded now, without fetching or exporting first."""
@@ -188,47 +201,69 @@ class Listening:
         live = LiveText(hear, SileroDetector(), LiveOptions(max_seconds=MAX_SECONDS))
         return LiveSession(live, lambda: warm_up(self._model(side), language), self.lane)
 
-    def _compare(
-        self,
-        recording: str,
-        sides: "list[SideChoice]",
-        audio: "np.ndarray",
-        language: str,
-        reference: str | None,
-    ) -> "Comparison":
-        self._at_work.append(recording)
+    def _turn(self) -> None:
+        """One comparison that waits, with those that are like it; else what waits for all."""
+        first = self._turns.first()
+        if first is None:
+            work = self._turns.spare()
+            if work is not None:
+                work()
+            return
+        from whisperslim.engines.together import tried
+
+        group = [first]
+        self._at_work.append(first.recording)
         try:
-            return self._compared(sides, audio, language, reference)
+            found = tried(lambda: self._compared(group))
         finally:
             self._at_work.clear()
+        results = [found] * len(group) if isinstance(found, Exception) else found
+        for asked, result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                asked.result.set_exception(result)
+            else:
+                asked.result.set_result(result)
 
-    def _compared(
-        self,
-        sides: "list[SideChoice]",
-        audio: "np.ndarray",
-        language: str,
-        reference: str | None,
-    ) -> "Comparison":
+    def _compared(self, group: list[Asked]) -> "list[Comparison | Exception]":
+        """The comparison in `group`, and of those that it takes into the group."""
         load_libraries()
-        from whisperslim.engines.comparison import compare
+        from whisperslim.engines.comparison import Recording, compare, compare_together
 
-        models = [self._model(side) for side in sides]
+        (first,) = group
+        models = [self._model(side) for side in first.sides]
         dense, slim, *more = models
+        third = more[0] if more else None
+        beside = self.models.loaded()
+        warm = all(self._worked.get(id(model)) is model for model in models)
+        # An export from elsewhere is ended by its process, for all that it hears.
+        if warm and all(model.process is None for model in models):
+            group += self._turns.like(first, max(model.at_once for model in models) - 1)
+            self._at_work[:] = [asked.recording for asked in group]
+        if len(group) > 1:
+            heard = [Recording(asked.audio, asked.reference) for asked in group]
+            return compare_together(
+                dense, slim, heard, language=first.language, third=third, beside=beside
+            )
         found = compare(
-            dense,
-            slim,
-            audio,
-            language=language,
-            reference=reference,
-            third=more[0] if more else None,
-            warm=all(self._worked.get(id(model)) is model for model in models),
-            beside=self.models.loaded(),
-        )
+            dense, slim, first.audio, language=first.language, reference=first.reference,
+            third=third, warm=warm, beside=beside,
+        )  # fmt: skip
         self._worked.update({id(model): model for model in models})
-        return found
+        return [found]
 
     def _model(self, side: "SideChoice") -> "WindowedTranscriber":
         return self.models.get(side, _version(side.path))
+
+
+def _set(result: "Future[T]", work: Callable[[], T]) -> None:
+    """Let a future have what `work` gives, or its error."""
+    from whisperslim.engines.together import tried
+
+    found = tried(work)
+    if isinstance(found, Exception):
+        result.set_exception(found)
+    else:
+        result.set_result(found)
 
 
 class Resizing:
