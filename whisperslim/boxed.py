@@ -40,7 +40,7 @@ BOXED = (
     BoxedModel(
         "whisperslim/base-hi",
         "whisper-base-hi/slim",
-        "bfbf3ee371ab9d6d0dd48ec06da5056e0958acaa8a35467843b66072e7ca7c33",
+        "a5cac347dd5b8e26e2dfbca220e44b8caa493db5da8294d929fa95445c4f8175",
         "whisperslim/base-hi-dense",
         "Whisper-base for Hindi, 55 % of its prunable weights removed, int8",
     ),
