@@ -33,14 +33,20 @@ def main() -> None:
     stored = json.loads(path.read_text("utf-8")) if arguments.keep else {}
     torch.set_num_threads(arguments.threads)
     names = dict(row.split("=", 1) for row in arguments.row)
-    found = {row: _score(row, model, arguments) for row, model in names.items()}
-    baseline = found[arguments.baseline]
-    rows = {row: _record(row, sets, baseline) for row, sets in found.items()}
+    baseline = _score(arguments.baseline, names[arguments.baseline], arguments)
+    first = _record(arguments.baseline, baseline, baseline)
+    kept = kept_rows(stored, first, arguments.keep)
+    rows = {
+        row: first
+        if row == arguments.baseline
+        else _record(row, _score(row, model, arguments), baseline)
+        for row, model in names.items()
+    }
     record = {
         "what": "word error rate by engine and set, and size",
         "baseline": arguments.baseline,
         "note": arguments.note,
-        "rows": {**rows, **kept_rows(stored, rows[arguments.baseline], arguments.keep)},
+        "rows": {**rows, **kept},
         **provenance(threads=arguments.threads),
     }
     print(write_result(arguments.out, record))
@@ -55,8 +61,8 @@ def kept_rows(
     """
     if not names:
         return {}
-    before = stored["rows"][stored["baseline"]]
-    if any(before[part] != baseline[part] for part in ("weights_sha256", "sets")):
+    before, now = stored["rows"][stored["baseline"]], json.loads(json.dumps(baseline))
+    if any(before[part] != now[part] for part in ("weights_sha256", "sets")):
         raise SystemExit("the stored baseline is another model, or scored on other sets")
     lacking = [name for name in names if name not in stored["rows"]]
     if lacking:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.engines.wer import kept_rows
 
-SETS = {"hi": {"n": 3, "score": {"wer": 0.5}}}
+SETS: dict[str, Any] = {"hi": {"n": 3, "score": {"wer": 0.5}, "interval": [0.4, 0.6]}}
 DENSE: dict[str, Any] = {"weights_sha256": "a", "sets": SETS}
 STORED: dict[str, Any] = {
     "baseline": "dense", "date": "2026-11-30", "commit": "c", "processor": "p",
@@ -15,7 +15,9 @@ STORED: dict[str, Any] = {
 
 
 def test_a_row_is_kept_with_when_it_was_made() -> None:
-    found = kept_rows(STORED, {**DENSE, "name": "dense int8"}, ["gone"])
+    # What has been stored has lists where what was just measured has tuples.
+    fresh = {"weights_sha256": "a", "sets": {"hi": {**SETS["hi"], "interval": (0.4, 0.6)}}}
+    found = kept_rows(STORED, fresh, ["gone"])
     made = {"date": "2026-11-30", "commit": "c", "processor": "p"}
     assert found == {"gone": {"made": made, "weights_sha256": "b", "sets": SETS}}
     # Kept again, it is still of its own day.
