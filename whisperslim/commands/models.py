@@ -405,11 +405,12 @@ def inspect(
 
 
 def _units(row: "CostRow") -> str:
-    """How many there are of how many, and the dimensions of heads where they are narrower."""
+    """How many there are of how many, dimensions of heads where they are narrower, and ranks."""
     if not row.units_dense:
         return ""
     narrower = f", {row.width}/{row.width_dense} wide" if 0 < row.width < row.width_dense else ""
-    return f"{row.units}/{row.units_dense}{narrower}"
+    ranks = "".join(f", {name} of rank {rank}" for name, rank in row.ranks.items())
+    return f"{row.units}/{row.units_dense}{narrower}{ranks}"
 
 
 def fetch(
