@@ -78,7 +78,7 @@ ARCHITECTURE_CLASS = re.compile(
 BASE_CLASSES = {"transformers.PreTrainedModel", "transformers.PreTrainedConfig"}
 # Inside the folder of one family; what all of them share is free.
 FAMILY_FOLDER = re.compile(
-    r"whisperslim\.core\.families\.(?!base\.|configuration\.|flavours\.|hearing\.)\w+\..*"
+    r"whisperslim\.core\.families\.(?!base\.|configuration\.|factors\.|flavours\.|hearing\.)\w+\..*"
 )
 # Who may look there: writers and readers of its models' forms for other runtimes.
 MAY_KNOW_A_FAMILY = {

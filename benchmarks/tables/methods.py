@@ -177,6 +177,37 @@ def head_width_table(record: dict[str, Any]) -> str:
     )
 
 
+def low_rank_table(record: dict[str, Any]) -> str:
+    """Token losses of layers of two matrices and of fewer units, at equal weights."""
+    rows = [
+        (
+            f"{row['target']:.0%}", row["set"],
+            *(f"{loss:.3f}" for loss in (
+                row["dense"], row["fisher"]["loss"], row["low_rank"]["loss"],
+            )),
+            f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
+            *(f"{row[name]['operations']:.0%}" for name in ("fisher", "low_rank")),
+            f"{row['low_rank']['layers_of_two']}",
+        )
+        for row in record["rows"]
+    ]  # fmt: skip
+    header = (
+        "removed", "set", "dense", "fewer units", "low rank",
+        "low rank - fewer units, per token (95 %)", "operations, fewer units",
+        "operations, low rank", "layers of two matrices",
+    )  # fmt: skip
+    sizes = ", ".join(f"{name} n = {each['n']}" for name, each in record["sets"].items())
+    clips = record["clips"]
+    caption = (
+        f"Loss per token of the transcript, nothing trained: {sizes}; window {record['window']}; "
+        "units and components by Fisher information per weight, of "
+        f"{clips['information']} training clips; what `fisher` leaves is fitted, and components "
+        f"found, on {clips['fit']} of them. Operations of 5 s of speech, as a share of the "
+        "dense model's. One tuned model; intervals by bootstrap over clips."
+    )
+    return f"{caption}\n\n{table(header, rows)}\n\n{where(record['provenance'])}"
+
+
 def interpolation_table(record: dict[str, Any]) -> str:
     """Word errors of each model by the share of the way to its tuned weights."""
     names = sets(record)

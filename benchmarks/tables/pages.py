@@ -24,6 +24,7 @@ from benchmarks.tables.methods import (
     earlier_method_table,
     head_width_table,
     interpolation_table,
+    low_rank_table,
     method_step_table,
     method_table,
 )
@@ -259,6 +260,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "method_step": method_step_table,
     "compensation": compensation_table,
     "head_width": head_width_table,
+    "low_rank": low_rank_table,
     "interpolation": interpolation_table,
     "side_by_side": side_by_side,
     "ablation": ablation,

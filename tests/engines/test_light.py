@@ -11,10 +11,13 @@ import pytest
 
 from tests.browser.conftest import free_port
 from tests.engines.onnx.test_engine import sealed_export
-from tests.support.tiny import tiny_model_folder
+from tests.support.models.tiny_ctc import parakeet_folder
+from tests.support.tiny import tiny_corpus, tiny_model_folder
 from whisperslim.core.loading import load_model
+from whisperslim.engines.export.export import export
 from whisperslim.engines.export.record import read_export
 from whisperslim.engines.onnx.engine import open_export
+from whisperslim.engines.torch_engine import TorchTranscriber
 from whisperslim.machine.extras import EXTRAS
 from whisperslim.speech.audio.decoding import decode
 from whisperslim.speech.audio.window import WindowPolicy
@@ -61,7 +64,8 @@ def test_what_is_left_out_is(without: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(without)}
     done = subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, text=True,
                           env=environment)  # fmt: skip
-    assert "torch is not installed" in done.stderr and {"torch", "av", "regex"} <= HEAVY
+    assert "torch is not installed" in done.stderr
+    assert {"torch", "av", "regex", "tokenizers", "huggingface_hub"} <= HEAVY
 
 
 @pytest.mark.parametrize("foreign", [False, True])
@@ -78,6 +82,21 @@ def test_the_same_text_without_torch(
     engine = open_export(folder, read_export(folder), WindowPolicy(), 1)
     wanted = engine.transcribe(decode(CLIP))
     assert wanted.tokens > 0
+    assert (found["text"], found["tokens"]) == (wanted.text, wanted.tokens)
+
+
+def test_pieces_of_words_are_spelled_without_the_library_of_tokenizers(
+    without: Path, tmp_path: Path
+) -> None:
+    tiny_corpus(tmp_path / "corpus", clips=8)
+    parakeet_folder(tmp_path / "model", tmp_path / "corpus")
+    speech, sound = load_model(str(tmp_path / "model")), decode(CLIP)
+    export(speech, "onnx", "none", tmp_path / "export", [sound], "hi", WindowPolicy())
+    done = heard_lightly(tmp_path / "export", without)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    wanted = TorchTranscriber(speech, WindowPolicy()).transcribe(sound)
+    assert wanted.tokens > 0 and wanted.text
     assert (found["text"], found["tokens"]) == (wanted.text, wanted.tokens)
 
 

@@ -77,7 +77,9 @@ def ui(
 ) -> None:
     """Open the app in a browser on this computer. Runs continue when it is closed."""
     from whisperslim.machine.offline import go_offline
+    from whisperslim.machine.threads import for_a_server
 
+    for_a_server()
     if offline:
         go_offline()  # before the hub's library is imported, which reads it once
     from whisperslim.jobs.run.folder import find_run

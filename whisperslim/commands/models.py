@@ -1,5 +1,6 @@
 """Commands about models: score, run, compare, inspect and fetch them."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from whisperslim.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     from whisperslim.core.cost.report import CostRow
+    from whisperslim.engines.base import Transcript
     from whisperslim.engines.comparison import Side, SideScores
     from whisperslim.engines.windowed import WindowedTranscriber
     from whisperslim.jobs.grid.ray_crew import RayCrew
@@ -98,7 +100,14 @@ def evaluate(
     language: Language = "hi",
     window: Window = "fit",
     limit: Annotated[int, typer.Option(help="Clips to score; 0 is all.", min=0)] = 0,
-    batch_size: Annotated[int, typer.Option(help="Clips decoded together.", min=1)] = 16,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Clips decoded together; no clip's text depends on it. By default 16, and 1 for "
+            "an export, whose time is then that of use.",
+            min=1,
+        ),
+    ] = None,
     skip_problems: Annotated[
         bool, typer.Option(help="Leave out clips that cannot be used, and list them.")
     ] = False,
@@ -147,9 +156,9 @@ def evaluate(
         )
     check_places(out, against)  # before scoring, which may take hours
     if ray and folder:
-        options = {"language": language, "window": window, "batch_size": batch_size,
-                   "script": script, "beam": beam, "lm_weight": lm_weight,
-                   "word_bonus": word_bonus}  # fmt: skip
+        options = {"language": language, "window": window, "script": script, "beam": beam,
+                   "lm_weight": lm_weight, "word_bonus": word_bonus,
+                   **({"batch_size": batch_size} if batch_size else {})}  # fmt: skip
         words = ["evaluate", *_model_words(model, lm), "--data", _data_anywhere(data)]
         words += [*_option_words(options), *([] if split is None else ["--split", split])]
         words += ["--skip-problems"] if skip_problems else []
@@ -254,6 +263,14 @@ def transcribe(
     lm: LanguageModel = None,
     lm_weight: LanguageWeight = 0.5,
     word_bonus: WordBonus = 1.0,
+    at_once: Annotated[
+        int,
+        typer.Option(
+            help="Recordings heard together, each with the text it has alone. 0: as many as the "
+            "engine hears faster so; in JSON, where each has its own time, one.",
+            min=0,
+        ),
+    ] = 0,
     shards: Shards = 0,
     shard: OneShard = 0,
     folder: ShardFolder = None,
@@ -262,6 +279,7 @@ def transcribe(
 ) -> None:
     """Transcribe recordings: one line each, `file: text`. With --shards, a folder of them."""
     from whisperslim.engines import transcripts
+    from whisperslim.engines.together import heard_in_groups
     from whisperslim.exported.search import search_asked
     from whisperslim.speech.audio.decoding import decode
 
@@ -278,7 +296,8 @@ def transcribe(
     search = search_asked(beam, lm, lm_weight, word_bonus)
     if in_shards and ray and folder:
         options = {"language": language, "window": window, "format": form, "beam": beam,
-                   "lm_weight": lm_weight, "word_bonus": word_bonus}  # fmt: skip
+                   "lm_weight": lm_weight, "word_bonus": word_bonus,
+                   "at_once": at_once}  # fmt: skip
         words = ["transcribe", str(files[0].expanduser().absolute())]
         words += [*_model_words(model, lm), *_option_words(options)]
         _on_nodes(words, shards, folder, ray)
@@ -287,13 +306,21 @@ def transcribe(
         engine = engine.searching(search)
     if form != "text":
         engine = engine.telling_words()
+    together = at_once or (1 if as_json or form == "json" else engine.at_once)
+
+    def heard_in(files: Sequence[Path]) -> "Iterator[tuple[Path, Transcript | AudioError]]":
+        return heard_in_groups(engine, files, decode, language, together)
+
     if in_shards and folder:
         from whisperslim.jobs.scoring.transcribed import TRANSCRIPTS, transcribe_in_shards
 
-        def hear(file: Path) -> dict[str, Any]:
-            heard = engine.transcribe(decode(file), language)
+        def kept(heard: "Transcript") -> dict[str, Any]:
             plain = {"text": heard.text, "duration": heard.audio_seconds}
             return transcripts.record(heard, language) if form == "json" else plain
+
+        def hear(files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any] | AudioError]]:
+            for file, heard in heard_in(files):
+                yield file, heard if isinstance(heard, AudioError) else kept(heard)
 
         depends_on = {"version": transcripts.VERSION, "model": engine.name, "language": language,
                       "window": engine.window_name, "format": form,
@@ -308,11 +335,9 @@ def transcribe(
         return
     records: list[dict[str, Any]] = []
     failed = False
-    for file in files:
-        try:
-            transcript = engine.transcribe(decode(file), language)
-        except AudioError as error:  # the other recordings are still wanted
-            announce(f"error: {error}")
+    for file, transcript in heard_in(files):
+        if isinstance(transcript, AudioError):  # the other recordings are still wanted
+            announce(f"error: {transcript}")
             failed = True
             continue
         if as_json:
@@ -405,11 +430,12 @@ def inspect(
 
 
 def _units(row: "CostRow") -> str:
-    """How many there are of how many, and the dimensions of heads where they are narrower."""
+    """How many there are of how many, dimensions of heads where they are narrower, and ranks."""
     if not row.units_dense:
         return ""
     narrower = f", {row.width}/{row.width_dense} wide" if 0 < row.width < row.width_dense else ""
-    return f"{row.units}/{row.units_dense}{narrower}"
+    ranks = "".join(f", {name} of rank {rank}" for name, rank in row.ranks.items())
+    return f"{row.units}/{row.units_dense}{narrower}{ranks}"
 
 
 def fetch(

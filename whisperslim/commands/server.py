@@ -60,7 +60,9 @@ def serve(
 
     need("serve", "serve")
     from whisperslim.machine.offline import go_offline
+    from whisperslim.machine.threads import for_a_server
 
+    for_a_server()
     if offline:
         go_offline()  # before the hub's library is imported, which looks once
     from whisperslim.server.app import Bounds

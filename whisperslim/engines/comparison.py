@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -148,8 +148,11 @@ def compare_together(
     language: str = "hi",
     third: WindowedTranscriber | None = None,
     beside: Sequence[Transcriber] = (),
-) -> list[Comparison | Exception]:
-    """Compare several recordings at once, in their order; for one that cannot be, why.
+) -> list[Callable[[], Comparison] | Exception]:
+    """Hear several recordings at once, in their order; for one that cannot be heard, why.
+
+    What comes back makes the comparison, scores and all, by whoever calls it: meanwhile the models
+    are free for others. It raises `DataError` as `compare`.
 
     Each side hears all of them in one pass, as its engine hears several, and then the next side
     does: each text is the one it has alone (our choice; a crowd waits half as long). A pass has one
@@ -164,8 +167,7 @@ def compare_together(
     engines = _named(dense, slim, third)
 
     def prepared(each: Recording) -> _Prepared:
-        said = _said(each.reference, language, ())
-        return _Prepared(said, *_features(engines, each.audio))
+        return _Prepared(each.reference, *_features(engines, each.audio))
 
     made = [tried(partial(prepared, each)) for each in recordings]
     good = [each for each in made if isinstance(each, _Prepared)]
@@ -174,7 +176,7 @@ def compare_together(
         for which, engine in engines.items()
     }
 
-    def ended(place: int, each: _Prepared) -> Comparison | Exception:
+    def ended(place: int, each: _Prepared) -> Callable[[], Comparison] | Exception:
         heard: dict[str, Transcript] = {}
         for which, (transcripts, _) in passes.items():
             found = transcripts[place]
@@ -182,7 +184,10 @@ def compare_together(
                 return found
             heard[which] = found
         sides = _sides(engines, heard, {which: peak for which, (_, peak) in passes.items()}, beside)
-        return _compared(sides, each.said, language, each.shared, (), together=len(good))
+        return lambda: _compared(
+            sides, _said(each.reference, language, ()), language, each.shared, (),
+            together=len(good),
+        )  # fmt: skip
 
     results = iter([ended(place, each) for place, each in enumerate(good)])
     return [next(results) if isinstance(each, _Prepared) else each for each in made]
@@ -190,7 +195,7 @@ def compare_together(
 
 @dataclass(frozen=True)
 class _Prepared:
-    said: str | None
+    reference: str | None
     features: Mapping[str, Features]
     shared: bool
 

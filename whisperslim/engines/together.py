@@ -5,14 +5,18 @@ What an engine hears faster together is given to it together, and each has the t
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
+
 from whisperslim.engines.base import Features, Transcript
 from whisperslim.engines.windowed import Heard, WindowedTranscriber, joined
-from whisperslim.errors import WhisperSlimError, shortage_of
+from whisperslim.errors import AudioError, UsageError, WhisperSlimError, shortage_of
 
+_MOST_SECONDS = 600.0  # of sound in a group; our choice, for the memory it takes
+Key = TypeVar("Key")
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
@@ -86,6 +90,64 @@ def hear_all(hearings: Sequence[Hearing]) -> list[Failure]:
         gone = {id(each) for each, _ in failed}
         left = [each for each in left if not each.is_done and id(each) not in gone]
     return failed
+
+
+def heard_in_groups(
+    engine: WindowedTranscriber,
+    recordings: Iterable[Key],
+    sound: Callable[[Key], np.ndarray],
+    language: str,
+    at_once: int,
+) -> Iterator[tuple[Key, Transcript | AudioError]]:
+    """Each recording with what is heard in it, or why it cannot be used; in their order.
+
+    With `at_once` above 1, as many are in memory and heard together: each text is the one it has
+    alone, and its seconds are of all the calls that it was part of.
+
+    Args:
+        engine: What hears them.
+        recordings: Whatever `sound` knows them by.
+        sound: Gives mono float32 at 16 kHz; may raise `AudioError`.
+        language: Whisper's code.
+        at_once: Recordings heard together, 1 or more.
+
+    Raises:
+        UsageError: for another `at_once`, or an unknown language.
+        ExportError: as the engine does, for the first that it cannot hear.
+    """
+    if at_once < 1:
+        raise UsageError(f"{at_once} recordings at once: 1 or more are heard together")
+    engine.check_language(language)
+    group: list[tuple[Key, Hearing | AudioError]] = []
+    for key in recordings:
+        try:
+            features = engine.features_for(sound(key))
+        except AudioError as error:  # the other recordings are still wanted
+            group.append((key, error))
+        else:
+            group.append((key, Hearing(engine, features, language)))
+        hearings = [each for _, each in group if isinstance(each, Hearing)]
+        held = sum(each.features.audio_seconds for each in hearings)
+        if len(hearings) >= at_once or held >= _MOST_SECONDS or not hearings:
+            yield from _ended(group)
+            group = []
+    yield from _ended(group)
+
+
+def _ended(
+    group: Sequence[tuple[Key, Hearing | AudioError]],
+) -> Iterator[tuple[Key, Transcript | AudioError]]:
+    failed = hear_all([each for _, each in group if isinstance(each, Hearing)])
+    errors = {id(each): error for each, error in failed}
+    for key, each in group:
+        if isinstance(each, AudioError):
+            yield key, each
+        elif (error := errors.get(id(each))) is None:
+            yield key, each.transcript()
+        elif isinstance(error, AudioError):
+            yield key, error
+        else:
+            raise error
 
 
 def tried(work: Callable[[], Result]) -> Result | Exception:

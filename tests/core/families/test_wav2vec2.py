@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor
 
 from tests.support.models.graphs import check_export, check_graph
+from tests.support.models.low_rank import open_on, plan_by_variance
 from tests.support.models.tiny_ctc import (
     FFN,
     FIELD,
@@ -32,6 +33,7 @@ from tests.support.tiny_run import tiny_recipe
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.cost.flops import Workload
 from whisperslim.core.cost.unit_costs import unit_costs
+from whisperslim.core.families.factors import factored
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything
 from whisperslim.core.surgery.shrink import cut
@@ -44,6 +46,7 @@ from whisperslim.methods.plain import PlainOptions
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.speech.corpus.dataset import load_items
+from whisperslim.train.calibration import CleanClips
 from whisperslim.train.loop import Job, fit
 
 every_kind = pytest.mark.parametrize("name", KINDS)
@@ -237,6 +240,19 @@ def test_its_graph_scores_frames_as_it_does(folder: Path, tmp_path: Path, name: 
     speech = load_model(str(folder / name))
     cut(speech.model, speech.groups(), ragged(speech))
     check_graph(speech, tmp_path / "graph")
+
+
+@pytest.mark.parametrize("name", ["wav2vec2 post-norm", "hubert pre-norm"])
+def test_layers_of_two_matrices_are_cut_kept_and_scored(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    speech = load_model(str(folder / name))
+    clips = CleanClips(speech, lambda: supply(folder, speech.input_spec), "hi")
+    found = open_on(speech, clips)
+    plan = plan_by_variance(speech.model, found, 0.5)
+    smaller = checked_cut(speech, plan, supply(folder, speech.input_spec).draw())
+    assert 0 < len(factored(smaller.model)) <= len(found) == 2 * 6
+    check_graph(smaller, tmp_path / "graph")
 
 
 def test_an_export_has_its_texts(folder: Path, tmp_path: Path) -> None:

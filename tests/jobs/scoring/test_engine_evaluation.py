@@ -38,6 +38,22 @@ def test_a_float_export_scores_as_its_model(places: tuple[str, str, str, Path]) 
     assert record["bytes_on_disk"] >= sum(file.stat().st_size for file in stored)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_no_text_depends_on_how_many_clips_are_heard_together(
+    places: tuple[str, str, str, Path], which: int
+) -> None:
+    data, cache = places[2:]
+    found = {
+        size: evaluate_model(places[which], data, batch_size=size, cache_folder=cache)
+        for size in (None, 1, 3)
+    }
+    records = {size: each.to_record() for size, each in found.items()}
+    assert len({each.result.hypotheses for each in found.values()}) == 1
+    # An export is scored clip by clip unless more are asked for.
+    assert [each["batch_size"] for each in records.values()] == [(16, 1)[which], 1, 3]
+    assert records[None].keys() == records[3].keys()
+
+
 def test_a_difference_is_taken_from_stored_texts(
     places: tuple[str, str, str, Path], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """A folder of recordings in shards: one file of lines, whatever the number of shards."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sound"
 
 
-def hear(path: Path) -> dict[str, Any]:
-    if path.name == "clip_05.WAV":
-        raise AudioError("it is damaged")
-    return {"text": f"मैं {path.stem}"}
+def hear(paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any] | AudioError]]:
+    for path in paths:
+        damaged = path.name == "clip_05.WAV"
+        yield path, AudioError("it is damaged") if damaged else {"text": f"मैं {path.stem}"}
 
 
 def test_the_lines_do_not_depend_on_the_number_of_shards(folder: Path, tmp_path: Path) -> None:
@@ -47,9 +48,9 @@ def test_the_lines_do_not_depend_on_the_number_of_shards(folder: Path, tmp_path:
 def test_shards_that_are_there_are_kept(folder: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "out", list[Path]()
 
-    def noting(path: Path) -> dict[str, Any]:
-        heard.append(path)
-        return hear(path)
+    def noting(paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any] | AudioError]]:
+        heard.extend(paths)
+        return hear(paths)
 
     assert transcribe_in_shards(folder, 3, out, noting, OF_A_MODEL, only=2) is None
     assert [file.name for file in out.iterdir()] == [Shard(2, 3).name]

@@ -22,7 +22,7 @@ SPEC = EngineSpec(
     title="CTranslate2",
     words="what faster-whisper runs in",
     shapes="every layer of a stack has the same number of heads, any FFN width, absent layers and "
-    "blocks",
+    "blocks, no layers of two matrices",
     precisions=(FULL, "float16", "int8"),
     exporter="whisperslim.engines.ctranslate2.export",
     install="pip install ctranslate2",

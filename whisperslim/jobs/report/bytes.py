@@ -90,11 +90,12 @@ def dense_file(base: str) -> WeightsFile | None:
 
 def _removed(rows: Sequence[CostRow]) -> list[tuple[str, int]]:
     """Removed elements by kind. A group without its last unit is a whole sub-layer."""
-    counts = dict.fromkeys(("vocabulary", "heads", "FFN", "whole layers"), 0)
+    counts = dict.fromkeys(("vocabulary", "heads", "FFN", "low rank", "whole layers"), 0)
     names = {"embeddings": "vocabulary", "heads": "heads", "ffn": "FFN"}
     for row in rows:
         whole = row.units_dense and not row.units
-        counts["whole layers" if whole else names.get(row.kind, "whole layers")] += row.removed
+        kind = "low rank" if row.ranks else names.get(row.kind, "whole layers")
+        counts["whole layers" if whole else kind] += row.removed
     return list(counts.items())
 
 

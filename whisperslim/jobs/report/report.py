@@ -165,7 +165,10 @@ def _kept(run: RunDir) -> str:
          int(group["count"]))
         for group in groups
     ]  # fmt: skip
-    words = "Units of each group that are left: attention heads and feed-forward units."
+    words = (
+        "Units of each group that are left: attention heads and feed-forward units, or components "
+        "of matrices."
+    )
     return paragraph(words, dim=True) + kept_bars(rows)
 
 

@@ -1,6 +1,6 @@
 """Score one model on one data set, with all conditions of the figures.
 
-An exported model is scored in its own engine, clip by clip, as in use.
+An exported model is scored in its own engine, clip by clip as in use, unless more are asked for.
 """
 
 import json
@@ -21,8 +21,9 @@ from whisperslim.core.store.checkpoint import count_parameters
 from whisperslim.engines.base import Transcript
 from whisperslim.engines.export.record import is_export, read_export
 from whisperslim.engines.opening import open_transcriber
+from whisperslim.engines.together import heard_in_groups
 from whisperslim.engines.windowed import WindowedTranscriber
-from whisperslim.errors import DataError, UsageError
+from whisperslim.errors import AudioError, DataError, UsageError
 from whisperslim.exported.search import Search
 from whisperslim.inputs import InputSpec
 from whisperslim.jobs.run.disk import require_writable, write_text_checked
@@ -42,10 +43,11 @@ from whisperslim.train.evaluate import EvalResult, Heard, accepted_forms, hear, 
 
 @dataclass(frozen=True)
 class OpenExport:
-    """An export folder and the engine that runs it."""
+    """An export folder and the engine that runs it, which hears `batch_size` clips together."""
 
     folder: Path
     engine: WindowedTranscriber
+    batch_size: int = 1
 
     def searching(self, search: Search) -> "OpenExport":
         """The same, which looks for the likeliest text."""
@@ -89,14 +91,16 @@ class OpenExport:
         progress: Callable[[int, int], None] = lambda done, total: None,
         announce: Callable[[str], None] = lambda message: None,
     ) -> Heard:
-        """Transcribe `items` one at a time, in the window that the engine was opened with.
+        """Transcribe `items` in the window that the engine was opened with.
 
         There is no loss: an engine returns text, and no probability of another text.
         """
         cache = AudioCache(cache_folder, announce)
         started, written = time.perf_counter(), list[Transcript]()
-        for item in items:
-            written.append(self.engine.transcribe(cache.load(item), language))
+        for _, heard in heard_in_groups(self.engine, items, cache.load, language, self.batch_size):
+            if isinstance(heard, AudioError):
+                raise heard
+            written.append(heard)
             progress(len(written), len(items))
         return Heard(
             texts=tuple(transcript.text for transcript in written),
@@ -105,7 +109,7 @@ class OpenExport:
             seconds=time.perf_counter() - started,
             audio_seconds=sum(transcript.audio_seconds for transcript in written),
             decoding=self.decoding,
-            batch_size=1,
+            batch_size=self.batch_size,
         )
 
 
@@ -152,8 +156,10 @@ class OpenModel:
         return hear(self.speech, items, batch_size=self.batch_size, **asked)
 
 
-def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenExport:
-    """The export folder `model` in its engine.
+def open_for_evaluation(
+    model: str, policy: WindowPolicy, device: str, batch_size: int = 1
+) -> OpenExport:
+    """The export folder `model` in its engine, which is to hear `batch_size` clips together.
 
     Raises:
         UsageError: for a device other than the CPU, since exports only run there.
@@ -162,11 +168,12 @@ def open_for_evaluation(model: str, policy: WindowPolicy, device: str) -> OpenEx
     if device != "cpu":
         raise UsageError(f"an export runs on the processor (device cpu), not on {device!r}")
     folder = Path(model).expanduser()
-    return OpenExport(folder, open_transcriber(str(folder), policy))
+    return OpenExport(folder, open_transcriber(str(folder), policy), batch_size)
 
 
 SCRIPTS = ("auto", "own", "any")
 ALL_CLIPS = "all clips"  # in place of a split, for data scored as a whole
+_BATCH_SIZE = 16
 _SHOWN = 5  # unusable clips named in the error
 
 
@@ -276,7 +283,7 @@ def evaluate_model(
     language: str = "hi",
     window: str = "fit",
     limit: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     *,
     cache_folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -296,7 +303,8 @@ def evaluate_model(
         split: Split of `data` when `data` does not name one; None or empty is all.
         window: `fit` or `30s`; of an export, also `trim`.
         limit: Clips scored, drawn with `seed`; 0 is all.
-        batch_size: Clips decoded together; no clip's text depends on it. Exports take one.
+        batch_size: Clips decoded together; no clip's text depends on it. None: 16, and 1 for an
+            export, so that its time is that of use.
         cache_folder: Of decoded recordings; None is the user's own.
         progress: Called with (done, total) clips.
         script: `own` holds texts to the language's own script, `any` does not, `auto` does for a
@@ -382,7 +390,7 @@ def prepare(
     source: str,
     language: str = "hi",
     window: str = "fit",
-    batch_size: int = 16,
+    batch_size: int | None = None,
     *,
     cache_folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -402,9 +410,11 @@ def prepare(
     is_exported = is_export(Path(model).expanduser())
     policy = hearing_window(window) if is_exported else parse_window(window)
     opened: OpenExport | OpenModel = (
-        open_for_evaluation(model, policy, device)
+        open_for_evaluation(model, policy, device, batch_size or 1)
         if is_exported
-        else OpenModel(load_model(model, device=device, announce=announce), batch_size)
+        else OpenModel(
+            load_model(model, device=device, announce=announce), batch_size or _BATCH_SIZE
+        )
     )
     opened = opened.in_own_script() if held else opened
     opened = opened.searching(search) if search else opened

@@ -7,7 +7,7 @@ recordings' names. Loads no torch.
 
 import heapq
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,8 +20,8 @@ from whisperslim.jobs.scoring.shard import Shard, missing
 from whisperslim.speech.audio.audio import SOUND_SUFFIXES
 
 TRANSCRIPTS = "transcripts.jsonl"
-Hear = Callable[[Path], dict[str, Any]]
-"""A recording -> what is kept of it; raises `AudioError` for one that cannot be read."""
+Hear = Callable[[Sequence[Path]], Iterable[tuple[Path, dict[str, Any] | AudioError]]]
+"""Recordings -> each with what is kept of it, or why it cannot be read; in their order."""
 
 
 def recordings_in(folder: Path) -> list[str]:
@@ -59,12 +59,9 @@ def transcribe_shard(
     names = [name for name in recordings_in(folder) if shard.holds(name)]
     with disk_errors(out), written_atomically(path) as file:
         _write(file, depends_on)
-        for name in names:
-            try:
-                found = hear(folder / name)
-            except AudioError as error:  # the other recordings are still wanted
-                found = {"error": str(error)}
-            _write(file, {"file": name, **found})
+        for path_heard, found in hear([folder / name for name in names]):
+            kept = {"error": str(found)} if isinstance(found, AudioError) else found
+            _write(file, {"file": path_heard.relative_to(folder).as_posix(), **kept})
     return True
 
 

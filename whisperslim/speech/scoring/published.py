@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 VISTAAR = "vistaar"
 
 
+@cache
 def _transformers() -> str:
     return f"transformers {importlib.metadata.version('transformers')}"
 

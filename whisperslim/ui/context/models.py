@@ -114,7 +114,8 @@ class Listening:
         with self.holding(sides):
             self._turns.ask(asked)
             self.lane.submit(self._turn)
-            return asked.result.result()
+            finish = asked.result.result()
+        return finish()
 
     def give_up(self, recording: str, *sides: "SideChoice") -> None:
         """End what exports from elsewhere do with that recording: they may never end by themselves.
@@ -224,8 +225,8 @@ class Listening:
             else:
                 asked.result.set_result(result)
 
-    def _compared(self, group: list[Asked]) -> "list[Comparison | Exception]":
-        """The comparison in `group`, and of those that it takes into the group."""
+    def _compared(self, group: list[Asked]) -> "list[Callable[[], Comparison] | Exception]":
+        """What makes the comparison in `group`, and of those that it takes into the group."""
         load_libraries()
         from whisperslim.engines.comparison import Recording, compare, compare_together
 
@@ -249,7 +250,7 @@ class Listening:
             third=third, warm=warm, beside=beside,
         )  # fmt: skip
         self._worked.update({id(model): model for model in models})
-        return [found]
+        return [lambda: found]
 
     def _model(self, side: "SideChoice") -> "WindowedTranscriber":
         return self.models.get(side, _version(side.path))

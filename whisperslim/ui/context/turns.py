@@ -25,7 +25,7 @@ class Asked:
         language: Code.
         reference: What is said, or None.
         alone: Whether it must not be heard together with others.
-        result: Set when its turn is over.
+        result: Set when its turn is over, to what makes the comparison of what was heard.
     """
 
     recording: str
@@ -34,7 +34,7 @@ class Asked:
     language: str
     reference: str | None
     alone: bool = False
-    result: "Future[Comparison]" = field(default_factory=Future)
+    result: "Future[Callable[[], Comparison]]" = field(default_factory=Future)
 
     def is_like(self, other: "Asked") -> bool:
         """Whether one pass of the models can serve both."""

@@ -56,7 +56,7 @@ def heads_figure(rows: Sequence[LayerRow]) -> go.Figure:
 
 
 def _bars(rows: Sequence[LayerRow], *, moved: bool) -> list[go.Bar]:
-    left = [len(row.kept) * row.weights_per_unit for row in rows]
+    left = [row.left for row in rows]
     zeros = [round(n * (row.zeroed or 0.0)) for n, row in zip(left, rows, strict=True)]
     used = [n - zero for n, zero in zip(left, zeros, strict=True)]
     bars = [
@@ -65,7 +65,7 @@ def _bars(rows: Sequence[LayerRow], *, moved: bool) -> list[go.Bar]:
         _bar(rows, "slim, zeroed", zeros, ZEROED, "slim", after=used),
     ]
     if moved:
-        there = [len(row.moved) * row.weights_per_unit for row in rows]
+        there = [row.there for row in rows]
         bars.append(_bar(rows, "at the slider", there, MOVED, "moved"))
     return bars
 

@@ -1,6 +1,6 @@
 """Layers of a run beside those of another size, for pictures and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ class LayerRow:
 
     `count` are its units in the tuned model, which is what the run cuts. `kept` and `moved` are
     units kept by the run and at the slider's position. `zeroed` is the share of the run's remaining
-    weights that is zero, None when the run has not measured it.
+    weights that is zero, None when the run has not measured it. `rest` is as of `UnitGroup`.
     """
 
     key: str
@@ -33,6 +33,7 @@ class LayerRow:
     kept: tuple[int, ...]
     moved: tuple[int, ...]
     zeroed: float | None
+    rest: int = 0
 
     @property
     def name(self) -> str:
@@ -43,7 +44,21 @@ class LayerRow:
     def weights(self) -> int:
         """Prunable weights here before the run cut: of a slim model compressed again, fewer than
         the dense model had."""
-        return self.count * self.weights_per_unit
+        return self._of(range(self.count))
+
+    @property
+    def left(self) -> int:
+        """Those that the run keeps."""
+        return self._of(self.kept)
+
+    @property
+    def there(self) -> int:
+        """Those at the slider's position."""
+        return self._of(self.moved)
+
+    def _of(self, units: Sequence[int]) -> int:
+        last = self.rest > 0 and self.count - 1 in units
+        return len(units) * self.weights_per_unit - last * (self.weights_per_unit - self.rest)
 
 
 def layer_rows(
@@ -71,4 +86,5 @@ def _row(
         kept=planned.plan.keep[group.key],
         moved=moved.keep[group.key],
         zeroed=zeroed.get(group.key),
+        rest=group.rest,
     )

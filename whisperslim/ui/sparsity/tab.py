@@ -219,12 +219,12 @@ def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
             words(f"{row.stack} {row.name}", strong=True),
             number(row.count),
             number(len(row.kept)),
-            number(percent(1 - len(row.kept) / row.count)),
+            number(percent(1 - row.left / row.weights)),
             number(percent(row.zeroed)),
         ]
         if moved:
             line.append(number(len(row.moved)))
-            line.append(number(percent(1 - len(row.moved) / row.count)))
+            line.append(number(percent(1 - row.there / row.weights)))
         cells.append(line)
     caption = (
         f"By place; removed as a share of what was there {BEFORE_WORDS}, zeroed as a share of the "
@@ -235,13 +235,13 @@ def rows_table(rows: Sequence[LayerRow], *, moved: bool) -> str:
 
 def _summary(rows: Sequence[LayerRow], target: str, *, moved: bool) -> str:
     before = sum(row.weights for row in rows)
-    slim = sum(len(row.kept) * row.weights_per_unit for row in rows)
+    slim = sum(row.left for row in rows)
     facts = [
         (BEFORE_WORDS, f"{millions(before)} prunable weights"),
         ("slim", _left(slim, before)),
     ]
     if moved:
-        there = sum(len(row.moved) * row.weights_per_unit for row in rows)
+        there = sum(row.there for row in rows)
         facts.append(("at the slider", _left(there, before)))
     facts.append(("target", text(target)))
     items = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in facts)
