@@ -99,8 +99,8 @@ def measure_sparsity(
     """Dead units (every weight zero) and zero elements of each group, and the method's gauges."""
     dead, zero = {}, {}
     for group in speech.groups():
-        norms = None if group.matrix else unit_norms(speech.model, group)
-        dead[group.key] = 0.0 if norms is None else float((norms == 0).float().mean())
+        norms = unit_norms(speech.model, group)
+        dead[group.key] = float((norms == 0).float().mean())
         weights = [speech.model.get_parameter(name) for name in prunable_in([group])]
         zeros = sum(int((weight == 0).sum()) for weight in weights)
         zero[group.key] = zeros / sum(weight.numel() for weight in weights)

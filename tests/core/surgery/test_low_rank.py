@@ -29,6 +29,7 @@ from whisperslim.core.surgery.low_rank import Components, components_in, watchin
 from whisperslim.core.surgery.moments import Moments
 from whisperslim.core.surgery.shrink import close_matrices, cut, resize
 from whisperslim.errors import CheckpointError, PlanError
+from whisperslim.methods.shared.units import unit_norms
 
 # Of 32 x 32: 1024 weights, 64 for each component. Of 32 x 48: 1536, 80 each; 19 leave 16.
 SQUARE, LONG = 16, 20
@@ -285,3 +286,15 @@ def test_units_of_a_model_with_two_matrices_can_be_cut() -> None:
     assert (wanted - found).abs().max() <= 1e-6 * wanted.abs().max()
     left = 1 - prunable_total(groups_of(smaller)) / prunable_total(sites)
     assert fewer.removed == pytest.approx(left) and left >= 0.2
+
+
+def test_the_norm_of_a_component_is_of_what_it_adds_to_the_matrix() -> None:
+    model, groups, _ = planned(0.1)
+    group = next(g for g in groups if g.matrix == FC1)
+    layer: Any = model.get_submodule(FC1)
+    parts = [
+        torch.outer(layer.up[:, unit], layer.down[unit]) @ layer.weight for unit in range(LONG - 1)
+    ]
+    parts.append(layer.weight - torch.stack(parts).sum(0))
+    wanted = torch.stack([part.norm() for part in parts])
+    torch.testing.assert_close(unit_norms(model, group), wanted, atol=1e-5, rtol=1e-4)

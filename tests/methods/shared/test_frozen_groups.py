@@ -11,6 +11,7 @@ import torch
 
 from tests.methods.method_rows import ROWS, Row
 from tests.methods.sgl.tiny_sgl import one_matrix
+from tests.support.models.low_rank import open_on
 from tests.support.tiny import D_MODEL, FFN
 from tests.support.tiny_job import (
     Workshop,
@@ -32,6 +33,7 @@ from whisperslim.methods.pinching.options import SelfPinchingOptions
 from whisperslim.methods.sgl.method import SparseGroupLasso
 from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.methods.shared.reach import check_within_tuned, ranked_last
+from whisperslim.train.calibration import CleanClips
 from whisperslim.train.distill import shares_encoder
 from whisperslim.train.forward import encode_batch
 
@@ -223,12 +225,18 @@ def test_a_frozen_encoder_is_shared_at_every_step(
 def test_no_method_writes_to_a_frozen_encoder(shop: Workshop, tmp_path: Path, row: Row) -> None:
     """What lets a teacher that shares the encoder compare its weights once."""
     speech = frozen(shop)
+    if row.opened:
+        open_on(speech, CleanClips(speech, shop.batches, "hi"))
     before = weights(speech)
-    method = build(row.name, row.strong or row.gentle, Target(0.1, 0.05))
+    zeroed = 0.05 if row.target.zeroed else 0.0
+    method = build(row.name, row.strong or row.gentle, Target(0.1, zeroed))
     run(shop.job(tmp_path, method, student=speech, steps=4))
     after = weights(speech)
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved and not [name for name in moved if ".encoder." in name]
+    if row.opened:  # nor does its plan take anything of it
+        kept = method.plan(None).keep
+        assert all(len(kept[g.key]) == g.count for g in of_stack(speech.groups(), "encoder"))
 
 
 def test_worth_is_on_one_scale_in_training_and_in_planning(shop: Workshop) -> None:

@@ -129,6 +129,38 @@ def test_a_record_that_somebody_wrote_is_refused(history: History, place: str, v
         history.find(one.key)
 
 
+def test_only_records_that_have_changed_are_read_again(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (replace(made(), key=f"20260101-00000{n}-0000000{n}") for n in (1, 2))
+    for each in (one, two):
+        history.save(each, None, 120.0)
+    assert history.listed() == [two, one]
+    read: list[object] = []
+    find = History.find
+
+    def noting(self: History, key: object) -> Compared:
+        read.append(key)
+        return find(self, key)
+
+    monkeypatch.setattr(History, "find", noting)
+    assert history.listed() == [two, one] and read == []
+    voted = history.vote(one.key, "slim")
+    read.clear()
+    assert history.listed() == [two, voted] and read == [one.key]
+    record = history.folder / two.key / "comparison.json"
+    kept = record.read_text()
+    record.write_text("{")
+    assert history.listed() == [voted]
+    record.write_text(kept)
+    assert history.listed() == [two, voted]
+    record.unlink()
+    record.symlink_to(history.folder / one.key / "comparison.json")
+    assert history.listed() == [voted], "a link is not followed, whatever was there before"
+    history.delete(one.key)
+    assert history.listed() == [] and set(history._read) <= {two.key}
+
+
 def test_deleted_is_gone(history: History) -> None:
     one = made()
     history.save(one, CLIP, 120.0)

@@ -4,22 +4,36 @@ Nothing here copies the model.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import nn
 
 from whisperslim.core.families import UnitGroup, UnitSite
-from whisperslim.core.families.factors import prunable_in
+from whisperslim.core.families.factors import OpenedLinear, prunable_in
 from whisperslim.core.surgery.units import as_units
 
 
 def unit_norms(model: nn.Module, group: UnitSite) -> torch.Tensor:
-    """Euclidean norm of everything each unit owns, biases included; shape `(count,)`."""
+    """Euclidean norm of everything each unit owns, biases included; shape `(count,)`.
+
+    Of a component of a matrix, the norm of what it adds to the matrix.
+    """
+    if group.matrix:
+        return _component_norms(cast(OpenedLinear, model.get_submodule(group.matrix)))
     total = torch.zeros(group.count, device=_device(model, group))
     for part in group.slices:
         weight = model.get_parameter(part.parameter).detach()
         total += as_units(weight, part).float().square().sum(dim=(0, 2, 3))
     return total.sqrt()
+
+
+@torch.no_grad()
+def _component_norms(layer: OpenedLinear) -> torch.Tensor:
+    weight = layer.weight.float()
+    rows = layer.down.float() @ weight
+    behind = weight - layer.up.float() @ rows
+    return torch.cat([rows.norm(dim=1) * layer.up.float().norm(dim=0), behind.norm()[None]])
 
 
 def unit_weights(group: UnitGroup) -> torch.Tensor:

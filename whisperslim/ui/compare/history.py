@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from whisperslim.core.disk.files import renamed_into_place, write_text_atomically
@@ -30,6 +30,10 @@ class History:
     """The comparisons beside one folder of runs."""
 
     runs: Path
+    # Key -> state of the file, and the record read from it: the list is read for every result.
+    _read: dict[str, tuple[tuple[int, ...], Compared]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def folder(self) -> Path:
@@ -75,10 +79,24 @@ class History:
         found = []
         for key in keys:
             try:
-                found.append(self.find(key))
+                found.append(self._known(key))
             except RunError:  # being written, or written by something else
                 continue
+        for gone in set(self._read).difference(keys):
+            self._read.pop(gone, None)
         return found
+
+    def _known(self, key: str) -> Compared:
+        """As `find`; a record that has not changed since is not read again."""
+        try:
+            stat = (self._place(key) / _RECORD).lstat()
+        except OSError:
+            return self.find(key)  # which says what is wrong
+        state = (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+        known = self._read.get(key)
+        if known is None or known[0] != state:
+            known = self._read[key] = (state, self.find(key))
+        return known[1]
 
     def vote(self, key: object, choice: object) -> Compared:
         """Keep a vote: a role, `A` or `B` when they are hidden, or `SAME`.
