@@ -60,7 +60,7 @@ def app_load(record: dict[str, Any]) -> str:
         (words, str(each["answered"]), str(each["refused"]), f"{each['median']:.2f}",
          f"{each['p95']:.2f}", f"{each['max']:.2f}")
         for words, each in (
-            ("comparisons, all at one moment, heard together where they wait", record["comparisons"]),
+            ("comparisons, all at one moment, heard together", record["comparisons"]),
             (f"looks of {record['pollers']} pages meanwhile", record["looks"]),
         )
     ]  # fmt: skip
