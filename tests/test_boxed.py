@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.engines.onnx.test_engine import sealed_export
@@ -18,6 +19,7 @@ from whisperslim.engines.foreign.transcriber import ForeignTranscriber
 from whisperslim.errors import ExportError, SourceError
 from whisperslim.exported.spelling import TOKENIZER_FILE
 from whisperslim.jobs.scoring.origin import described, is_untuned, made_from
+from whisperslim.speech.audio.audio import SAMPLE_RATE
 
 SLIM, DENSE = "whisperslim/tiny-hi", "whisperslim/tiny-hi-dense"
 CLIP = Path(__file__).parents[1] / "assets" / "demo_hi" / "audio" / "demo_000.ogg"
@@ -108,3 +110,14 @@ def test_a_folder_of_that_name_comes_first(
     (tmp_path / "whisperslim" / "tiny-hi").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert local_name(SLIM) == SLIM
+
+
+def test_the_slim_model_is_given_no_longer_pieces_than_it_was_tuned_on() -> None:
+    """In pieces of 28 s, as the dense one hears them, it repeats itself."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 60 * SAMPLE_RATE).astype(np.float32)
+    longest = {}
+    for name in ("whisperslim/base-hi", "whisperslim/base-hi-dense"):
+        parts = runtime.load(name).engine.features_for(noise).segments
+        assert sum(part.end - part.start for part in parts) == len(noise)
+        longest[name] = max(part.seconds for part in parts)
+    assert longest["whisperslim/base-hi"] <= 15.0 < longest["whisperslim/base-hi-dense"] <= 28.0

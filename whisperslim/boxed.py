@@ -40,7 +40,7 @@ BOXED = (
     BoxedModel(
         "whisperslim/base-hi",
         "whisper-base-hi/slim",
-        "a5cac347dd5b8e26e2dfbca220e44b8caa493db5da8294d929fa95445c4f8175",
+        "3848684b6d475688c7de2e5d1186321c028cf3ba7d280c17d81f5d8f29051fd5",
         "whisperslim/base-hi-dense",
         "Whisper-base for Hindi, 55 % of its prunable weights removed, int8",
     ),
