@@ -3,8 +3,8 @@
     python -m benchmarks.systems.light                    all of it
     python -m benchmarks.systems.light --part seconds     only that; the rest of the record stays
 
-`size` and `memory` are the same beside other work; `seconds` needs a machine that does nothing
-else. Every part is measured in a new environment, made of a wheel of this checkout and the releases
+`size`, `memory` and `peers`, the environments of other systems, are the same beside other work;
+`seconds` needs a machine that does nothing else. Every other part is measured in a new environment, made of a wheel of this checkout and the releases
 of requirements.txt, with the slim model in the box.
 """
 
@@ -44,6 +44,12 @@ _, status, used = os.wait4(child, 0)
 print(used.ru_maxrss * 1024)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
+# What others ask to be installed for Whisper alone; torch is the build for processors alone.
+_PEERS = {
+    "faster-whisper": ("faster-whisper",),
+    "transformers": ("torch==2.13.0", "transformers"),
+    "whisper.cpp (pywhispercpp)": ("pywhispercpp",),
+}
 _IN_PYTHON = f"""
 import sys
 from whisperslim import runtime
@@ -105,13 +111,17 @@ def make_environment(place: Path) -> Environment:
     """A new environment below `place` with a wheel of this checkout, without extras."""
     wheel = ("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir")
     _quiet([sys.executable, "-m", "pip", *wheel, str(place / "dist"), str(_ROOT)])
-    venv.create(place / "environment", with_pip=True)
-    made = Environment(place / "environment", frozenset())
-    made = Environment(made.folder, frozenset(each.name for each in made.packages()))
+    made = _empty_environment(place / "environment")
     (built,) = (place / "dist").iterdir()
     pins = str(_ROOT / "requirements.txt")
     _quiet([made.python, "-m", "pip", "install", "--constraint", pins, str(built)])
     return made
+
+
+def _empty_environment(folder: Path) -> Environment:
+    venv.create(folder, with_pip=True)
+    made = Environment(folder, frozenset())
+    return Environment(folder, frozenset(each.name for each in made.packages()))
 
 
 def bytes_of(package: Distribution) -> int:
@@ -180,10 +190,24 @@ def _seconds(environment: Environment, place: Path, repeats: int) -> dict[str, A
     }
 
 
+def _peers(environment: Environment, place: Path, repeats: int) -> dict[str, Any]:
+    found = {}
+    for name, wanted in _PEERS.items():
+        made = _empty_environment(place / name.split()[0])
+        _quiet([made.python, "-m", "pip", "install", *wanted])
+        packages = made.packages()
+        found[name] = {
+            "bytes": sum(bytes_of(each) for each in packages),
+            "installed": {each.name: each.version for each in packages},
+        }
+    return found
+
+
 PARTS: dict[str, Callable[[Environment, Path, int], dict[str, Any]]] = {
     "size": _size,
     "memory": _memory,
     "seconds": _seconds,
+    "peers": _peers,
 }
 
 
