@@ -4,8 +4,9 @@
     python -m benchmarks.systems.light --part seconds     only that; the rest of the record stays
 
 `size`, `memory` and `peers`, the environments of other systems, are the same beside other work;
-`seconds` needs a machine that does nothing else. Every other part is measured in a new environment, made of a wheel of this checkout and the releases
-of requirements.txt, with the slim model in the box.
+`seconds` needs a machine that does nothing else. Each but `peers` is measured in a new environment,
+made of a wheel of this checkout and the releases of requirements.txt, with the slim model in the
+box.
 """
 
 import argparse

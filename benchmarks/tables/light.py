@@ -68,4 +68,19 @@ def _seconds(part: dict[str, Any]) -> str:
     return f"{table(header, rows)}\n\n{about} {where(part, _LISTENS)}"
 
 
-_PARTS = {"size": _size, "memory": _memory, "seconds": _seconds}
+def _peers(part: dict[str, Any]) -> str:
+    found = {name: each for name, each in part.items()
+             if isinstance(each, dict) and "installed" in each}  # fmt: skip
+    rows = [
+        (name, str(len(each["installed"])), f"{each['bytes'] / MEGA:.0f}")
+        for name, each in found.items()
+    ]
+    torch = part["transformers"]["installed"]["torch"]
+    about = (
+        "What other systems take without a model, in environments of their own, each in its newest "
+        f"release on that day; torch {torch}, built for processors alone."
+    )
+    return f"{table(('system', 'packages', 'MB on disk'), rows)}\n\n{about} {where(part, _LISTENS)}"
+
+
+_PARTS = {"size": _size, "memory": _memory, "seconds": _seconds, "peers": _peers}
