@@ -15,6 +15,7 @@ from whisperslim.methods.base import CompressionMethod, Target
 from whisperslim.methods.l0.method import L0Distill
 from whisperslim.methods.l0.options import L0Options
 from whisperslim.methods.layer_drop.options import LayerDropOptions
+from whisperslim.methods.low_rank.options import LowRankOptions
 from whisperslim.methods.magnitude.options import (
     FisherOptions,
     IMPOptions,
@@ -58,6 +59,7 @@ class Row:
         unit_of_plan: Most weights by which the plan may overshoot; 0: those of the largest unit.
         prices: What the removal is counted in, as `PlanRules` has it; None: weights.
         calibrates: Whether it needs clean clips before the first step.
+        opened: Whether it acts on components, so that the model's linear layers are opened first.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Row:
     unit_of_plan: int = 0
     prices: Mapping[str, float] | None = None
     calibrates: bool = False
+    opened: bool = False
 
 
 def sgl(**changes: Any) -> tuple[SGLOptions, SGLOptions]:
@@ -147,6 +150,7 @@ ROWS = (
     Row("one_shot", OneShotOptions(importance="fisher", compare="layer"), label="fisher, layer"),
     Row("one_shot", OneShotOptions(begin=0.5, compare="layer"), label="later, layer"),
     Row("fisher", FisherOptions()),
+    Row("low_rank", LowRankOptions(), target=Target(removed=0.4, zeroed=0.0), opened=True),
     Row(
         "any_depth", AnyDepthOptions(fewest=1, whole_share=0.3),
         target=Target(removed=0.15, zeroed=0.05), unit_of_plan=LAYER_WEIGHTS["encoder"],

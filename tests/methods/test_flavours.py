@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from tests.methods.method_rows import ROWS, Row
+from tests.support.models.low_rank import open_on
 from tests.support.models.tiny_ctc import KINDS, headed_folder, parakeet_folder, samples_folder
 from tests.support.surgery import checked_cut
 from tests.support.tiny import tiny_corpus
 from tests.support.tiny_job import build, quick, steps_of
 from whisperslim.core.families import total_price
 from whisperslim.core.loading import SpeechModel, load_model
+from whisperslim.core.surgery.low_rank import watching
+from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.layer_drop.options import LayerDropOptions
 from whisperslim.speech.audio.augment import AugmentOptions
@@ -22,6 +25,7 @@ from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.batching import Batch
 from whisperslim.speech.corpus.dataset import load_items
 from whisperslim.train.batches import BatchSource
+from whisperslim.train.calibration import CleanClips
 from whisperslim.train.loop import Job, fit
 
 FLAVOURS = ("whisper_ctc", "conformer", "parakeet")
@@ -69,6 +73,12 @@ def test_a_method_trains_plans_and_cuts_it(
     speech = load_model(str(folder / flavour))
     speech.family.set_dropout(speech.model, 0.0)
     speech.family.freeze(speech.model, encoder=False, embeddings=True)
+    if row.opened:
+        if flavour != "whisper_ctc":
+            with pytest.raises(PlanError, match="are not opened into components"):
+                watching(speech.model)
+            return
+        open_on(speech, CleanClips(speech, lambda: batches(folder, speech), "hi"))
     method = build(row.name, row.gentle, row.target)
     with batches(folder, speech) as supply:
         batch = supply.draw()
@@ -86,7 +96,7 @@ def test_a_method_trains_plans_and_cuts_it(
     groups = speech.groups()
     plan = method.plan(None)
     if row.prunes:
-        left = sum(len(plan.keep[group.key]) * group.unit_price for group in groups)
+        left = sum(g.weights(plan.keep[g.key]) * g.unit_price / g.weights_per_unit for g in groups)
         assert 1 - left / total_price(groups) >= row.target.removed * (1 - 1e-9)
         assert {key: len(score) for key, score in method.scores().items()} == {
             group.key: group.count for group in groups

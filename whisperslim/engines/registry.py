@@ -43,6 +43,7 @@ class EngineSpec:
         ranks: Precision -> place in the page's list, the least first; others come last.
         dense: Precision -> name it is known by, of those that a dense model is offered in to
             compare with.
+        factors: Whether it runs linear layers that are stored as two matrices.
         runs_in: Engine whose times its models have; empty: its own.
         shared: Whether `whisperslim push` uploads its exports.
     """
@@ -60,6 +61,7 @@ class EngineSpec:
     rests: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
     dense: Mapping[str, str] = field(default_factory=dict)
+    factors: bool = False
     runs_in: str = ""
     shared: bool = False
 

@@ -9,4 +9,5 @@ TORCH = EngineSpec(
     install="pip install 'whisperslim[train]'",
     ranks={FULL: 6},
     dense={FULL: "transformers, fp32"},
+    factors=True,
 )

@@ -19,6 +19,7 @@ from whisperslim.methods.base import (
 )
 from whisperslim.methods.l0 import options as l0_options
 from whisperslim.methods.layer_drop import options as layer_drop_options
+from whisperslim.methods.low_rank import options as low_rank_options
 from whisperslim.methods.magnitude import options as magnitude_options
 from whisperslim.methods.pinching import options as self_pinching_options
 from whisperslim.methods.sgl import options as sgl_options
@@ -46,6 +47,12 @@ def _fisher(options: Any, target: Target) -> CompressionMethod:
     from whisperslim.methods.magnitude.method import by_fisher
 
     return by_fisher(options, target)
+
+
+def _low_rank(options: Any, target: Target) -> CompressionMethod:
+    from whisperslim.methods.low_rank.method import low_rank
+
+    return low_rank(options, target)
 
 
 def _any_depth(options: Any, target: Target) -> CompressionMethod:
@@ -119,6 +126,16 @@ register(
         _fisher,
         magnitude_options.FISHER_SUMMARY,
         "Fisher and a fit, no training",
+    ),
+)
+register(
+    "low_rank",
+    MethodEntry(
+        low_rank_options.LowRankOptions,
+        _low_rank,
+        low_rank_options.SUMMARY,
+        "Low-rank factors, no training",
+        components=True,
     ),
 )
 register(

@@ -139,13 +139,15 @@ class CompressionMethod(ABC):
 class MethodEntry:
     """A method's options class and how to build it from options, target and dense weights.
 
-    `title` is what people call it; one without goes by its name.
+    `title` is what people call it; one without goes by its name. `components` says that its units
+    are components of matrices, which are opened before it acts.
     """
 
     options: type
     build: Callable[[Any, Target], CompressionMethod]
     summary: str
     title: str = ""
+    components: bool = False
 
 
 _METHODS: dict[str, MethodEntry] = {}

@@ -16,8 +16,8 @@ from torch import nn
 
 from whisperslim.core import ranks
 from whisperslim.core.attention import fast_gradients
+from whisperslim.core.families.factors import prunable_in
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.surgery.units import matrices
 from whisperslim.core.tokens.splitting import Splitting
 from whisperslim.errors import CheckpointError, TrainingError
 from whisperslim.events import (
@@ -99,9 +99,9 @@ def measure_sparsity(
     """Dead units (every weight zero) and zero elements of each group, and the method's gauges."""
     dead, zero = {}, {}
     for group in speech.groups():
-        norms = unit_norms(speech.model, group)
-        dead[group.key] = float((norms == 0).float().mean())
-        weights = [speech.model.get_parameter(part.parameter) for _, part in matrices([group])]
+        norms = None if group.matrix else unit_norms(speech.model, group)
+        dead[group.key] = 0.0 if norms is None else float((norms == 0).float().mean())
+        weights = [speech.model.get_parameter(name) for name in prunable_in([group])]
         zeros = sum(int((weight == 0).sum()) for weight in weights)
         zero[group.key] = zeros / sum(weight.numel() for weight in weights)
     gauges = {name: dict(values) for name, values in method.gauges().items()}

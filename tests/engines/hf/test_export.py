@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from tests.engines.hf.hf_alone import sound
 from tests.support.models.decoding import greedy
+from tests.support.models.low_rank import made_two, opened_on_noise
 from tests.support.models.narrow import narrow_to
 from tests.support.tiny import END, START, tiny_corpus, tiny_model_folder
 from whisperslim.cli import app
+from whisperslim.core.families.factors import factored
 from whisperslim.core.families.hf_remote.modeling_whisper_slim import WhisperSlimFeatureExtractor
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan, keep_everything
@@ -64,6 +66,18 @@ def slim(folder: Path, kept: dict[str, int], widths: Sequence[int] = ()) -> Spee
     size = count_parameters(speech.model)
     record = describe_cut("openai/whisper-tiny", speech.groups(), size, plan, "hi")
     record = replace(record, head_widths=head_widths(model))
+    save_slim(folder / "slim", model, record, side_files=dense)
+    return load_model(str(folder / "slim"))
+
+
+def of_two(folder: Path) -> SpeechModel:
+    """A tiny model most of whose linear layers are two matrices, by its folder."""
+    dense = tiny_model_folder(folder / "dense")
+    speech, model = load_model(str(dense)), load_dense(dense)
+    made_two(model, opened_on_noise(model))
+    plan, size = keep_everything(speech.groups()), count_parameters(speech.model)
+    record = describe_cut("openai/whisper-tiny", speech.groups(), size, plan, "hi")
+    record = replace(record, ranks=factored(model))
     save_slim(folder / "slim", model, record, side_files=dense)
     return load_model(str(folder / "slim"))
 
@@ -159,15 +173,17 @@ def test_transformers_alone_gives_the_same(
     exported: Path, ragged: SpeechModel, tmp_path: Path, same_process: None
 ) -> None:
     layers = slim(tmp_path / "layers", LAYERS)
+    two = of_two(tmp_path / "two")
     half = write(ragged, tmp_path / "half", "float16")
-    folders = [exported, write(layers, tmp_path / "whole"), half]
+    folders = [exported, write(layers, tmp_path / "whole"), write(two, tmp_path / "low"), half]
     reported = alone(tmp_path, *folders)
     assert [entry["dtype"] for entry in reported] == [
         "torch.float32",
         "torch.float32",
+        "torch.float32",
         "torch.float16",
     ]
-    for speech, entry in zip((ragged, layers), reported[:2], strict=True):
+    for speech, entry in zip((ragged, layers, two), reported[:3], strict=True):
         # 1.3 s and 0.4 s of margin, in steps of 0.5 s.
         for window, frames in (("fit", 200), ("30s", 3000)):
             check_window(speech, entry[window], frames)
@@ -184,6 +200,27 @@ def check_window(speech: SpeechModel, reported: dict[str, Any], frames: int) -> 
     np.testing.assert_allclose(reported["states"], states, atol=2e-4)
     bound = DecodingOptions(0.0, 20)
     assert reported["ids"] == greedy(speech.model, speech.tokens, mel, [1.3], "hi", bound)[0]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "wrong"),
+    [
+        ({"model.encoder.layers.0.fc1": 10**9}, "whole numbers up to 32"),
+        ({"model.encoder.layers.0.fc1": True}, "whole numbers up to 32"),
+        ({"model.encoder.layers.7.fc1": 3}, "no linear layer of this model's layers"),
+        ({"proj_out": 3}, "no linear layer of this model's layers"),
+    ],
+)
+def test_ranks_of_no_such_model_are_refused(
+    ranks: dict[str, int], wrong: str, tmp_path: Path, same_process: None
+) -> None:
+    out = write(of_two(tmp_path / "two"), tmp_path / "out")
+    file = out / "config.json"
+    config = json.loads(file.read_text("utf-8"))
+    assert config["ranks"] == factored(load_model(str(tmp_path / "two" / "slim")).model)
+    file.write_text(json.dumps({**config, "ranks": ranks}), "utf-8")
+    with pytest.raises(ExportError, match=wrong):
+        hf_export.open_export(out, read_export_loosely(out), WindowPolicy(), 0)
 
 
 def test_stock_transformers_does_not_load_it_by_accident(exported: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.support.models.low_rank import made_two, open_on
 from tests.support.models.tiny_ctc import KINDS, parakeet_folder, samples_folder
 from tests.support.tiny import tiny_corpus
-from tests.support.tiny_job import drop_some
+from tests.support.tiny_job import drop_some, supply
+from whisperslim.core.families.factors import factored
 from whisperslim.core.families.hf_remote.forms import form_of
 from whisperslim.core.loading import SpeechModel, load_model
 from whisperslim.core.plan.plan import PruningPlan
@@ -32,8 +34,9 @@ from whisperslim.errors import CheckpointError, ExportError
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.dataset import load_items
+from whisperslim.train.calibration import CleanClips
 
-PARAKEET = "parakeet"
+PARAKEET, OPENED = "parakeet", ("wav2vec2 pre-norm", "hubert post-norm")
 NAMES = (*KINDS, PARAKEET)
 every_kind = pytest.mark.parametrize("name", NAMES)
 REMOTE = "modeling_ctc_slim.py"
@@ -68,6 +71,15 @@ def ragged(speech: SpeechModel) -> PruningPlan:
 def cut_model(folder: Path, name: str) -> SpeechModel:
     speech = talkative(folder, name)
     cut(speech.model, speech.groups(), ragged(speech))
+    return speech
+
+
+def model_of_two(folder: Path, name: str) -> SpeechModel:
+    """Most of its linear layers are two matrices."""
+    speech = talkative(folder, name)
+    clips = CleanClips(speech, lambda: supply(folder, speech.input_spec), "hi")
+    made_two(speech.model, open_on(speech, clips))
+    assert factored(speech.model)
     return speech
 
 
@@ -128,6 +140,7 @@ def test_transformers_alone_gives_the_same(folder: Path, tmp_path: Path) -> None
     sound = recordings(folder)[0]
     np.save(tmp_path / "sound.npy", sound)
     models = {f"{name} cut": cut_model(folder, name) for name in NAMES}
+    models |= {f"{name} cut in two": model_of_two(folder, name) for name in OPENED}
     whole = ("wav2vec2 pre-norm", "hubert post-norm", "conformer relative", PARAKEET)
     models |= {name: talkative(folder, name) for name in whole}
     places = {name: written(each, tmp_path / name) for name, each in models.items()}

@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.models.low_rank import made_two, opened_on_noise
 from tests.support.models.narrow import narrow_to
 from tests.support.tiny import D_MODEL, VOCABULARY, tiny_model
 from whisperslim.core.families import family_of
+from whisperslim.core.families.factors import factored
 from whisperslim.core.families.whisper.onnx import write_decoder, write_encoder
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import keep_everything
@@ -53,9 +55,10 @@ ABSENT = {
     "decoder.1.encoder_attn.heads": (3,),
 }
 WIDTHS = "widths of heads"
+TWO = "layers of two matrices"
 NARROW = {**RAGGED, WIDTHS: (4, 8, 6, 2, 8, 4)}
 KEEPS: dict[str, dict[str, tuple[int, ...]]] = {
-    "whole": {}, "ragged": RAGGED, "absent": ABSENT, "narrow": NARROW,
+    "whole": {}, "ragged": RAGGED, "absent": ABSENT, "narrow": NARROW, "low rank": {TWO: ()},
 }  # fmt: skip
 every_model = pytest.mark.parametrize("keeps", KEEPS.values(), ids=KEEPS)
 
@@ -64,6 +67,9 @@ def model_with(keeps: dict[str, tuple[int, ...]]) -> Any:
     model = tiny_model()
     if WIDTHS in keeps:
         narrow_to(model, keeps[WIDTHS])
+    if TWO in keeps:
+        made_two(model, opened_on_noise(model))
+        assert 0 < len(factored(model)) < 32
     groups = family_of(model).unit_groups(model)
     plan = keep_everything(groups)
     cut(model, groups, replace(plan, keep={k: keeps.get(k, u) for k, u in plan.keep.items()}))

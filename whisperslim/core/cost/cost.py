@@ -6,6 +6,7 @@ added together.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from whisperslim.core.cost.flops import WORKLOADS, FlopCount, Workload, count_fl
 from whisperslim.core.cost.report import CostReport, CostRow, WorkloadCost
 from whisperslim.core.disk.weight_files import read_head, weight_files, weights_bytes
 from whisperslim.core.families import UnitSite, family_of, prunable_total
+from whisperslim.core.families.factors import FactoredLinear, factored, opened
 from whisperslim.core.fetch.sources import resolve
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.arithmetic import ExpectedSize, expected_size
@@ -30,13 +32,15 @@ from whisperslim.core.store.checkpoint import (
     read_record,
 )
 from whisperslim.core.store.sparse import whole_shapes
-from whisperslim.core.surgery.shrink import head_widths, resize
+from whisperslim.core.surgery.shrink import close_matrices, head_widths, resize
 from whisperslim.errors import CheckpointError
 
 __all__ = ["CostReport", "CostRow", "ExpectedSize", "WorkloadCost", "cost_of", "count_places",
            "expected_size", "inspect_model"]  # fmt: skip
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+_PRODUCTS = (nn.Linear, FactoredLinear)
 
 _COUNTER = ".num_batches_tracked"  # of a BatchNorm; no weight, and a whole number
 
@@ -65,15 +69,18 @@ def cost_of(
     folder = model if isinstance(model, Path) else model.path
     disk = _read_disk(folder)
     live = _load(folder, disk.read_as) if isinstance(model, Path) else model.model
+    if opened(live):  # which takes no more operations and weights, but buffers
+        live = deepcopy(live)
+        close_matrices(live)
     dense = dense_skeleton(folder)
     _check_record(folder, dense)
     slim = empty_model(folder)
     present = {group.key: group.count for group in _groups(live)}
     counts = {group.key: present.get(group.key, 0) for group in _groups(dense)}
-    resize(slim, counts, head_widths(live))
+    resize(slim, counts, head_widths(live), factored(live))
     passes = [(count_places(slim, work), count_places(dense, work)) for work in workloads]
     rows = (*_group_rows(live, dense, passes[0]), *_other_rows(live, dense, passes[0]))
-    removed = sum(row.removed for row in rows)
+    removed, missing = sum(row.removed for row in rows), disk.missing_from(dense, live)
     return CostReport(
         name=name or (str(folder) if isinstance(model, Path) else model.name),
         rows=rows,
@@ -86,7 +93,7 @@ def cost_of(
         bytes_on_disk=disk.bytes,
         folder_bytes=_folder_bytes(folder),
         sparse_saved=disk.sparse_saved,
-        dense_bytes=disk.bytes + disk.sparse_saved + disk.missing_from(dense) * disk.bytes_each,
+        dense_bytes=disk.bytes + disk.sparse_saved + missing * disk.bytes_each,
         dtype=disk.dtype,
         workloads=tuple(_workload(*each) for each in zip(workloads, passes, strict=True)),
         flops_note=workloads[0].describe(),
@@ -107,10 +114,10 @@ class _Disk:
     sizes: Mapping[str, int]
     sparse_saved: int
 
-    def missing_from(self, dense: nn.Module) -> int:
-        """Elements the dense model has more than the file, tensor by tensor."""
-        wanted = {name: parameter.numel() for name, parameter in dense.named_parameters()}
-        return sum(size - self.sizes.get(name, 0) for name, size in wanted.items())
+    def missing_from(self, dense: nn.Module, live: nn.Module) -> int:
+        """Elements the dense model has more than the file has of the live one's parameters."""
+        found = (self.sizes.get(name, 0) for name, _ in live.named_parameters())
+        return count_parameters(dense) - sum(found)
 
 
 def _read_disk(folder: Path) -> _Disk:
@@ -183,8 +190,9 @@ def count_places(skeleton: PreTrainedModel, work: Workload) -> FlopCount:
     family, groups = family_of(skeleton), _groups(skeleton)
     places = {group.key: _modules_of(skeleton, group) for group in groups}
     owned = {part.parameter.rsplit(".", 1)[0] for group in groups for part in group.slices}
+    owned |= {group.matrix for group in groups}
     for name, module in skeleton.named_modules():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) and name not in owned:
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, *_PRODUCTS)) and name not in owned:
             places.setdefault(family.cost_row(skeleton, name), []).append(module)
     return count_flops(skeleton, work, places)
 
@@ -194,11 +202,13 @@ def _modules_of(model: nn.Module, group: UnitSite) -> list[nn.Module]:
 
     Attention holds its four projections and also multiplies scores, which belong to the heads.
     """
+    if group.matrix:
+        return [model.get_submodule(group.matrix)]
     owners = sorted({part.parameter.rsplit(".", 1)[0] for part in group.slices})
     parents = {owner.rsplit(".", 1)[0] for owner in owners}
     if len(parents) == 1:
         parent = model.get_submodule(parents.pop())
-        inside = [m for m in parent.modules() if isinstance(m, nn.Linear)]
+        inside = [m for m in parent.modules() if isinstance(m, _PRODUCTS)]
         if len(inside) == len(owners):
             return [parent]
     # A module with parameters of its own contains the others: what is in it counts once.
@@ -214,7 +224,7 @@ def _group_rows(
     for before in _groups(dense):
         now = present.get(before.key)
         units = now.count if now else 0
-        names = [part.parameter for part in now.slices] if now else []
+        names = [*(part.parameter for part in now.slices), *now.common] if now else []
         rows.append(
             CostRow(
                 key=before.key,
@@ -222,7 +232,7 @@ def _group_rows(
                 stack=before.stack,
                 parameters=sum(live.get_parameter(name).numel() for name in names),
                 removed=before.count * before.parameters_per_unit
-                - (units * now.parameters_per_unit if now else 0),
+                - (units * now.parameters_per_unit + now.shared if now else 0),
                 zeroed=_zeros(live, names),
                 units=units,
                 units_dense=before.count,
@@ -230,9 +240,15 @@ def _group_rows(
                 flops_dense=flops[1].places[before.key],
                 width=now.width if now else 0,
                 width_dense=before.width,
+                ranks=_ranks(live, now) if now else {},
             )
         )
     return rows
+
+
+def _ranks(live: nn.Module, group: UnitSite) -> dict[str, int]:
+    inside = dict.fromkeys(name.rpartition(".")[0] for name in group.common)
+    return {name.rpartition(".")[2]: factored(live)[name] for name in inside}
 
 
 def _zeros(live: nn.Module, names: Sequence[str]) -> int:
@@ -264,7 +280,9 @@ def _other_rows(
 
 def _unowned(model: PreTrainedModel) -> dict[str, int]:
     """Row -> elements of the parameters no unit owns."""
-    owned = {part.parameter for group in _groups(model) for part in group.slices}
+    groups = _groups(model)
+    owned = {part.parameter for group in groups for part in group.slices}
+    owned |= {name for group in groups for name in group.common}
     sizes: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if name not in owned:

@@ -1,6 +1,7 @@
 """The record of what a model costs. Plain values; imports nothing heavy."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -22,6 +23,7 @@ class CostRow:
         flops, flops_dense: Operations of the first workload, now and in the dense model. The
             output projection's are in the row of the embedding.
         width, width_dense: Channels of one unit (a head's dimensions), 0 without units.
+        ranks: Linear layer -> rank, of those that are stored as two matrices.
     """
 
     key: str
@@ -36,6 +38,7 @@ class CostRow:
     flops_dense: int
     width: int = 0
     width_dense: int = 0
+    ranks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ class UnitGroup:
         layer: Index of the layer in its stack.
         tied: Groups with the same label keep equally many units, those that keep any; empty: free.
         price: Cost of one unit in the currency a target is counted in; 0: `weights_per_unit`.
+        shared: Elements of prunable matrices that all units use and that go with the last one: of
+            a matrix that is stored as two, the factor that no unit owns a part of.
+        rest: Not 0: units are components of one matrix, and the last of them is all that the others
+            are not. It leaves before any of them, and has so many weights. While it is there the
+            matrix is whole; two factors would not be smaller.
     """
 
     key: str
@@ -63,11 +68,35 @@ class UnitGroup:
     layer: int = 0
     tied: str = ""
     price: float = 0.0
+    shared: int = 0
+    rest: int = 0
+
+    def weights(self, units: Sequence[int]) -> int:
+        """Elements of prunable matrices that these units own."""
+        return len(units) * self.weights_per_unit - self._short(units)
+
+    def parameters(self, units: Sequence[int]) -> int:
+        """All elements that these units own."""
+        return len(units) * self.parameters_per_unit - self._short(units)
+
+    def _short(self, units: Sequence[int]) -> int:
+        """What the last unit has less than another one, if it is among these."""
+        return self.weights_per_unit - self.rest if self.rest and self.count - 1 in units else 0
+
+    @property
+    def size(self) -> float:
+        """How many units it is worth: all of them, the last one as much as it has weights."""
+        return self.count - self._short((self.count - 1,)) / self.weights_per_unit
 
     @property
     def unit_price(self) -> float:
         """What removing one unit counts for towards a target."""
         return self.price or float(self.weights_per_unit)
+
+    @property
+    def shared_price(self) -> float:
+        """What `shared` counts for: nothing in another currency than weights."""
+        return 0.0 if self.price else float(self.shared)
 
     @property
     def place(self) -> str:
@@ -86,12 +115,17 @@ class UnitSite(UnitGroup):
         gate_axis: Axis of that input, `count * width` long, which the units lie along; the batch
             is axis 0.
         buffers: Buffers of which a unit owns a part, such as the statistics of a BatchNorm.
+        common: Parameters that are `shared`.
+        matrix: The linear layer that units are components of, where there is a `rest`: none of them
+            owns a part of its weight.
     """
 
     slices: tuple[Slice, ...]
     gate: str
     gate_axis: int = -1
     buffers: tuple[Slice, ...] = ()
+    common: tuple[str, ...] = ()
+    matrix: str = ""
 
     @property
     def facts(self) -> UnitGroup:
@@ -197,6 +231,16 @@ class NarrowsHeads(Protocol):
 
 
 @runtime_checkable
+class OpensLinears(Protocol):
+    """A family whose sub-layers' linear layers may be opened into components and stored as two.
+
+    Each of them is given the states of a stack, clip by clip, and nothing else.
+    """
+
+    opens_linears: bool
+
+
+@runtime_checkable
 class TakesCTCHead(Protocol):
     """A family whose encoder can be given a head that scores frames, in place of its decoder."""
 
@@ -233,12 +277,12 @@ def group_by_key(groups: tuple[UnitGroup, ...]) -> Mapping[str, UnitGroup]:
 
 def prunable_total(groups: tuple[UnitGroup, ...]) -> int:
     """Prunable weight elements in all groups: the denominator of every sparsity."""
-    return sum(group.count * group.weights_per_unit for group in groups)
+    return sum(group.weights(range(group.count)) + group.shared for group in groups)
 
 
 def total_price(groups: Sequence[UnitGroup]) -> float:
     """Price of all units together: the denominator of every target."""
-    return sum(group.count * group.unit_price for group in groups)
+    return sum(group.size * group.unit_price + group.shared_price for group in groups)
 
 
 def unlimited(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from whisperslim.core.disk.untrusted import json_of, typed
-from whisperslim.core.families.base import UnitGroup, prunable_total
+from whisperslim.core.families.base import UnitGroup, prunable_total, total_price
 from whisperslim.core.plan.removal_order import DeathOrder, death_order
 from whisperslim.errors import PlanError
 from whisperslim.fields import spelled_now
@@ -182,8 +182,9 @@ def reachable(
     floor: dict[str, float] = {}
     for group in groups:
         name = group.place if whole else group.key
-        floor[name] = max(floor.get(name, 0.0), price[group.key])
-    return 1.0 - sum(floor.values()) / _total_cost(groups, price)
+        shared = 0.0 if costs else group.shared_price
+        floor[name] = max(floor.get(name, 0.0), price[group.key] + shared)
+    return 1.0 - sum(floor.values()) / _total_cost(groups, costs)
 
 
 def share_of(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None = None) -> str:
@@ -256,14 +257,20 @@ def plan_to_budget(
     order = death_order(scores, groups, whole)
     prices = torch.tensor([price[group.key] for group in groups], dtype=torch.float64)
     bundles = torch.zeros(len(order.when), dtype=torch.float64)
-    gone = torch.cumsum(bundles.index_add_(0, order.rank, prices[order.owner]), 0)
-    needed = target * _total_cost(groups, price)
+    worth = torch.ones(len(order.unit), dtype=torch.float64)
+    for index, group in enumerate(groups):
+        if group.rest:
+            last = (order.owner == index) & (order.unit == group.count - 1)
+            worth[last] = group.rest / group.weights_per_unit
+    gone = torch.cumsum(bundles.index_add_(0, order.rank, prices[order.owner] * worth), 0)
+    total = _total_cost(groups, costs)
+    needed = target * total
     # A slack, so that a target met exactly in arithmetic is not missed in floating point. Of the
     # total, since a share that is next to nothing comes of a difference of two that are not.
-    slack = 1e-12 * _total_cost(groups, price)
+    slack = 1e-12 * total
     dropped = int((gone < needed - slack).sum()) + 1 if needed > 0 else 0
     if dropped > len(gone):
-        limit = float(gone[-1]) / _total_cost(groups, price)
+        limit = float(gone[-1]) / total
         raise _out_of_reach(target, limit, whole, share_of(groups, costs))
     dropped = max(dropped, _forced(order))
     return _without(groups, order, order.rank < dropped, target)
@@ -291,8 +298,10 @@ def _prices(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None) -> M
     return costs
 
 
-def _total_cost(groups: Sequence[UnitGroup], price: Mapping[str, float]) -> float:
-    return sum(group.count * price[group.key] for group in groups)
+def _total_cost(groups: Sequence[UnitGroup], costs: Mapping[str, float] | None) -> float:
+    if costs is None:
+        return total_price(groups)
+    return sum(group.size * costs[group.key] for group in groups)
 
 
 def _without(
@@ -304,5 +313,5 @@ def _without(
     for index, group in enumerate(groups):
         dropped = set(units[owners == index].tolist())
         keep[group.key] = tuple(u for u in range(group.count) if u not in dropped)
-        gone += len(dropped) * group.weights_per_unit
+        gone += group.weights(tuple(dropped)) + (0 if keep[group.key] else group.shared)
     return PruningPlan(keep, target=target, removed=gone / prunable_total(tuple(groups)))

@@ -4,6 +4,11 @@ What an engine can hold ties groups (`UnitGroup.tied`). Tied units leave as a bu
 of every group at once, so that every prefix of the order is a model the engine can hold. A
 bundle's score is the mean of its units' scores, and no bundle comes before the one that uncovered
 it. Free units are bundles of one. All of it is ours.
+
+Of the components of one matrix (`UnitGroup.rest`) the last unit, which is all that the others are
+not, leaves first. With it go at once, one by one, the others that are worth less per weight than
+what goes before them: dropping them lowers the mean, so no better moment for them comes. They share
+its score. This is the lower convex hull of what is lost over what is saved.
 """
 
 import math
@@ -55,6 +60,7 @@ def death_order(
         whole: Whether a group may lose its last unit.
     """
     cpu = {group.key: scores[group.key].detach().to("cpu", torch.float64) for group in groups}
+    cpu |= {group.key: _rest_first(group, cpu[group.key]) for group in groups if group.rest}
     singles = [_singles(index, g, cpu, groups, whole) for index, g in enumerate(groups)]
     tied = list(_Bundles(groups, cpu, whole).leave())
     owner = [torch.full((len(units),), index) for index, units in enumerate(singles)]
@@ -84,9 +90,34 @@ def _singles(
     if group.tied:
         return torch.empty(0, dtype=torch.long)
     stay = int(torch.argmax(scores[group.key]))
+    if group.rest:
+        # Ties leave in this order.
+        others = torch.argsort(scores[group.key][:-1], stable=True)
+        return torch.cat([torch.tensor([group.count - 1]), others[others != stay]])
     if whole and index != _best_of_place(group.place, scores, groups):
         return torch.arange(group.count)
     return torch.tensor([u for u in range(group.count) if u != stay], dtype=torch.long)
+
+
+def _rest_first(group: UnitGroup, scores: torch.Tensor) -> torch.Tensor:
+    """Scores by which the last unit leaves first, and with it what is worth less per weight.
+
+    The best of the others stays the best.
+    """
+    best = int(torch.argmax(scores[:-1]))
+    order = torch.argsort(scores[:-1], stable=True)
+    others = order[order != best]
+    lost, saved, gone = float(scores[-1]) * group.rest, float(group.rest), 0
+    for value in scores[others].tolist():
+        if value * saved >= lost:
+            break
+        lost += value * group.weights_per_unit
+        saved += group.weights_per_unit
+        gone += 1
+    found, mean = scores.clone(), lost / saved
+    found[-1] = found[others[:gone]] = mean
+    found[best] = max(float(scores[best]), math.nextafter(mean, math.inf))
+    return found
 
 
 def _best_of_place(

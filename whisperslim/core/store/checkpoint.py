@@ -327,7 +327,7 @@ def _slim_skeleton(folder: Path) -> PreTrainedModel:
     model = empty_model(folder)
     check_vocabulary(folder, record, int(model.config.vocab_size))
     try:
-        resize(model, record.counts, record.head_widths)
+        resize(model, record.counts, record.head_widths, record.ranks, record.opened)
     except (PlanError, TypeError) as error:
         raise CheckpointError(f"{folder / SLIM_FILE} does not fit its config: {error}") from error
     return model

@@ -49,6 +49,8 @@ class SlimRecord:
         language: The language it was tuned for, or empty.
         vocabulary: What of the vocabulary was kept; None when all of it was.
         head_widths: Attention key -> dimensions of its heads, where they are not the dense model's.
+        ranks: Name of a linear layer -> rank of the two matrices it is stored as.
+        opened: Names of the linear layers that are opened into components, to be cut.
     """
 
     base: str
@@ -60,6 +62,8 @@ class SlimRecord:
     format: int = FORMAT
     vocabulary: VocabularyFacts | None = None
     head_widths: Mapping[str, int] = field(default_factory=dict)
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    opened: tuple[str, ...] = ()
 
 
 def describe_cut(

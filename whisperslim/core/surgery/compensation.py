@@ -37,8 +37,11 @@ _TOLERANCE, _MOST_ROUNDS = 1e-7, 500
 
 
 def losing(sites: Sequence[UnitSite], plan: PruningPlan) -> tuple[UnitSite, ...]:
-    """The sites that a plan takes units from: those that can be made up for."""
-    return tuple(site for site in sites if len(plan.keep[site.key]) < site.count)
+    """The sites that a plan takes units from: those that can be made up for.
+
+    Components of a matrix are none: they are uncorrelated, and their mean stays in any case.
+    """
+    return tuple(s for s in sites if len(plan.keep[s.key]) < s.count and not s.rest)
 
 
 @torch.no_grad()
@@ -67,6 +70,8 @@ def compensated(
     folds, zero = dict(plan.folds), dict(plan.zero)
     before: dict[str, str] = {}  # stack -> bias of the sub-layer before
     for site in sites:
+        if site.rest:
+            continue
         units, name, bias = plan.keep[site.key], f"{site.gate}.weight", f"{site.gate}.bias"
         reader: Any = model.get_submodule(site.gate)
         own: torch.Tensor | None = getattr(reader, "bias", None)

@@ -17,8 +17,16 @@ from whisperslim.core.families import (
     family_of,
     unlimited,
 )
+from whisperslim.core.families.factors import (
+    FactoredLinear,
+    OpenedLinear,
+    linears_of,
+    most_units,
+    opened,
+)
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.core.surgery.head_width import SortedHeads
+from whisperslim.core.surgery.low_rank import Components
 from whisperslim.core.surgery.units import kept_of
 from whisperslim.errors import PlanError
 
@@ -145,8 +153,36 @@ def narrow_heads(model: nn.Module, found: Sequence[SortedHeads], widths: Mapping
         _keep_dimensions(model, each.site, width)
 
 
+@torch.no_grad()
+def open_matrices(model: nn.Module, found: Mapping[str, Components]) -> None:
+    """Give linear layers components that can be gated and cut, in place; they compute the same.
+
+    Args:
+        model: `found` was computed of it, or of a model of its shapes.
+        found: Name of a linear layer -> its components.
+    """
+    for name, each in found.items():
+        linear = cast(nn.Linear, model.get_submodule(name))
+        layer = _without_storage(linear, OpenedLinear)
+        layer.weight, layer.bias = linear.weight, linear.bias
+        for kind in ("down", "up", "mean"):
+            setattr(layer, kind, getattr(each, kind).to(linear.weight))
+        _replace(model, name, layer)
+
+
+@torch.no_grad()
+def close_matrices(model: nn.Module) -> None:
+    """Opened layers are usual ones again, in place; they compute the same."""
+    for name in opened(model):
+        _replace(model, name, _closed(cast(OpenedLinear, model.get_submodule(name))))
+
+
 def resize(
-    model: nn.Module, counts: Mapping[str, int], widths: Mapping[str, int] | None = None
+    model: nn.Module,
+    counts: Mapping[str, int],
+    widths: Mapping[str, int] | None = None,
+    ranks: Mapping[str, int] | None = None,
+    opening: Sequence[str] = (),
 ) -> None:
     """Give a model on the meta device the shapes of a cut one, before weights are assigned.
 
@@ -155,10 +191,13 @@ def resize(
         counts: Group key -> units that stay.
         widths: Attention key -> dimensions of its heads; those that are not named, or have lost all
             of their heads, keep the present ones.
+        ranks: Name of a linear layer -> rank of the two matrices it is stored as; of no other.
+        opening: Names of the linear layers that are opened into components.
 
     Raises:
-        PlanError: when a group is unknown or a count is outside 0 to the present count, or a width
-            outside 1 to the present one.
+        PlanError: when a group is unknown or a count is outside 0 to the present count, a width
+            outside 1 to the present one, or a layer is no linear one of a sub-layer, or its two
+            matrices would not be smaller than the one.
     """
     if widths:
         sites = {site.key: site for site in narrowing(model).attentions(model)}
@@ -183,6 +222,66 @@ def resize(
     with torch.no_grad():
         for group in groups:
             _keep_units(model, group, plan.keep[group.key])
+    if ranks or opening:
+        _check_linears(model, ranks or {}, opening)
+    for name in opening:
+        _replace(model, name, _without_storage(model.get_submodule(name), OpenedLinear))
+    for name, rank in (ranks or {}).items():
+        linear = cast(nn.Linear, model.get_submodule(name))
+        with torch.device("meta"):
+            sizes = linear.in_features, linear.out_features
+            _replace(model, name, FactoredLinear(*sizes, rank, linear.bias is not None))
+
+
+def _check_linears(model: nn.Module, ranks: Mapping[str, int], opening: Sequence[str]) -> None:
+    known = {n for site in family_of(model).unit_groups(model) for n in linears_of(model, site)}
+    for name in (*ranks, *opening):
+        if name not in known:
+            raise PlanError(f"{name} is no linear layer of a sub-layer that is there")
+        linear = cast(nn.Linear, model.get_submodule(name))
+        most = most_units(linear.in_features, linear.out_features) - 1
+        if not 1 <= ranks.get(name, 1) <= most or (name in opening and name in ranks):
+            raise PlanError(
+                f"{name} cannot be two matrices of rank {ranks.get(name)}; accepted are 1 to {most}"
+            )
+
+
+def _without_storage(linear: Any, kind: type[OpenedLinear]) -> OpenedLinear:
+    with torch.device("meta"):
+        return kind(linear.in_features, linear.out_features, linear.bias is not None)
+
+
+def _closed(layer: OpenedLinear) -> nn.Linear:
+    with torch.device("meta"):
+        linear = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+    linear.weight, linear.bias = layer.weight, layer.bias
+    return linear
+
+
+def _keep_components(model: nn.Module, group: UnitSite, units: Sequence[int]) -> None:
+    """The whole matrix while the last unit is there; two matrices of the rest otherwise."""
+    layer = cast(OpenedLinear, model.get_submodule(group.matrix))
+    if len(units) == group.count:
+        _replace(model, group.matrix, _closed(layer))
+        return
+    index = torch.tensor(list(units), device=layer.weight.device)
+    down, up = layer.down[index].double(), layer.up[:, index].double()
+    made = FactoredLinear(layer.in_features, layer.out_features, len(units), layer.bias is not None)
+    found = {"first": down @ layer.weight.double(), "second": up}
+    if layer.bias is not None:
+        mean = layer.mean.double()
+        found["bias"] = layer.bias.double() + mean - up @ (down @ mean)
+    for name, value in found.items():
+        # Whether a layer is trained is as it was.
+        trains = layer.weight.requires_grad
+        setattr(made, name, nn.Parameter(value.to(layer.weight), requires_grad=trains))
+    _replace(model, group.matrix, made)
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    owner, _, leaf = name.rpartition(".")
+    module.train(model.training)
+    setattr(model.get_submodule(owner), leaf, module)
 
 
 def _check_width(site: AttentionSite, width: int) -> None:
@@ -250,12 +349,21 @@ def _check_fit(groups: Sequence[UnitGroup], plan: PruningPlan) -> None:
             raise PlanError(f"the plan for {group.key} must keep distinct units in order")
         if units and (units[0] < 0 or units[-1] >= group.count):
             raise PlanError(f"the plan for {group.key} names units outside 0 to {group.count - 1}")
+        last = bool(units) and units[-1] == group.count - 1
+        if group.rest and (not units or last > (len(units) == group.count)):
+            raise PlanError(
+                f"the plan for {group.key} must keep all units, or some without the last, which is "
+                "what the others are not"
+            )
     empty = sorted({g.place for g in groups} - {g.place for g in groups if plan.keep[g.key]})
     if empty:
         raise PlanError(f"the plan leaves no unit of {', '.join(empty)} in any layer; keep one")
 
 
 def _keep_units(model: nn.Module, group: UnitSite, units: Sequence[int]) -> None:
+    if group.rest:
+        _keep_components(model, group, units)
+        return
     if len(units) == group.count:
         return
     if not units:

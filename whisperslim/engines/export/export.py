@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.families import Family
+from whisperslim.core.families.factors import factored
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.store.checkpoint import SLIM_FILE, count_parameters, read_record
 from whisperslim.engines import registry
@@ -161,6 +162,12 @@ def check_kind(model: PreTrainedModel, family: Family, engine: str) -> None:
         raise ExportError(
             f"{spec.title} does not support models of type {family.model_type}, which can be "
             f"written for: {able}"
+        )
+    if factored(model) and not spec.factors:
+        able = ", ".join(s.name for s in registry.specs() if s.factors and s.exporter)
+        raise ExportError(
+            f"{spec.title} multiplies with one matrix for each linear layer, and this model has "
+            f"layers of two, of low rank; it can be written for: {able}"
         )
     refuse = getattr(load_exporter(engine), "check_kind", None)
     if refuse is not None:

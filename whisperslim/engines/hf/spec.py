@@ -10,6 +10,7 @@ SPEC = EngineSpec(
     exporter="whisperslim.engines.hf.export",
     install="pip install transformers",
     by_family=True,
+    factors=True,
     ranks={FULL: 7},
     runs_in=OWN,
     shared=True,

@@ -11,6 +11,7 @@ SPEC = EngineSpec(
     opener="whisperslim.engines.onnx.engine",
     install="pip install onnx onnxruntime",
     by_family=True,
+    factors=True,
     rests=("encoder.onnx", "decoder.onnx", "frames.onnx"),
     # By the times of benchmarks.systems.side_by_side, except that int4, a little faster yet, comes
     # after int8, which keeps closer to the model.

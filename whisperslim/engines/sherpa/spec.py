@@ -12,6 +12,7 @@ SPEC = EngineSpec(
     opener="whisperslim.engines.sherpa.engine",
     install="pip install onnx onnxruntime",
     by_family=True,
+    factors=True,
     rests=("tokens.txt",),
     runs_in="onnx",
 )

@@ -12,5 +12,6 @@ SPEC = EngineSpec(
     opener="whisperslim.engines.onnx.engine",
     install="pip install onnx onnxruntime",
     by_family=True,
+    factors=True,
     runs_in="onnx",
 )

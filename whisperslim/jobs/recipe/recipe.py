@@ -16,6 +16,7 @@ from whisperslim import methods
 from whisperslim.core.heads.options import OWN, TOKENS, HeadOptions
 from whisperslim.core.plan.counting import NOT_OWN, WEIGHTS, Counting
 from whisperslim.core.tokens.options import VocabularyOptions
+from whisperslim.engines import registry
 from whisperslim.errors import RecipeError
 from whisperslim.fields import FieldSpec, option, problems, specs, values_before
 from whisperslim.jobs.recipe.presets import preset_names, preset_path, suggestion
@@ -50,10 +51,32 @@ def between_sections(recipe: "Recipe") -> dict[str, str]:
     if recipe.method == "none" and (recipe.target.removed or recipe.target.zeroed):
         found["target.removed"] = "method none prunes nothing; set removed and zeroed to 0"
     found |= _training_problems(recipe)
+    if methods.get(recipe.method).components:
+        found |= _component_problems(recipe)
     own, currency = recipe.own_currency, recipe.target.currency
     if own != NOT_OWN and currency not in (WEIGHTS, own):
         found["target.currency"] = (
             f"is {currency}, and the method's own is {own}; leave one of them at its default"
+        )
+    return found
+
+
+def _component_problems(recipe: "Recipe") -> dict[str, str]:
+    """What matrices of low rank do not go with."""
+    method, found = recipe.method, {}
+    if recipe.target.zeroed:
+        found["target.zeroed"] = f"method {method} zeroes nothing; set it to 0"
+    if recipe.target.currency != WEIGHTS:
+        found["target.currency"] = (
+            f"is {recipe.target.currency}, and method {method} has no prices of components in it; "
+            f"set it to {WEIGHTS}"
+        )
+    engine = registry.get(recipe.export.engine)
+    if not engine.factors:
+        able = ", ".join(spec.name for spec in registry.specs() if spec.factors)
+        found["export.engine"] = (
+            f"{engine.title} multiplies with one matrix for each linear layer, and method {method} "
+            f"stores layers as two; choose one of: {able}"
         )
     return found
 
@@ -243,6 +266,11 @@ class Recipe:
     def own_currency(self) -> str:
         """The currency of the method itself: one of `OWN_CURRENCIES`."""
         return str(getattr(self.options, "currency", NOT_OWN))
+
+    @property
+    def narrows(self) -> bool:
+        """Whether the method acts on another form of the dense model, made in stage `narrow`."""
+        return bool(self.target.head_width) or methods.get(self.method).components
 
     @property
     def counting(self) -> Counting:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisperslim import methods
 from whisperslim.core.disk.untrusted import read_json, read_yaml
 from whisperslim.core.disk.weight_files import read_head, weight_files
 from whisperslim.core.heads.options import OWN
@@ -77,7 +78,10 @@ def room_needed(run: "RunDir") -> RoomNeeded | None:
     ]
     # tuned, cut and slim always; the others and an export when the recipe has them.
     copies = 3 + trims + heads + bool(_section(recipe, "prepare").get("steps"))
-    copies += bool(_section(recipe, "target").get("head_width"))
+    method = _section(recipe, "method").get("name")
+    opens = method in methods.names() and methods.get(str(method)).components
+    copies += opens or bool(_section(recipe, "target").get("head_width"))
+    copies += 2 * opens  # components take as much as the matrices, in the models before the cut
     copies += _section(recipe, "export").get("engine") != registry.OWN
     return RoomNeeded(max(checkpoints, default=0), copies * every * _FLOAT_BYTES)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch
 
 GROUPS_FILE = "groups.json"
 _FIELDS = ("key", "kind", "stack", "count", "width", "weights_per_unit", "parameters_per_unit",
-           "tied")  # fmt: skip
+           "tied", "shared", "rest")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ def _groups(records: Sequence[Mapping[str, Any]]) -> tuple["UnitGroup", ...]:
             layer=int(str(record["key"]).split(".")[1]),
             # A run of an older version has no limits.
             tied=str(record.get("tied", "")),
+            shared=int(record.get("shared", 0)),
+            rest=int(record.get("rest", 0)),
         )
         for record in records
     )

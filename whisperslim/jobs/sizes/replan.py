@@ -125,18 +125,21 @@ def plan_for(tuned: TunedRun, removed: float, zeroed: float | None = None) -> Pr
 def _parameters(tuned: TunedRun, plan: PruningPlan) -> int:
     gone = 0
     for group in tuned.groups:
-        kept = len(plan.keep[group.key])
-        gone += (group.count - kept) * group.parameters_per_unit
+        kept = plan.keep[group.key]
+        gone += group.parameters(range(group.count)) - group.parameters(kept)
         gone += 0 if kept else tuned.facts.parameters_beside[group.key]
     return tuned.facts.parameters - gone
 
 
 def _bytes(tuned: TunedRun, plan: PruningPlan, parameters: int, zeros: int, each: int) -> int:
-    matrices = sum(len(plan.keep[g.key]) * g.weights_per_unit for g in tuned.groups)
+    kept = ((group, plan.keep[group.key]) for group in tuned.groups)
+    matrices = sum(group.weights(units) + group.shared * bool(units) for group, units in kept)
     return (parameters - matrices) * each + stored_bytes(matrices, zeros, each)
 
 
 def _flops(tuned: TunedRun, plan: PruningPlan) -> int:
-    gone = {group.key: group.count - len(plan.keep[group.key]) for group in tuned.groups}
-    each = tuned.facts.flops_per_unit
-    return tuned.facts.flops - sum(count * each[key] for key, count in gone.items())
+    gone, each = 0, tuned.facts.flops_per_unit
+    for group in tuned.groups:
+        weights = group.weights(range(group.count)) - group.weights(plan.keep[group.key])
+        gone += weights * each[group.key] // group.weights_per_unit
+    return tuned.facts.flops - gone

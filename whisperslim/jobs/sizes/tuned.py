@@ -229,7 +229,10 @@ def _found(weights: Path) -> TunedFacts:
         model_type=family_of(tuned).model_type,
         parameters=count_parameters(tuned),
         flops=count.total,
-        flops_per_unit={g.key: count.places[g.key] // g.count for g in groups},
+        flops_per_unit={
+            g.key: count.places[g.key] * g.weights_per_unit // g.weights(range(g.count))
+            for g in groups
+        },
         dense_flops=count_places(dense, WORKLOADS[0]).total if is_cut else count.total,
         dense_parameters=count_parameters(dense),
         parameters_beside=_beside(tuned),
@@ -241,6 +244,9 @@ def _beside(model: nn.Module) -> dict[str, int]:
     """Remove one sub-layer after another from a skeleton to see what goes besides its units."""
     found = {}
     for group in _groups(model):
+        if group.rest:  # no matrix goes as a whole
+            found[group.key] = 0
+            continue
         before = count_parameters(model)
         family_of(model).drop(model, group)
         gone = before - count_parameters(model)

@@ -17,7 +17,8 @@ from torch import nn
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import read_plan
 from whisperslim.core.surgery.head_width import narrowed_alike
-from whisperslim.core.surgery.shrink import cut, narrow_heads, narrowing
+from whisperslim.core.surgery.low_rank import components_in
+from whisperslim.core.surgery.shrink import cut, narrow_heads, narrowing, open_matrices
 from whisperslim.core.trimming import with_vocabulary_of
 from whisperslim.errors import UsageError
 from whisperslim.events import Notice
@@ -68,7 +69,7 @@ def interpolate_result(context: StageContext, student: SpeechModel) -> None:
 
 def _cut_before(context: StageContext) -> SpeechModel:
     speech = _before(context)
-    if context.recipe.target.head_width:
+    if context.recipe.narrows:
         _narrow_alike(context, speech.model)
     plan = read_plan(context.run.plan_path)
     cut(speech.model, speech.groups(), replace(plan, folds={}, masks={}, zero={}))
@@ -79,10 +80,12 @@ def _narrow_alike(context: StageContext, model: nn.Module) -> None:
     whole, narrow = (
         context.load(name).model for name in (context.start, str(context.narrowed_path))
     )
-    attentions = narrowing(model).attentions
-    sites = list(zip(attentions(whole), attentions(narrow), strict=True))
-    found = narrowed_alike(model, whole, narrow, sites)
-    narrow_heads(model, found, {site.key: site.width for _, site in sites})
+    if context.recipe.target.head_width:
+        attentions = narrowing(model).attentions
+        sites = list(zip(attentions(whole), attentions(narrow), strict=True))
+        found = narrowed_alike(model, whole, narrow, sites)
+        narrow_heads(model, found, {site.key: site.width for _, site in sites})
+    open_matrices(model, components_in(narrow))
 
 
 def _interpolate(

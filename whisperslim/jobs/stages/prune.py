@@ -10,6 +10,7 @@ import torch
 from whisperslim.core.disk.files import write_text_atomically
 from whisperslim.core.disk.weight_files import weight_files
 from whisperslim.core.families import UnitSite, prunable_total
+from whisperslim.core.families.factors import factored
 from whisperslim.core.families.hearing import Written
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import read_plan, write_plan
@@ -114,7 +115,11 @@ def record_of_cut(context: StageContext, tuned: SpeechModel, smaller: SpeechMode
     plan = PruningPlan(keep, removed=(total - prunable_total(smaller.groups())) / total)
     language = context.recipe.language
     cut_from = describe_cut(base, groups, count_parameters(dense), plan, language, vocabulary)
-    return dataclasses.replace(cut_from, head_widths=record.head_widths if record else {})
+    return dataclasses.replace(
+        cut_from,
+        head_widths=record.head_widths if record else {},
+        ranks=factored(smaller.model),
+    )
 
 
 def check_parity(

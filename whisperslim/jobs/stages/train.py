@@ -13,6 +13,8 @@ from whisperslim.core.disk.files import renamed_into_place
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.files import plan_text
 from whisperslim.core.store.checkpoint import EXPORT_DTYPES, read_record, save_dense, save_slim
+from whisperslim.core.surgery.low_rank import unmeasured
+from whisperslim.core.surgery.shrink import open_matrices
 from whisperslim.core.tokens.splitting import Splitting, pieces_of
 from whisperslim.errors import RunError
 from whisperslim.events import Evaluated, Stopped
@@ -87,7 +89,7 @@ def tune(context: StageContext) -> bool:
     """Train the dense model with the method active, and store what the method has learned."""
     recipe = context.recipe
     ranks.together(partial(check_before, context))
-    start = str(context.narrowed_path) if recipe.target.head_width else context.start
+    start = str(context.narrowed_path) if recipe.narrows else context.start
     student = context.load(start)
     if start == recipe.model:
         context.note_origin(student)
@@ -150,6 +152,8 @@ def _check_target(context: StageContext) -> None:
     speech.family.freeze(
         speech.model, encoder=options.freeze_encoder, embeddings=options.freeze_embeddings
     )
+    if methods.get(context.recipe.method).components:
+        open_matrices(speech.model, unmeasured(speech.model))
     build_method(context).attach(speech.model, speech.groups(), options.steps)
 
 

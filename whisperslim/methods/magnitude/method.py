@@ -35,6 +35,7 @@ from whisperslim.methods.magnitude.rounds import (
 )
 from whisperslim.methods.sgl.two_pass import standardized
 from whisperslim.methods.shared.importance import FisherGates
+from whisperslim.methods.shared.units import unit_weights
 
 # Frankle & Carbin's rate: each round prunes a fifth of what remains.
 _STAYS_PER_ROUND = 0.8
@@ -130,7 +131,9 @@ class Fisher(Magnitude):
                 "importance magnitude"
             )
         found = self._gates.information
-        return self._compared({g.key: found[g.key] / g.weights_per_unit for g in groups})
+        return self._compared(
+            {g.key: found[g.key] / unit_weights(g).to(found[g.key]) for g in groups}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The measurements."""

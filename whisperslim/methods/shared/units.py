@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from whisperslim.core.families import UnitSite
+from whisperslim.core.families import UnitGroup, UnitSite
+from whisperslim.core.families.factors import prunable_in
 from whisperslim.core.surgery.units import as_units
 
 
@@ -21,6 +22,14 @@ def unit_norms(model: nn.Module, group: UnitSite) -> torch.Tensor:
     return total.sqrt()
 
 
+def unit_weights(group: UnitGroup) -> torch.Tensor:
+    """Prunable weights that each unit owns, `(count,)` float64."""
+    sizes = torch.full((group.count,), float(group.weights_per_unit), dtype=torch.float64)
+    if group.rest:
+        sizes[-1] = group.rest
+    return sizes
+
+
 def scale_units(model: nn.Module, group: UnitSite, factor: torch.Tensor) -> None:
     """Multiply everything each unit owns by its factor, in place; `factor` is `(count,)`."""
     for part in group.slices:
@@ -30,7 +39,8 @@ def scale_units(model: nn.Module, group: UnitSite, factor: torch.Tensor) -> None
 
 def is_trained(model: nn.Module, group: UnitSite) -> bool:
     """Whether nothing of the group is frozen."""
-    return all(model.get_parameter(part.parameter).requires_grad for part in group.slices)
+    names = [*(part.parameter for part in group.slices), *prunable_in([group])]
+    return all(model.get_parameter(name).requires_grad for name in names)
 
 
 def _device(model: nn.Module, group: UnitSite) -> torch.device:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from whisperslim.core.families.base import UnitGroup
+from whisperslim.core.families.factors import factored
 from whisperslim.core.families.hearing import Tokens
 
 FEATURES_FILE = "preprocessor_config.json"
@@ -92,6 +94,12 @@ class FramesForm(HfForm, Protocol):
     def scores(self, model: PreTrainedModel, given: torch.Tensor) -> torch.Tensor:
         """Logits of the frames, likewise."""
         ...
+
+
+def ranks_table(model: nn.Module) -> dict[str, dict[str, int]]:
+    """`ranks` of `config.json`; nothing where no linear layer is stored as two matrices."""
+    ranks = factored(model)
+    return {"ranks": ranks} if ranks else {}
 
 
 def config_table(source: HfSource, tokenizer_class: str, **own: object) -> dict[str, object]:

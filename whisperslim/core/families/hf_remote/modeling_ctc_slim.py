@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import (
     HubertConfig,
     HubertForCTC,
@@ -36,11 +37,13 @@ class Wav2Vec2SlimConfig(Wav2Vec2Config):
 
     Attributes:
         layer_units: Kind of units -> how many each layer has; 0 where the sub-layer is not there.
+        ranks: Name of a linear layer -> rank of the two matrices that it is stored as.
     """
 
     model_type = "wav2vec2_slim"
 
     layer_units: dict[str, list[int]] | None = None
+    ranks: dict[str, int] | None = None
 
 
 class HubertSlimConfig(HubertConfig):
@@ -49,6 +52,7 @@ class HubertSlimConfig(HubertConfig):
     model_type = "hubert_slim"
 
     layer_units: dict[str, list[int]] | None = None
+    ranks: dict[str, int] | None = None
 
 
 class Wav2Vec2ConformerSlimConfig(Wav2Vec2ConformerConfig):
@@ -65,6 +69,21 @@ class ParakeetSlimConfig(ParakeetCTCConfig):
     model_type = "parakeet_slim"
 
     layer_units: dict[str, list[int]] | None = None
+
+
+class FactoredLinear(nn.Module):
+    """A linear layer of low rank: two matrices in place of one, and the bias behind the second."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, bias: bool) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.empty(rank, inputs))
+        self.second = nn.Parameter(torch.empty(outputs, rank))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(..., inputs)` -> `(..., outputs)`."""
+        between = functional.linear(hidden_states, self.first)
+        return functional.linear(between, self.second, self.bias)
 
 
 class AbsentAttention(nn.Module):
@@ -116,7 +135,7 @@ class Wav2Vec2SlimForCTC(_Strict, Wav2Vec2ForCTC):
 
     def __init__(self, config: Wav2Vec2SlimConfig, target_lang: str | None = None) -> None:
         super().__init__(config, target_lang)
-        _cut_encoder(self.wav2vec2.encoder.layers, config)
+        _cut_encoder(self, self.wav2vec2.encoder.layers, config)
         self.post_init()
 
 
@@ -127,7 +146,7 @@ class HubertSlimForCTC(_Strict, HubertForCTC):
 
     def __init__(self, config: HubertSlimConfig, target_lang: str | None = None) -> None:
         super().__init__(config, target_lang)
-        _cut_encoder(self.hubert.encoder.layers, config)
+        _cut_encoder(self, self.hubert.encoder.layers, config)
         self.post_init()
 
 
@@ -176,13 +195,28 @@ class _OwnHeads:
         return self.shared._attn_implementation
 
 
-def _cut_encoder(layers: nn.ModuleList, config: Any) -> None:
+def _cut_encoder(model: nn.Module, layers: nn.ModuleList, config: Any) -> None:
     before = bool(config.do_stable_layer_norm)  # otherwise norms come behind, and stay
     parts = {
         "self_attn.heads": ("attention", "layer_norm" if before else ""),
         "ffn": ("feed_forward", "final_layer_norm" if before else ""),
     }
     _cut(layers, config.layer_units, parts, stays=not before)
+    for name, rank in (config.ranks or {}).items():
+        _factor(model, name, rank)
+
+
+def _factor(model: nn.Module, name: str, rank: int) -> None:
+    linear = dict(model.named_modules()).get(name)
+    if ".layers." not in name or not isinstance(linear, nn.Linear):
+        raise ValueError(f"ranks names {name}, which is no linear layer of this model's layers")
+    most = min(linear.in_features, linear.out_features)
+    if type(rank) is not int or not 1 <= rank <= most:
+        raise ValueError(f"ranks has {rank} for {name}; accepted are whole numbers up to {most}")
+    owner, _, leaf = name.rpartition(".")
+    sizes = linear.in_features, linear.out_features
+    made = FactoredLinear(*sizes, rank, linear.bias is not None)
+    setattr(model.get_submodule(owner), leaf, made)
 
 
 def _cut(

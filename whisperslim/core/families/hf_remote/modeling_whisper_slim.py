@@ -33,6 +33,7 @@ class WhisperSlimConfig(WhisperConfig):
         decoder_cross_heads: Heads of the decoder's attention to the encoder.
         encoder_heads_width, decoder_heads_width, decoder_cross_heads_width: Their dimensions.
         encoder_ffn, decoder_ffn: Width of the feed-forward block.
+        ranks: Name of a linear layer -> rank of the two matrices that it is stored as.
     """
 
     model_type = "whisper_slim"
@@ -45,6 +46,7 @@ class WhisperSlimConfig(WhisperConfig):
     encoder_heads_width: list[int] | None = None
     decoder_heads_width: list[int] | None = None
     decoder_cross_heads_width: list[int] | None = None
+    ranks: dict[str, int] | None = None
 
 
 class WhisperSlimCTCConfig(WhisperSlimConfig):
@@ -84,6 +86,21 @@ class AbsentLayer(nn.Module):
     def forward(self, hidden_states: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
         """The input itself."""
         return hidden_states
+
+
+class FactoredLinear(nn.Module):
+    """A linear layer of low rank: two matrices in place of one, and the bias behind the second."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, bias: bool) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.empty(rank, inputs))
+        self.second = nn.Parameter(torch.empty(outputs, rank))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(..., inputs)` -> `(..., outputs)`."""
+        between = functional.linear(hidden_states, self.first)
+        return functional.linear(between, self.second, self.bias)
 
 
 class AnyLengthEncoder(WhisperEncoder):
@@ -269,6 +286,21 @@ def _cut(model: Any, config: WhisperSlimConfig) -> None:
                 owner.layers[index] = AbsentLayer()
     if "decoder" in stacks:
         _number_caches(stacks["decoder"].layers)
+    for name, rank in (config.ranks or {}).items():
+        _factor(model, name, rank)
+
+
+def _factor(model: Any, name: str, rank: int) -> None:
+    linear = dict(model.named_modules()).get(name)
+    if ".layers." not in name or not isinstance(linear, nn.Linear):
+        raise ValueError(f"ranks names {name}, which is no linear layer of this model's layers")
+    most = min(linear.in_features, linear.out_features)
+    if type(rank) is not int or not 1 <= rank <= most:
+        raise ValueError(f"ranks has {rank} for {name}; accepted are whole numbers up to {most}")
+    owner, _, leaf = name.rpartition(".")
+    sizes = linear.in_features, linear.out_features
+    made = FactoredLinear(*sizes, rank, linear.bias is not None)
+    setattr(model.get_submodule(owner), leaf, made)
 
 
 def _cut_attention(

@@ -33,7 +33,7 @@ from whisperslim.core.families.wav2vec2.onnx import (
     write_scores,
 )
 from whisperslim.core.families.wav2vec2.units import AbsentAttention, AbsentBlock
-from whisperslim.core.families.whisper.onnx import GraphBuilder
+from whisperslim.core.families.whisper.onnx import GraphBuilder, linear
 from whisperslim.exported.names import FEATURES
 
 
@@ -126,7 +126,7 @@ def _layer(to: GraphBuilder, x: str, places: str, name: str, layer: Any, activat
         biases, scale = (attention.bias_u, attention.bias_v), float(attention.scaling)
         mixed = relative_attention(to, normed, places, f"{name}.self", inputs, biases, scale)
         out = attention.o_proj
-        x = add(to, x, to.product(mixed, f"{name}.self.out", out.weight, out.bias))
+        x = add(to, x, linear(to, mixed, f"{name}.self.out", out))
     if not isinstance(layer.conv, AbsentBlock):
         normed = to.norm(x, f"{name}.conv.norm", layer.norm_conv)
         x = add(to, x, convolution_module(

@@ -13,12 +13,14 @@ from transformers import PreTrainedModel
 
 from whisperslim.core.families.base import UnitGroup
 from whisperslim.core.families.configuration import CONFIG_FILE, read_configuration
+from whisperslim.core.families.factors import factored
 from whisperslim.core.families.hf_remote import modeling_ctc_slim as remote
 from whisperslim.core.families.hf_remote.form import (
     FEATURES_FILE,
     CardWords,
     HfSource,
     config_table,
+    ranks_table,
 )
 from whisperslim.core.families.wav2vec2.model import (
     RATE,
@@ -104,7 +106,7 @@ class LayerForm:
 
     def _is_whole(self, source: HfSource) -> bool:
         before = self._family.unit_groups(self._family.skeleton_of(source.model))
-        return _counts(before) == _counts(source.groups)
+        return _counts(before) == _counts(source.groups) and not factored(source.model)
 
     def _own(self, source: HfSource) -> dict[str, Any]:
         """What the configuration of a cut model has of its own."""
@@ -115,6 +117,7 @@ class LayerForm:
                 part.key: [counts.get(f"encoder.{i}.{part.key}", 0) for i in layers]
                 for part in self._family.parts(source.model)
             },
+            **ranks_table(source.model),
             "model_type": self._cut.config_class.model_type,
             "architectures": [self._cut.__name__],
             "auto_map": {

@@ -63,6 +63,7 @@ class Wav2Vec2Family(LayerUnits, HearsSamples, CTC):
     """Heads and feed-forward units of every layer."""
 
     model_type = "wav2vec2"
+    opens_linears = True
     engines: tuple[str, ...] = ("ctranslate2", "onnx", "hf", "sherpa")
     tied = _NOTHING
     token_row = "encoder.head"
@@ -285,6 +286,7 @@ class ConformerFamily(Wav2Vec2Family):
     """Conformer layers: two feed-forward blocks that add half, attention, a convolution module."""
 
     model_type = "wav2vec2-conformer"
+    opens_linears = False  # one is given distances of positions
     engines: tuple[str, ...] = ("onnx", "hf", "sherpa")
     base = "wav2vec2_conformer"
 

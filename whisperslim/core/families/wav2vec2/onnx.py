@@ -19,7 +19,7 @@ from whisperslim.core.families.wav2vec2.units import (
     AbsentLayer,
     receptive_field,
 )
-from whisperslim.core.families.whisper.onnx import GraphBuilder
+from whisperslim.core.families.whisper.onnx import GraphBuilder, linear, side_by_side
 from whisperslim.errors import ExportError
 from whisperslim.exported.names import FEATURES, LOGITS, STATES
 
@@ -118,24 +118,14 @@ def feed_forward(
     to: GraphBuilder,
     x: str,
     name: str,
-    inner: nn.Linear,
-    outer: nn.Linear,
+    inner: nn.Module,
+    outer: nn.Module,
     activation: str,
     share: float = 1.0,
 ) -> str:
     """What a block adds, times `share`."""
-    x = activated(to, to.product(x, f"{name}.inner", inner.weight, inner.bias), activation)
-    bias = None if outer.bias is None else outer.bias * share
-    return to.product(x, f"{name}.outer", outer.weight * share, bias)
-
-
-def joined(*projections: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and biases one below the other; zeros for a bias that is not there."""
-    biases: list[torch.Tensor] = [
-        p.weight.new_zeros(p.out_features) if p.bias is None else p.bias for p in projections
-    ]
-    weights: list[torch.Tensor] = [p.weight for p in projections]
-    return torch.cat(weights), torch.cat(biases)
+    x = activated(to, linear(to, x, f"{name}.inner", inner), activation)
+    return linear(to, x, f"{name}.outer", outer, share)
 
 
 def relative_positions(to: GraphBuilder, x: str, width: int) -> str:
@@ -163,7 +153,7 @@ def relative_attention(
     x: str,
     places: str,
     name: str,
-    projections: Sequence[nn.Linear],
+    projections: Sequence[nn.Module],
     biases: Sequence[torch.Tensor],
     scale: float,
     hidden: str = "",
@@ -182,14 +172,12 @@ def relative_attention(
     """
     *inputs, relative = projections
     heads, width = biases[0].shape
-    size = heads * width
-    qkv = to.product(x, f"{name}.qkv", *joined(*inputs))
-    query, keys, values = to.node("Split", qkv, to.numbers(size, size, size), outputs=3, axis=-1)
+    query, keys, values = side_by_side(to, x, f"{name}.qkv", *inputs)
     by_content, by_place = (
         to.node("Add", query, to.stored(f"{name}.{kind}", bias.flatten()))[0]
         for kind, bias in zip(("content", "place"), biases, strict=True)
     )
-    far = to.product(places, f"{name}.far", relative.weight)
+    far = linear(to, places, f"{name}.far", relative)
     (far,) = to.node("Reshape", far, to.numbers(1, -1, heads, width))
     (far,) = to.node("Transpose", far, perm=(0, 2, 3, 1))
     (by_place,) = to.node("Reshape", by_place, to.numbers(1, -1, heads, width))
@@ -324,12 +312,11 @@ def _placed(to: GraphBuilder, x: str, embedding: Any, activation: str) -> str:
 
 def _attention(to: GraphBuilder, x: str, name: str, attention: Any) -> str:
     size, width = int(attention.q_proj.out_features), int(attention.head_dim)
-    weights = joined(attention.q_proj, attention.k_proj, attention.v_proj)
-    qkv = to.product(x, f"{name}.qkv", *weights)
-    parts = to.node("Split", qkv, to.numbers(size, size, size), outputs=3, axis=-1)
+    projections = attention.q_proj, attention.k_proj, attention.v_proj
+    parts = side_by_side(to, x, f"{name}.qkv", *projections)
     (mixed,) = to.node("MultiHeadAttention", *parts, domain="com.microsoft",
                        num_heads=size // width, scale=float(attention.scaling))  # fmt: skip
-    return to.product(mixed, f"{name}.out", attention.out_proj.weight, attention.out_proj.bias)
+    return linear(to, mixed, f"{name}.out", attention.out_proj)
 
 
 def _block(to: GraphBuilder, x: str, name: str, block: Any, config: Any, share: float) -> str:
@@ -396,15 +383,14 @@ def _conformer_attention(
     else:
         turned = _turned(to, x, places, attention) if places else x
         size = int(attention.linear_q.out_features)
-        query_key = to.product(turned, f"{name}.self.qk", *joined(*inputs[:2]))
-        query, keys = to.node("Split", query_key, to.numbers(size, size), outputs=2, axis=-1)
-        values = to.product(x, f"{name}.self.v", inputs[2].weight, inputs[2].bias)
+        query, keys = side_by_side(to, turned, f"{name}.self.qk", *inputs[:2])
+        values = linear(to, x, f"{name}.self.v", inputs[2])
         scores = ("", "", _for_each_pair(to, hidden, x)) if hidden else ()
         (mixed,) = to.node(
             "MultiHeadAttention", query, keys, values, *scores, domain="com.microsoft",
             num_heads=size // int(attention.head_size), scale=scale,
         )  # fmt: skip
-    return to.product(mixed, f"{name}.self.out", out.weight, out.bias)
+    return linear(to, mixed, f"{name}.self.out", out)
 
 
 def _for_each_pair(to: GraphBuilder, hidden: str, x: str) -> str:

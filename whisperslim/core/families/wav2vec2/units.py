@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families.base import Slice, UnitSite
+from whisperslim.core.families.factors import elements, prunable_in, with_factors
 
 
 class AbsentAttention(nn.Module):
@@ -108,18 +109,18 @@ class LayerUnits(ABC):
         """Whether a layer without sub-layers still norms."""
 
     def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
-        """One group for each sub-layer that is present."""
-        return tuple(
+        """One group for each sub-layer that is present; or those of its opened linear layers."""
+        found = (
             self.site(model, part, index)
             for index, layer in enumerate(self.modules(model))
             for part in self.parts(model)
             if is_present(layer, part)
         )
+        return with_factors(model, tuple(found))
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:
         """The matrices of all units."""
-        parts = [part for group in self.unit_groups(model) for part in group.slices]
-        return {part.parameter: "encoder" for part in parts if part.prunable}
+        return prunable_in(self.unit_groups(model))
 
     def drop(self, model: nn.Module, group: UnitSite) -> None:
         """Take out a sub-layer and the norm before it; a norm behind it stays."""
@@ -230,7 +231,7 @@ def _site(
     axis: int = -1,
     buffers: tuple[Slice, ...] = (),
 ) -> UnitSite:
-    owned = [(part, model.get_parameter(part.parameter).numel() // count) for part in slices]
+    owned = [(part, elements(model, part.parameter) // count) for part in slices]
     return UnitSite(
         key=f"encoder.{index}.{key}",
         kind=kind,

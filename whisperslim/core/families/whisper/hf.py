@@ -24,6 +24,7 @@ from whisperslim.core.families.hf_remote.form import (
     CardWords,
     HfSource,
     config_table,
+    ranks_table,
 )
 from whisperslim.core.families.whisper.decoder import as_whisper, suppression
 from whisperslim.core.families.whisper.folder import WhisperFolder, check_config
@@ -165,6 +166,7 @@ def model_table(source: HfSource) -> dict[str, Any]:
         source,
         "WhisperTokenizer",
         **layer_lists(config, source.groups),
+        **ranks_table(source.model),
         model_type=MODEL_TYPE,
         architectures=[MODEL_CLASS],
         auto_map={

@@ -21,6 +21,7 @@ from torch import nn
 from transformers import PreTrainedModel, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import sinusoids
 
+from whisperslim.core.families.factors import FactoredLinear
 from whisperslim.core.families.whisper.timing import timing_heads
 from whisperslim.core.families.whisper.units import AbsentAttention, AbsentLayer, AbsentLinear
 from whisperslim.exported.names import (
@@ -264,9 +265,9 @@ def _feed_forward(to: GraphBuilder, x: str, name: str, layer: Any) -> str:
     if isinstance(layer.fc1, AbsentLinear):
         return x
     normed = to.norm(x, f"{name}.ffn.norm", layer.final_layer_norm)
-    inner = to.product(normed, f"{name}.ffn.inner", layer.fc1.weight, layer.fc1.bias)
+    inner = linear(to, normed, f"{name}.ffn.inner", layer.fc1)
     (inner,) = to.node("Gelu", inner)
-    return _add(to, x, to.product(inner, f"{name}.ffn.outer", layer.fc2.weight, layer.fc2.bias))
+    return _add(to, x, linear(to, inner, f"{name}.ffn.outer", layer.fc2))
 
 
 def _own_attention(
@@ -280,17 +281,15 @@ def _own_attention(
     """Of a sequence to itself; with caches, to what came before as well, and never ahead."""
     attention = layer.self_attn
     normed = to.norm(x, f"{name}.self.norm", layer.self_attn_layer_norm)
-    joined = _joined(attention, (attention.q_proj, attention.k_proj, attention.v_proj))
-    qkv = to.product(normed, f"{name}.self.qkv", *joined)
-    size = int(attention.q_proj.out_features)
-    query, keys, values = to.node("Split", qkv, to.numbers(size, size, size), outputs=3, axis=-1)
+    projections = attention.q_proj, attention.k_proj, attention.v_proj
+    query, keys, values = side_by_side(to, normed, f"{name}.self.qkv", *projections)
     if caches is None:
         mixed = _attention(to, attention, query, keys, values)[0]
     else:
         past = caches.past(index, attention)
         mixed, *present = _attention(to, attention, query, keys, values, past)
         caches.keep(index, attention, *present)
-    return _projected(to, mixed, f"{name}.self.out", attention)
+    return linear(to, mixed, f"{name}.self.out", attention.out_proj)
 
 
 def _cross_attention(
@@ -304,16 +303,29 @@ def _cross_attention(
 ) -> str:
     attention = layer.encoder_attn
     normed = to.norm(x, f"{name}.cross.norm", layer.encoder_attn_layer_norm)
-    projection = attention.q_proj
-    query = to.product(normed, f"{name}.cross.query", projection.weight, projection.bias)
+    query = linear(to, normed, f"{name}.cross.query", attention.q_proj)
     if timing:
-        to.output(query, f"{QUERIES}_{index}", (1, "new", int(projection.out_features)))
+        to.output(query, f"{QUERIES}_{index}", (1, "new", int(attention.q_proj.out_features)))
     mixed = _attention(to, attention, query, *heard)[0]
-    return _projected(to, mixed, f"{name}.cross.out", attention)
+    return linear(to, mixed, f"{name}.cross.out", attention.out_proj)
 
 
-def _projected(to: GraphBuilder, mixed: str, name: str, attention: Any) -> str:
-    return to.product(mixed, name, attention.out_proj.weight, attention.out_proj.bias)
+def linear(to: GraphBuilder, x: str, name: str, module: Any, share: float = 1.0) -> str:
+    """A linear layer, of one matrix or of two; times `share`."""
+    bias = None if module.bias is None else module.bias * share
+    if not isinstance(module, FactoredLinear):
+        return to.product(x, name, module.weight * share, bias)
+    between = to.product(x, f"{name}.first", module.first)
+    return to.product(between, f"{name}.second", module.second * share, bias)
+
+
+def side_by_side(to: GraphBuilder, x: str, name: str, *modules: Any) -> tuple[str, ...]:
+    """Linear layers of the same states; one product where all have one matrix."""
+    if any(isinstance(each, FactoredLinear) for each in modules):
+        return tuple(linear(to, x, f"{name}.{place}", each) for place, each in enumerate(modules))
+    found = to.product(x, name, *_joined(modules))
+    sizes = [int(each.out_features) for each in modules]
+    return to.node("Split", found, to.numbers(*sizes), outputs=len(sizes), axis=-1)
 
 
 def _attention(
@@ -347,17 +359,19 @@ def _heard(to: GraphBuilder, states: str, index: int, attention: Any) -> None:
 
 def keys_and_values(to: GraphBuilder, states: str, index: int, attention: Any) -> str:
     """Of one cross-attention, side by side: `(1, positions, 2 * heads * width)`."""
-    joined = _joined(attention, (attention.k_proj, attention.v_proj))
-    return to.product(states, f"decoder.{index}.cross.kv", *joined)
+    name, projections = f"decoder.{index}.cross.kv", (attention.k_proj, attention.v_proj)
+    if any(isinstance(each, FactoredLinear) for each in projections):
+        return to.node("Concat", *side_by_side(to, states, name, *projections), axis=-1)[0]
+    return to.product(states, name, *_joined(projections))
 
 
-def _joined(attention: Any, projections: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and biases one below the other; Whisper's key projection has no bias."""
+def _joined(modules: Sequence[nn.Linear]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and biases one below the other; zeros for a bias that is not there."""
     biases: list[torch.Tensor] = [
-        attention.q_proj.weight.new_zeros(p.out_features) if p.bias is None else p.bias
-        for p in projections
+        each.weight.new_zeros(each.out_features) if each.bias is None else each.bias
+        for each in modules
     ]
-    weights: list[torch.Tensor] = [p.weight for p in projections]
+    weights: list[torch.Tensor] = [each.weight for each in modules]
     return torch.cat(weights), torch.cat(biases)
 
 

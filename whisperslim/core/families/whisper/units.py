@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from whisperslim.core.families.base import AttentionSite, Slice, UnitSite
+from whisperslim.core.families.factors import prunable_in, with_factors
 
 
 class AbsentAttention(nn.Module):
@@ -53,9 +54,11 @@ class WhisperUnits:
     """
 
     stacks: Mapping[str, tuple[str, ...]]
+    opens_linears = True
 
     def unit_groups(self, model: nn.Module) -> tuple[UnitSite, ...]:
-        """One `heads` group per attention module and one `ffn` group per layer, those present."""
+        """One `heads` group per attention module and one `ffn` group per layer, those present; or
+        the components of their matrices, where these are opened."""
         groups = []
         for stack, attentions in self.stacks.items():
             for index, layer in enumerate(_layers(model, stack)):
@@ -65,16 +68,11 @@ class WhisperUnits:
                         groups.append(_head_group(model, stack, index, f"{prefix}.{attention}"))
                 if _has_ffn(layer):
                     groups.append(_ffn_group(model, stack, index, prefix))
-        return tuple(groups)
+        return with_factors(model, groups)
 
     def prunable_weights(self, model: nn.Module) -> dict[str, str]:
         """The matrices of q, k, v, out, fc1 and fc2; embeddings, convolutions and norms are not."""
-        return {
-            part.parameter: group.stack
-            for group in self.unit_groups(model)
-            for part in group.slices
-            if part.prunable
-        }
+        return prunable_in(self.unit_groups(model))
 
     def set_unit_count(self, model: nn.Module, group: UnitSite, count: int) -> None:
         """Heads: the attention module's `num_heads`. FFN widths live in the matrices alone."""

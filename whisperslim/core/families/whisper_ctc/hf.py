@@ -14,6 +14,7 @@ from whisperslim.core.families.hf_remote.form import (
     CardWords,
     HfSource,
     config_table,
+    ranks_table,
 )
 from whisperslim.core.families.whisper.hf import (
     LICENSE,
@@ -83,6 +84,7 @@ def ctc_table(source: HfSource) -> dict[str, Any]:
         encoder_heads=[counts.get(f"encoder.{i}.self_attn.heads", 0) for i in layers],
         encoder_ffn=[counts.get(f"encoder.{i}.ffn", 0) for i in layers],
         **head_widths(config, source.groups, {("encoder", "self_attn.heads"): "encoder_heads"}),
+        **ranks_table(source.model),
         model_type=MODEL_TYPE,
         architectures=[MODEL_CLASS],
         auto_map={
