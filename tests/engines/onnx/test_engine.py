@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engines.onnx.test_export import ABSENT, KEEPS, model_with
+from tests.engines.onnx.test_export import ABSENT, KEEPS, TWO, model_with
 from tests.support.models.decoding import bounded, greedy
 from whisperslim.core.disk.storage import file_sha256
 from whisperslim.core.loading import SpeechModel, load_model
@@ -94,7 +94,9 @@ def test_same_tokens_as_torch(
         assert (heard.tokens, heard.text) == (len(wanted), speech.tokens.decode(wanted))
         assert heard.at_limit == (len(wanted) == 40)
         written.update(wanted)
-    assert len(written) > 3, "one token again and again would prove little"
+    # The tiny model of low rank writes two different tokens in all.
+    least = 2 if TWO in keeps else 4
+    assert len(written) >= least, "one token again and again would prove little"
 
 
 def test_transcript(speech: SpeechModel, folder: Path) -> None:
