@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import soundfile
 from whisperslim import events
 from whisperslim.cli import app, main
 from whisperslim.commands import runs as run_commands
-from whisperslim.errors import RunError, TrainingError
+from whisperslim.errors import AudioError, RunError, TrainingError
 from whisperslim.jobs.process.worker import Sink, Work, run_worker
 from whisperslim.jobs.run.console import duration
 from whisperslim.jobs.run.eventlog import EventLog
@@ -265,8 +265,18 @@ def engine(module: Callable[..., None]) -> None:
     def open_transcriber(name: str, window: Any, *, announce: Any) -> Transcriber:
         return Transcriber(name, window)
 
+    def heard_in_groups(
+        engine: Any, files: Any, sound: Any, language: str, at_once: int
+    ) -> Iterator[tuple[Path, Any]]:
+        for file in files:
+            try:
+                yield file, engine.transcribe(sound(file), language)
+            except AudioError as error:
+                yield file, error
+
     module("whisperslim.engines.opening", open_transcriber=open_transcriber)
     module("whisperslim.engines.comparison", compare=compare)
+    module("whisperslim.engines.together", heard_in_groups=heard_in_groups)
 
 
 def test_transcribe_goes_on_after_a_file_that_cannot_be_read(
