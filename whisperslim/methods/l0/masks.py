@@ -23,6 +23,7 @@ from whisperslim.core import ranks
 from whisperslim.core.families import UnitGroup
 from whisperslim.core.plan.plan import PruningPlan
 from whisperslim.methods.l0.options import L0Options
+from whisperslim.methods.shared.units import per_weight
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2.0 / 3.0
 # P(z > 0) is a sigmoid of log_alpha moved by this much.
@@ -117,9 +118,8 @@ class L0Masks:
         weight, standardized over all units: those that hardly change the loss close first. Masks
         over blocks and layers start wide open.
         """
-        logs = torch.cat(
-            [(information[g.key] / g.weights_per_unit).clamp_min(1e-30).log() for g in self._groups]
-        )
+        found = per_weight(information, self._groups)
+        logs = torch.cat([each.clamp_min(1e-30).log() for each in found.values()])
         deviations = (logs - logs.mean()) / logs.std().clamp_min(1e-12)
         units = self.log_alpha[: self._units_end]
         units.add_(deviations.clamp(-_MOST_DEVIATIONS, _MOST_DEVIATIONS).to(units))

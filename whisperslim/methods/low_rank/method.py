@@ -12,11 +12,9 @@ order and with signs; Fisher information for it is our choice.
 from whisperslim.errors import PlanError
 from whisperslim.methods.base import Target
 from whisperslim.methods.low_rank.options import LowRankOptions
-from whisperslim.methods.magnitude.method import Fisher
-from whisperslim.methods.magnitude.rounds import DecidedLast, MaskedPruning
-
-# Steps between measurements in training, if there is any; the clean clips replace them.
-_EVERY = 4
+from whisperslim.methods.magnitude.method import by_fisher
+from whisperslim.methods.magnitude.options import FisherOptions
+from whisperslim.methods.magnitude.rounds import MaskedPruning
 
 
 def low_rank(options: LowRankOptions, target: Target) -> MaskedPruning:
@@ -27,4 +25,4 @@ def low_rank(options: LowRankOptions, target: Target) -> MaskedPruning:
     """
     if target.zeroed:
         raise PlanError("method low_rank zeroes nothing; set target.zeroed to 0")
-    return DecidedLast(target, Fisher("global", _EVERY, options.clips))
+    return by_fisher(FisherOptions(clips=options.clips), target)

@@ -35,7 +35,7 @@ from whisperslim.methods.magnitude.rounds import (
 )
 from whisperslim.methods.sgl.two_pass import standardized
 from whisperslim.methods.shared.importance import FisherGates
-from whisperslim.methods.shared.units import unit_weights
+from whisperslim.methods.shared.units import per_weight
 
 # Frankle & Carbin's rate: each round prunes a fifth of what remains.
 _STAYS_PER_ROUND = 0.8
@@ -130,10 +130,7 @@ class Fisher(Magnitude):
                 "no importance has been measured; train for a step at least, or choose "
                 "importance magnitude"
             )
-        found = self._gates.information
-        return self._compared(
-            {g.key: found[g.key] / unit_weights(g).to(found[g.key]) for g in groups}
-        )
+        return self._compared(per_weight(self._gates.information, groups))
 
     def state_dict(self) -> dict[str, Any]:
         """The measurements."""

@@ -34,6 +34,7 @@ from whisperslim.core.families import UnitSite
 from whisperslim.methods.pinching.gates import unit_mean_squares
 from whisperslim.methods.pinching.options import SelfPinchingOptions
 from whisperslim.methods.shared.importance import FisherGates
+from whisperslim.methods.shared.units import per_weight
 
 
 class DensityControl:
@@ -142,11 +143,8 @@ class UnitWorth:
     @torch.no_grad()
     def _refresh(self) -> None:
         found = self._fisher.information
-        roots = {
-            group.key: (found[group.key] / group.weights_per_unit).sqrt()
-            for group in self._groups
-            if group.key in found
-        }
+        known = [group for group in self._groups if group.key in found]
+        roots = {key: each.sqrt() for key, each in per_weight(found, known).items()}
         if roots:
             scale = torch.cat([root.sqrt() for root in roots.values()]).mean().clamp_min(1e-12)
             self._factors = {key: root / scale.square() for key, root in roots.items()}

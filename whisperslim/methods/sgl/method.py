@@ -51,7 +51,7 @@ from whisperslim.methods.sgl.options import SGLOptions
 from whisperslim.methods.sgl.two_pass import bisect_plan, standardized, with_zeros, zero_rules
 from whisperslim.methods.shared.importance import FisherGates
 from whisperslim.methods.shared.reach import check_within_tuned, ranked_last
-from whisperslim.methods.shared.units import is_trained, scale_units, unit_norms
+from whisperslim.methods.shared.units import is_trained, per_weight, scale_units, unit_norms
 
 
 class SparseGroupLasso(CompressionMethod):
@@ -171,7 +171,7 @@ class SparseGroupLasso(CompressionMethod):
                 "no importance has been measured; train for a step at least, or choose "
                 "importance norm"
             )
-        return {g.key: self._fisher.information[g.key] / g.weights_per_unit for g in self._tuned}
+        return per_weight(self._fisher.information, self._tuned)
 
     def _plan_for(self, target: Target) -> PruningPlan:
         plan = plan_to_budget(self.scores(), self._groups, target.removed)

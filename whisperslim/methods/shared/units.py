@@ -3,7 +3,7 @@
 Nothing here copies the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from whisperslim.core.families import UnitGroup, UnitSite
 from whisperslim.core.families.factors import OpenedLinear, prunable_in
+from whisperslim.core.plan.plan import Scores
 from whisperslim.core.surgery.units import as_units
 
 
@@ -42,6 +43,17 @@ def unit_weights(group: UnitGroup) -> torch.Tensor:
     if group.rest:
         sizes[-1] = group.rest
     return sizes
+
+
+def per_weight(information: Scores, groups: Sequence[UnitGroup]) -> dict[str, torch.Tensor]:
+    """What units are worth for each prunable weight that they own: how all methods rank them.
+
+    A head owns a hundred times the weights of an FFN unit, and would never go for its sum.
+    """
+    return {
+        group.key: information[group.key] / unit_weights(group).to(information[group.key])
+        for group in groups
+    }
 
 
 def scale_units(model: nn.Module, group: UnitSite, factor: torch.Tensor) -> None:
