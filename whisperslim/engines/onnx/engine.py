@@ -1,7 +1,7 @@
 """Run an exported model in ONNX Runtime, on the CPU."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ from whisperslim.core.disk.untrusted import typed
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord, decoder_rules
 from whisperslim.engines.onnx.processor import SIGNED_AS_UNSIGNED, signed_is_exact
-from whisperslim.engines.onnx.several import at_once, heard_side_by_side
+from whisperslim.engines.onnx.several import SideBySide
 from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.errors import ExportError, UsageError
 from whisperslim.exported.bounds import DecoderRules, DecodingOptions
@@ -54,7 +54,7 @@ Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class OnnxTranscriber(WindowedTranscriber):
+class OnnxTranscriber(SideBySide):
     """An export folder, opened.
 
     Attributes:
@@ -123,15 +123,9 @@ class OnnxTranscriber(WindowedTranscriber):
         return Heard(self.tokens.decode(ids), len(ids), at_limit, first, tuple(ids), words)
 
     @property
-    def at_once(self) -> int:
-        """As many as it may use threads: see `several`."""
-        return at_once(self.decoder)
-
-    def hear_many(
-        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
-    ) -> list[Heard]:
-        """As `WindowedTranscriber.hear_many`, side by side."""
-        return heard_side_by_side(self.hear, given, seconds, language, self.at_once)
+    def session(self) -> onnxruntime.InferenceSession:
+        """As `SideBySide.session`."""
+        return self.decoder
 
     def telling_words(self) -> Self:
         """As `WindowedTranscriber.telling_words`.

@@ -1,6 +1,5 @@
 """Run an exported model that scores frames (CTC) in ONNX Runtime, on the CPU."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,13 @@ import onnxruntime
 from whisperslim.engines.base import EngineSize
 from whisperslim.engines.export.record import ExportRecord
 from whisperslim.engines.frames import FramesTranscriber, ctc_rules, frame_tokens
-from whisperslim.engines.onnx.several import at_once, heard_side_by_side
-from whisperslim.engines.windowed import Heard
+from whisperslim.engines.onnx.several import SideBySide
 from whisperslim.exported.names import FEATURES, LOGITS, STATES
 from whisperslim.speech.audio.window import WindowPolicy
 
 
 @dataclass(frozen=True)
-class OnnxFrames(FramesTranscriber):
+class OnnxFrames(SideBySide, FramesTranscriber):
     """An export folder of one graph, opened.
 
     Attributes:
@@ -37,15 +35,9 @@ class OnnxFrames(FramesTranscriber):
         return EngineSize(self.record.parameters, stored, stored, stored)
 
     @property
-    def at_once(self) -> int:
-        """As many as it may use threads: see `several`."""
-        return at_once(self.graph)
-
-    def hear_many(
-        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
-    ) -> list[Heard]:
-        """As `WindowedTranscriber.hear_many`, side by side."""
-        return heard_side_by_side(self.hear, given, seconds, language, self.at_once)
+    def session(self) -> onnxruntime.InferenceSession:
+        """As `SideBySide.session`."""
+        return self.graph
 
     def scores(self, given: np.ndarray) -> np.ndarray:
         """As `FramesTranscriber.scores`."""

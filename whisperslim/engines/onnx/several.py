@@ -5,22 +5,38 @@ a text would depend on the others in it. But a step of a decoder is too small fo
 segments, each on its own, are heard faster side by side than one after the other.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
 
-from whisperslim.engines.windowed import Heard
+from whisperslim.engines.windowed import Heard, WindowedTranscriber
 from whisperslim.machine.cores import usable_cores
 
 Hear = Callable[[np.ndarray, float, str], Heard]
 
 
-def at_once(session: onnxruntime.InferenceSession) -> int:
-    """How many segments are heard side by side: as many as the session may use threads."""
-    asked: int = session.get_session_options().intra_op_num_threads
-    return asked or usable_cores()
+class SideBySide(WindowedTranscriber):
+    """An engine that hears several segments side by side."""
+
+    @property
+    @abstractmethod
+    def session(self) -> onnxruntime.InferenceSession:
+        """The one whose steps are small."""
+
+    @property
+    def at_once(self) -> int:
+        """As many as the session may use threads."""
+        asked: int = self.session.get_session_options().intra_op_num_threads
+        return asked or usable_cores()
+
+    def hear_many(
+        self, given: Sequence[np.ndarray], seconds: Sequence[float], language: str
+    ) -> list[Heard]:
+        """As `WindowedTranscriber.hear_many`, side by side."""
+        return heard_side_by_side(self.hear, given, seconds, language, self.at_once)
 
 
 def heard_side_by_side(
