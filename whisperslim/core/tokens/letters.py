@@ -1,11 +1,12 @@
 """Letters as the tokens of a CTC model: those a training set is written with, and text to ids."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from whisperslim.core.tokens.table import ByTable, cases, in_cases
 from whisperslim.errors import DataError, UsageError
 from whisperslim.exported.letters import (
     SETTINGS_FILE,
@@ -21,33 +22,14 @@ _NORMALIZER = "normalizer"
 
 
 @dataclass(frozen=True)
-class LetterTokens:
+class LetterTokens(ByTable[LetterTable]):
     """One token per letter. What the vocabulary has no letter for is left out of a text."""
-
-    table: LetterTable
-
-    @property
-    def blank(self) -> int:
-        """Id of the blank."""
-        return self.table.blank
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text in the form that the letters are in, spaces between words among them."""
         spelled = " ".join(self._form(text).split())
         ids = (self.table.space if c == " " else self._letters.get(c) for c in spelled)
         return [i for i in ids if i is not None]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """As the table does."""
-        return self.table.decode(ids)
-
-    def is_gap(self, token: int) -> bool:
-        """As the table does."""
-        return self.table.is_gap(token)
-
-    def begins_word(self, token: int) -> bool:
-        """As the table does."""
-        return self.table.begins_word(token)
 
     def check_language(self, language: str) -> None:
         """Raise `UsageError` when no letter is of a script that the language is written in."""
@@ -76,12 +58,7 @@ class LetterTokens:
             from whisperslim.speech.scoring.normalizer import by_name
 
             return by_name(str(name))(text)
-        # Models made elsewhere have one case, most of them upper.
-        has_lower = any(c.islower() for c in self._letters)
-        has_upper = any(c.isupper() for c in self._letters)
-        if has_lower == has_upper:
-            return text
-        return text.lower() if has_lower else text.upper()
+        return in_cases(text, cases(self._letters))
 
 
 def load_letters(folder: Path) -> LetterTokens:
