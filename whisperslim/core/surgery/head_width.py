@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from whisperslim.core.families.base import AttentionSite
-from whisperslim.core.surgery.moments import Moments
+from whisperslim.core.surgery.moments import Moments, WatchedInput
 from whisperslim.errors import PlanError
 
 # Heads keep a multiple of this many dimensions, as kernels are made. Our choice.
@@ -39,23 +39,6 @@ _RIDGE = 1e-9
 # Our choice: an error of the scores counts as much as one of the values. Both are relative to what
 # one position's value adds, and are averaged over the positions attended to.
 _SCORES = 1.0
-
-
-@dataclass(frozen=True)
-class Watching:
-    """One of the two inputs of an attention, to gather `Moments` of.
-
-    Attributes:
-        key: The attention's key and `.queries` or `.keys`.
-        stack: Stack the states come from.
-        gate: The projection that takes them.
-        gate_axis: Always the last.
-    """
-
-    key: str
-    stack: str
-    gate: str
-    gate_axis: int = -1
 
 
 @dataclass(frozen=True)
@@ -85,10 +68,10 @@ class SortedHeads:
         return _SCORES * self.scores + self.mixed
 
 
-def watching(sites: Sequence[AttentionSite]) -> tuple[Watching, ...]:
+def watching(sites: Sequence[AttentionSite]) -> tuple[WatchedInput, ...]:
     """Both inputs of each attention; keys and values are made of the same states."""
     return tuple(
-        Watching(f"{site.key}.{name}", stack, gate)
+        WatchedInput(f"{site.key}.{name}", stack, gate)
         for site in sites
         for name, stack, gate in (
             ("queries", site.stack, site.query),

@@ -29,7 +29,7 @@ from whisperslim.core.families.factors import (
     most_units,
     opened,
 )
-from whisperslim.core.surgery.moments import Moments
+from whisperslim.core.surgery.moments import Moments, WatchedInput
 from whisperslim.errors import PlanError
 
 # What is added to eigenvalues before components are scaled by them, as a share of the largest: dead
@@ -53,23 +53,7 @@ class Components:
     lost: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Watching:
-    """The input of one linear layer, to gather `Moments` of; `key` is the layer's name.
-
-    Attributes:
-        key, gate: The layer's name.
-        stack: Stack the states come from.
-        gate_axis: Always the last.
-    """
-
-    key: str
-    stack: str
-    gate: str
-    gate_axis: int = -1
-
-
-def watching(model: nn.Module) -> tuple[Watching, ...]:
+def watching(model: nn.Module) -> tuple[WatchedInput, ...]:
     """The linear layers of a model's sub-layers that can be stored as two matrices.
 
     Raises:
@@ -90,7 +74,7 @@ def watching(model: nn.Module) -> tuple[Watching, ...]:
         for site in family.attentions(model):
             sources |= {site.keys: site.source, site.values: site.source}
     return tuple(
-        Watching(name, sources.get(name, group.stack), name)
+        WatchedInput(name, sources.get(name, group.stack), name)
         for group in family.unit_groups(model)
         for name in linears_of(model, group)
         if most_units(*model.get_parameter(f"{name}.weight").shape) > 1

@@ -32,6 +32,16 @@ class Watched(Protocol):
 
 
 @dataclass(frozen=True)
+class WatchedInput:
+    """The states that go into one module, their channels along the last axis: a `Watched`."""
+
+    key: str
+    stack: str
+    gate: str
+    gate_axis: int = -1
+
+
+@dataclass(frozen=True)
 class Moments:
     """Of a gate module's input `x`, over the positions that were counted.
 
