@@ -281,7 +281,7 @@ def test_names_of_a_sent_run_are_no_markup_in_a_figure(app: AppContext) -> None:
     for stage, label in (("tune", link), ("no steps", link), ("tune", f"{link}#x")):
         log.append(events.Evaluated(stage, label, f"{link}#x", 1, 3, 0.5, 0.4, 0.3, "raw", "fit"))
     view = app.watch.view(run)
-    row = LayerRow("k", "encoder", "heads", 0, link, 4, 10, (0,), (1,), None)
+    row = LayerRow("k", "encoder", "heads", 0, link, 4, 10, (0,), (1,), None, 40, 10, 10)
     layers = [weights_figure([row], moved=True), heads_figure([row])]
     losses, errors = loss_figure(view), wer_figure(view)
     assert len(losses.data) == 2 and len(errors.data) == 3

@@ -156,6 +156,7 @@ class Listening:
 
         Raises `UsageError` from an engine that does not report them, and as `compare` does.
         """
+        from whisperslim.engines.together import tried
         from whisperslim.speech.audio.decoding import decode
 
         audio = decode(recording, max_seconds=MAX_SECONDS)
@@ -164,7 +165,7 @@ class Listening:
             return self._model(side).telling_words().transcribe(audio, language)
 
         heard: Future[Transcript] = Future()
-        self._turns.later(lambda: _set(heard, hear))
+        self._turns.later(lambda: _end(heard, tried(hear)))
         self.lane.submit(self._turn)
         return heard.result()
 
@@ -220,10 +221,7 @@ class Listening:
             self._at_work.clear()
         results = [found] * len(group) if isinstance(found, Exception) else found
         for asked, result in zip(group, results, strict=True):
-            if isinstance(result, Exception):
-                asked.result.set_exception(result)
-            else:
-                asked.result.set_result(result)
+            _end(asked.result, result)
 
     def _compared(self, group: list[Asked]) -> "list[Callable[[], Comparison] | Exception]":
         """What makes the comparison in `group`, and of those that it takes into the group."""
@@ -256,15 +254,12 @@ class Listening:
         return self.models.get(side, _version(side.path))
 
 
-def _set(result: "Future[T]", work: Callable[[], T]) -> None:
-    """Let a future have what `work` gives, or its error."""
-    from whisperslim.engines.together import tried
-
-    found = tried(work)
-    if isinstance(found, Exception):
-        result.set_exception(found)
+def _end(waited: "Future[T]", how: T | Exception) -> None:
+    """Let who waits have what has been made, or its error."""
+    if isinstance(how, Exception):
+        waited.set_exception(how)
     else:
-        result.set_result(found)
+        waited.set_result(how)
 
 
 class Resizing:

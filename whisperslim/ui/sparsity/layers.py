@@ -1,6 +1,6 @@
 """Layers of a run beside those of another size, for pictures and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,10 @@ class LayerRow:
 
     `count` are its units in the tuned model, which is what the run cuts. `kept` and `moved` are
     units kept by the run and at the slider's position. `zeroed` is the share of the run's remaining
-    weights that is zero, None when the run has not measured it. `rest` is as of `UnitGroup`.
+    weights that is zero, None when the run has not measured it.
+
+    `weights` are the prunable ones before the run cut: of a slim model compressed again, fewer than
+    the dense model had. `left` are those that the run keeps, `there` those at the slider.
     """
 
     key: str
@@ -33,32 +36,14 @@ class LayerRow:
     kept: tuple[int, ...]
     moved: tuple[int, ...]
     zeroed: float | None
-    rest: int = 0
+    weights: int
+    left: int
+    there: int
 
     @property
     def name(self) -> str:
         """Layer and place, unique within a stack."""
         return f"{self.layer} {self.place}"
-
-    @property
-    def weights(self) -> int:
-        """Prunable weights here before the run cut: of a slim model compressed again, fewer than
-        the dense model had."""
-        return self._of(range(self.count))
-
-    @property
-    def left(self) -> int:
-        """Those that the run keeps."""
-        return self._of(self.kept)
-
-    @property
-    def there(self) -> int:
-        """Those at the slider's position."""
-        return self._of(self.moved)
-
-    def _of(self, units: Sequence[int]) -> int:
-        last = self.rest > 0 and self.count - 1 in units
-        return len(units) * self.weights_per_unit - last * (self.weights_per_unit - self.rest)
 
 
 def layer_rows(
@@ -75,6 +60,7 @@ def _row(
     group: "UnitGroup", planned: PlannedRun, zeroed: Mapping[str, float], moved: "PruningPlan"
 ) -> LayerRow:
     stack, layer, place = group.key.split(".", 2)
+    kept, there = planned.plan.keep[group.key], moved.keep[group.key]
     return LayerRow(
         key=group.key,
         stack=stack,
@@ -83,8 +69,10 @@ def _row(
         place=place.replace("_", "-").replace(".", " "),
         count=group.count,
         weights_per_unit=group.weights_per_unit,
-        kept=planned.plan.keep[group.key],
-        moved=moved.keep[group.key],
+        kept=kept,
+        moved=there,
         zeroed=zeroed.get(group.key),
-        rest=group.rest,
+        weights=group.weights(range(group.count)),
+        left=group.weights(kept),
+        there=group.weights(there),
     )
