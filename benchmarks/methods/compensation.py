@@ -22,7 +22,7 @@ from benchmarks.shared.arguments import numbers
 from benchmarks.shared.provenance import provenance, write_result
 from benchmarks.shared.scoring import short
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan.plan import PruningPlan
+from whisperslim.core.plan.plan import PruningPlan, Scores
 from whisperslim.core.surgery.shrink import cut
 from whisperslim.errors import UsageError
 from whisperslim.jobs.recipe.recipe import with_values
@@ -31,7 +31,9 @@ from whisperslim.jobs.sizes.replan import plan_for
 from whisperslim.jobs.sizes.tuned import open_tuned
 from whisperslim.jobs.stages.compensation import compensate
 from whisperslim.jobs.stages.context import StageContext
+from whisperslim.jobs.stages.train import calibration
 from whisperslim.machine.places import audio_cache
+from whisperslim.methods.shared.units import per_weight
 from whisperslim.speech.audio.window import WindowPolicy
 from whisperslim.speech.corpus.audio_cache import AudioCache
 from whisperslim.speech.corpus.batching import make_batch
@@ -62,7 +64,7 @@ def main() -> None:
             raise UsageError(
                 f"{run.path.name} holds a plan that is fitted already, or cuts nothing"
             )
-        models = {"cut": _cut(loaded, plan), "fitted": _cut(loaded, fitted)}
+        models = {"cut": after_cut(loaded, plan), "fitted": after_cut(loaded, fitted)}
         for name, items in sets.items():
             found = {key: losses(each, items, language, window) for key, each in models.items()}
             row = {"target": target, "removed": plan.removed, "set": name}
@@ -101,10 +103,18 @@ def losses(
     return np.array(rows)
 
 
-def _cut(loaded: SpeechModel, plan: PruningPlan) -> SpeechModel:
-    model = deepcopy(loaded.model)
-    cut(model, loaded.groups(), plan)
-    return replace(loaded, model=model)
+def after_cut(speech: SpeechModel, plan: PruningPlan) -> SpeechModel:
+    """Another model that is what the plan leaves of this one."""
+    model = deepcopy(speech.model)
+    cut(model, speech.groups(), plan)
+    return replace(speech, model=model)
+
+
+def unit_scores(context: StageContext, speech: SpeechModel, clips: int) -> Scores:
+    """Fisher information per weight of a model's units, as the methods rank them."""
+    groups = speech.groups()
+    measure = calibration(context, "benchmark", speech)
+    return per_weight(measure.information(groups, clips), groups)
 
 
 def _compared(dense: np.ndarray, plain: np.ndarray, fitted: np.ndarray) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.methods.compensation import change, losses, per_token
+from benchmarks.methods.compensation import after_cut, change, losses, per_token, unit_scores
 from benchmarks.shared.arguments import numbers
 from benchmarks.shared.provenance import provenance, write_result
 from benchmarks.shared.scoring import short
@@ -27,7 +27,7 @@ from whisperslim.core.families import prunable_total
 from whisperslim.core.loading import SpeechModel
 from whisperslim.core.plan.plan import plan_to_budget
 from whisperslim.core.surgery.head_width import SortedHeads, choose_widths, sorted_heads, watching
-from whisperslim.core.surgery.shrink import cut, narrow_heads, narrowing
+from whisperslim.core.surgery.shrink import narrow_heads, narrowing
 from whisperslim.jobs.recipe.recipe import with_values
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.stages.compensation import compensate
@@ -69,16 +69,12 @@ def main() -> None:
     for mean in (0, *arguments.with_units):
         start = _narrowed(dense, found, mean)[0] if mean else dense
         groups = start.groups()
-        information = calibration(context, "benchmark", start).information(groups, arguments.clips)
-        # As the methods rank units: a head owns a hundred times the weights of an FFN unit.
-        scores = {group.key: information[group.key] / group.weights_per_unit for group in groups}
+        scores = unit_scores(context, start, arguments.clips)
         gone = _removed(dense, start)
         for total in arguments.removed:
             plan = plan_to_budget(scores, groups, (total - gone) / (1.0 - gone))
             fitted = compensate(context, "benchmark", start, groups, plan)
-            model = deepcopy(start.model)
-            cut(model, groups, fitted)
-            slim = replace(start, model=model)
+            slim = after_cut(start, fitted)
             facts = {"mean": mean, "target": total, "removed": _removed(dense, slim)}
             cuts += [{**facts, **row} for row in _compared(before, heard(slim))]
             print(cuts[-len(sets) :], flush=True)

@@ -11,7 +11,7 @@ run's own training data.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -20,23 +20,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.methods.compensation import change, losses, per_token
+from benchmarks.methods.compensation import after_cut, change, losses, per_token, unit_scores
 from benchmarks.shared.arguments import numbers
 from benchmarks.shared.provenance import provenance, write_result
 from benchmarks.shared.scoring import short
 from whisperslim.core.cost.cost import cost_of
-from whisperslim.core.families import UnitSite, prunable_total
+from whisperslim.core.families import prunable_total
 from whisperslim.core.families.factors import factored
 from whisperslim.core.loading import SpeechModel
-from whisperslim.core.plan.plan import PruningPlan, Scores, plan_to_budget
+from whisperslim.core.plan.plan import plan_to_budget
 from whisperslim.core.surgery import low_rank
 from whisperslim.core.surgery.compensation import compensated, losing
-from whisperslim.core.surgery.shrink import cut, open_matrices
+from whisperslim.core.surgery.shrink import open_matrices
 from whisperslim.jobs.run.folder import RunDir
 from whisperslim.jobs.stages.context import StageContext
 from whisperslim.jobs.stages.narrow import CLIPS
 from whisperslim.jobs.stages.train import calibration
-from whisperslim.methods.shared.units import unit_weights
 from whisperslim.speech.corpus.dataset import load_items, manifest_hash
 
 Cut = Callable[[float], SpeechModel]
@@ -96,13 +95,13 @@ def main() -> None:
 def _units(context: StageContext, dense: SpeechModel, arguments: argparse.Namespace) -> Cut:
     """Share -> the model without heads and FFN units, made up for."""
     groups = dense.groups()
-    scores = _scores(context, dense, groups, arguments.clips)
+    scores = unit_scores(context, dense, arguments.clips)
     moments = calibration(context, "benchmark", dense).moments(groups, CLIPS)
 
     def at(share: float) -> SpeechModel:
         plan = plan_to_budget(scores, groups, share)
         known = {site.key: moments[site.key] for site in losing(groups, plan)}
-        return _cut(dense, groups, compensated(dense.model, groups, plan, known))
+        return after_cut(dense, compensated(dense.model, groups, plan, known))
 
     return at
 
@@ -118,21 +117,8 @@ def _components(context: StageContext, dense: SpeechModel, arguments: argparse.N
         {s.key: low_rank.components(opened.model, s.key, moments[s.key]) for s in sites},
     )
     groups = opened.groups()
-    scores = _scores(context, opened, groups, arguments.clips)
-    return lambda share: _cut(opened, groups, plan_to_budget(scores, groups, share))
-
-
-def _scores(
-    context: StageContext, speech: SpeechModel, groups: Sequence[UnitSite], clips: int
-) -> Scores:
-    found = calibration(context, "benchmark", speech).information(groups, clips)
-    return {group.key: found[group.key] / unit_weights(group) for group in groups}
-
-
-def _cut(speech: SpeechModel, groups: Sequence[UnitSite], plan: PruningPlan) -> SpeechModel:
-    model = deepcopy(speech.model)
-    cut(model, groups, plan)
-    return replace(speech, model=model)
+    scores = unit_scores(context, opened, arguments.clips)
+    return lambda share: after_cut(opened, plan_to_budget(scores, groups, share))
 
 
 def _facts(

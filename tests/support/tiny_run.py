@@ -73,3 +73,13 @@ def plain_run(folder: Path) -> RunDir:
     run = RunDir.create(folder / "runs", from_mapping({**recipe, "method": {"name": "none"}}))
     work(run, lambda event: None)
     return run
+
+
+def done_again_from_narrow(run: RunDir, place: Path) -> RunDir:
+    """A copy of a finished run in `place`, done anew from stage `narrow` on."""
+    again = RunDir(shutil.copytree(run.path, place / run.path.name))
+    for stage in ("narrow", "tune", "plan", "shrink", "recover", "export", "evaluate"):
+        (again.path / "stages" / f"{stage}.done").unlink()
+    shutil.rmtree(again.path / "narrowed")
+    work(again, lambda event: None)
+    return again

@@ -11,7 +11,7 @@ import torch
 
 from tests.support.models.tiny_ctc import KINDS, samples_folder
 from tests.support.tiny import D_MODEL, FFN
-from tests.support.tiny_run import tiny_recipe
+from tests.support.tiny_run import done_again_from_narrow, tiny_recipe
 from whisperslim.core.cost.cost import cost_of
 from whisperslim.core.families.factors import factored, opened
 from whisperslim.core.loading import load_model
@@ -84,12 +84,7 @@ def test_what_goes_is_what_was_asked_for(run: tuple[RunDir, list[Event]]) -> Non
 def test_a_run_that_begins_there_again_is_the_same_to_the_bit(
     run: tuple[RunDir, list[Event]], tmp_path: Path
 ) -> None:
-    shutil.copytree(run[0].path, tmp_path / run[0].name)
-    again = RunDir(tmp_path / run[0].name)
-    for stage in ("narrow", "tune", "plan", "shrink", "recover", "export", "evaluate"):
-        (again.path / "stages" / f"{stage}.done").unlink()
-    shutil.rmtree(again.path / "narrowed")
-    work(again, lambda event: None)
+    again = done_again_from_narrow(run[0], tmp_path)
     before, after = (read_tensors(r.slim_path / "model.safetensors") for r in (run[0], again))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], tensor) for key, tensor in after.items())

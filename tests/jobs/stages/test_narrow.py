@@ -1,7 +1,6 @@
 """Heads are narrowed before tuning: counted in the record, repeated to the bit, kept by sizes."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from tests.support.models.tiny_ctc import KINDS, samples_folder
 from tests.support.tiny import D_MODEL, HEADS
-from tests.support.tiny_run import tiny_recipe
+from tests.support.tiny_run import done_again_from_narrow, tiny_recipe
 from whisperslim.core.loading import load_model
 from whisperslim.core.store.checkpoint import read_record, read_tensors
 from whisperslim.core.surgery import head_width
@@ -67,12 +66,7 @@ def test_a_run_that_begins_there_again_is_the_same_to_the_bit(
     run: tuple[RunDir, list[Event]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(head_width, "STEP", 2)
-    shutil.copytree(run[0].path, tmp_path / run[0].name)
-    again = RunDir(tmp_path / run[0].name)
-    for stage in ("narrow", "tune", "plan", "shrink", "recover", "export", "evaluate"):
-        (again.path / "stages" / f"{stage}.done").unlink()
-    shutil.rmtree(again.path / "narrowed")
-    work(again, lambda event: None)
+    again = done_again_from_narrow(run[0], tmp_path)
     before, after = (read_tensors(r.slim_path / "model.safetensors") for r in (run[0], again))
     assert all(torch.equal(before[key], tensor) for key, tensor in after.items())
 
